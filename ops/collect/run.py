@@ -25,6 +25,7 @@ from ops.facts.safeguards import OpenLog, Rotation
 from ops.facts.snapshot import Snapshot
 from ops.facts.start import LastStart
 from ops.facts.target import Target
+from ops.facts.units import Units
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret import target as target_topology
@@ -605,6 +606,7 @@ def _read_files(settings: Settings, around: Surroundings, target: Target, deadli
         "watchdog": Task("watchdog state", lambda: watchdog_state.watchdog_state(state_file, interval)),
         "backups": Task("backups", lambda: backups.backups(settings.backup, homes, deadline)),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
+        "units": Task("systemd's units", lambda: _units(settings, master, around, deadline)),
         "machine": Task(
             "machine", lambda: machine.machine(target, around.config, around.build, nginx, places)
         ),
@@ -614,6 +616,20 @@ def _read_files(settings: Settings, around: Surroundings, target: Target, deadli
         "footprint": Task("workers' memory", lambda: application.footprint(target)),
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
+
+
+def _units(
+    settings: Settings, master: Process | None, around: Surroundings, deadline: float
+) -> Units | NotSeen:
+    from ops.collect.services.units import units
+
+    nginx = (
+        next(iter(nginx_topology.nginx_masters(around.processes)), None)
+        if isinstance(around.processes, Processes)
+        else None
+    )
+    masters = (master.unit if master else None, nginx.unit if nginx else None)
+    return units(settings.gunicorn.unit, masters, settings.schedule.systemd, deadline)
 
 
 def _nginx_processes(target: Target, processes: Processes | NotSeen) -> tuple[Process, ...]:

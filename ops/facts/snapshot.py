@@ -22,6 +22,7 @@ from ops.facts.probes import Activity, Backend, Front, HostNames, Resolution, Up
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.facts.start import LastStart
 from ops.facts.target import Target
+from ops.facts.units import Units
 
 
 class Snapshot(Facts, frozen=True):
@@ -31,7 +32,7 @@ class Snapshot(Facts, frozen=True):
     with address translation it may still be this service. ``passed_over``: configuration files of gte-ops that were not
     read, each with why. ``settings_file``: the one that was read; None if none was, or if every command finds it by
     itself. ``last_start``: collected only if the service does not answer. ``changes``: since the service was last
-    healthy."""
+    healthy. ``units``: empty where systemd is not the init."""
 
     taken_at: float
     host: Host | NotSeen
@@ -71,6 +72,7 @@ class Snapshot(Facts, frozen=True):
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
     settings_file: str | NotSeen | None = None
     changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded")
+    units: Units | NotSeen = Units(units=())
 
 
 def to_json(snapshot: Snapshot) -> bytes:

@@ -72,8 +72,8 @@ class JournalTail:
         yield from self._lines
 
 
-def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
-    """The newest entries of a unit, oldest first, and whether they are all entries after ``since`` (Unix seconds).
+def unit_records(unit: str, since: float, lines: int = MAX_LINES) -> tuple[list[JournalRecord], bool]:
+    """The newest ``lines`` entries of a unit, oldest first, and whether they are all after ``since`` (Unix seconds).
 
     Raises JournalError if journalctl cannot be run, or ``unit`` is no name of a unit."""
     program = trusted_program("journalctl")
@@ -88,7 +88,7 @@ def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
         "--quiet",
         "--no-pager",
         "--reverse",
-        f"--lines={MAX_LINES}",
+        f"--lines={lines}",
         f"--since=@{since:.0f}",
         f"--unit={unit}",
     ]
@@ -106,7 +106,7 @@ def unit_records(unit: str, since: float) -> tuple[list[JournalRecord], bool]:
         process.wait()
     records = list(parsed_records(content))
     records.reverse()
-    return records, is_all and len(records) < MAX_LINES
+    return records, is_all and len(records) < lines
 
 
 def _read(stream: IO[bytes], deadline: float) -> tuple[bytes, bool]:

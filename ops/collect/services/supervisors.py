@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops.collect.logs.tail import LogTail
+from ops.collect.services.units import SYSTEMD_RUNS, show_units
+from ops.facts.base import NotSeen
 from ops.facts.start import SupervisorAccount
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.ownership import ROOT
-from ops.files.programs import trusted_program
 from ops.settings import Settings
 from ops.text.sanitize import safe_line
 
@@ -43,7 +43,6 @@ _PROPERTIES = (
     "WorkingDirectory", "User", "Group",
 )  # fmt: skip
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
-_UNIT_NAME = re.compile(r"^[\w@:.\\-]{1,200}$")
 
 
 def supervisors(
@@ -53,9 +52,9 @@ def supervisors(
     accounts: list[SupervisorAccount] = []
     outputs: list[str] = []
     unit = settings.gunicorn.unit
-    if unit and Path("/run/systemd/system").is_dir():
-        printed = _show(unit, min(SYSTEMCTL_SECONDS, deadline - time.monotonic()))
-        if printed is not None:
+    if unit and SYSTEMD_RUNS.is_dir():
+        printed = show_units((unit,), _PROPERTIES, min(SYSTEMCTL_SECONDS, deadline - time.monotonic()))
+        if not isinstance(printed, NotSeen):
             account, files = read_show(unit, printed)
             accounts += [account] if account else []
             outputs += files
@@ -81,25 +80,6 @@ def supervisord_outputs(target: Target) -> tuple[str, ...]:
 
 
 # --- systemd ---------------------------------------------------------------------------------------------------------
-
-
-def _show(unit: str, seconds: float) -> str | None:
-    program = trusted_program("systemctl")
-    if program is None or seconds <= 0 or not _UNIT_NAME.match(unit) or unit.startswith("-"):
-        return None
-    command = [program, "show", "--timestamp=unix", f"--property={','.join(_PROPERTIES)}", "--", unit]
-    try:
-        ran = subprocess.run(
-            command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
-        )
-        if ran.returncode != 0:  # systemd before 247 has no --timestamp
-            ran = subprocess.run(
-                [word for word in command if not word.startswith("--timestamp")],
-                capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return ran.stdout[:65536].decode("utf-8", "replace") if ran.returncode == 0 else None
 
 
 def read_show(unit: str, printed: str) -> tuple[SupervisorAccount | None, tuple[str, ...]]:

@@ -1,0 +1,328 @@
+"""Ask systemd for the units of the service and its safeguards: one call of systemctl for all of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ops.facts.base import NotSeen
+from ops.facts.units import Unit, UnitEnvironmentFile, Units
+from ops.files.bounded_read import read_regular_file
+from ops.files.programs import refused_program, trusted_program
+from ops.text.sanitize import safe_line
+
+# sd_booted(3): this directory exists exactly where systemd is the init.
+SYSTEMD_RUNS = Path("/run/systemd/system")
+SECONDS = 1.5
+MAX_OUTPUT_BYTES = 512 << 10
+MAX_FILE_BYTES = 64 << 10
+MAX_WORDS = 12
+MAX_LISTED = 2000
+# How far back the journal of a unit in trouble is read, seconds.
+WORDS_SINCE = 86400.0
+WATCHDOG = "gte-ops-watchdog.service"
+NGINX = "nginx.service"
+# The safeguards' units, as deploy/systemd and the distributions name them (certbot's also as its snap does).
+TIMERS = (
+    "gte-ops-backup.timer",
+    "gte-ops-drill.timer",
+    "gte-ops-cert.timer",
+    "certbot.timer",
+    "certbot-renew.timer",
+    "snap.certbot.renew.timer",
+    "logrotate.timer",
+)
+# The variables whose values say where the service's files are; of all others only the names are kept.
+PLACE_VARIABLES = frozenset(
+    {
+        "GTE_BIND", "GTE_PIDFILE", "GTE_PROGRESS_DIR", "GTE_METRICS_DIR", "GTE_ACCESS_LOG", "GTE_ERROR_LOG",
+        "GTE_CONTROL_SOCKET",
+    }
+)  # fmt: skip
+_PROPERTIES = (
+    "Id", "Names", "LoadState", "LoadError", "ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus",
+    "UnitFileState", "NeedDaemonReload", "FragmentPath", "DropInPaths", "StateChangeTimestamp", "Type", "Restart",
+    "NRestarts", "MainPID", "ExecStart", "WorkingDirectory", "User", "Group", "DynamicUser", "Environment",
+    "EnvironmentFiles", "PrivateTmp", "RootDirectory", "MemoryMax", "MemoryLimit", "LimitNOFILE", "Triggers",
+    "TriggeredBy",
+)  # fmt: skip
+_UNIT_NAME = re.compile(r"[\w@:.\\][\w@:.\\-]{0,199}")
+_NO_LIMIT = ("", "infinity", "18446744073709551615", "9223372036854771712")
+
+
+def show_units(names: Sequence[str], properties: Sequence[str], seconds: float) -> str | NotSeen:
+    """The output of `systemctl show` for units; timestamps in Unix seconds where systemd can (from version 247 on).
+
+    NotSeen if systemctl cannot be run, or does not answer within ``seconds``."""
+    program = trusted_program("systemctl")
+    if program is None:
+        refused = refused_program("systemctl")
+        return NotSeen(reason=refused or "systemctl is not installed", is_refused=refused is not None)
+    wanted = [name for name in names if _UNIT_NAME.fullmatch(name)]
+    if not wanted or seconds <= 0:
+        return NotSeen(reason="systemd was not asked")
+    command = [program, "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *wanted]
+    try:
+        result = _run(command, seconds)
+        if result.returncode != 0:
+            result = _run([word for word in command if not word.startswith("--timestamp")], seconds)
+    except (OSError, subprocess.TimeoutExpired):
+        return NotSeen(reason="systemd did not answer in time")
+    if result.returncode != 0:
+        words = result.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        return NotSeen(reason=safe_line(f"systemctl show: {words or result.returncode}", 300))
+    return result.stdout[:MAX_OUTPUT_BYTES].decode("utf-8", "replace")
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def units(
+    service: str, masters: tuple[str | None, str | None], places: Sequence[str], deadline: float
+) -> Units | NotSeen:
+    """The units of the service, nginx and the safeguards.
+
+    ``service``: the service's unit as configured; ``masters``: the units that gunicorn's and nginx's masters run in, as
+    the kernel has them; ``places``: the directories of unit files; ``deadline``: time.monotonic."""
+    if not SYSTEMD_RUNS.is_dir():
+        return Units(units=())
+    running, nginx = masters
+    own = running or service
+    front = nginx or NGINX
+    services = [timer.removesuffix(".timer") + ".service" for timer in TIMERS]
+    socket = own.removesuffix(".service").partition("@")[0] + ".socket"
+    names = dict.fromkeys(
+        name for name in (own, service, socket, front, WATCHDOG, *TIMERS, *services) if name
+    )
+    printed = show_units(tuple(names), _PROPERTIES, min(SECONDS, deadline - time.monotonic()))
+    if isinstance(printed, NotSeen):
+        return printed
+    parsed = tuple(parse_units(printed, tuple(names)))
+    # Of the units that a distribution does not have there is nothing to say.
+    kept = tuple(unit for unit in parsed if unit.load != "not-found" or unit.name in (own, service, front))
+    return Units(
+        units=tuple(_completed(unit, places, deadline) for unit in kept),
+        service=own,
+        nginx=front,
+        watchdog=WATCHDOG,
+    )
+
+
+def parse_units(printed: str, asked: Sequence[str]) -> Iterator[Unit]:
+    """Parse the output of `systemctl show` for several units: one block each, in the order asked for."""
+    blocks = [block for block in re.split(r"\n[ \t]*\n", printed.strip("\n")) if block.strip()]
+    for name, block in zip(asked, blocks, strict=False):
+        values: dict[str, list[str]] = {}
+        for line in block.splitlines():
+            key, equals, value = line.partition("=")
+            if equals:
+                values.setdefault(key, []).append(value)
+        yield _unit(name, values)
+
+
+def _unit(name: str, values: dict[str, list[str]]) -> Unit:
+    def first(key: str, length: int = 1000) -> str:
+        return safe_line(values.get(key, [""])[0], length)
+
+    def number(key: str) -> int | None:
+        value = first(key)
+        return int(value) if value.isdecimal() and value not in _NO_LIMIT else None
+
+    code = first("ExecMainCode")
+    status = number("ExecMainStatus") or 0
+    # CLD_EXITED, CLD_KILLED, CLD_DUMPED (waitid(2)).
+    is_exit, is_signal = code in ("1", "exited"), code in ("2", "3", "killed", "dumped")
+    program = re.search(r"\bpath=(/\S+)", first("ExecStart", 4000))
+    error = first("LoadError").partition(" ")[2].strip().strip('"')
+    kind = first("Type")
+    restarts = number("NRestarts") or 0
+    return Unit(
+        name=safe_line(name, 200),
+        load=first("LoadState", 40),
+        active=first("ActiveState", 40),
+        sub=first("SubState", 40),
+        result=first("Result", 40) or "success",
+        load_error=error,
+        kind=kind,
+        status=status if is_exit else None,
+        signal=status if is_signal else None,
+        file_state=first("UnitFileState", 40),
+        needs_reload=first("NeedDaemonReload") == "yes",
+        file=first("FragmentPath"),
+        drop_ins=tuple(safe_line(path) for path in first("DropInPaths", 8000).split()[:64]),
+        changed=_unix(first("StateChangeTimestamp")),
+        restart=first("Restart", 40) or "no",
+        restarts=restarts,
+        main_pid=number("MainPID") or None,
+        program=safe_line(program[1]) if program else "",
+        directory=first("WorkingDirectory").lstrip("!-"),
+        user=first("User", 200),
+        group=first("Group", 200),
+        is_dynamic_user=first("DynamicUser") == "yes",
+        environment=_environment(first("Environment", 64 << 10)),
+        environment_files=tuple(_environment_files(values.get("EnvironmentFiles", ()))),
+        private_tmp=first("PrivateTmp") == "yes",
+        root=first("RootDirectory"),
+        memory_max=_limit(first("MemoryMax"), first("MemoryLimit")),
+        open_files=number("LimitNOFILE"),
+        triggers=tuple(first("Triggers").split()[:16]),
+        triggered_by=tuple(first("TriggeredBy").split()[:16]),
+    )
+
+
+def _unix(written: str) -> float | None:
+    return float(written[1:]) if re.fullmatch(r"@\d{1,12}", written) else None
+
+
+def _limit(*written: str) -> int | None:
+    """The lower of MemoryMax= and, from before control groups of version 2, MemoryLimit= (systemd.resource-control)."""
+    numbers = [int(value) for value in written if value.isdecimal() and value not in _NO_LIMIT]
+    return min(numbers, default=None)
+
+
+def _environment(written: str) -> dict[str, str]:
+    try:
+        words = shlex.split(written)
+    except ValueError:
+        words = written.split()
+    pairs = (word.partition("=") for word in words[:200])
+    return {
+        safe_line(name, 100): safe_line(value, 1000) if name in PLACE_VARIABLES else ""
+        for name, equals, value in pairs
+        if equals
+    }
+
+
+def _environment_files(lines: Iterable[str]) -> Iterator[UnitEnvironmentFile]:
+    for line in lines:
+        # systemctl prints "PATH (ignore_errors=no)".
+        path, _, rest = line.rpartition(" (ignore_errors=")
+        if path:
+            yield UnitEnvironmentFile(path=safe_line(path, 1000), is_optional=rest.startswith("yes"))
+
+
+# --- what systemctl does not print -----------------------------------------------------------------------------------
+
+
+def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
+    """``unit`` with what only the file system and the journal show."""
+    from msgspec.structs import replace
+
+    if unit.load == "not-found":
+        return replace(unit, references=tuple(_references(unit.name, places)))
+    files = tuple(_seen(file) for file in unit.environment_files)
+    environment = dict(unit.environment)
+    for file in files:
+        if not file.error:
+            environment |= _written_in(file.path)
+    unit = replace(
+        unit,
+        environment=environment,
+        environment_files=files,
+        directory_error=_directory_error(unit),
+    )
+    if is_in_trouble(unit) and time.monotonic() < deadline:
+        unit = replace(unit, words=_words(unit.name))
+    return unit
+
+
+def is_in_trouble(unit: Unit) -> bool:
+    """Whether systemd itself says that something is, or was, wrong with the unit."""
+    return (
+        unit.active == "failed"
+        or unit.result != "success"
+        or unit.sub.startswith("auto-restart")
+        or unit.load not in ("loaded", "not-found", "masked")
+        or unit.restarts > 0
+    )
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The last lines of the unit's journal; none if it cannot be read."""
+    from ops.collect.logs.journal import unit_records
+    from ops.collect.logs.lines import JournalError
+
+    try:
+        records, _ = unit_records(name, time.time() - WORDS_SINCE, lines=MAX_WORDS)
+    except JournalError:
+        return ()
+    lines = [line for record in records for line in record.message.decode("utf-8", "replace").splitlines()]
+    return tuple(safe_line(line, 300) for line in lines[-MAX_WORDS:])
+
+
+def _seen(file: UnitEnvironmentFile) -> UnitEnvironmentFile:
+    """``file`` with why it cannot be read. systemd reads it as root (systemd.exec(5)): so only root can tell."""
+    from glob import glob
+
+    from msgspec.structs import replace
+
+    try:
+        present = glob(file.path) if re.search(r"[*?\[]", file.path) else [file.path]  # noqa: PTH207
+        if not present:
+            return replace(file, error="no such file or directory")
+        with open(present[0], "rb"):  # noqa: PTH123  systemd follows links here too
+            return file
+    except PermissionError:
+        return file
+    except OSError as error:
+        return replace(file, error=safe_line((error.strerror or str(error)).lower(), 200))
+
+
+def _written_in(path: str) -> dict[str, str]:
+    """The variables of an environment file, like `Unit.environment`; none if others could have written it."""
+    from ops.files.nofollow import reason_not_to_trust
+
+    try:
+        if reason_not_to_trust(path) is not None:
+            return {}
+        text = read_regular_file(path, MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, str] = {}
+    for line in text.splitlines()[:500]:
+        name, equals, value = line.strip().partition("=")
+        if equals and name.isidentifier():
+            plain = value.strip().strip("\"'")
+            found[safe_line(name, 100)] = safe_line(plain, 1000) if name in PLACE_VARIABLES else ""
+    return found
+
+
+def _directory_error(unit: Unit) -> str:
+    """Why the unit's user cannot work in its directory; empty if it can, or if that is not seen."""
+    if not unit.directory.startswith("/") or unit.root:
+        return ""
+    try:
+        status = os.stat(unit.directory)  # noqa: PTH116
+    except PermissionError:
+        return ""
+    except OSError as error:
+        return safe_line((error.strerror or str(error)).lower(), 200)
+    import stat
+
+    return "" if stat.S_ISDIR(status.st_mode) else "not a directory"
+
+
+def _references(name: str, places: Sequence[str]) -> Iterator[str]:
+    """Links and drop-ins that still name a unit whose file is not there."""
+    for place in places:
+        drop_ins = Path(place) / f"{name}.d"
+        if drop_ins.is_dir():
+            yield safe_line(str(drop_ins))
+        try:
+            wants = [
+                entry.path for entry in os.scandir(place) if entry.name.endswith((".wants", ".requires"))
+            ]
+        except OSError:
+            continue
+        for directory in sorted(wants)[:MAX_LISTED]:
+            link = f"{directory}/{name}"
+            if os.path.islink(link):  # noqa: PTH114
+                yield safe_line(link)

@@ -1,0 +1,79 @@
+"""The systemd units of the service and of its safeguards, as systemd itself describes them (`systemctl show`)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ops.facts.base import Facts
+
+
+class UnitEnvironmentFile(Facts, frozen=True):
+    """A file that EnvironmentFile= names. ``is_optional``: the name begins with a hyphen; ``error``: why it cannot be
+    read, empty if it can be, or if only root may see that."""
+
+    path: str
+    is_optional: bool = False
+    error: str = ""
+
+
+class Unit(Facts, frozen=True):
+    """One unit, by systemd's own words (org.freedesktop.systemd1(5)).
+
+    ``load``: loaded, not-found, masked, bad-setting, error; ``load_error``: why it could not be loaded. ``active``,
+    ``sub``, ``result``: ActiveState, SubState, Result. ``status``: of the main process's last exit, None if it has not
+    ended; ``signal``: the signal's number that ended it. ``file_state``: enabled, disabled, static, masked, ...;
+    ``needs_reload``: its file or drop-ins have changed since systemd read them. ``changed``: when its state last
+    changed, Unix seconds. ``restart``: the policy of Restart=; ``restarts``: how often systemd restarted it by itself.
+    ``environment``: its variables by name; the values only of those that say where logs, pidfile and records are, else
+    empty. ``memory_max`` in bytes and ``open_files``: None without a limit. ``triggers``: the unit that a timer or a
+    socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there.
+    ``words``: the last lines of its journal, if it is in trouble; ``oom_kills``: of its control group."""
+
+    name: str
+    load: str
+    active: str
+    sub: str = ""
+    result: str = "success"
+    load_error: str = ""
+    kind: str = ""
+    status: int | None = None
+    signal: int | None = None
+    file_state: str = ""
+    needs_reload: bool = False
+    file: str = ""
+    drop_ins: tuple[str, ...] = ()
+    changed: float | None = None
+    restart: str = "no"
+    restarts: int = 0
+    main_pid: int | None = None
+    program: str = ""
+    directory: str = ""
+    directory_error: str = ""
+    user: str = ""
+    group: str = ""
+    is_dynamic_user: bool = False
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    environment_files: tuple[UnitEnvironmentFile, ...] = ()
+    private_tmp: bool = False
+    root: str = ""
+    memory_max: int | None = None
+    open_files: int | None = None
+    triggers: tuple[str, ...] = ()
+    triggered_by: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    oom_kills: int | None = None
+
+
+class Units(Facts, frozen=True):
+    """The units that matter here; empty where systemd is not the init. ``service``: the name of the unit that runs the
+    service; ``nginx``: nginx's; ``watchdog``: the watchdog's."""
+
+    units: tuple[Unit, ...]
+    service: str = ""
+    nginx: str = ""
+    watchdog: str = ""
+
+    def unit(self, name: str) -> Unit | None:
+        """The unit of this name; None if it was not asked for."""
+        return next((unit for unit in self.units if unit.name == name), None)

@@ -1,0 +1,35 @@
+"""Fixtures: the files that lie over the image's, a host that serves, and one as Debian leaves it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.layer import make_layer
+from tests.hosts.machine import Machine, clear_up
+
+
+@pytest.fixture(scope="session")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    clear_up()
+    directory = tmp_path_factory.mktemp("host-layer")
+    yield make_layer(directory)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def machine(layer: Path) -> Iterator[Machine]:
+    """A fresh host with the service, ready behind nginx."""
+    with Machine(layer) as host:
+        host.wait_until_serving()
+        yield host
+
+
+@pytest.fixture
+def bare() -> Iterator[Machine]:
+    """A fresh host without anything of this project."""
+    with Machine() as host:
+        yield host
