@@ -9,6 +9,7 @@ import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Resolution
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
@@ -66,7 +67,7 @@ def _distrust(served: Served, target: Target, now: float) -> str:
 
 def _at_the_door(front: Front, backend: Backend | NotSeen, target: Target) -> Iterator[Observed]:
     connection = front.connection
-    if connection.failure == "timeout":
+    if connection.failure is ProbeFailure.TIMEOUT:
         yield Observed("connect.timeout", {"url": target.url, "waited": f"{connection.elapsed:.1f} s"})
         return
     if connection.failure is not None:
@@ -123,9 +124,9 @@ def _of_answer(answer: Exchange) -> Iterator[Observed]:
         "waited": f"{answer.elapsed:.1f} s",
         "detail": answer.detail,
     }
-    if answer.failure == "timeout":
+    if answer.failure is ProbeFailure.TIMEOUT:
         yield Observed("http.timeout", values, answer)
-    elif answer.failure == "tls":
+    elif answer.failure is ProbeFailure.TLS:
         yield Observed("tls.failed", values, answer)
     elif answer.failure:
         yield Observed("http.closed", values, answer)

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
+from ops.facts.probe_failure import ProbeFailure
 
 
 class Certificate(Facts, frozen=True):
@@ -53,7 +54,7 @@ class OtherDoor(Facts, frozen=True):
     address: str
     served: Served | NotSeen
     key: str = ""
-    failure: str | None = None
+    failure: ProbeFailure | None = None
     files: tuple[PemFile, ...] = ()
 
 

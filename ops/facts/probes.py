@@ -8,6 +8,7 @@ import msgspec
 
 from ops.facts.base import Facts, NotSeen
 from ops.facts.gunicorn import ProgressRecord
+from ops.facts.probe_failure import ProbeFailure
 
 
 class Resolution(Facts, frozen=True):
@@ -17,7 +18,7 @@ class Resolution(Facts, frozen=True):
     name: str
     resolver: str
     addresses: tuple[str, ...] = ()
-    failure: str | None = None
+    failure: ProbeFailure | None = None
     detail: str = ""
     is_literal: bool = False
 
@@ -30,7 +31,7 @@ class Connection(Facts, frozen=True):
     """One TCP or unix connect. ``failure``: refused, timeout, unreachable, missing, permission, other."""
 
     address: str
-    failure: str | None = None
+    failure: ProbeFailure | None = None
     detail: str = ""
     elapsed: float = 0.0
 
@@ -45,7 +46,7 @@ class Exchange(Facts, frozen=True):
     method: str
     url: str
     address: str
-    failure: str | None = None
+    failure: ProbeFailure | None = None
     detail: str = ""
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()

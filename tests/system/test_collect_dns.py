@@ -18,6 +18,7 @@ import pytest
 from ops.collect.net import dns as collect_dns
 from ops.collect.net.dns import resolve
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from tests.system.peer import free_port
 
@@ -119,7 +120,7 @@ def test_more_addresses_than_anyone_needs_are_bounded(dnsmasq: str) -> None:
 
 
 def test_a_name_in_chinese(dnsmasq: str) -> None:
-    assert ask("服务.test", dnsmasq).failure == "nxdomain"
+    assert ask("服务.test", dnsmasq).failure is ProbeFailure.NXDOMAIN
 
 
 @contextlib.contextmanager
@@ -159,14 +160,14 @@ def test_a_silent_resolver_is_a_timeout_that_says_how_long_it_waited(monkeypatch
         started = time.monotonic()
         answer = ask("four.test", silent)
     assert time.monotonic() - started < 5
-    assert answer.failure == "timeout"
+    assert answer.failure is ProbeFailure.TIMEOUT
     assert re.fullmatch(rf"{re.escape(silent)}: no answer within [01]\.\d s", answer.detail)
 
 
 def test_the_deadline_counts_even_when_it_is_sooner() -> None:
     with server(lambda _wire: None) as silent:
         started = time.monotonic()
-        assert ask("four.test", silent, seconds=0.7).failure == "timeout"
+        assert ask("four.test", silent, seconds=0.7).failure is ProbeFailure.TIMEOUT
     assert time.monotonic() - started < 5
 
 
@@ -215,7 +216,7 @@ def test_forged_and_broken_answers_are_not_believed(monkeypatch: pytest.MonkeyPa
 
     for reply in (lambda wire: wire[:7], lambda _wire: b"\xff" * 512, lambda wire: wire, another_question):
         with server(reply) as liar:
-            assert ask("four.test", liar).failure == "timeout"
+            assert ask("four.test", liar).failure is ProbeFailure.TIMEOUT
 
 
 def test_one_family_is_enough_when_the_other_is_never_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ def test_one_family_is_enough_when_the_other_is_never_answered(monkeypatch: pyte
 @pytest.mark.parametrize("resolver", ["127.0.0.1:{port}", "not-an-address", "127.0.0.1:99999", "[::1", ""])
 def test_a_resolver_that_cannot_be_reached(resolver: str) -> None:
     answer = ask("four.test", resolver.format(port=free_port()))
-    assert answer.failure == "unreachable"
+    assert answer.failure is ProbeFailure.UNREACHABLE
     assert answer.detail
 
 

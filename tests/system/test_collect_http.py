@@ -21,6 +21,7 @@ from ops.collect.net.service_probes import (
     probe_front,
     probe_upstreams,
 )
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 from ops.facts.target import Target
 from tests.lab.authority import Authority, self_signed
@@ -214,7 +215,7 @@ def test_a_unix_socket_is_dialled_and_its_mode_respected(tmp_path: Path) -> None
     with peer(says(OK), path=path) as address:
         assert get(address).status == 200
         assert connect(address, time.monotonic() + 5).failure is None
-    assert connect(f"unix:{path}", time.monotonic() + 5).failure == "refused"
+    assert connect(f"unix:{path}", time.monotonic() + 5).failure is ProbeFailure.REFUSED
 
 
 def test_a_full_backlog_is_a_timeout_not_an_error(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_a_cut_ends_every_exchange_at_once() -> None:
             thread.join(5)
         later = exchange("GET", URL, address, patience)
     for answer in (*answers, later):
-        assert answer.failure == "timeout"
+        assert answer.failure is ProbeFailure.TIMEOUT
         assert "every worker is stopped" in answer.detail
     assert len(answers) == 5
 
@@ -298,7 +299,7 @@ def test_a_failing_handshake_says_so() -> None:
         answer = get(address, url="https://gte.example/", seconds=0.3)
         assert (answer.failure, answer.detail) == ("timeout", "no TLS handshake within 0.3 s")
     with peer(lambda _sock: None) as address:
-        assert get(address, url="https://gte.example/").failure == "tls"
+        assert get(address, url="https://gte.example/").failure is ProbeFailure.TLS
 
 
 # --- probes ---
@@ -465,9 +466,9 @@ def test_private_headers_never_go_through_a_front_door_without_tls() -> None:
 def test_a_dead_front_door() -> None:
     address = f"127.0.0.1:{free_port()}"
     seen = probe_front(target(connect_to=address, plain_connect_to=address), Deadline(time.monotonic() + 5))
-    assert seen.connection.failure == "refused"
+    assert seen.connection.failure is ProbeFailure.REFUSED
     assert isinstance(seen.health, Exchange)
-    assert seen.health.failure == "refused"
+    assert seen.health.failure is ProbeFailure.REFUSED
     assert seen.hops == ()
 
 
@@ -496,7 +497,7 @@ def test_of_the_page_in_place_of_a_debugger_the_beginning_is_kept() -> None:
 
 def test_a_dead_backend_is_not_asked_four_times() -> None:
     seen = probe_backend(target(backend=f"127.0.0.1:{free_port()}"), Deadline(time.monotonic() + 5))
-    assert seen.connection.failure == "refused"
+    assert seen.connection.failure is ProbeFailure.REFUSED
     assert not isinstance(seen.health, Exchange)
     assert "refused" in seen.health.reason
 
@@ -514,7 +515,7 @@ def test_a_single_worker_busy_with_our_prediction_does_not_look_dead() -> None:
     with peer(manners) as address:
         seen = probe_backend(target(backend=address), Deadline(time.monotonic() + 1.5))
     assert isinstance(seen.predict, Exchange)
-    assert seen.predict.failure == "timeout"
+    assert seen.predict.failure is ProbeFailure.TIMEOUT
     for quick in (seen.health, seen.ready, seen.debugger):
         assert isinstance(quick, Exchange)
         assert quick.status == 200, quick
@@ -549,7 +550,7 @@ def test_a_silent_backend_ends_all_probes_at_the_deadline() -> None:
         assert time.monotonic() - started < 5
     for each in (seen.health, seen.ready, seen.predict, seen.debugger):
         assert isinstance(each, Exchange)
-        assert each.failure == "timeout"
+        assert each.failure is ProbeFailure.TIMEOUT
 
 
 def test_upstreams_other_than_the_backend_are_asked() -> None:

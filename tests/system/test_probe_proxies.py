@@ -9,6 +9,7 @@ import pytest
 
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import connect, exchange
+from ops.facts.probe_failure import ProbeFailure
 from tests.system.conftest import ROOT
 from tests.system.peer import peer
 from tests.system.recording_proxy import NAMES, recording_proxy, set_proxies
@@ -33,7 +34,7 @@ def test_no_probe_goes_through_a_proxy(
         seen = exchange("GET", f"http://{host}/health", address, Deadline(time.monotonic() + 5))
         assert (seen.status, seen.failure) == (200, None)
         over_tls = exchange("GET", f"https://{host}/health", address, Deadline(time.monotonic() + 5))
-        assert over_tls.failure == "tls"
+        assert over_tls.failure is ProbeFailure.TLS
         assert proxy.requests == []
 
 

@@ -26,6 +26,7 @@ from ops.facts.host import Host, Listener, Process, Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.machine import CpuTime, FileSystem, Footprint, KernelLog, Machine, Memory, OpenFiles
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import (
     Activity,
     Backend,
@@ -156,7 +157,7 @@ def exchange(
     kind: str = "application/json",
     server: str = "nginx",
     location: str | None = None,
-    failure: str | None = None,
+    failure: ProbeFailure | None = None,
     detail: str = "",
     elapsed: float = 0.02,
 ) -> Exchange:
@@ -191,12 +192,12 @@ AT_BACKEND: dict[str, Any] = {"address": BACKEND, "server": "gunicorn"}
 
 def timed_out(waited: float = 9.6, **told: Any) -> Exchange:
     """No answer for as long as was waited."""
-    return exchange(failure="timeout", detail="timed out", elapsed=waited, **told)
+    return exchange(failure=ProbeFailure.TIMEOUT, detail="timed out", elapsed=waited, **told)
 
 
 def refused(address: str) -> Connection:
     """A connection that nobody takes."""
-    return Connection(address=address, failure="refused", detail="Connection refused")
+    return Connection(address=address, failure=ProbeFailure.REFUSED, detail="Connection refused")
 
 
 def certificate(**changes: Any) -> Certificate:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.address import split_address
 from ops.text.sanitize import safe_line
 
@@ -29,21 +30,21 @@ CONNECT_SECONDS = 1.6
 BACKLOG_RETRY = 0.02
 
 _FAILURES = {
-    errno.ECONNREFUSED: "refused",
-    errno.ETIMEDOUT: "timeout",
-    errno.ENETUNREACH: "unreachable",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.EHOSTDOWN: "unreachable",
-    errno.EADDRNOTAVAIL: "unreachable",
-    errno.EAFNOSUPPORT: "unreachable",
-    errno.ENOENT: "missing",
-    errno.ENOTDIR: "missing",
-    errno.EACCES: "permission",
-    errno.EPERM: "permission",
-    errno.ECONNRESET: "reset",
-    errno.EPIPE: "reset",
-    errno.ECONNABORTED: "reset",
+    errno.ECONNREFUSED: ProbeFailure.REFUSED,
+    errno.ETIMEDOUT: ProbeFailure.TIMEOUT,
+    errno.ENETUNREACH: ProbeFailure.UNREACHABLE,
+    errno.EHOSTUNREACH: ProbeFailure.UNREACHABLE,
+    errno.ENETDOWN: ProbeFailure.UNREACHABLE,
+    errno.EHOSTDOWN: ProbeFailure.UNREACHABLE,
+    errno.EADDRNOTAVAIL: ProbeFailure.UNREACHABLE,
+    errno.EAFNOSUPPORT: ProbeFailure.UNREACHABLE,
+    errno.ENOENT: ProbeFailure.MISSING,
+    errno.ENOTDIR: ProbeFailure.MISSING,
+    errno.EACCES: ProbeFailure.PERMISSION,
+    errno.EPERM: ProbeFailure.PERMISSION,
+    errno.ECONNRESET: ProbeFailure.RESET,
+    errno.EPIPE: ProbeFailure.RESET,
+    errno.ECONNABORTED: ProbeFailure.RESET,
 }
 
 
@@ -55,11 +56,11 @@ class AddressError(OSError):
     """An address that cannot be dialled as written."""
 
 
-def failure_of(error: OSError) -> str:
-    """Return the snapshot's word for an error while connecting, sending or receiving."""
+def failure_of(error: OSError) -> ProbeFailure:
+    """Return the kind of an error while connecting, sending or receiving."""
     if isinstance(error, OutOfTimeError | TimeoutError):
-        return "timeout"
-    return _FAILURES.get(error.errno or 0, "other")
+        return ProbeFailure.TIMEOUT
+    return _FAILURES.get(error.errno or 0, ProbeFailure.OTHER)
 
 
 def reason_of(error: OSError) -> str:

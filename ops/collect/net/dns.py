@@ -27,6 +27,7 @@ from ops.collect.net.dns_message import (
     read_answer,
 )
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from ops.interpret.address import split_address
 from ops.text.sanitize import safe_line
@@ -141,16 +142,16 @@ def _ask_servers(
     resolver = ", ".join(safe_line(server, 80) for server in servers)
     started = time.monotonic()
     until = min(deadline, started + PATIENCE)
-    outcome = _Outcome("nxdomain", f"{display_name!r} is not a name that can be asked for")
+    outcome = _Outcome(ProbeFailure.NXDOMAIN, f"{display_name!r} is not a name that can be asked for")
     # With search domains the bare name comes last (resolv.conf(5), ndots).
     for candidate in (*(f"{name}.{domain}" for domain in search if domain), name):
         questions = _questions(candidate)
         if questions is None:
             continue
         outcome = _Asking(questions, servers, until).outcome()
-        if outcome.failure not in ("nxdomain", "no_address"):
+        if outcome.failure not in (ProbeFailure.NXDOMAIN, ProbeFailure.NO_ADDRESS):
             break
-    if outcome.failure == "timeout" and deadline - started < min(PATIENCE, PATIENCE_PER_TRY):
+    if outcome.failure is ProbeFailure.TIMEOUT and deadline - started < min(PATIENCE, PATIENCE_PER_TRY):
         return NotSeen(reason="no time was left for the resolver to answer")
     return Resolution(
         name=display_name,
@@ -162,7 +163,7 @@ def _ask_servers(
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    failure: str | None
+    failure: ProbeFailure | None
     detail: str = ""
     addresses: tuple[str, ...] = ()
 
@@ -245,7 +246,7 @@ class _Asking:
             # Connect the socket: the kernel then drops datagrams from others and reports an ICMP refusal as an error.
             server.sock.connect((host, port))
         except (OSError, OverflowError, ValueError) as error:
-            server.trouble = _Outcome("unreachable", _words(error))
+            server.trouble = _Outcome(ProbeFailure.UNREACHABLE, _words(error))
             return True
         self._send(server)
         return True
@@ -259,7 +260,7 @@ class _Asking:
             try:
                 server.sock.send(question.wire)
             except OSError as error:
-                server.trouble = _Outcome("unreachable", _words(error))
+                server.trouble = _Outcome(ProbeFailure.UNREACHABLE, _words(error))
 
     def _receive(self, server: _Server) -> None:
         assert server.sock is not None  # noqa: S101  only open sockets are waited for
@@ -269,7 +270,7 @@ class _Asking:
             return
         except OSError as error:
             # ICMP reported that nothing listens there.
-            server.trouble = _Outcome("unreachable", _words(error))
+            server.trouble = _Outcome(ProbeFailure.UNREACHABLE, _words(error))
             return
         answer = read_answer(wire, self._questions)
         if answer is not None and answer.is_truncated:
@@ -330,12 +331,16 @@ class _Asking:
             if addresses:
                 return _Outcome(None, addresses=addresses)
         troubles = [server.trouble for server in self._asked if server.trouble is not None]
-        refusal = next((t for t in troubles if t.failure in ("servfail", "refused")), None)
+        refusal = next(
+            (t for t in troubles if t.failure in (ProbeFailure.SERVFAIL, ProbeFailure.REFUSED)), None
+        )
         silent = [server for server in self._asked if server.trouble is None]
         if refusal is not None:
             return refusal
         if silent or not troubles:
-            return _Outcome("timeout", f"no answer within {time.monotonic() - self._started:.1f} s")
+            return _Outcome(
+                ProbeFailure.TIMEOUT, f"no answer within {time.monotonic() - self._started:.1f} s"
+            )
         return troubles[0]
 
 
@@ -358,12 +363,12 @@ def _addresses(answers: Iterable[DnsAnswer]) -> tuple[str, ...]:
 
 def _no(codes: set[int]) -> _Outcome:
     if NXDOMAIN in codes:
-        return _Outcome("nxdomain", "the name does not exist (NXDOMAIN)")
-    return _Outcome("no_address", "the name exists, but has no A or AAAA record")
+        return _Outcome(ProbeFailure.NXDOMAIN, "the name does not exist (NXDOMAIN)")
+    return _Outcome(ProbeFailure.NO_ADDRESS, "the name exists, but has no A or AAAA record")
 
 
 def _failed(codes: set[int]) -> _Outcome:
     if REFUSED in codes:
-        return _Outcome("refused", "the resolver refuses to answer for this name (REFUSED)")
+        return _Outcome(ProbeFailure.REFUSED, "the resolver refuses to answer for this name (REFUSED)")
     words = ", ".join(sorted(rcode_words(code) for code in codes if code))
-    return _Outcome("servfail", f"the resolver failed ({words})")
+    return _Outcome(ProbeFailure.SERVFAIL, f"the resolver failed ({words})")

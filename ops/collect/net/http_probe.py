@@ -26,6 +26,7 @@ from ops.collect.net.connection import (
     failure_of,
     reason_of,
 )
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Exchange
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls
 
@@ -49,8 +50,14 @@ _SECRET_HEADERS = (
     "proxy-authorization",
     "www-authenticate",
 )
-_CONNECT_FAILURES = ("refused", "timeout", "unreachable", "missing", "permission")
-_EXCHANGE_FAILURES = (*_CONNECT_FAILURES, "reset")
+_CONNECT_FAILURES = (
+    ProbeFailure.REFUSED,
+    ProbeFailure.TIMEOUT,
+    ProbeFailure.UNREACHABLE,
+    ProbeFailure.MISSING,
+    ProbeFailure.PERMISSION,
+)
+_EXCHANGE_FAILURES = (*_CONNECT_FAILURES, ProbeFailure.RESET)
 
 
 def connect(address: str, deadline: float, patience: Deadline | None = None) -> Connection:
@@ -63,7 +70,7 @@ def connect(address: str, deadline: float, patience: Deadline | None = None) -> 
         elapsed = time.monotonic() - started
         return Connection(
             address=address,
-            failure=failure if failure in _CONNECT_FAILURES else "other",
+            failure=failure if failure in _CONNECT_FAILURES else ProbeFailure.OTHER,
             detail=_waited(error, "connect", elapsed),
             elapsed=elapsed,
         )
@@ -120,7 +127,7 @@ class _Wanted(NamedTuple):
     started: float
     keep_bytes: int
 
-    def failed(self, failure: str, detail: str) -> HttpAnswer:
+    def failed(self, failure: ProbeFailure, detail: str) -> HttpAnswer:
         """Return the answer that records a failed exchange."""
         return HttpAnswer(
             Exchange(
@@ -190,22 +197,24 @@ def ask(
             wire.close()
 
 
-def _failure(error: Exception, phase: str, wire: DialledConnection | None, elapsed: float) -> tuple[str, str]:
-    """Return the kind of a failure, as in `Exchange`, and its words. ``phase``: the step that failed."""
+def _failure(
+    error: Exception, phase: str, wire: DialledConnection | None, elapsed: float
+) -> tuple[ProbeFailure, str]:
+    """Return the kind of a failure, and its words. ``phase``: the step that failed."""
     if isinstance(error, ssl.SSLError):
-        return "tls", f"{phase}: {_tls_words(error)}"
+        return ProbeFailure.TLS, f"{phase}: {_tls_words(error)}"
     if isinstance(error, http.client.HTTPException):
         silent = wire is not None and wire.is_ended and not wire.received
         if isinstance(error, http.client.RemoteDisconnected) or silent:
-            return "closed", "the peer closed the connection without an answer"
-        return "malformed", safe_line(f"not an HTTP answer: {type(error).__name__}: {error}")
+            return ProbeFailure.CLOSED, "the peer closed the connection without an answer"
+        return ProbeFailure.MALFORMED, safe_line(f"not an HTTP answer: {type(error).__name__}: {error}")
     if isinstance(error, OSError):
         failure = failure_of(error)
-        if phase == "TLS handshake" and failure == "reset":
-            return "tls", "TLS handshake: the peer reset the connection"
-        kind = failure if failure in _EXCHANGE_FAILURES else "unreachable"
+        if phase == "TLS handshake" and failure is ProbeFailure.RESET:
+            return ProbeFailure.TLS, "TLS handshake: the peer reset the connection"
+        kind = failure if failure in _EXCHANGE_FAILURES else ProbeFailure.UNREACHABLE
         return kind, _waited(error, phase, elapsed)
-    return "malformed", safe_line(f"{phase}: {type(error).__name__}: {error}")
+    return ProbeFailure.MALFORMED, safe_line(f"{phase}: {type(error).__name__}: {error}")
 
 
 class _Phase:
@@ -247,7 +256,9 @@ def _send(
 def _read(request: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
     # http.client mistakes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
-        return request.failed("closed", "the peer closed the connection in the middle of the answer's head")
+        return request.failed(
+            ProbeFailure.CLOSED, "the peer closed the connection in the middle of the answer's head"
+        )
     content, elapsed, trouble = _body(response, wire, request.started)
     text, shortened = kept_body(content[: request.keep_bytes], _charset(response.headers.get("Content-Type")))
     exchange = Exchange(

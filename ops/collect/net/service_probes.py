@@ -24,6 +24,7 @@ from ops.collect.net.http_probe import (
 )
 from ops.collect.net.private_headers import without_private
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import REDIRECTS, Backend, Connection, Exchange, Front, Repeats, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import join_address, split_address
@@ -132,7 +133,7 @@ class _Door:
         if self._verified is not None:
             secret = {**(headers or {}), **self._private}
             answer = self.ask(method, url, secret, tls=self._verified, **more)
-            if answer.exchange.failure != "tls":
+            if answer.exchange.failure is not ProbeFailure.TLS:
                 return HttpAnswer(without_private(answer.exchange, self._private), answer.location)
         return self.ask(method, url, headers, **more)
 
@@ -210,7 +211,7 @@ def _seen(outcome: object, patience: Deadline) -> Exchange | NotSeen:
         outcome = outcome.exchange
     if not isinstance(outcome, Exchange):
         return outcome if isinstance(outcome, NotSeen) else NotSeen(reason="the probe did not finish")
-    if outcome.failure == "timeout" and outcome.elapsed < LEAST_WAIT and not patience.is_cut:
+    if outcome.failure is ProbeFailure.TIMEOUT and outcome.elapsed < LEAST_WAIT and not patience.is_cut:
         return NotSeen(reason=f"no time was left to wait for an answer to {outcome.method} {outcome.url}")
     return outcome
 
@@ -219,7 +220,7 @@ def _or_other(outcome: object, address: str) -> Connection:
     if isinstance(outcome, Connection):
         return outcome
     reason = outcome.reason if isinstance(outcome, NotSeen) else "the probe did not finish"
-    return Connection(address=address, failure="other", detail=reason)
+    return Connection(address=address, failure=ProbeFailure.OTHER, detail=reason)
 
 
 def _hops(health: object, plain: object, domain: str, doors: Mapping[str, _Door]) -> tuple[Exchange, ...]:
@@ -357,7 +358,7 @@ def _ask_again(get: Callable[[str, Deadline], _Running], target: Target, patienc
     outcomes = [outcome for one in running if isinstance(outcome := one.result(), Exchange)]
     return Repeats(
         answered=tuple(outcome.elapsed for outcome in outcomes if outcome.status is not None),
-        unanswered=tuple(outcome.elapsed for outcome in outcomes if outcome.failure == "timeout"),
+        unanswered=tuple(outcome.elapsed for outcome in outcomes if outcome.failure is ProbeFailure.TIMEOUT),
     )
 
 

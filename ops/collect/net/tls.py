@@ -23,6 +23,7 @@ from ops.collect.net.connection import (
 from ops.collect.net.http_probe import connect, exchange, sni
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificate, OldTls, OtherDoor, Served
+from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.address import split_address
 from ops.interpret.x509 import CertificateSet
 from ops.text.sanitize import safe_line
@@ -171,7 +172,7 @@ def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = 
         ):
             trouble = f"this host's OpenSSL has no {name}"
         elif not isinstance(outcome, ssl.SSLError) and not (
-            isinstance(outcome, OSError) and failure_of(outcome) == "reset"
+            isinstance(outcome, OSError) and failure_of(outcome) is ProbeFailure.RESET
         ):
             trouble = safe_line(f"no TLS connection to {address}: {_words(outcome)}")
             break
@@ -326,7 +327,7 @@ def _why_not(error: OSError | ValueError, address: str, patience: Deadline) -> s
         if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
             return _other_protocol(address, patience)
         return safe_line(f"the TLS handshake with {address} fails: {_words(error)}")
-    if isinstance(error, OSError) and failure_of(error) == "reset":
+    if isinstance(error, OSError) and failure_of(error) is ProbeFailure.RESET:
         return f"{address} reset the connection during the TLS handshake"
     return safe_line(f"no TLS connection to {address}: {_words(error)}")
 

@@ -11,6 +11,7 @@ from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, c
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Upstreams
 from ops.facts.target import Target
 from ops.interpret.gunicorn import foreign_holders, holder
@@ -345,7 +346,7 @@ def speed(
         return  # requests waited in the queue: GUN006
     slow = again
     if not isinstance(again, Exchange) or (
-        again.failure == "timeout" and again.elapsed <= target.slow_after_s
+        again.failure is ProbeFailure.TIMEOUT and again.elapsed <= target.slow_after_s
     ):
         if not _predicted_before(logs, taken_at):
             raise NotJudgedError(
@@ -359,7 +360,7 @@ def speed(
     if slow.elapsed <= target.slow_after_s:
         return
     took = in_seconds(f"{slow.elapsed:.1f}")
-    if slow.failure == "timeout":
+    if slow.failure is ProbeFailure.TIMEOUT:
         took = Text(en=f"> {took.en}", zh=f"> {took.zh}")
     yield Finding(
         "APP005",

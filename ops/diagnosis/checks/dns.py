@@ -8,6 +8,7 @@ from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
 from ops.facts.host import Host
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback
@@ -15,28 +16,33 @@ from ops.interpret.trust import covers
 from ops.text.language import Text
 
 _FAILURES = {
-    "nxdomain": Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
-    "no_address": Text(
+    ProbeFailure.NXDOMAIN: Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
+    ProbeFailure.NO_ADDRESS: Text(
         en="the name exists but has no A or AAAA record", zh="域名存在，但没有 A 或 AAAA 记录"
     ),
-    "timeout": Text(en="the resolver did not answer", zh="DNS 服务器没有应答"),
-    "refused": Text(en="the resolver refuses the question", zh="DNS 服务器拒绝查询"),
-    "servfail": Text(en="the resolver failed (SERVFAIL)", zh="DNS 服务器出错（SERVFAIL）"),
-    "unreachable": Text(en="the resolver cannot be reached", zh="无法连接 DNS 服务器"),
+    ProbeFailure.TIMEOUT: Text(en="the resolver did not answer", zh="DNS 服务器没有应答"),
+    ProbeFailure.REFUSED: Text(en="the resolver refuses the question", zh="DNS 服务器拒绝查询"),
+    ProbeFailure.SERVFAIL: Text(en="the resolver failed (SERVFAIL)", zh="DNS 服务器出错（SERVFAIL）"),
+    ProbeFailure.UNREACHABLE: Text(en="the resolver cannot be reached", zh="无法连接 DNS 服务器"),
 }
 
 
 # The protocol's own terms, used in Chinese sentences too.
 _TERMS = {
-    "nxdomain": "NXDOMAIN",
-    "no_address": "no A/AAAA",
-    "timeout": "timeout",
-    "refused": "REFUSED",
-    "servfail": "SERVFAIL",
-    "unreachable": "unreachable",
+    ProbeFailure.NXDOMAIN: "NXDOMAIN",
+    ProbeFailure.NO_ADDRESS: "no A/AAAA",
+    ProbeFailure.TIMEOUT: "timeout",
+    ProbeFailure.REFUSED: "REFUSED",
+    ProbeFailure.SERVFAIL: "SERVFAIL",
+    ProbeFailure.UNREACHABLE: "unreachable",
 }
 # Failures of the resolver rather than of the name: the detail has the resolver queried and the time waited for it.
-_WHO_AND_HOW_LONG = ("timeout", "servfail", "refused", "unreachable")
+_WHO_AND_HOW_LONG = (
+    ProbeFailure.TIMEOUT,
+    ProbeFailure.SERVFAIL,
+    ProbeFailure.REFUSED,
+    ProbeFailure.UNREACHABLE,
+)
 
 
 @check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")

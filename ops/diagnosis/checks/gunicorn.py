@@ -14,6 +14,7 @@ from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
 from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
 from ops.interpret.gunicorn import (
@@ -108,7 +109,9 @@ def capacity(
     if _is_another_cause(target, backend, activity, processes, taken_at):
         return
     unanswered = [
-        x for x in (backend.health, backend.predict) if isinstance(x, Exchange) and x.failure == "timeout"
+        x
+        for x in (backend.health, backend.predict)
+        if isinstance(x, Exchange) and x.failure is ProbeFailure.TIMEOUT
     ]
     completes = _completions(activity, backend, logs, taken_at)
     queues = _queue_evidence(target, backend, activity, completes)
@@ -167,7 +170,7 @@ def _queue_evidence(
     saturated = isinstance(ready, dict) and ready.get("reason") == "saturated"
     queued = [count for count in activity.queued if count]
     slow = isinstance(backend.health, Exchange) and (
-        backend.health.failure == "timeout" or backend.health.elapsed > SLOW_HEALTH
+        backend.health.failure is ProbeFailure.TIMEOUT or backend.health.elapsed > SLOW_HEALTH
     )
     if not saturated and not (len(queued) == 2 and slow and completes):
         return ()

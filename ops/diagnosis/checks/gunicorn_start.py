@@ -16,6 +16,7 @@ from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange
 from ops.facts.start import LastStart
 from ops.facts.target import Target
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ops.interpret.start_failure.advice import StartPlace
     from ops.interpret.start_failure.kinds import StartFailure
 
-_REFUSALS = ("refused", "missing")
+_REFUSALS = (ProbeFailure.REFUSED, ProbeFailure.MISSING)
 # The master loads the application before it forks (gunicorn, Arbiter.setup), so no worker logs the failure.
 _PRELOADS = re.compile(r'gunicorn/arbiter\.py", line \d+, in setup')
 # Seconds. Log times are whole seconds, and a log is written a moment after the event.

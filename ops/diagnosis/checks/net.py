@@ -10,6 +10,7 @@ from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
 from ops.facts.nginx import Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
@@ -27,7 +28,7 @@ def front_door(
     """NET001: the connection is refused although nginx runs. NET002: it times out."""
     connection = front.connection
     source = f"tcp {connection.address}"
-    if connection.failure == "refused":
+    if connection.failure is ProbeFailure.REFUSED:
         masters = list(serving_masters(target, processes, nginx_pidfile))
         if masters:
             yield Finding(
@@ -42,7 +43,7 @@ def front_door(
                 {"address": connection.address},
                 fix=_listen_too(target, connection.address),
             )
-    elif connection.failure == "timeout":
+    elif connection.failure is ProbeFailure.TIMEOUT:
         yield Finding(
             "NET002",
             (quote(source, f"no answer in {connection.elapsed:.1f} s"),),
@@ -148,7 +149,7 @@ def other_services(target: Target, upstreams: Upstreams) -> Iterator[Finding]:
     by_address = {connection.address: connection for connection in upstreams.others}
     for site in target.other_sites:
         connection = by_address.get(site.address)
-        if connection is not None and connection.failure in ("refused", "missing"):
+        if connection is not None and connection.failure in (ProbeFailure.REFUSED, ProbeFailure.MISSING):
             origin = target.origin.get("backend", "")
             yield Finding(
                 "NET020",

@@ -20,6 +20,7 @@ from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.machine import Machine, OpenFiles
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
@@ -85,10 +86,10 @@ def process(
     if any(nginx_topology.serving_masters(target, processes, nginx_pidfile)):
         return
     orphans = _orphans(processes)
-    if orphans and front.connection.failure not in ("refused", "missing"):
+    if orphans and front.connection.failure not in (ProbeFailure.REFUSED, ProbeFailure.MISSING):
         yield _without_a_master(target, orphans, _failed_start(logs, are_served=True))
         return
-    if front.connection.failure not in ("refused", "missing"):
+    if front.connection.failure not in (ProbeFailure.REFUSED, ProbeFailure.MISSING):
         owners = not_nginx(processes, target.connect_to or "", target, nginx_pidfile)
         who = ", ".join(map(described, owners)) or "nobody that is seen"
         raise NotJudgedError(
@@ -329,7 +330,8 @@ def upstream(
     dead = {
         a: x
         for a, x in answers.items()
-        if x is not None and x.failure in ("refused", "missing", "unreachable")
+        if x is not None
+        and x.failure in (ProbeFailure.REFUSED, ProbeFailure.MISSING, ProbeFailure.UNREACHABLE)
     }
     if not dead or len(dead) < len(answers):
         return

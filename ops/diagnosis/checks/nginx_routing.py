@@ -23,6 +23,7 @@ from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, HostNames, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import join_address, same_address, split_address
@@ -175,7 +176,7 @@ def listen_ssl(
     computed = probed.route()
     if computed.outcome.kind is not OutcomeKind.TLS_TO_PLAIN:
         return
-    if probed.answer.failure != "tls":
+    if probed.answer.failure is not ProbeFailure.TLS:
         return
     where = computed.outcome.where
     listen = next((d for d in every(probed.config, "listen") if f"{d.file}:{d.line}" == where), None)
@@ -684,7 +685,10 @@ def _decided(probed: ProbedPrediction) -> RequestRoute | None:
             if route.decision is not None
             and (
                 route.outcome.status == probed.answer.status
-                or (route.outcome.kind is OutcomeKind.CLOSED and probed.answer.failure in ("closed", "reset"))
+                or (
+                    route.outcome.kind is OutcomeKind.CLOSED
+                    and probed.answer.failure in (ProbeFailure.CLOSED, ProbeFailure.RESET)
+                )
             )
         ),
         None,

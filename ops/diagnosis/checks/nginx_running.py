@@ -13,6 +13,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
@@ -161,7 +162,10 @@ def _forwarding(
     ):
         return
     answers = [upstreams.answers.get(address) for address in proxy_pass.addresses]
-    if answers and all(x is not None and x.failure in ("refused", "missing", "unreachable") for x in answers):
+    if answers and all(
+        x is not None and x.failure in (ProbeFailure.REFUSED, ProbeFailure.MISSING, ProbeFailure.UNREACHABLE)
+        for x in answers
+    ):
         yield Evidence(
             proxy_pass.where,
             Text(

@@ -22,6 +22,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import Log, Logs
 from ops.facts.nginx import NginxConfig
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, HostNames, Upstreams
 from ops.facts.status import Severity
 from ops.facts.target import Target
@@ -319,7 +320,9 @@ def dead_server(
             for address in proxy_pass.addresses
         }
         dead = [
-            a for a, x in answers.items() if isinstance(x, Exchange) and x.failure not in (None, "malformed")
+            a
+            for a, x in answers.items()
+            if isinstance(x, Exchange) and x.failure not in (None, ProbeFailure.MALFORMED)
         ]
         alive = [a for a, x in answers.items() if isinstance(x, Exchange) and x.status is not None]
         if not dead or not alive:
@@ -370,7 +373,7 @@ def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs
             if not is_of_earlier_worker(entry, since, logs)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
-        is_silent = any(one.failure == "timeout" for one in dead)
+        is_silent = any(one.failure is ProbeFailure.TIMEOUT for one in dead)
         costs = (
             Text(
                 en="nginx waits proxy_connect_timeout (60 s) for it before it tries the other",

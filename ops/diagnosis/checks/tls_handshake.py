@@ -13,6 +13,7 @@ from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificates, PemFile
 from ops.facts.nginx import NginxConfig, NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
@@ -32,7 +33,7 @@ _OLD_VERSIONS = frozenset({"SSLv2", "SSLv3", *OUTDATED, "TLSv1.2"})
 def _refused(front: Front) -> Exchange | None:
     """The first probe, if nginx ended the handshake of every probe; None otherwise."""
     answers = [answer for answer in (front.predict, front.health) if isinstance(answer, Exchange)]
-    ended = [answer for answer in answers if answer.failure == "tls"]
+    ended = [answer for answer in answers if answer.failure is ProbeFailure.TLS]
     return ended[0] if ended and len(ended) == len(answers) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 from ops.supervision.health.assessment import Assessment
 from ops.supervision.observation import Observation
@@ -90,4 +91,7 @@ def health_path(observation: Observation) -> str:
 
 def is_refused(observation: Observation) -> bool:
     """Whether nobody listens: the connection was refused, or the socket is missing."""
-    return isinstance(observation.health, Exchange) and observation.health.failure in ("refused", "missing")
+    return isinstance(observation.health, Exchange) and observation.health.failure in (
+        ProbeFailure.REFUSED,
+        ProbeFailure.MISSING,
+    )

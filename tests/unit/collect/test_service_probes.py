@@ -7,10 +7,11 @@ import pytest
 from ops.collect.net.connection import Deadline
 from ops.collect.net.service_probes import LEAST_WAIT, _seen
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 
 
-def unanswered(elapsed: float, failure: str = "timeout") -> Exchange:
+def unanswered(elapsed: float, failure: ProbeFailure = ProbeFailure.TIMEOUT) -> Exchange:
     return Exchange(
         method="POST",
         url="https://gte.example/predict",
@@ -28,9 +29,15 @@ def test_who_was_not_given_the_time_to_answer_has_not_failed_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "failure"), [(LEAST_WAIT, "timeout"), (8.0, "timeout"), (0.01, "refused"), (0.01, "closed")]
+    ("elapsed", "failure"),
+    [
+        (LEAST_WAIT, ProbeFailure.TIMEOUT),
+        (8.0, ProbeFailure.TIMEOUT),
+        (0.01, ProbeFailure.REFUSED),
+        (0.01, ProbeFailure.CLOSED),
+    ],
 )
-def test_what_was_waited_for_or_failed_by_itself_counts(elapsed: float, failure: str) -> None:
+def test_what_was_waited_for_or_failed_by_itself_counts(elapsed: float, failure: ProbeFailure) -> None:
     exchange = unanswered(elapsed, failure)
     assert _seen(exchange, Deadline(time.monotonic())) is exchange
 

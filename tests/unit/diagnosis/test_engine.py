@@ -21,6 +21,7 @@ from ops.diagnosis.symptoms import Observed
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Listener
 from ops.facts.nginx import Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Front, Upstreams
 from ops.facts.snapshot import Snapshot, from_json, to_json
 from ops.facts.target import Target
@@ -121,7 +122,7 @@ def misdirected() -> Snapshot:
     return but(
         nginx_config=nginx_config(SITE.replace("server 127.0.0.1:8000;", "server 127.0.0.1:9000;")),
         upstreams=Upstreams(
-            answers={"127.0.0.1:9000": exchange(failure="refused", detail="Connection refused")}
+            answers={"127.0.0.1:9000": exchange(failure=ProbeFailure.REFUSED, detail="Connection refused")}
         ),
         front__health=page(502, "502 Bad Gateway"),
         front__predict=page(502, "502 Bad Gateway", **PREDICT),
@@ -519,7 +520,17 @@ ANSWERS = st.one_of(
     st.builds(timed_out),
     st.builds(NotSeen, reason=st.text(max_size=20), needs_root=st.booleans()),
 )
-CONNECTIONS = st.sampled_from([None, "refused", "timeout", "missing", "unreachable", "permission", "other"])
+CONNECTIONS = st.sampled_from(
+    [
+        None,
+        ProbeFailure.REFUSED,
+        ProbeFailure.TIMEOUT,
+        ProbeFailure.MISSING,
+        ProbeFailure.UNREACHABLE,
+        ProbeFailure.PERMISSION,
+        ProbeFailure.OTHER,
+    ]
+)
 
 
 @st.composite

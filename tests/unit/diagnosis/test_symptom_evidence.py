@@ -11,6 +11,7 @@ from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Symptom
 from ops.diagnosis.symptom_evidence import answer_words
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import LoggedRequest
@@ -142,7 +143,7 @@ def test_what_is_explained_needs_none() -> None:
             "Bad Request (400)",
         ),
         (
-            exchange(failure="reset", detail="Connection reset by peer", **PREDICT),
+            exchange(failure=ProbeFailure.RESET, detail="Connection reset by peer", **PREDICT),
             "reset: Connection reset by peer",
         ),
     ],

@@ -10,6 +10,7 @@ import pytest
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Exchange, Resolution
 from ops.facts.snapshot import Snapshot
 from tests.unit.made_snapshot import (
@@ -88,10 +89,10 @@ def test_nor_is_any_other_401_taken_for_that() -> None:
         (exchange(200, "", **PREDICT), ["predict.not_json"]),
         (exchange(204, "", **PREDICT), ["predict.not_json"]),
         (timed_out(**PREDICT), ["http.timeout"]),
-        (exchange(failure="closed", **PREDICT), ["http.closed"]),
-        (exchange(failure="reset", **PREDICT), ["http.closed"]),
-        (exchange(failure="malformed", **PREDICT), ["http.closed"]),
-        (exchange(failure="tls", **PREDICT), ["tls.failed"]),
+        (exchange(failure=ProbeFailure.CLOSED, **PREDICT), ["http.closed"]),
+        (exchange(failure=ProbeFailure.RESET, **PREDICT), ["http.closed"]),
+        (exchange(failure=ProbeFailure.MALFORMED, **PREDICT), ["http.closed"]),
+        (exchange(failure=ProbeFailure.TLS, **PREDICT), ["tls.failed"]),
     ],
     ids=lambda value: None if isinstance(value, Exchange) else "+".join(value),
 )
@@ -117,7 +118,7 @@ def test_a_symptom_is_told_once_in_the_words_of_the_first() -> None:
 
 def test_without_a_connection_nothing_behind_the_door_is_told() -> None:
     assert met(without_nginx()) == ["connect.refused"]
-    silent = Connection(address=FRONT, failure="timeout", elapsed=4.04)
+    silent = Connection(address=FRONT, failure=ProbeFailure.TIMEOUT, elapsed=4.04)
     assert told(but(front__connection=silent, front__predict=timed_out())) == Observed(
         "connect.timeout", {"url": URL, "waited": "4.0 s"}
     )
@@ -151,7 +152,7 @@ def test_a_name_nobody_gave_cannot_mismatch() -> None:
 
 def test_a_name_that_does_not_resolve_comes_first() -> None:
     snapshot = but(
-        resolution=Resolution(name=DOMAIN, resolver="127.0.0.53", failure="nxdomain"),
+        resolution=Resolution(name=DOMAIN, resolver="127.0.0.53", failure=ProbeFailure.NXDOMAIN),
         front__predict=page(502, "502 Bad Gateway", **PREDICT),
     )
     assert met(snapshot) == ["dns.unresolved", "http.502"]

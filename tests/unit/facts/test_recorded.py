@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import msgspec
+import pytest
 
 from ops.doctor import diagnose_bundle
 from ops.facts.base import NotSeen
-from ops.facts.bundle import read_bundle
+from ops.facts.bundle import BundleError, read_bundle
+from ops.facts.probe_failure import ProbeFailure
+from ops.facts.probes import Front
 
 # Written by `gte-ops doctor --bundle` 0.1.0 on a stack of the lab whose gunicorn had been stopped; processes of others
 # are taken out.
@@ -26,3 +32,48 @@ def test_the_first_versions_facts_are_there() -> None:
     assert not isinstance(snapshot.nginx_config, NotSeen)
     assert snapshot.nginx_config.file.endswith("/nginx/nginx.conf")
     assert snapshot.host.hostname == "vm"
+
+
+# Before these words were an enumeration, a bundle could hold any text; these are the ones that were written.
+FAILURES = [
+    "nxdomain",
+    "no_address",
+    "servfail",
+    "refused",
+    "timeout",
+    "unreachable",
+    "missing",
+    "permission",
+    "other",
+    "reset",
+    "closed",
+    "tls",
+    "malformed",
+]
+
+
+def with_failure(word: str, directory: Path) -> Path:
+    """The recorded bundle, with ``word`` as the reason why the front door could not be connected to."""
+    content = json.loads(RECORDED.read_text())
+    content["snapshot"]["front"]["connection"]["failure"] = word
+    path = directory / "bundle.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("word", FAILURES)
+def test_the_first_versions_failures_are_read_and_written_alike(word: str, tmp_path: Path) -> None:
+    front = read_bundle(with_failure(word, tmp_path)).snapshot.front
+    assert isinstance(front, Front)
+    assert front.connection.failure is ProbeFailure(word)
+    assert json.loads(msgspec.json.encode(front))["connection"]["failure"] == word
+
+
+def test_every_failure_was_one_of_the_first_versions() -> None:
+    assert {failure.value for failure in ProbeFailure} == set(FAILURES)
+
+
+def test_an_unknown_failure_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="damaged, or changed by hand") as raised:
+        read_bundle(with_failure("sideways", tmp_path))
+    assert "\n" not in str(raised.value)

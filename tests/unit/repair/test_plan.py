@@ -13,6 +13,7 @@ from ops.diagnosis.model import Cause
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import InFlight, ProgressRecord
 from ops.facts.nginx import Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Upstreams
 from ops.facts.safeguards import OpenLog
 from ops.facts.snapshot import Snapshot
@@ -325,7 +326,7 @@ def test_a_reload_is_safe(code: str) -> None:
 
 def test_a_reload_that_would_send_served_users_nowhere_is_risky() -> None:
     elsewhere = SITE.replace("127.0.0.1:8000", "127.0.0.1:8999")
-    answers = {"127.0.0.1:8999": exchange(failure="refused", status=None)}
+    answers = {"127.0.0.1:8999": exchange(failure=ProbeFailure.REFUSED, status=None)}
     snapshot = but(nginx_config=nginx_config(elsewhere), upstreams=Upstreams(answers=answers))
     remedy = only("NGX004", snapshot)
     assert remedy.safety == "risky"

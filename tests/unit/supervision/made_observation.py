@@ -8,6 +8,7 @@ import msgspec
 
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import InFlight, ProgressRecord
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 from ops.supervision.observation import Clocks, Observation, ProcessState, Worker
 from ops.supervision.rules import Rules
@@ -22,7 +23,7 @@ def moment(later: float = 0.0) -> Clocks:
     return Clocks(wall=WALL + later, monotonic=BOOT + later, boottime=BOOT + later)
 
 
-def exchange(status: int | None = 200, *, failure: str | None = None, body: str = "") -> Exchange:
+def exchange(status: int | None = 200, *, failure: ProbeFailure | None = None, body: str = "") -> Exchange:
     """An answer to a probe, or its failure."""
     return Exchange(
         method="GET",

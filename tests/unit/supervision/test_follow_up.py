@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings, WatchdogSettings
 from ops.supervision.act import Actor, waits_for_the_doctor
@@ -44,7 +45,7 @@ def outcome(tmp_path: Path, *boots: float) -> str:
         worker(100 + n, record(100 + n, phase="booting", completed=0, silent=None), started=BOOT - seconds)
         for n, seconds in enumerate(boots)
     )
-    observation = made_observation(*workers, health=exchange(failure="timeout"))
+    observation = made_observation(*workers, health=exchange(failure=ProbeFailure.TIMEOUT))
     state = made_state(
         pending=Pending(ActionKind.KILL_WORKER, at=BOOT - 1, until=BOOT + 299, worker=GONE),
         actions=(

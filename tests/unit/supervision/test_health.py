@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ops.facts.base import NotSeen
+from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.process_ref import ProcessRef
 from ops.supervision.health.assess import assess
 from ops.supervision.health.assessment import Assessment
@@ -29,8 +30,8 @@ from tests.unit.supervision.made_observation import (
     worker,
 )
 
-TIMEOUT = exchange(failure="timeout")
-REFUSED = exchange(failure="refused")
+TIMEOUT = exchange(failure=ProbeFailure.TIMEOUT)
+REFUSED = exchange(failure=ProbeFailure.REFUSED)
 NO_DESCRIPTORS = Text(en="no descriptors", zh="没有描述符")
 
 
@@ -252,7 +253,7 @@ def test_without_records_only_long_silence_accuses(
 
 
 def test_a_failed_probe_alone_never_confirms() -> None:
-    for failure in ("timeout", "refused", "reset", "closed"):
+    for failure in (ProbeFailure.TIMEOUT, ProbeFailure.REFUSED, ProbeFailure.RESET, ProbeFailure.CLOSED):
         for failures in (1, 3, 1000):
             assert not assessed(
                 made_observation(health=exchange(failure=failure)), made_state(101, 102, failures=failures)
@@ -364,7 +365,7 @@ def test_any_sign_of_life_counts_as_an_answer() -> None:
 
 
 def test_a_master_that_was_there_and_is_gone_for_a_second_needs_no_counting() -> None:
-    gone = made_observation(master=None, workers=(), health=exchange(failure="refused"))
+    gone = made_observation(master=None, workers=(), health=exchange(failure=ProbeFailure.REFUSED))
 
     def after(seconds: float, known: WatchdogState) -> bool:
         first = with_observation(gone, known, RULES)
@@ -404,6 +405,8 @@ def test_a_service_that_is_not_as_before_is_not_healthy(
     assert words in assessment.detail.en
     assert chinese in assessment.detail.zh
     down = assess(
-        made_observation(master=None, health=exchange(failure="refused")), made_state(**changes), RULES
+        made_observation(master=None, health=exchange(failure=ProbeFailure.REFUSED)),
+        made_state(**changes),
+        RULES,
     )
     assert down.fault == "master_gone", "what is worse comes first"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.facts.probe_failure import ProbeFailure
 from ops.supervision.health.assess import assess
 from ops.supervision.stacks import Stacks, _by_thread, read_stacks
 from ops.supervision.state import Subject, WatchdogState, WorkerState
@@ -95,7 +96,7 @@ def test_a_service_with_an_idle_worker_is_not_restarted() -> None:
         for pid, at_work in ((101, 2), (102, 0))
     }  # fmt: skip
     observation = made_observation(
-        worker(101, None), worker(102, None), has_records=False, health=exchange(failure="timeout")
+        worker(101, None), worker(102, None), has_records=False, health=exchange(failure=ProbeFailure.TIMEOUT)
     )
     assessment = assess(observation, made_state(workers=known, last_answer=BOOT - 500, failures=9), RULES)
     assert (assessment.fault, assessment.confirmed) == ("not_answering", False)
@@ -189,7 +190,10 @@ def test_a_service_whose_workers_all_compute_in_requests_stands_still_after_two_
             for pid in (101, 102)
         }  # fmt: skip
         observation = made_observation(
-            worker(101, None), worker(102, None), has_records=False, health=exchange(failure="timeout")
+            worker(101, None),
+            worker(102, None),
+            has_records=False,
+            health=exchange(failure=ProbeFailure.TIMEOUT),
         )
         return assess(
             observation, made_state(workers=spins, last_answer=BOOT - age, failures=9), RULES
@@ -210,7 +214,9 @@ def test_a_socket_that_a_worker_closed_is_a_sign_of_life() -> None:
 
     def last_answer(*sockets: int) -> float | None:
         observation = made_observation(
-            worker(101, None, sockets=sockets), has_records=False, health=exchange(failure="timeout")
+            worker(101, None, sockets=sockets),
+            has_records=False,
+            health=exchange(failure=ProbeFailure.TIMEOUT),
         )
         return with_observation(observation, known, RULES).last_answer
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import DOMAIN, HEALTHY, HOST_ADDRESS, INTERMEDIATE, but, certificate
 
 
-def unresolved(failure: str, detail: str = "") -> Resolution:
+def unresolved(failure: ProbeFailure, detail: str = "") -> Resolution:
     return Resolution(name=DOMAIN, resolver="127.0.0.53", failure=failure, detail=detail)
 
 
@@ -48,18 +49,18 @@ CASES: list[Case] = [
     *(
         fires("DNS001", failure, but(resolution=unresolved(failure)), facts={"failure": term})
         for failure, term in {
-            "nxdomain": "NXDOMAIN",
-            "no_address": "no A/AAAA",
-            "timeout": "timeout",
-            "refused": "REFUSED",
-            "servfail": "SERVFAIL",
-            "unreachable": "unreachable",
+            ProbeFailure.NXDOMAIN: "NXDOMAIN",
+            ProbeFailure.NO_ADDRESS: "no A/AAAA",
+            ProbeFailure.TIMEOUT: "timeout",
+            ProbeFailure.REFUSED: "REFUSED",
+            ProbeFailure.SERVFAIL: "SERVFAIL",
+            ProbeFailure.UNREACHABLE: "unreachable",
         }.items()
     ),
     fires(
         "DNS001",
         "says which: the resolver's own words stand beside it",
-        but(resolution=unresolved("timeout", "no answer in 4.0 s")),
+        but(resolution=unresolved(ProbeFailure.TIMEOUT, "no answer in 4.0 s")),
         "did not answer",
         "no answer in 4.0 s",
         severity="fail",
@@ -68,7 +69,11 @@ CASES: list[Case] = [
     quiet(
         "DNS001",
         "an address literal is not looked up",
-        but(resolution=Resolution(name="192.0.2.10", resolver="", is_literal=True, failure="nxdomain")),
+        but(
+            resolution=Resolution(
+                name="192.0.2.10", resolver="", is_literal=True, failure=ProbeFailure.NXDOMAIN
+            )
+        ),
     ),
     fires(
         "DNS002",
@@ -85,7 +90,11 @@ CASES: list[Case] = [
     ),
     quiet("DNS002", "one of several is enough", but(resolution=resolved("198.51.100.7", HOST_ADDRESS))),
     quiet("DNS002", "loopback is this host", but(resolution=resolved("127.0.1.1"))),
-    quiet("DNS002", "what does not resolve leads nowhere else", but(resolution=unresolved("nxdomain"))),
+    quiet(
+        "DNS002",
+        "what does not resolve leads nowhere else",
+        but(resolution=unresolved(ProbeFailure.NXDOMAIN)),
+    ),
     fires(
         "DNS002",
         "configured addresses count instead of the host's",

@@ -14,6 +14,7 @@ from ops.facts.gunicorn import Gunicorn, InFlight, ProgressRecord
 from ops.facts.host import Listener, Process
 from ops.facts.logs import LogEntry
 from ops.facts.nginx import Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, WorkerActivity
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -234,14 +235,18 @@ CASES: list[Case] = [
         but(
             without_gunicorn(),
             backend__connection=Connection(
-                address="unix:/run/gte.sock", failure="missing", detail="No such file"
+                address="unix:/run/gte.sock", failure=ProbeFailure.MISSING, detail="No such file"
             ),
         ),
     ),
     quiet(
         "GUN001",
         "the address refuses, but the master is there",
-        but(backend__connection=Connection(address=BACKEND, failure="refused", detail="Connection refused")),
+        but(
+            backend__connection=Connection(
+                address=BACKEND, failure=ProbeFailure.REFUSED, detail="Connection refused"
+            )
+        ),
     ),
     quiet(
         "GUN001",
@@ -254,7 +259,9 @@ CASES: list[Case] = [
     quiet(
         "GUN001",
         "a time-out is no refusal",
-        but(without_gunicorn(), backend__connection=Connection(address=BACKEND, failure="timeout")),
+        but(
+            without_gunicorn(), backend__connection=Connection(address=BACKEND, failure=ProbeFailure.TIMEOUT)
+        ),
     ),
     fires(
         "GUN001",

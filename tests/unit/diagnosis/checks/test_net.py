@@ -7,6 +7,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Upstreams
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import OtherSite
@@ -31,10 +32,10 @@ from tests.unit.made_snapshot import (
     without_nginx,
 )
 
-TIMED_OUT = Connection(address=FRONT, failure="timeout", detail="timed out", elapsed=4.0)
+TIMED_OUT = Connection(address=FRONT, failure=ProbeFailure.TIMEOUT, detail="timed out", elapsed=4.0)
 
 
-def two_services(failure: str | None) -> Snapshot:
+def two_services(failure: ProbeFailure | None) -> Snapshot:
     """Another site of this nginx, which nobody named either, and how a connection to its service ends."""
     site = OtherSite(name="shop.example.com", address="127.0.0.1:8001", where="/etc/nginx/conf.d/shop.conf:1")
     connection = Connection(address="127.0.0.1:8001", failure=failure)
@@ -139,7 +140,7 @@ CASES: list[Case] = [
     fires("NET004", "a permanent redirect within plain HTTP", plain(308, "/health/")),
     quiet("NET004", "301", plain(301, f"{URL}/health")),
     quiet("NET004", "308", plain(308, f"{URL}/health")),
-    quiet("NET004", "port 80 is closed", but(front__plain=exchange(failure="refused"))),
+    quiet("NET004", "port 80 is closed", but(front__plain=exchange(failure=ProbeFailure.REFUSED))),
     quiet("NET004", "port 80 was not asked", but(front__plain=NotSeen(reason="-"))),
     quiet(
         "NET004",
@@ -149,7 +150,7 @@ CASES: list[Case] = [
     fires(
         "NET020",
         "the other one refuses connections",
-        two_services("refused"),
+        two_services(ProbeFailure.REFUSED),
         "proxy_pass 127.0.0.1:8001",
         severity="warn",
         facts={
@@ -158,10 +159,18 @@ CASES: list[Case] = [
             "site": "/etc/nginx/conf.d/shop.conf:1",
         },
     ),
-    fires("NET020", "its socket is not there", two_services("missing")),
+    fires("NET020", "its socket is not there", two_services(ProbeFailure.MISSING)),
     quiet("NET020", "the other one answers", two_services(None)),
-    quiet("NET020", "it does not answer in time: it may be busy, and another's", two_services("timeout")),
-    quiet("NET020", "settings say which is meant", but(two_services("refused"), target__other_sites=())),
+    quiet(
+        "NET020",
+        "it does not answer in time: it may be busy, and another's",
+        two_services(ProbeFailure.TIMEOUT),
+    ),
+    quiet(
+        "NET020",
+        "settings say which is meant",
+        but(two_services(ProbeFailure.REFUSED), target__other_sites=()),
+    ),
 ]
 
 

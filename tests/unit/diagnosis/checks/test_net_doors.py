@@ -12,6 +12,7 @@ from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificate, Lineages, OtherDoor, PemFile, RenewalConf, Served
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -47,7 +48,9 @@ def served_at(address: str, leaf: Certificate, **changes: Any) -> Served:
 
 
 def refusing(address: str = V6) -> OtherDoor:
-    return OtherDoor(address=address, failure="refused", served=NotSeen(reason="connection refused"))
+    return OtherDoor(
+        address=address, failure=ProbeFailure.REFUSED, served=NotSeen(reason="connection refused")
+    )
 
 
 def doors(*others: OtherDoor, snapshot: Snapshot = HEALTHY) -> Snapshot:
@@ -194,7 +197,7 @@ CASES: list[Case] = [
     fires(
         "TLS024",
         "port 80 is shut",
-        challenged(exchange(failure="refused", url=CHALLENGE, address="127.0.0.1:80")),
+        challenged(exchange(failure=ProbeFailure.REFUSED, url=CHALLENGE, address="127.0.0.1:80")),
     ),
     fires(
         "TLS024",

@@ -12,6 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Listener
 from ops.facts.machine import OpenFiles
 from ops.facts.nginx import NginxTest, ParseError, Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -137,7 +138,7 @@ def two_servers(second: Exchange, *, options: str = "", failed: int = 0) -> Snap
     )
 
 
-def no_answer(address: str, failure: str = "refused") -> Exchange:
+def no_answer(address: str, failure: ProbeFailure = ProbeFailure.REFUSED) -> Exchange:
     return exchange(failure=failure, detail="Connection refused", address=address)
 
 
@@ -309,7 +310,10 @@ CASES: list[Case] = [
     quiet(
         "NGX002",
         "packets to the door are dropped, which proves nothing about nginx",
-        but(without_nginx(), front__connection=Connection(address="127.0.0.1:443", failure="timeout")),
+        but(
+            without_nginx(),
+            front__connection=Connection(address="127.0.0.1:443", failure=ProbeFailure.TIMEOUT),
+        ),
     ),
     fires(
         "NGX003",
@@ -368,7 +372,7 @@ CASES: list[Case] = [
     fires(
         "NGX005",
         "its socket is missing",
-        proxied_to("unix:/run/gte.sock", no_answer("unix:/run/gte.sock", "missing")),
+        proxied_to("unix:/run/gte.sock", no_answer("unix:/run/gte.sock", ProbeFailure.MISSING)),
     ),
     quiet("NGX005", "gunicorn is down: nothing is healthy elsewhere", without_gunicorn()),
     quiet(
@@ -377,7 +381,9 @@ CASES: list[Case] = [
         proxied_to(ELSEWHERE, no_answer(ELSEWHERE), backend__health=NotSeen(reason="-")),
     ),
     quiet("NGX005", "the proxied address was not asked", proxied_to(ELSEWHERE, None)),
-    quiet("NGX005", "it is slow, not absent", proxied_to(ELSEWHERE, no_answer(ELSEWHERE, "timeout"))),
+    quiet(
+        "NGX005", "it is slow, not absent", proxied_to(ELSEWHERE, no_answer(ELSEWHERE, ProbeFailure.TIMEOUT))
+    ),
     quiet(
         "NGX005",
         "one dead member of several: nginx passes it over",

@@ -13,6 +13,7 @@ import ops
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
 from ops.facts.nginx import NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange, HostNames
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -254,7 +255,7 @@ CASES = [
     quiet(
         "NGX033",
         "the port does not answer plain HTTP either",
-        passing(f"https://{BACKEND}", backend__health=exchange(failure="malformed")),
+        passing(f"https://{BACKEND}", backend__health=exchange(failure=ProbeFailure.MALFORMED)),
     ),
     fires(
         "NGX034",
@@ -313,7 +314,7 @@ CASES = [
         site(
             "listen 443 ssl;",
             "listen 443;",
-            exchange(failure="tls", detail="wrong version number", **PREDICT),
+            exchange(failure=ProbeFailure.TLS, detail="wrong version number", **PREDICT),
         ),
         "wrong version number",
         facts={"fixed": "listen 443 ssl;", "listen_port": "443"},
@@ -321,7 +322,7 @@ CASES = [
     quiet(
         "NGX036",
         "TLS fails for another reason",
-        but(front__predict=exchange(failure="tls", detail="x", **PREDICT)),
+        but(front__predict=exchange(failure=ProbeFailure.TLS, detail="x", **PREDICT)),
     ),
     quiet("NGX036", "the plain port answers", site("listen 443 ssl;", "listen 443;", NOT_FOUND)),
     fires(
@@ -388,7 +389,10 @@ CASES = [
     fires(
         "NGX038",
         "the connection is closed",
-        inside("location /predict { return 444; }", exchange(failure="closed", detail="closed", **PREDICT)),
+        inside(
+            "location /predict { return 444; }",
+            exchange(failure=ProbeFailure.CLOSED, detail="closed", **PREDICT),
+        ),
     ),
     quiet(
         "NGX038",

@@ -10,6 +10,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Listener
 from ops.facts.logs import LogEntry
 from ops.facts.nginx import NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -40,7 +41,7 @@ from tests.unit.made_snapshot import (
 STARTED = NOW - 3600  # the worker's, in the made snapshot
 ELSEWHERE = "127.0.0.1:9000"
 BAD_GATEWAY = page(502, "502 Bad Gateway", **PREDICT)
-REFUSED = exchange(failure="refused", detail="Connection refused", address=ELSEWHERE)
+REFUSED = exchange(failure=ProbeFailure.REFUSED, detail="Connection refused", address=ELSEWHERE)
 HEALTH_RETURNED = SITE.replace(
     "location = /health { proxy_pass http://gte_backend; }", "location = /health { return 204; }"
 )

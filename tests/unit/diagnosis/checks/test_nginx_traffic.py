@@ -7,6 +7,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, HostNames, Upstreams
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Answers, LoggedRequest, RefusedFile, Spread
@@ -105,7 +106,7 @@ HEADER_PAGE = 226.0  # with "nginx" alone at its end, as the Server header has i
 TWO_SERVERS = nginx_config(
     SITE.replace("server 127.0.0.1:8000;", "server 127.0.0.1:8000; server 127.0.0.1:8001;")
 )
-REFUSING = exchange(failure="refused", detail="Connection refused", address="127.0.0.1:8001")
+REFUSING = exchange(failure=ProbeFailure.REFUSED, detail="Connection refused", address="127.0.0.1:8001")
 ALIVE = exchange(200, HEALTH, **{**AT_BACKEND, "address": "127.0.0.1:8001"})
 CONNECT_FAILED = (
     "*7 connect() failed (111: Connection refused) while connecting to upstream, server: gte-api.example.com, "
@@ -120,7 +121,7 @@ UNPROCESSED = answered("400", 3, newest=(LINE,))
 
 
 def by_name(
-    *addresses: str, dead: dict[str, str] | None = None, name: str = "localhost", port: int = 8000
+    *addresses: str, dead: dict[str, ProbeFailure] | None = None, name: str = "localhost", port: int = 8000
 ) -> Snapshot:
     """The upstream's server is written as a name with these addresses."""
     refused = dead or {}
@@ -249,7 +250,7 @@ CASES = [
     fires(
         "NGX043",
         "one address of the name refuses: nginx asks it in turn",
-        by_name("127.0.0.1", "::1", dead={"[::1]:8000": "refused"}),
+        by_name("127.0.0.1", "::1", dead={"[::1]:8000": ProbeFailure.REFUSED}),
         "[::1]:8000",
         f"{SITE_FILE}:3",
         "getent ahosts localhost 127.0.0.1, ::1",
@@ -259,14 +260,18 @@ CASES = [
     fires(
         "NGX043",
         "one address of the name is silent: a delay",
-        by_name("10.0.0.5", "10.0.0.6", dead={"10.0.0.6:8000": "timeout"}, name="api.internal"),
+        by_name("10.0.0.5", "10.0.0.6", dead={"10.0.0.6:8000": ProbeFailure.TIMEOUT}, name="api.internal"),
         severity="fail",
     ),
     quiet("NGX043", "every address of the name answers", by_name("127.0.0.1", "::1")),
     quiet(
         "NGX043",
         "not one does: that is another cause",
-        by_name("127.0.0.1", "::1", dead={"[::1]:8000": "refused", "127.0.0.1:8000": "refused"}),
+        by_name(
+            "127.0.0.1",
+            "::1",
+            dead={"[::1]:8000": ProbeFailure.REFUSED, "127.0.0.1:8000": ProbeFailure.REFUSED},
+        ),
     ),
     quiet(
         "NGX043",

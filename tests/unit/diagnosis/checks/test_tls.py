@@ -24,6 +24,7 @@ from ops.facts.certificates import (
     RenewalConf,
 )
 from ops.facts.nginx import NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.safeguards import CronEntry, Schedule, Timer
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import ExpiryRule
@@ -211,7 +212,7 @@ def two_names(*names: str, listens: str = "listen 443 ssl;") -> Snapshot:
 
 def ended(detail: str, site: str) -> Snapshot:
     """nginx ends the handshake with an alert."""
-    broken = exchange(failure="tls", detail=f"TLS handshake: {detail}")
+    broken = exchange(failure=ProbeFailure.TLS, detail=f"TLS handshake: {detail}")
     return but(
         front__health=broken,
         front__predict=broken,

@@ -9,6 +9,7 @@ from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import NginxConfig, Pidfile
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection
 from ops.facts.snapshot import Snapshot
 from ops.text.language import Text
@@ -109,7 +110,7 @@ def test_a_pidfile_that_names_a_living_process_is_removed_before_the_start() -> 
         down = but(
             gunicorn__pidfile=pidfile,
             target__gunicorn_master=None,
-            backend__connection=Connection(address=BACKEND, failure="refused"),
+            backend__connection=Connection(address=BACKEND, failure=ProbeFailure.REFUSED),
         )
         fix = found(down)["GUN001"].fix
         return fix and tuple(step.zh for step in fix)
