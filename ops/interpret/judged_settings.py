@@ -15,7 +15,14 @@ _NUMBERS = frozenset({"graceful_timeout", "max_requests", "threads", "timeout"})
 _SWITCHES = frozenset({"daemon", "preload_app", "reload"})
 _WORDS = frozenset({"access_log_format", "accesslog", "certfile", "errorlog", "pidfile", "worker_class"})
 # The settings whose values are read; for every other name its line number is enough.
-JUDGED_SETTINGS = _NUMBERS | _SWITCHES | _WORDS | {"bind"}
+_FORWARDING = {
+    # Addresses and networks; "*" for all.
+    "forwarded_allow_ips": re.compile(r"[0-9A-Fa-f.:/*,\s]{0,400}"),
+    "header_map": re.compile(r"\s*(?:drop|refuse|dangerous)\s*", re.IGNORECASE),
+    # Names of headers.
+    "forwarder_headers": re.compile(r"[A-Za-z0-9_,\s-]{0,400}"),
+}
+JUDGED_SETTINGS = _NUMBERS | _SWITCHES | _WORDS | _FORWARDING.keys() | {"bind"}
 _UNKNOWN = "..."
 # gunicorn accepts numbers and switches as strings too (gunicorn/config.py: validate_pos_int, validate_bool).
 _NUMBER = re.compile(r"\s*[+-]?\d{1,9}(?:\.\d{1,6})?\s*")
@@ -48,6 +55,8 @@ def _is_of_its_type(name: str, value: object) -> bool:
         return name == "bind" and all(_is_of_its_type(name, one) for one in value)
     if not isinstance(value, str):
         return isinstance(value, int | float)
+    if name in _FORWARDING:
+        return _FORWARDING[name].fullmatch(value) is not None
     if name == "bind":
         return _ADDRESS.fullmatch(value) is not None
     return name in _WORDS or (_NUMBER if name in _NUMBERS else _SWITCH).fullmatch(value) is not None

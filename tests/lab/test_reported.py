@@ -24,14 +24,10 @@ _KNOWN_WRONG = {
     "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
     "django_is_not_told_its_settings": "partly",
-    "another_nginx_of_this_host_holds_the_door": "partly",
-    "door_is_open_over_ipv6_alone": "partly",
-    "redirect_to_the_slash_leaves_https": "partly",
     "server_limits_its_own_concurrency": "wrong",
     "uvicorn_by_itself_is_down": "wrong",
     "websocket_is_not_upgraded": "nothing wrong",
     "gunicorn_drops_a_header_that_nginx_sets": "not proven",
-    "long_polls_end_with_the_page": "false alarm",
 }
 
 

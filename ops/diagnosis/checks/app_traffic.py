@@ -240,10 +240,16 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
 
 
 @check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到响应")
-def waiting(logs: Logs) -> Iterator[Finding]:
-    """APP023: a share of a route's clients leaves before the answer (499), after a wait if the log has times."""
+def waiting(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP023: a share of a route's clients leaves before the answer (499), after a wait if the log has times.
+
+    A route whose requests are held open until there is something to say is left in this way by every client."""
     for located in users_traffic(logs):
         for group in located.answers("499"):
+            from ops.interpret.held_requests import is_held_open
+
+            if is_held_open(group, located, target, nginx_config):
+                continue
             total = located.total_like(group)
             waited = group.seconds.median if group.seconds is not None else None
             # Without times it is unknown whether they waited: require twice the share.

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import replaced_in_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
-from ops.facts.nginx import Pidfile
+from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
-from ops.interpret.nginx import serving_masters
+from ops.interpret.nginx import Listen, parse_listen, serving_masters
 from ops.interpret.service_name import is_service
+from ops.interpret.site import find_site
 from ops.text.language import Text, in_seconds
 
 _PERMANENT = (301, 308)
+_MAX_LISTENS = 3
 
 
 @check("net.front_door", "NET001", "NET002", en="the front door takes connections", zh="入口可以连接")
 def front_door(
-    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+    target: Target,
+    front: Front,
+    processes: Processes,
+    nginx_pidfile: Pidfile | NotSeen,
+    nginx_config: NginxConfig | NotSeen,
 ) -> Iterator[Finding]:
     """NET001: the connection is refused although nginx runs. NET002: it times out."""
     connection = front.connection
@@ -31,6 +37,7 @@ def front_door(
     if connection.failure is ProbeFailure.REFUSED:
         masters = list(serving_masters(target, processes, nginx_pidfile))
         if masters:
+            listens = _listens(nginx_config, target, split_address(connection.address)[1])
             yield Finding(
                 "NET001",
                 (
@@ -39,9 +46,13 @@ def front_door(
                         f"pid {masters[0].pid}",
                         Text(en="nginx's master is running", zh="nginx 主进程在运行"),
                     ),
+                    *(
+                        Evidence(_place(directive), _taken(directive, listen, connection.address))
+                        for directive, listen in listens[:_MAX_LISTENS]
+                    ),
                 ),
                 {"address": connection.address},
-                fix=_listen_too(target, connection.address),
+                fix=_listen_too(target, connection.address, listens),
             )
     elif connection.failure is ProbeFailure.TIMEOUT:
         yield Finding(
@@ -51,22 +62,75 @@ def front_door(
         )
 
 
-def _listen_too(target: Target, address: str) -> tuple[str | Text, ...] | None:
-    """Steps to add a listen for an IPv6 address; None for the catalogue's steps."""
+def _listens(config: NginxConfig | NotSeen, target: Target, port: int) -> list[tuple[Directive, Listen]]:
+    """The site's listen directives for ``port``."""
+    if isinstance(config, NotSeen):
+        return []
+    site = find_site(config, target.domain, target.backend)
+    parsed = [(d, parse_listen(d.args)) for d in (site.server.own("listen") if site else ()) if d.args]
+    return [(d, listen) for d, listen in parsed if listen is not None and listen.port == port]
+
+
+def _place(directive: Directive) -> str:
+    return f"{directive.file}:{directive.line}"
+
+
+def _families(directive: Directive, listen: Listen) -> tuple[str, ...]:
+    """The address families of the directive's socket (ngx_http_core_module, listen: ipv6only)."""
+    if not directive.args[0].startswith("["):
+        return ("IPv4",)
+    return ("IPv6",) if listen.only_ipv6 or listen.host != "*" else ("IPv6", "IPv4")
+
+
+def _accepts(directive: Directive, listen: Listen, host: str) -> bool:
+    if listen.host != "*":
+        return listen.host == host
+    return _family(host) in _families(directive, listen)
+
+
+def _family(host: str) -> str:
+    return "IPv6" if ":" in host else "IPv4"
+
+
+def _taken(directive: Directive, listen: Listen, address: str) -> Text:
+    """The directive, and what it leaves out."""
+    written = f"listen {' '.join(directive.args)};"
+    host = split_address(address)[0]
+    if _accepts(directive, listen, host):
+        return Text(en=f"{written} nginx runs without it", zh=f"{written} 运行中的 nginx 没有加载它")
+    families, wanted = _families(directive, listen), _family(host)
+    if wanted not in families:
+        return Text(
+            en=f"{written} takes {families[0]} alone, and {host} is {wanted}",
+            zh=f"{written} 只接受 {families[0]} 连接，而 {host} 是 {wanted} 地址",
+        )
+    return Text(en=f"{written} does not take {host}", zh=f"{written} 不接受到 {host} 的连接")
+
+
+def _listen_too(
+    target: Target, address: str, listens: list[tuple[Directive, Listen]]
+) -> tuple[str | Text, ...] | None:
+    """Steps that make nginx listen at ``address`` as well; None for the catalogue's steps."""
     host, port = split_address(address)
-    if ":" not in host:
-        return None
-    where = target.site_file or target.nginx_config_file
+    apply = (target.test_nginx, target.reload_nginx)
+    if any(_accepts(directive, listen, host) for directive, listen in listens):
+        return apply
+    where = _place(listens[0][0]) if listens else target.site_file or target.nginx_config_file
+    everywhere = f"[::]:{port}" if ":" in host else str(port)
+    # Beside a socket for one address, another for one address.
+    wanted = address if listens and listens[0][1].host != "*" else everywhere
     options = " ssl" if target.front_tls else ""
+    line = f"listen {wanted}{options};"
+    if ":" not in host:
+        return (put_after_line(where, line), *apply) if listens else None
     return (
         Text(
-            en=f"In the server block of {where} add, beside its other listen: listen [::]:{port}{options};"
+            en=f"In the server block of {where} add, beside its other listen: {line}"
             " where this host is to have no IPv6, take the AAAA record out of the name's zone",
-            zh=f"在 {where} 的 server 块里，在原有 listen 旁加上：listen [::]:{port}{options};"
+            zh=f"在 {where} 的 server 块里，在原有 listen 旁加上：{line}"
             "如果本机不打算提供 IPv6，则删除域名的 AAAA 记录",
         ),
-        target.test_nginx,
-        target.reload_nginx,
+        *apply,
     )
 
 

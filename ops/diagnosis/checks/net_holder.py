@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
+from ops.facts.logs import Logs
 from ops.facts.nginx import Pidfile
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
@@ -20,7 +22,11 @@ from ops.text.language import Text
 
 @check("net.holder", "NET010", en="nginx holds the front address", zh="入口地址由 nginx 监听")
 def holder(
-    target: Target, front: Front, processes: Processes, nginx_pidfile: Pidfile | NotSeen
+    target: Target,
+    front: Front,
+    processes: Processes,
+    nginx_pidfile: Pidfile | NotSeen,
+    logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
     """NET010: another program accepts the connections meant for nginx, and they do not reach the service.
 
@@ -31,7 +37,7 @@ def holder(
     owners = not_nginx(processes, target.connect_to, target, nginx_pidfile)
     if not owners:
         return
-    owner = min(owners, key=lambda process: process.pid)
+    owner = _first_process(owners, processes)
     listening = taking(processes, target.connect_to)[0].address
     master = next(nginx_topology.serving_masters(target, processes, nginx_pidfile), None)
     yield Finding(
@@ -39,12 +45,42 @@ def holder(
         (
             quote(f"ss -ltnp {listening}", f"{described(owner)}: {' '.join(owner.command)[:160]}"),
             _nginx_s_state(master),
+            *_refused_to_nginx(logs, split_address(listening)[1]),
             *_published(owner),
         ),
         {"holder": described(owner), "pid": str(owner.pid)},
         summary=_sentence(target.connect_to, owner, master),
         fix=tuple(_steps(target, owner, master)),
     )
+
+
+def _first_process(owners: tuple[Process, ...], processes: Processes) -> Process:
+    """The process that started the others which accept there: it replaces a child that is ended (nginx, Apache and
+    gunicorn do), and its command line names the configuration."""
+    by_pid = {process.pid: process for process in processes.processes}
+    first = min(owners, key=lambda process: process.pid)
+    while (parent := by_pid.get(first.ppid)) is not None and (
+        parent in owners or _is_same_program(parent, first)
+    ):
+        first = parent
+    return first
+
+
+def _is_same_program(parent: Process, child: Process) -> bool:
+    return parent.executable is not None and parent.executable == child.executable and parent.pid != 1
+
+
+def _refused_to_nginx(logs: Logs | NotSeen, port: int) -> Iterator[Evidence]:
+    """Quote nginx's newest complaint that the port was taken."""
+    if isinstance(logs, NotSeen):
+        return
+    entries = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "(98: Address already in use)")
+        if f":{port} failed" in entry.text
+    ]
+    for path, entry in entries[-1:]:
+        yield quote(path, entry.text.partition("\n")[0])
 
 
 def _nginx_s_state(master: Process | None) -> Evidence:

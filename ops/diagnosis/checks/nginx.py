@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, without_line
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.machine import Machine, OpenFiles
@@ -828,7 +829,11 @@ def _is_same(answer: Exchange, backend: Backend) -> bool:
     zh="请求没有循环跳转或被错误重定向",
 )
 def redirects(
-    front: Front, backend: Backend | NotSeen, target: Target, nginx_config: NginxConfig | NotSeen
+    front: Front,
+    backend: Backend | NotSeen,
+    target: Target,
+    nginx_config: NginxConfig | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
 ) -> Iterator[Finding]:
     """NGX013: redirects lead to the same URL again. NGX014: nginx or the app redirects a POST to the predict path."""
     visited: list[str] = []
@@ -861,6 +866,15 @@ def redirects(
     evidence = [quote(f"POST {predict.url}", f"{predict.status} Location: {location}")]
     if not isinstance(backend, NotSeen) and isinstance(backend.predict, Exchange) and backend.predict.status:
         evidence.append(quote(f"POST {target.backend}{target.predict_path}", str(backend.predict.status)))
+    steps: tuple[str | Text, ...] = ()
+    if at_app and location.startswith("http:"):
+        from ops.diagnosis.forwarded_scheme import leaves_https, lost_scheme
+
+        if leaves_https(location, target):
+            lost = lost_scheme(target, target.predict_path, nginx_config, gunicorn)
+            evidence += lost.evidence
+            # The steps of the redirect itself restart the service.
+            steps = tuple(step for step in lost.steps if step != target.restart_command)
     yield Finding(
         "NGX014",
         tuple(evidence),
@@ -869,7 +883,7 @@ def redirects(
             "location": location,
             "layer": Text(en="the application", zh="应用") if at_app else "nginx",
         },
-        fix=_redirected_by_the_application(target, backend)
+        fix=(*steps, *_redirected_by_the_application(target, backend, location))
         if at_app
         else _redirected_by_nginx(target, nginx_config),
     )
@@ -931,16 +945,29 @@ def _without_redirect(
     )
 
 
-def _redirected_by_the_application(target: Target, backend: Backend | NotSeen) -> tuple[str | Text, ...]:
+def _redirected_by_the_application(
+    target: Target, backend: Backend | NotSeen, location: str
+) -> tuple[str | Text, ...]:
     answer = None if isinstance(backend, NotSeen) else backend.predict
     status = answer.status if isinstance(answer, Exchange) else "3xx"
     path = target.predict_path
+    source = Text(
+        en=f"The redirect comes from the application ({target.backend} answers {status} itself); nginx is not"
+        " the cause",
+        zh=f"重定向来自应用（直接访问 {target.backend} 也是 {status}），与 nginx 无关",
+    )
+    if urlsplit(location).path == f"{path}/":
+        return (
+            Text(
+                en=f"The application has the route as {path}/: register {path} in {target.app_dir} as well"
+                " (strict_slashes=False in Flask), or have clients ask for it with the slash",
+                zh=f"应用里的路由是 {path}/：在 {target.app_dir} 里把 {path} 也注册上"
+                "（Flask 用 strict_slashes=False），或让客户端请求时带上斜杠",
+            ),
+            target.restart_command,
+        )
     return (
-        Text(
-            en=f"The redirect comes from the application ({target.backend} answers {status} itself); nginx is not"
-            " the cause",
-            zh=f"重定向来自应用（直接访问 {target.backend} 也是 {status}），与 nginx 无关",
-        ),
+        source,
         Text(
             en=f"In {target.app_dir}, find what redirects {path}: a route that ends in /, or a before_request hook;"
             " if it redirects to https, have nginx pass X-Forwarded-Proto and the application trust it",

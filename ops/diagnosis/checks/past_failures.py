@@ -20,6 +20,7 @@ _OF_THE_HOST = re.compile(
 # A fault is over if so many successes in a row are less probable than this while it persists.
 _BY_CHANCE = 0.01
 _REQUEST = re.compile(r'[\s"\[\]?]+')
+_OF_UPSTREAM = ', upstream: "'
 
 
 def is_of_earlier_worker(entry: LogEntry, since: float, logs: Logs) -> bool:
@@ -77,8 +78,17 @@ def belongs(raised: Raised, answers: Answers, within: float) -> bool:
 
 
 def _entries(logs: Logs) -> tuple[LogEntry, ...]:
-    every = (*logs.nginx_errors.values(), logs.gunicorn_error)
-    return tuple(entry for log in every if isinstance(log, Log) for entry in log.entries)
+    """The entries whose pid says which worker failed: a living nginx that complains of its upstream says nothing about
+    the age of the service behind it."""
+    of_nginx = (
+        entry
+        for log in logs.nginx_errors.values()
+        if isinstance(log, Log)
+        for entry in log.entries
+        if _OF_UPSTREAM not in entry.text
+    )
+    own = logs.gunicorn_error
+    return (*of_nginx, *(own.entries if isinstance(own, Log) else ()))
 
 
 def names_path(entry: LogEntry, path: str) -> bool:

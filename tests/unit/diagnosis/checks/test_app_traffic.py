@@ -9,6 +9,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, LogEntry
+from ops.facts.nginx import NginxConfig
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Answers, Spread
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
@@ -19,11 +20,13 @@ from tests.unit.made_snapshot import (
     NGINX_ACCESS_LOG,
     NOW,
     PREDICT,
+    SITE,
     access_log,
     answered,
     but,
     entry,
     gunicorn_log,
+    nginx_config,
     nginx_logs,
     page,
     traffic,
@@ -65,6 +68,20 @@ def at_nginx(*answers: Answers, **changes: Any) -> Snapshot:
 
 FAILED = answered("500", 10, newest=(LINE,))
 LEFT = answered("499", 10, seconds=Spread(least=2.0, median=5.0, most=9.0), newest=(LINE,))
+
+
+def left_at(path: str) -> Answers:
+    """Every client of ``path`` left before the answer."""
+    return msgspec.structs.replace(LEFT, path=path, method="GET")
+
+
+def with_location(path: str, text: str) -> NginxConfig:
+    """The site with one more location."""
+    location = f"location {path} {{ {text} proxy_pass http://gte_backend; }}\n    "
+    return nginx_config(
+        SITE.replace("location / {\n        limit_req ", f"{location}location / {{ limit_req ")
+    )
+
 
 CASES = [
     # --- APP020
@@ -211,6 +228,31 @@ CASES = [
         "APP023",
         "pages that were left at once",
         at_nginx(answered("499", 10, seconds=Spread(least=0.0, median=0.02, most=4.0)), answered("200", 60)),
+    ),
+    *(
+        quiet("APP023", f"all leave {path}, as its clients do", at_nginx(left_at(path)))
+        for path in ("/poll", "/api/events", "/v1/chat/stream", "/socket.io/", "/jobs/*/updates")
+    ),
+    quiet(
+        "APP023",
+        "the route was switched to a WebSocket for others",
+        at_nginx(left_at("/chat"), answered("101", 3, path="/chat", method="GET")),
+    ),
+    quiet(
+        "APP023",
+        "nginx has a location of its own for a stream",
+        at_nginx(left_at("/feed"), nginx_config=with_location("/feed", "proxy_buffering off;")),
+    ),
+    fires(
+        "APP023",
+        "a location of its own for long answers is none for streams",
+        at_nginx(left_at("/report"), nginx_config=with_location("/report", "proxy_read_timeout 20m;")),
+    ),
+    fires("APP023", "a page that all leave", at_nginx(left_at("/report"))),
+    fires(
+        "APP023",
+        "the prediction's own route is never held open",
+        but(at_nginx(left_at("/stream"), SERVED), target__predict_path="/stream"),
     ),
     # --- APP024
     fires(

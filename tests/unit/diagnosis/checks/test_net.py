@@ -11,7 +11,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Upstreams
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import OtherSite
-from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,
     FRONT,
@@ -21,9 +21,12 @@ from tests.unit.made_snapshot import (
     HEALTHY,
     NGINX_LISTENERS,
     NGINX_PROCESSES,
+    SITE,
+    SITE_FILE,
     URL,
     but,
     exchange,
+    nginx_config,
     page,
     process,
     processes,
@@ -69,6 +72,27 @@ def foreign_on_all_addresses() -> Snapshot:
     )
 
 
+def refused_with_listen(at: str, *options: str, front: str = FRONT) -> Snapshot:
+    """The front address is refused while nginx runs, and the site has this one listen directive."""
+    written = " ".join(("listen", at, "ssl", *options))
+    return but(
+        front__connection=refused(front),
+        nginx_config=nginx_config(SITE.replace("listen 443 ssl", written)),
+    )
+
+
+def net001_steps(snapshot: Snapshot) -> str:
+    finding = found(snapshot)["NET001"]
+    return "\n".join(step if isinstance(step, str) else step.en for step in finding.fix or ())
+
+
+def test_a_door_of_one_family_gets_a_listen_of_the_other() -> None:
+    assert f"10a listen 443 ssl;' {SITE_FILE}" in net001_steps(refused_with_listen("[::]:443"))
+    assert f"10a listen 127.0.0.1:443 ssl;' {SITE_FILE}" in net001_steps(refused_with_listen("[::1]:443"))
+    assert "listen [::]:443 ssl;" in net001_steps(refused_with_listen("443", front="[::1]:443"))
+    assert "listen" not in net001_steps(refused_with_listen("443"))
+
+
 CASES: list[Case] = [
     fires(
         "NET001",
@@ -78,6 +102,30 @@ CASES: list[Case] = [
         "nginx's master is running",
         severity="fail",
         facts={"address": FRONT},
+    ),
+    fires(
+        "NET001",
+        "nginx listens over IPv6 alone",
+        refused_with_listen("[::]:443"),
+        f"{SITE_FILE}:10 listen [::]:443 ssl; takes IPv6 alone, and 127.0.0.1 is IPv4",
+    ),
+    fires(
+        "NET001",
+        "nginx listens over IPv4 alone",
+        refused_with_listen("443", front="[::1]:443"),
+        f"{SITE_FILE}:10 listen 443 ssl; takes IPv4 alone, and ::1 is IPv6",
+    ),
+    fires(
+        "NET001",
+        "nginx listens at another address of the family",
+        refused_with_listen("192.0.2.10:443"),
+        "listen 192.0.2.10:443 ssl; does not take 127.0.0.1",
+    ),
+    fires(
+        "NET001",
+        "the socket for both families was not loaded",
+        refused_with_listen("[::]:443", "ipv6only=off"),
+        "listen [::]:443 ssl ipv6only=off; nginx runs without it",
     ),
     quiet("NET001", "nginx does not run: that is NGX002", without_nginx()),
     quiet(

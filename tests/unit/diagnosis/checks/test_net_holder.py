@@ -25,8 +25,10 @@ from tests.unit.made_snapshot import (
     PREDICTION,
     SITE,
     but,
+    entry,
     exchange,
     nginx_config,
+    nginx_logs,
     page,
     process,
     processes,
@@ -51,6 +53,14 @@ PROXY = process(
 CONTAINER_S = process(
     655, 1, "nginx: master process nginx", is_nested=True, has_other_root=True, container="4f0c1d2e3a4b"
 )
+
+OTHER_MASTER = process(
+    77, 1, "nginx: master process nginx -c /opt/other/nginx.conf", executable="/usr/local/nginx/sbin/nginx"
+)
+OTHER_WORKER = process(
+    78, 77, "nginx: worker process", user="nobody", executable="/usr/local/nginx/sbin/nginx"
+)
+TAKEN = entry("bind() to 0.0.0.0:443 failed (98: Address already in use)", level="emerg")
 
 
 def held_by(
@@ -120,6 +130,28 @@ CASES: list[Case] = [
                 77, 1, "nginx: master process nginx -c /opt/other/nginx.conf", executable="/usr/sbin/nginx"
             )
         ),
+    ),
+    fires(
+        "NET010",
+        "the first of its processes, which replaces the others",
+        held_by(OTHER_WORKER, OTHER_MASTER),
+        "user root): nginx: master process nginx -c /opt/other/nginx.conf",
+        facts={"pid": "77"},
+    ),
+    fires(
+        "NET010",
+        "a child of Apache's",
+        held_by(
+            process(900, 612, "/usr/sbin/apache2", "-k", "start", executable="/usr/sbin/apache2"),
+            msgspec.structs.replace(APACHE, executable="/usr/sbin/apache2"),
+        ),
+        facts={"pid": "612"},
+    ),
+    fires(
+        "NET010",
+        "nginx said that the port was taken",
+        but(held_by(APACHE), logs__nginx_errors=nginx_logs(TAKEN)),
+        "bind() to 0.0.0.0:443 failed (98: Address already in use)",
     ),
     fires(
         "NET010",

@@ -21,6 +21,7 @@ from tests.unit.made_snapshot import (
     AT_BACKEND,
     BACKEND,
     DOMAIN,
+    GUNICORN_CONF,
     GUNICORN_LISTENER,
     GUNICORN_MASTER,
     GUNICORN_PROCESSES,
@@ -218,6 +219,17 @@ def hop(url: str, location: str, status: int = 301) -> Exchange:
 def redirected(status: int, location: str, at_backend: Exchange | None = None) -> Snapshot:
     base = but(front__predict=page(status, "Moved", **PREDICT, location=location))
     return but(base, backend__predict=at_backend) if at_backend else base
+
+
+def to_plain_http() -> Snapshot:
+    """The application redirects to its route with the slash, by http, though nginx tells it of HTTPS."""
+    location = f"http://{DOMAIN}/predict/"
+    own = page(307, "", **{**PREDICT, **AT_BACKEND}, location=location)
+    told = SITE.replace(
+        "proxy_pass http://gte_backend;",
+        "proxy_set_header X-Forwarded-Proto $scheme; proxy_pass http://gte_backend;",
+    )
+    return but(redirected(307, location, own), nginx_config=nginx_config(told))
 
 
 CASES: list[Case] = [
@@ -690,6 +702,18 @@ CASES: list[Case] = [
             308, "/predict/", page(308, "Redirecting...", **{**PREDICT, **AT_BACKEND}, location="/predict/")
         ),
         facts={"layer": "the application"},
+    ),
+    fires(
+        "NGX014",
+        "the application leaves HTTPS, because its server believes another proxy",
+        but(to_plain_http(), gunicorn__config=gunicorn_config(forwarded_allow_ips="10.0.0.1")),
+        f"{GUNICORN_CONF}:1 forwarded_allow_ips = '10.0.0.1'",
+    ),
+    fires(
+        "NGX014",
+        "the application leaves HTTPS, because nginx does not tell it",
+        but(to_plain_http(), nginx_config=nginx_config(SITE)),
+        "no X-Forwarded-Proto for /predict",
     ),
     quiet("NGX014", "the prediction comes", HEALTHY),
     quiet("NGX014", "304 redirects nowhere", redirected(304, "")),

@@ -38,6 +38,10 @@ REFUSED = (
     f'*1 open() "{BODY}/0000000001" failed (2: No such file or directory), client: 10.0.0.7, '
     'server: gte-api.example.com, request: "POST /predict?q=1 HTTP/1.1"'
 )
+NO_SERVICE = (
+    "*1 connect() failed (111: Connection refused) while connecting to upstream, client: 10.0.0.7, "
+    'server: gte-api.example.com, request: "POST /predict HTTP/1.1", upstream: "http://127.0.0.1:8000/predict"'
+)
 
 
 def host(
@@ -103,6 +107,31 @@ CASES = [
         "APP024",
         "a worker of now complained of it",
         host(AT_THE_START, SERVED, since=START, by_nginx=(entry(REFUSED, ago=10, pid=NGINX_WORKER),)),
+    ),
+    quiet(
+        "APP024",
+        "nginx, which was not restarted, complained of the service before",
+        host(AT_THE_START, SERVED, since=START, by_nginx=(entry(NO_SERVICE, ago=10, pid=NGINX_WORKER),)),
+    ),
+    fires(
+        "APP024",
+        "nginx complained of the service, and no success is behind it",
+        host(
+            answered("500", 3, ago=THEN),
+            since=START,
+            by_nginx=(entry(NO_SERVICE, ago=10, pid=NGINX_WORKER),),
+        ),
+    ),
+    fires(
+        "APP020",
+        "nginx complained of the service, and a worker of now raised",
+        host(
+            AT_THE_START,
+            SERVED,
+            since=START,
+            by_nginx=(entry(NO_SERVICE, ago=10, pid=NGINX_WORKER),),
+            said=(entry(RAISED, ago=10, pid=GUNICORN_WORKERS[0]),),
+        ),
     ),
     quiet(
         "APP024",
