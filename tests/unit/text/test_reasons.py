@@ -49,7 +49,8 @@ def _spoken(node: ast.expr, function: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.BoolOp):
         for value in node.values:
             yield from _spoken(value, function)
-    elif isinstance(node, ast.Call) and node.args:
+    # The argument of refused_program is a program's name, which is no sentence; the sentence is in its own module.
+    elif isinstance(node, ast.Call) and node.args and _name(node.func) != "refused_program":
         yield from _spoken(node.args[-1] if _name(node.func) == "next" else node.args[0], function)
     elif isinstance(node, ast.Name):
         for other in ast.walk(function):
