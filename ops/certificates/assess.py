@@ -24,6 +24,7 @@ from ops.facts.certificates import (
     Certificate,
     Certificates,
     ExpiryStage,
+    FileProblem,
     Lineage,
     Lineages,
     PemFile,
@@ -132,9 +133,9 @@ def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory:
     if isinstance(key, NotSeen):
         opinion.note_unseen(key)
         return None
-    if key.problem == "unreadable" and not inventory.is_root:
+    if key.problem is FileProblem.UNREADABLE and not inventory.is_root:
         opinion.say(f"{key.path}: not readable without root", f"{key.path}：需要 root 才能读取")
-    elif key.problem and key.problem != "encrypted":
+    elif key.problem and key.problem is not FileProblem.ENCRYPTED:
         opinion.say(f"{key.path}: {key.detail}", f"{key.path}：{key.detail}", Status.FAIL, "TLS012")
     if key.mode is not None and key.mode & READABLE_BY_OTHERS:
         mode = f"{key.mode:04o}"
@@ -308,9 +309,11 @@ def _renewal(
             f"{path} 在 certbot 目录之外，未跟随",
             Status.WARN,
         )
-    if conf.problem in ("malformed", "unreadable"):
+    if conf.problem in (FileProblem.MALFORMED, FileProblem.UNREADABLE):
         severity: Status = (
-            Status.UNKNOWN if conf.problem == "unreadable" and not inventory.is_root else Status.WARN
+            Status.UNKNOWN
+            if conf.problem is FileProblem.UNREADABLE and not inventory.is_root
+            else Status.WARN
         )
         code = "TLS011" if severity == Status.WARN else None
         opinion.say(

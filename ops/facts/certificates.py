@@ -77,6 +77,19 @@ class ExpiryStage(StrEnum):
     EXPIRED = "expired"
 
 
+class FileProblem(StrEnum):
+    """Why a file could not be used. Only a link is dangling, only a key encrypted, only a renewal configuration
+    malformed."""
+
+    MISSING = "missing"
+    DANGLING = "dangling"
+    UNREADABLE = "unreadable"
+    EMPTY = "empty"
+    NOT_PEM = "not_pem"
+    ENCRYPTED = "encrypted"
+    MALFORMED = "malformed"
+
+
 class PemDefectKind(StrEnum):
     """Defects in the lines of a PEM file."""
 
@@ -119,7 +132,7 @@ class PemFile(Facts, frozen=True):
     resolved: str
     modified: float | None = None
     certificates: tuple[Certificate, ...] = ()
-    problem: str | None = None
+    problem: FileProblem | None = None
     detail: str = ""
     places: tuple[tuple[int, int], ...] = ()
     hidden: tuple[Certificate, ...] = ()
@@ -136,7 +149,7 @@ class KeyFile(Facts, frozen=True):
     modified: float | None = None
     mode: int | None = None
     public_key: str | None = None
-    problem: str | None = None
+    problem: FileProblem | None = None
     detail: str = ""
     defects: tuple[PemDefect, ...] = ()
 
@@ -170,7 +183,7 @@ class RenewalConf(Facts, frozen=True):
     renew_before: float | None = None
     autorenew: bool = True
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
-    problem: str | None = None
+    problem: FileProblem | None = None
     detail: str = ""
 
 

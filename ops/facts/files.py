@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from ops.facts.base import Facts
 
 
+class ModelProblem(StrEnum):
+    """Why a file of a model cannot be used."""
+
+    EMPTY = "empty"
+    LFS_POINTER = "lfs_pointer"  # Git LFS has not fetched the file itself
+    TRUNCATED = "truncated"
+    OVERLONG = "overlong"
+    NOT_JSON = "not_json"
+    ABSENT = "absent"  # an index names it
+    UNREADABLE = "unreadable"  # for this user
+
+
 class ModelFile(Facts, frozen=True):
-    """One file that a model is loaded from. ``problem``: empty, lfs_pointer, truncated, overlong, not_json, absent (an
-    index names it), unreadable (for this user); ``detail``: numbers or names."""
+    """One file that a model is loaded from. ``detail``: numbers or names."""
 
     path: str
     size: int = 0
-    problem: str | None = None
+    problem: ModelProblem | None = None
     detail: str = ""
 
 

@@ -18,6 +18,7 @@ from ops.facts.base import NotSeen
 from ops.facts.certificates import (
     ArchivedPair,
     CertbotRuns,
+    FileProblem,
     KeyFile,
     Lineage,
     Lineages,
@@ -191,17 +192,17 @@ def _renewal_conf(path: Path) -> RenewalConf:
     try:
         read = read_regular_file(str(path), MAX_CONF_BYTES)
     except (FileNotFoundError, NotADirectoryError):
-        return RenewalConf(path=display_path, problem="missing", detail="there is no such file")
+        return RenewalConf(path=display_path, problem=FileProblem.MISSING, detail="there is no such file")
     except (OSError, ValueError) as error:
-        return RenewalConf(path=display_path, problem="unreadable", detail=_words(error))
+        return RenewalConf(path=display_path, problem=FileProblem.UNREADABLE, detail=_words(error))
     if not read.is_whole:
         return RenewalConf(
-            path=display_path, problem="malformed", detail=f"larger than {MAX_CONF_BYTES >> 10} KiB"
+            path=display_path, problem=FileProblem.MALFORMED, detail=f"larger than {MAX_CONF_BYTES >> 10} KiB"
         )
     try:
         return parse_renewal_conf(read.content.decode("utf-8"), display_path)
     except UnicodeDecodeError:
-        return RenewalConf(path=display_path, problem="malformed", detail="not UTF-8 text")
+        return RenewalConf(path=display_path, problem=FileProblem.MALFORMED, detail="not UTF-8 text")
 
 
 def parse_renewal_conf(text: str, path: str) -> RenewalConf:
@@ -220,16 +221,16 @@ def parse_renewal_conf(text: str, path: str) -> RenewalConf:
         else:
             return RenewalConf(
                 path=path,
-                problem="malformed",
+                problem=FileProblem.MALFORMED,
                 detail=safe_line(f"line {number} is neither a section nor an assignment: {line}", 200),
             )
     of = values.get
     missing = [stem for stem in STEMS if not of(f".{stem}")]
     problem, detail = None, ""
     if missing:
-        problem, detail = "malformed", f"it does not say where {', '.join(missing)} lie"
+        problem, detail = FileProblem.MALFORMED, f"it does not say where {', '.join(missing)} lie"
     elif not any(key.startswith("renewalparams.") for key in values):
-        problem, detail = "malformed", "it has no [renewalparams]"
+        problem, detail = FileProblem.MALFORMED, "it has no [renewalparams]"
     interval = _INTERVAL.match(of(".renew_before_expiry", ""))
     kinds = {"pre": "pre_hook", "post": "post_hook", "deploy": "renew_hook"}
     return RenewalConf(

@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificate, Certificates, KeyFile, PemDefect, PemFile
+from ops.facts.certificates import Certificate, Certificates, FileProblem, KeyFile, PemDefect, PemFile
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.pem import bad_marker, has_no_lines, read_pem, whole_file_defect
@@ -82,7 +82,7 @@ def pem_file(path: str, certificate_set: CertificateSet | None = None) -> PemFil
         if os.geteuid() != 0:
             return NotSeen(reason=_denied(path, error), needs_root=True)
         return PemFile(
-            path=display_path, resolved=resolved, problem="unreadable", detail=_denied(path, error)
+            path=display_path, resolved=resolved, problem=FileProblem.UNREADABLE, detail=_denied(path, error)
         )
     except (OSError, ValueError) as error:
         why, words = _problem(path, error)
@@ -135,7 +135,7 @@ def _with_content(file: PemFile, content: bytes, certificate_set: CertificateSet
         hidden=tuple(hidden),
         places=tuple(places),
         defects=(*defects, *((whole,) if whole else ())),
-        problem="not_pem" if detail else None,
+        problem=FileProblem.NOT_PEM if detail else None,
         detail=detail,
         key=key,
     )
@@ -150,7 +150,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
     try:
         content = read_regular_file(path, MAX_FILE_BYTES)
     except PermissionError as error:
-        problem, detail = "unreadable", _denied(path, error)
+        problem, detail = FileProblem.UNREADABLE, _denied(path, error)
     except (OSError, ValueError) as error:
         problem, detail = _problem(path, error)
     else:
@@ -161,7 +161,7 @@ def key_file(path: str) -> KeyFile | NotSeen:
             public_key, trouble, detail = _public_half(content.content)
             defects = _key_defects(content.content)
             if defects and trouble is None:
-                trouble, detail = "not_pem", f"the private key {defect_words(defects[0])}"
+                trouble, detail = FileProblem.NOT_PEM, f"the private key {defect_words(defects[0])}"
         return KeyFile(
             path=display_path,
             resolved=resolved,
@@ -177,24 +177,24 @@ def key_file(path: str) -> KeyFile | NotSeen:
     )
 
 
-def _public_half(content: bytes) -> tuple[str | None, str | None, str]:
+def _public_half(content: bytes) -> tuple[str | None, FileProblem | None, str]:
     """Return the hash of the key's public half, or the problem and its detail. Neither holds any part of the key."""
     block = _key_block(content)
     if block is None:
-        return None, "not_pem", _instead(content)
+        return None, FileProblem.NOT_PEM, _instead(content)
     if b"ENCRYPTED PRIVATE KEY-----" in block or b"Proc-Type: 4,ENCRYPTED" in block:
-        return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
+        return None, FileProblem.ENCRYPTED, "the key is encrypted: nginx needs ssl_password_file to read it"
     try:
         # Only the public half is needed: proving the primes of an RSA key takes a twentieth of a second for each key.
         key = load_pem_private_key(block + b"\n", password=None, unsafe_skip_rsa_key_validation=True)
         return spki_hash(key.public_key()), None, ""
     except TypeError:
-        return None, "encrypted", "the key is encrypted: nginx needs ssl_password_file to read it"
+        return None, FileProblem.ENCRYPTED, "the key is encrypted: nginx needs ssl_password_file to read it"
     except (ValueError, UnsupportedAlgorithm) as error:
         # The error's words name positions in ASN.1, never key material; still, its type is enough.
         return (
             None,
-            "not_pem",
+            FileProblem.NOT_PEM,
             f"the private key in it is damaged or of an unknown kind ({type(error).__name__})",
         )
 
@@ -224,11 +224,11 @@ def _key_block(content: bytes) -> bytes | None:
     return block
 
 
-def _content_problem(content: bytes, is_whole: bool) -> tuple[str | None, str]:
+def _content_problem(content: bytes, is_whole: bool) -> tuple[FileProblem | None, str]:
     if not content.strip():
-        return "empty", "the file is empty"
+        return FileProblem.EMPTY, "the file is empty"
     if not is_whole:
-        return "not_pem", f"the file is larger than {MAX_FILE_BYTES >> 20} MiB"
+        return FileProblem.NOT_PEM, f"the file is larger than {MAX_FILE_BYTES >> 20} MiB"
     return None, ""
 
 
@@ -249,14 +249,16 @@ def _instead(content: bytes) -> str:
     return "there is no PEM block in it"
 
 
-def _problem(path: str, error: OSError | ValueError) -> tuple[str, str]:
+def _problem(path: str, error: OSError | ValueError) -> tuple[FileProblem, str]:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         link = _dangling(path)
         if link:
-            return "dangling", safe_line(f"{link} is a symbolic link to something that does not exist")
-        return "missing", safe_line(f"{path} does not exist")
+            return FileProblem.DANGLING, safe_line(
+                f"{link} is a symbolic link to something that does not exist"
+            )
+        return FileProblem.MISSING, safe_line(f"{path} does not exist")
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return "unreadable", safe_line(f"{path}: {words.lower()}")
+    return FileProblem.UNREADABLE, safe_line(f"{path}: {words.lower()}")
 
 
 def _dangling(path: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from ops.facts.base import NotSeen
-from ops.facts.files import ModelFile, ModelFiles
+from ops.facts.files import ModelFile, ModelFiles, ModelProblem
 from ops.files.bounded_read import open_regular_file
 from ops.text.sanitize import safe_line
 
@@ -87,7 +87,7 @@ def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
             files.append(
                 ModelFile(
                     path=safe_line(str(path), 1000),
-                    problem="absent" if is_gone else "unreadable",
+                    problem=ModelProblem.ABSENT if is_gone else ModelProblem.UNREADABLE,
                     detail=safe_line(error.strerror or str(error)),
                 )
             )
@@ -96,7 +96,9 @@ def _files(directory: Path, names: tuple[str, ...]) -> tuple[ModelFile, ...]:
         for shard in shards:
             if not _is_there(directory / shard):
                 place = safe_line(str(directory / shard), 1000)
-                absent.setdefault(place, ModelFile(path=place, problem="absent", detail=safe_line(name)))
+                absent.setdefault(
+                    place, ModelFile(path=place, problem=ModelProblem.ABSENT, detail=safe_line(name))
+                )
     return (*files, *absent.values())
 
 
@@ -109,39 +111,39 @@ def _is_there(path: Path) -> bool:
 
 def _examined(path: Path, file: BinaryIO) -> ModelFile:
     size = os.fstat(file.fileno()).st_size
-    problem: str | None = None
+    problem: ModelProblem | None = None
     detail = ""
     head = file.read(len(_LFS_POINTER))
     if size == 0:
-        problem = "empty"
+        problem = ModelProblem.EMPTY
     elif head.startswith(_LFS_POINTER):
-        problem = "lfs_pointer"
+        problem = ModelProblem.LFS_POINTER
     elif path.name.endswith(".safetensors"):
         problem, detail = _safetensors(file, size)
     elif path.name.endswith(".json"):
         file.seek(0)
         if size <= MAX_JSON_BYTES and _decoded(file.read(size)) is None:
-            problem = "not_json"
+            problem = ModelProblem.NOT_JSON
     elif head.startswith(_ZIP_BEGIN):
         # torch.save writes a zip archive: if its end record is missing, the file was cut off.
         file.seek(max(0, size - _ZIP_TAIL))
         if _ZIP_END not in file.read(_ZIP_TAIL):
-            problem, detail = "truncated", f"{size} bytes, the archive's end is missing"
+            problem, detail = ModelProblem.TRUNCATED, f"{size} bytes, the archive's end is missing"
     return ModelFile(path=safe_line(str(path), 1000), size=size, problem=problem, detail=detail)
 
 
-def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
+def _safetensors(file: BinaryIO, size: int) -> tuple[ModelProblem | None, str]:
     """Compare the file's size with its header and return the problem and its detail. The file is 8 bytes with the
     header's length, the header, and the tensors one after another to the very end (safetensors' README, "Format")."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 + length:
-        return "truncated", f"{size} bytes, its header alone has {8 + length}"
+        return ModelProblem.TRUNCATED, f"{size} bytes, its header alone has {8 + length}"
     if length > MAX_JSON_BYTES:
         return None, ""
     header = _decoded(file.read(length))
     if not isinstance(header, dict):
-        return "truncated", "its header is not JSON"
+        return ModelProblem.TRUNCATED, "its header is not JSON"
     ends = [
         offsets[1]
         for tensor in header.values()
@@ -153,7 +155,10 @@ def _safetensors(file: BinaryIO, size: int) -> tuple[str | None, str]:
     expected_size = 8 + length + max(ends, default=0)
     if size == expected_size:
         return None, ""
-    return "truncated" if size < expected_size else "overlong", f"{size} bytes of {expected_size}"
+    return (
+        ModelProblem.TRUNCATED if size < expected_size else ModelProblem.OVERLONG,
+        f"{size} bytes of {expected_size}",
+    )
 
 
 def _named_by_index(file: BinaryIO) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
-from ops.facts.files import ModelAccess, ModelFile, ModelFiles
+from ops.facts.files import ModelAccess, ModelFile, ModelFiles, ModelProblem
 from ops.facts.host import Processes
 from ops.facts.probes import Activity, Backend, Exchange
 from ops.facts.target import Target
@@ -92,27 +92,26 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 
 _PROBLEMS = {
-    "empty": Text(en="it is empty (0 bytes)", zh="是空文件（0 字节）"),
-    "lfs_pointer": Text(
+    ModelProblem.EMPTY: Text(en="it is empty (0 bytes)", zh="是空文件（0 字节）"),
+    ModelProblem.LFS_POINTER: Text(
         en="it is a Git LFS pointer, not the content", zh="只是 Git LFS 指针文件，不是真正的内容"
     ),
-    "truncated": Text(en="it is cut off", zh="内容不完整，被截断"),
-    "overlong": Text(en="it is longer than its header says", zh="比文件头声明的要长"),
-    "not_json": Text(en="it is not valid JSON", zh="不是合法的 JSON"),
-    "absent": Text(en="it is not there", zh="文件不存在"),
+    ModelProblem.TRUNCATED: Text(en="it is cut off", zh="内容不完整，被截断"),
+    ModelProblem.OVERLONG: Text(en="it is longer than its header says", zh="比文件头声明的要长"),
+    ModelProblem.NOT_JSON: Text(en="it is not valid JSON", zh="不是合法的 JSON"),
+    ModelProblem.ABSENT: Text(en="it is not there", zh="文件不存在"),
 }
 
 
 @check("model.files", "MOD005", en="the model's files are complete", zh="模型文件完整")
 def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iterator[Finding]:
     """MOD005: a file is empty, a Git LFS pointer, not as long as its header says, not JSON, or absent but indexed."""
-    broken = [file for file in model.files if file.problem in _PROBLEMS]
+    broken = [(file, _words(file, file.problem)) for file in model.files if file.problem in _PROBLEMS]
     if broken:
-        first = broken[0]
-        words = _problem(first)
+        first, words = broken[0]
         yield Finding(
             "MOD005",
-            tuple(Evidence(file.path, _problem(file)) for file in broken[:8]),
+            tuple(Evidence(file.path, problem) for file, problem in broken[:8]),
             {"path": first.path, "problem": words.en},
             summary=Text(
                 en=f"Model file {first.path}: {words.en}.", zh=f"模型文件 {first.path} 有问题：{words.zh}。"
@@ -121,7 +120,7 @@ def files(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> Iter
             fix=_fetched_again(first, words, target),
         )
         return
-    unread = next((file for file in model.files if file.problem == "unreadable"), None)
+    unread = next((file for file in model.files if file.problem is ModelProblem.UNREADABLE), None)
     if unread is not None:
         raise NotJudgedError(NotSeen(reason=f"{unread.path}: {unread.detail}", needs_root=True))
 
@@ -134,7 +133,7 @@ def _fetched_again(file: ModelFile, problem: Text, target: Target) -> tuple[str 
     )
     hub, _, model = (target.model_source or "").partition(":")
     fetch: str | Text
-    if file.problem == "lfs_pointer":
+    if file.problem is ModelProblem.LFS_POINTER:
         fetch = f"git -C {shlex.quote(directory)} lfs pull --include {shlex.quote(name)}"
     elif hub == "modelscope":
         words = (model, shlex.quote(name), shlex.quote(directory))
@@ -164,8 +163,8 @@ def _fetched_again(file: ModelFile, problem: Text, target: Target) -> tuple[str 
     return (fetch, *(() if by_hub else (compare,)), target.restart_command)
 
 
-def _problem(file: ModelFile) -> Text:
-    words = _PROBLEMS[file.problem or ""]
+def _words(file: ModelFile, problem: ModelProblem) -> Text:
+    words = _PROBLEMS[problem]
     more = f" ({file.detail})" if file.detail else ""
     return Text(en=words.en + more, zh=words.zh + more)
 

@@ -15,6 +15,7 @@ from ops.facts.base import NotSeen
 from ops.facts.certificates import (
     Certificate,
     Certificates,
+    FileProblem,
     Lineage,
     Lineages,
     OldTls,
@@ -393,7 +394,7 @@ def renewed(
 ) -> Iterator[Finding]:
     """TLS008: the file is newer than the served certificate. A warning while the served one is still valid."""
     file, leaf = seen(certificates.leaf), served.chain[0]
-    if file.problem == "unreadable":
+    if file.problem is FileProblem.UNREADABLE:
         raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
     if not file.certificates or target.origin.get("certificate") == "guide":
         return
@@ -546,7 +547,7 @@ def nothing_renews(
 
     Raises NotJudgedError if nothing was found, but one of the places could not be read."""
     conf = lineage.renewal
-    if conf.problem == "missing":
+    if conf.problem is FileProblem.MISSING:
         words = Text(
             en="no renewal configuration: certbot does not know it", zh="没有续期配置，certbot 不会续期它"
         )

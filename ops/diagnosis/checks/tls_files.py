@@ -10,7 +10,15 @@ from pathlib import PurePosixPath
 from ops.diagnosis.checks.tls import NO_PATH, when
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificates, KeyFile, PemDefect, PemDefectKind, PemFile, Served
+from ops.facts.certificates import (
+    Certificates,
+    FileProblem,
+    KeyFile,
+    PemDefect,
+    PemDefectKind,
+    PemFile,
+    Served,
+)
 from ops.facts.host import Host, Processes
 from ops.facts.nginx import NginxTest, Pidfile
 from ops.facts.probes import Front
@@ -234,10 +242,12 @@ def files(
     """TLS012: a file that nginx needs is missing or unusable. TLS007: key and certificate differ."""
     serving = _serves(target, processes, nginx_pidfile, front)
     severity: Severity | None = Severity.WARN if serving else None
-    unusable = [f for f in _configured(target, certificates) if f.problem not in (None, "encrypted")]
-    hidden = next((f for f in unusable if f.problem == "unreadable" and not host.is_root), None)
+    unusable = [
+        f for f in _configured(target, certificates) if f.problem not in (None, FileProblem.ENCRYPTED)
+    ]
+    hidden = next((f for f in unusable if f.problem is FileProblem.UNREADABLE and not host.is_root), None)
     for file in unusable:
-        if not file.defects and (file.problem != "unreadable" or host.is_root):
+        if not file.defects and (file.problem is not FileProblem.UNREADABLE or host.is_root):
             yield Finding(
                 "TLS012",
                 (quote(_leading_to(file), f"{file.problem}: {file.detail}".rstrip(": ")),),
@@ -270,7 +280,10 @@ def files(
             yield Finding(
                 "TLS012",
                 (quote("nginx -t", line),),
-                {"path": path or "?", "problem": "missing" if "No such file" in line else "not_pem"},
+                {
+                    "path": path or "?",
+                    "problem": FileProblem.MISSING if "No such file" in line else FileProblem.NOT_PEM,
+                },
                 severity=severity,
             )
             return
@@ -397,7 +410,7 @@ def key_mode(certificates: Certificates) -> Iterator[Finding]:
     ]
     for path, mode in dict.fromkeys(open_files):
         yield Finding("TLS010", (quote(path, f"mode {mode:04o}"),), {"path": path, "mode": f"{mode:04o}"})
-    if not open_files and key.mode is None and key.problem not in ("missing", "dangling"):
+    if not open_files and key.mode is None and key.problem not in (FileProblem.MISSING, FileProblem.DANGLING):
         raise NotJudgedError(NotSeen(reason=f"{key.path}: {key.detail}", needs_root=True))
 
 

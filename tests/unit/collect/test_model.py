@@ -12,7 +12,7 @@ import pytest
 from ops.collect.services.model import is_archive, model_files
 from ops.collect.services.model_access import reader_of, ways_into
 from ops.facts.base import NotSeen
-from ops.facts.files import ModelFiles
+from ops.facts.files import ModelFiles, ModelProblem
 
 NAME = "nlp_gte_sentence-embedding_chinese-large"
 
@@ -169,7 +169,7 @@ def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path) -> None:
     (tmp_path / "1.safetensors").write_bytes(TENSORS)
     found = {Path(seen.path).name: seen.problem for seen in look(tmp_path).files}
     assert found["2.safetensors"] == "absent"
-    assert list(found.values()).count("absent") == 1
+    assert list(found.values()).count(ModelProblem.ABSENT) == 1
 
 
 def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, Judge
 from ops.facts.certificates import (
     CertbotRuns,
     Certificate,
+    FileProblem,
     KeyFile,
     Lineage,
     Lineages,
@@ -182,7 +183,7 @@ def test_renewed_on_disk_and_not_served() -> None:
 
 
 def test_files_of_no_use() -> None:
-    missing = PemFile(path="/x", resolved="/x", problem="missing", detail="/x does not exist")
+    missing = PemFile(path="/x", resolved="/x", problem=FileProblem.MISSING, detail="/x does not exist")
     file = on_disk(review(host(files=(pair(certificate=missing, lineage=None),))))
     assert (file.status, file.reasons, file.certificate) == ("fail", ("TLS012",), None)
     hidden = NotSeen(reason="permission denied", needs_root=True)
@@ -196,8 +197,8 @@ def test_keys() -> None:
 
     assert with_key(public_key="99" * 32).reasons == ("TLS007",)
     assert with_key(mode=0o644).reasons == ("TLS010",)
-    assert with_key(problem="missing", public_key=None, mode=None).reasons == ("TLS012",)
-    assert with_key(problem="encrypted", public_key=None).reasons == ()
+    assert with_key(problem=FileProblem.MISSING, public_key=None, mode=None).reasons == ("TLS012",)
+    assert with_key(problem=FileProblem.ENCRYPTED, public_key=None).reasons == ()
 
 
 def test_an_endpoint_that_does_not_answer_is_unknown_not_fine() -> None:
@@ -209,8 +210,12 @@ def test_an_endpoint_that_does_not_answer_is_unknown_not_fine() -> None:
 def test_nothing_renews_it() -> None:
     for changes in (
         {"schedule": Schedule(cron=(), timers=())},
-        {"lineages": kept(lineage(renewal=RenewalConf(path="/r", problem="missing")))},
-        {"lineages": kept(lineage(renewal=RenewalConf(path="/r", problem="malformed", detail="line 3")))},
+        {"lineages": kept(lineage(renewal=RenewalConf(path="/r", problem=FileProblem.MISSING)))},
+        {
+            "lineages": kept(
+                lineage(renewal=RenewalConf(path="/r", problem=FileProblem.MALFORMED, detail="line 3"))
+            )
+        },
     ):
         file = on_disk(review(host(**changes)))
         assert (file.status, file.reasons) == ("warn", ("TLS011",)), changes

@@ -10,7 +10,7 @@ import pytest
 from ops.diagnosis.checks import model as judges
 from ops.diagnosis.finding import NotJudgedError
 from ops.facts.base import NotSeen
-from ops.facts.files import AccessStep, ModelAccess, ModelFile, Reader
+from ops.facts.files import AccessStep, ModelAccess, ModelFile, ModelProblem, Reader
 from ops.facts.gunicorn import ProgressRecord
 from ops.facts.snapshot import Snapshot
 from ops.interpret.access import READ, may
@@ -72,7 +72,7 @@ def way(*steps: AccessStep, reader: Reader = SERVICE, base: Snapshot = UNREADY, 
 
 
 def broken(problem: str, base: Snapshot = UNREADY, **more: Any) -> Snapshot:
-    return files(base, files=(ModelFile(path=WEIGHTS, size=9, problem=problem, **more),))
+    return files(base, files=(ModelFile(path=WEIGHTS, size=9, problem=ModelProblem(problem), **more),))
 
 
 def not_ready(reason: str, detail: str = "see the log", **more: Any) -> Snapshot:

@@ -14,6 +14,7 @@ from ops.facts.certificates import (
     ArchivedPair,
     Certificate,
     Certificates,
+    FileProblem,
     KeyFile,
     Lineage,
     Lineages,
@@ -437,7 +438,7 @@ CASES: list[Case] = [
     fires(
         "TLS021",
         "two blocks are joined, nginx is down",
-        laid_out(JOINED, snapshot=without_nginx(), problem="not_pem", detail="-"),
+        laid_out(JOINED, snapshot=without_nginx(), problem=FileProblem.NOT_PEM, detail="-"),
         f"{LINEAGE}/fullchain.pem:20",
         severity="fail",
         facts={"path": f"{LINEAGE}/fullchain.pem", "line": "20"},
@@ -452,7 +453,7 @@ CASES: list[Case] = [
     fires(
         "TLS021",
         "the key file",
-        but(certificates__key=key(public_key=None, problem="not_pem", defects=(INDENTED,))),
+        but(certificates__key=key(public_key=None, problem=FileProblem.NOT_PEM, defects=(INDENTED,))),
         f"{LINEAGE}/privkey.pem:21",
     ),
     quiet("TLS021", "a file without faults", HEALTHY),
@@ -461,7 +462,9 @@ CASES: list[Case] = [
         "the file is only where the guide would have it",
         but(laid_out(JOINED), target__origin={**HEALTHY.target.origin, "certificate": "guide"}),
     ),
-    quiet("TLS012", "lines that are wrong are TLS021", laid_out(JOINED, problem="not_pem", detail="-")),
+    quiet(
+        "TLS012", "lines that are wrong are TLS021", laid_out(JOINED, problem=FileProblem.NOT_PEM, detail="-")
+    ),
     fires(
         "TLS022",
         "the key's certificate is the second of the file",
@@ -527,7 +530,7 @@ CASES: list[Case] = [
     quiet(
         "TLS007",
         "an encrypted key tells nothing",
-        but(certificates__key=key(public_key=None, problem="encrypted")),
+        but(certificates__key=key(public_key=None, problem=FileProblem.ENCRYPTED)),
     ),
     quiet("TLS007", "a key that may not be read tells nothing", but(certificates__key=NotSeen(reason="-"))),
     fires(
@@ -635,12 +638,18 @@ CASES: list[Case] = [
     ),
     fires("TLS010", "the group may read", but(certificates__key=key(mode=0o640))),
     quiet("TLS010", "the owner alone", but(certificates__key=key(mode=0o400))),
-    quiet("TLS010", "the key is missing", but(certificates__key=key(mode=None, problem="dangling"))),
-    quiet("TLS010", "its mode was not seen", but(certificates__key=key(mode=None, problem="unreadable"))),
+    quiet(
+        "TLS010", "the key is missing", but(certificates__key=key(mode=None, problem=FileProblem.DANGLING))
+    ),
+    quiet(
+        "TLS010",
+        "its mode was not seen",
+        but(certificates__key=key(mode=None, problem=FileProblem.UNREADABLE)),
+    ),
     fires(
         "TLS011",
         "no renewal configuration",
-        lineages(lineage(renewal=RenewalConf(path="/r.conf", problem="missing"))),
+        lineages(lineage(renewal=RenewalConf(path="/r.conf", problem=FileProblem.MISSING))),
         "no renewal configuration",
         severity="warn",
         facts={"lineage": DOMAIN},
@@ -718,12 +727,14 @@ CASES: list[Case] = [
         for problem in ("missing", "dangling", "unreadable", "not_pem", "empty")
     ),
     fires(
-        "TLS012", "the key file is missing", but(certificates__key=key(problem="missing", public_key=None))
+        "TLS012",
+        "the key file is missing",
+        but(certificates__key=key(problem=FileProblem.MISSING, public_key=None)),
     ),
     fires(
         "TLS012",
         "while nginx still serves, it is the next reload that fails",
-        but(certificates__leaf=pem(problem="missing", certificates=())),
+        but(certificates__leaf=pem(problem=FileProblem.MISSING, certificates=())),
         severity="warn",
     ),
     fires(
@@ -738,7 +749,7 @@ CASES: list[Case] = [
     quiet(
         "TLS012",
         "a permission that the doctor lacks, not nginx",
-        but(host__is_root=False, certificates__leaf=pem(problem="unreadable", certificates=())),
+        but(host__is_root=False, certificates__leaf=pem(problem=FileProblem.UNREADABLE, certificates=())),
     ),
     quiet(
         "TLS012",
@@ -753,14 +764,15 @@ CASES: list[Case] = [
         but(
             target__origin={"certificate": "guide", "private_key": "guide"},
             certificates=Certificates(
-                leaf=pem(problem="missing", certificates=()), key=key(problem="missing", public_key=None)
+                leaf=pem(problem=FileProblem.MISSING, certificates=()),
+                key=key(problem=FileProblem.MISSING, public_key=None),
             ),
         ),
     ),
     quiet(
         "TLS012",
         "an encrypted key is there",
-        but(certificates__key=key(problem="encrypted", public_key=None)),
+        but(certificates__key=key(problem=FileProblem.ENCRYPTED, public_key=None)),
     ),
 ]
 
@@ -771,13 +783,13 @@ def test_case(case: Case) -> None:
 
 
 def test_a_missing_file_is_not_called_a_mismatch_too() -> None:
-    snapshot = but(certificates__key=key(problem="missing", public_key="99" * 32))
+    snapshot = but(certificates__key=key(problem=FileProblem.MISSING, public_key="99" * 32))
     assert {"TLS007", "TLS012"} & found(snapshot).keys() == {"TLS012"}
 
 
 def test_a_refused_front_door_hurts_now_even_with_nginx_running() -> None:
     snapshot = but(
-        front__connection=refused(FRONT), certificates__leaf=pem(problem="missing", certificates=())
+        front__connection=refused(FRONT), certificates__leaf=pem(problem=FileProblem.MISSING, certificates=())
     )
     assert found(snapshot)["TLS012"].severity is None  # the catalogue's: fail
 
