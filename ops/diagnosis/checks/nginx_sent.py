@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ops.diagnosis.checks.nginx_routing import leads_to_service, probed_prediction
+from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen

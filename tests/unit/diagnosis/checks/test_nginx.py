@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.diagnosis.checks.nginx import nginx_seconds, rate_limit, timeout
+from ops.diagnosis.checks.nginx_rate_limit import rate_limit
+from ops.diagnosis.checks.nginx_timeouts import nginx_seconds, timeout
 from ops.diagnosis.finding import Check, NotJudgedError
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
