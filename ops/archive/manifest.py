@@ -8,10 +8,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
 
 import msgspec
 
+from ops.files.entry_kind import EntryKind
 from ops.text.sanitize import safe_line
 
 SCHEMA_VERSION = 1
@@ -23,8 +23,6 @@ MAX_CONTENT_BYTES = 64 << 30
 # Linux: PATH_MAX with its terminating zero.
 MAX_PATH_BYTES = 4095
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-EntryKind = Literal["file", "directory", "link"]
 
 
 class ManifestError(ValueError):
@@ -146,7 +144,7 @@ def check(manifest: Manifest) -> None:
             raise ManifestError(f"it lists {_shown(entry.path)} twice")
         parent = posixpath.dirname(entry.path)
         # Directories come before their contents, so it is enough to check the parent.
-        if parent and kinds.get(parent) != "directory":
+        if parent and kinds.get(parent) != EntryKind.DIRECTORY:
             instead = f"a {kinds[parent]}" if parent in kinds else "not among the directories before it"
             raise ManifestError(f"{_shown(entry.path)} would lie in {_shown(parent)}, which is {instead}")
         kinds[entry.path] = entry.kind
@@ -178,13 +176,13 @@ def _check_kind(entry: ManifestEntry) -> None:
     # ext4 and XFS count to 2446 and 2486; no system call takes more than 64 bits of nanoseconds.
     if not -(1 << 62) < entry.modified_ns < 1 << 63:
         raise ManifestError(f"{display_path} has an impossible time")
-    if entry.kind == "file":
+    if entry.kind == EntryKind.FILE:
         if entry.size < 0 or not _DIGEST.fullmatch(entry.sha256) or entry.target:
             raise ManifestError(f"{display_path} has no size or no SHA-256")
         return
     if entry.size or entry.sha256:
         raise ManifestError(f"{display_path} is a {entry.kind} with content")
-    if entry.kind == "link":
+    if entry.kind == EntryKind.LINK:
         if (
             not entry.target
             or "\0" in entry.target
@@ -229,7 +227,7 @@ def resolve(path: str, entries: Mapping[str, ManifestEntry]) -> str | None:
             continue
         here = "/".join((*place, part))
         entry = entries.get(here)
-        if entry is None or entry.kind != "link":
+        if entry is None or entry.kind != EntryKind.LINK:
             place.append(part)
             continue
         hops += 1
@@ -245,7 +243,7 @@ def loose_links(entries: Iterable[ManifestEntry]) -> Iterator[tuple[ManifestEntr
     """Links whose target is not in the archive, each with the reason."""
     by_path = {entry.path: entry for entry in entries}
     for entry in by_path.values():
-        if entry.kind != "link":
+        if entry.kind != EntryKind.LINK:
             continue
         place = resolve(entry.path, by_path)
         if place is None:

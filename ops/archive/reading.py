@@ -27,6 +27,7 @@ from ops.archive.encryption import Identity, decrypted
 from ops.archive.error import ArchiveError
 from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.name import Compression
+from ops.files.entry_kind import EntryKind
 
 CHUNK_BYTES = 1 << 18
 # Extended headers hold a path or two; a larger one would only exhaust memory.
@@ -34,10 +35,10 @@ MAX_EXTENDED_BYTES = 64 << 10
 # RFC 8878 asks every decoder for 8 MiB; the archives of writing.py need 2.
 MAX_WINDOW_BYTES = 8 << 20
 _KINDS = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "link",
+    tarfile.REGTYPE: EntryKind.FILE,
+    tarfile.AREGTYPE: EntryKind.FILE,
+    tarfile.DIRTYPE: EntryKind.DIRECTORY,
+    tarfile.SYMTYPE: EntryKind.LINK,
 }
 _REFUSED = {
     tarfile.LNKTYPE: "a hard link",
@@ -119,14 +120,14 @@ class Archive:
             for chunk in self._tar.content(entry.size):
                 digest.update(chunk)
                 yield chunk
-            if entry.kind == "file" and digest.hexdigest() != entry.sha256:
+            if entry.kind == EntryKind.FILE and digest.hexdigest() != entry.sha256:
                 raise _MemberRefusedError(
                     f"{_shown(entry.path)} is not the file its manifest describes: it is damaged"
                 )
 
     def _read_manifest(self) -> Manifest:
         header = self._tar.next_header()
-        if header is None or header.path != MANIFEST_NAME or header.kind != "file":
+        if header is None or header.path != MANIFEST_NAME or header.kind != EntryKind.FILE:
             problem = "it is empty" if header is None else f"it begins with {_shown(header.path)}"
             raise _MemberRefusedError(f"it has no manifest: {problem} instead of {MANIFEST_NAME}")
         if header.size > manifests.MAX_MANIFEST_BYTES:
@@ -228,7 +229,7 @@ class _Peeked:
 
 class _Header(msgspec.Struct, frozen=True):
     path: str
-    kind: str
+    kind: EntryKind
     size: int
     target: str
     mode: int
@@ -348,13 +349,13 @@ def _header(info: tarfile.TarInfo, extended: dict[str, str]) -> _Header:
         raise _MemberRefusedError(
             f"{display_path} has an extended header of an unknown kind, {_shown(next(iter(extended)))}"
         )
-    if kind != "file" and numbers["size"]:
+    if kind != EntryKind.FILE and numbers["size"]:
         raise _MemberRefusedError(f"{display_path} is a {kind} with content")
     return _Header(
-        path=path.removesuffix("/") if kind == "directory" else path,
+        path=path.removesuffix("/") if kind == EntryKind.DIRECTORY else path,
         kind=kind,
         size=numbers["size"],
-        target=target if kind == "link" else "",
+        target=target if kind == EntryKind.LINK else "",
         mode=info.mode,
         uid=numbers["uid"],
         gid=numbers["gid"],

@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from ops.archive import manifest as manifests
 from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.name import Compression
+from ops.files.entry_kind import EntryKind
 
 CHUNK_BYTES = 1 << 18
 ZSTD_LEVEL = 3
 JOB_BYTES = 1 << 20
 GZIP_LEVEL = 6
-_TYPES = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
+_TYPES = {
+    EntryKind.FILE: tarfile.REGTYPE,
+    EntryKind.DIRECTORY: tarfile.DIRTYPE,
+    EntryKind.LINK: tarfile.SYMTYPE,
+}
 
 
 def tar_stream(manifest: Manifest, content_of: Callable[[ManifestEntry], Iterable[bytes]]) -> Iterator[bytes]:
@@ -33,7 +38,7 @@ def tar_stream(manifest: Manifest, content_of: Callable[[ManifestEntry], Iterabl
     yield _padding(len(encoded))
     for entry in manifest.entries:
         yield _header(entry)
-        if entry.kind == "file":
+        if entry.kind == EntryKind.FILE:
             yield from content_of(entry)
             yield _padding(entry.size)
     # Two blocks of zeros end an archive.
@@ -43,7 +48,7 @@ def tar_stream(manifest: Manifest, content_of: Callable[[ManifestEntry], Iterabl
 def _manifest_entry(manifest: Manifest, size: int) -> ManifestEntry:
     return ManifestEntry(
         path=MANIFEST_NAME,
-        kind="file",
+        kind=EntryKind.FILE,
         mode=0o600,
         uid=0,
         gid=0,

@@ -12,6 +12,7 @@ from ops.archive.manifest import ManifestEntry, Pair
 from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.backups.discover import BackupPlan
 from ops.backups.scan import Survey, entry, survey
+from ops.files.entry_kind import EntryKind
 
 CHUNK_BYTES = 1 << 18
 
@@ -75,7 +76,7 @@ def _entries(sources: Survey, progress: Progress) -> tuple[ManifestEntry, ...]:
     entries = []
     for path in sorted(sources.seen):
         source = sources.seen[path]
-        if source.kind != "file":
+        if source.kind != EntryKind.FILE:
             entries.append(entry(path, source, whole=path in sources.whole))
             continue
         digest = hashlib.sha256()
@@ -158,7 +159,7 @@ def _lineage_pairs(letsencrypt_dir: str, sources: Survey) -> Iterator[tuple[str,
 
 
 def _is_small_file(item: ManifestEntry | None) -> bool:
-    return item is not None and item.kind == "file" and item.size <= MAX_PEM_BYTES
+    return item is not None and item.kind == EntryKind.FILE and item.size <= MAX_PEM_BYTES
 
 
 def _whole(path: str, sources: Survey) -> bytes:

@@ -51,6 +51,7 @@ from ops.backups.scan import Survey
 from ops.backups.signature import sign
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
+from ops.files.entry_kind import EntryKind
 from ops.text.language import Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
@@ -372,7 +373,7 @@ def _write_consistent(order: _Order, plan: BackupPlan) -> tuple[Manifest, str, d
 def _write_once(order: _Order, plan: BackupPlan, retries: _Retries) -> tuple[Manifest, str, dict[str, str]]:
     captured = capture(plan, retries.complaints, order.progress)
     manifest = _manifest(order, plan, captured, retries.complaints)
-    if not any(item.kind == "file" for item in manifest.entries):
+    if not any(item.kind == EntryKind.FILE for item in manifest.entries):
         raise BackupError(
             Text(
                 en="no backup was made: there is nothing to save on this host; see backup.include",

@@ -42,6 +42,7 @@ from ops.collect.services.nginx import parse_config
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.files.bounded_read import read_regular_file
+from ops.files.entry_kind import EntryKind
 from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
 from ops.files.unprivileged import drop_privileges, give, unprivileged_account
@@ -129,7 +130,7 @@ def _serve(
         shutil.rmtree(root, ignore_errors=True)
         unpack(drill.archive, identities, root, MAX_FILE_BYTES)
         if not attempt:
-            count = sum(entry.kind == "file" for entry in manifest.entries)
+            count = sum(entry.kind == EntryKind.FILE for entry in manifest.entries)
             drill.add(
                 "archive",
                 Status.OK,

@@ -17,6 +17,7 @@ from ops.backups.staging import UntestedError, make_ready, try_configuration
 from ops.backups.staging_directory import scratch_directory
 from ops.collect.services.nginx import build_facts, find_binary
 from ops.errors import OpsError
+from ops.files.entry_kind import EntryKind
 from ops.files.programs import reason_not_to_run
 from ops.text.language import Text
 
@@ -101,9 +102,9 @@ def unpack(path: Path, identities: Sequence[Identity], root: Path, largest: int)
             raise OSError(errno.ENOSPC, f"its {needed} bytes are more than half of the free space", str(root))
         for member in archive.members():
             place = root / member.entry.path
-            if member.entry.kind == "directory":
+            if member.entry.kind == EntryKind.DIRECTORY:
                 place.mkdir(mode=0o700)
-            elif member.entry.kind == "link":
+            elif member.entry.kind == EntryKind.LINK:
                 place.symlink_to(member.entry.target)
             elif member.entry.size <= largest:
                 descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

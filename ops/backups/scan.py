@@ -11,9 +11,10 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, EntryKind, ManifestEntry
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, ManifestEntry
 from ops.collect.host_files import Source, is_program
 from ops.errors import OpsError
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import trusted_users
 from ops.files.path_steps import PathSteps
 from ops.text.language import Text
@@ -81,7 +82,11 @@ class _Walker:
             real = self._follow(source.path, namer=source.namer)
             # nginx's own directory contains a link to a document root on some hosts; certbot's tree contains only
             # certbot's files.
-            if real is not None and self.result.seen[real].kind == "directory" and not source.only_file:
+            if (
+                real is not None
+                and self.result.seen[real].kind == EntryKind.DIRECTORY
+                and not source.only_file
+            ):
                 self._walk(real, follow=source.what != "nginx")
         except OSError as error:
             if source.named or error.errno not in (errno.ENOENT, errno.ENOTDIR):
@@ -114,22 +119,26 @@ class _Walker:
             if here in self.excluded:
                 return None
             entry = way[here] = self._look(here)
-            if entry.kind == "link":
+            if entry.kind == EntryKind.LINK:
                 steps.follow(entry.target)
                 if entry.target.startswith("/"):
                     place = ""
-            elif steps and entry.kind != "directory":
+            elif steps and entry.kind != EntryKind.DIRECTORY:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
             else:
                 place = here
         end = way.get(place)
         for link, entry in way.items():
-            if entry.kind == "link" and entry.uid not in self._trusted and (not end or end.uid != entry.uid):
+            if (
+                entry.kind == EntryKind.LINK
+                and entry.uid not in self._trusted
+                and (not end or end.uid != entry.uid)
+            ):
                 raise _UntrustedLinkError(f"{link} is a link of user {entry.uid} to what is not that user's")
         if (
             namer is not None
             and namer not in self._trusted
-            and (end is None or end.kind != "file" or end.uid != namer)
+            and (end is None or end.kind != EntryKind.FILE or end.uid != namer)
         ):
             raise _LeftOutError(
                 f"a process of user {namer} names it, and it is no file of that user's; to have it in the backup, set"
@@ -151,9 +160,9 @@ class _Walker:
                 continue
             try:
                 entry_here = self.result.seen[path] = self._look(path)
-                if entry_here.kind == "directory":
+                if entry_here.kind == EntryKind.DIRECTORY:
                     self._walk(path, follow=follow)
-                elif entry_here.kind == "link":
+                elif entry_here.kind == EntryKind.LINK:
                     self._lead(path, follow=follow)
             except OSError as error:
                 self.result.failed[safe_line(path, 1000)] = safe_line(error.strerror or str(error)).lower()
@@ -220,17 +229,17 @@ class _UntrustedLinkError(_LeftOutError):
 
 
 def _seen(path: str, status: os.stat_result) -> Seen:
-    kind: EntryKind = "file"
+    kind: EntryKind = EntryKind.FILE
     target = ""
     if stat.S_ISLNK(status.st_mode):
-        kind = "link"
+        kind = EntryKind.LINK
         target = os.readlink(path)  # noqa: PTH115
         try:
             target.encode("utf-8")
         except UnicodeEncodeError:
             raise _LeftOutError("its target's name is not UTF-8") from None
     elif stat.S_ISDIR(status.st_mode):
-        kind = "directory"
+        kind = EntryKind.DIRECTORY
     base = (status.st_mode, status.st_uid, status.st_gid)
     return Seen(
         kind=kind,
@@ -238,10 +247,10 @@ def _seen(path: str, status: os.stat_result) -> Seen:
         uid=status.st_uid,
         gid=status.st_gid,
         modified_ns=status.st_mtime_ns,
-        size=status.st_size if kind == "file" else 0,
+        size=status.st_size if kind == EntryKind.FILE else 0,
         target=target,
         version=base
-        if kind == "directory"
+        if kind == EntryKind.DIRECTORY
         else (*base, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
     )
 

@@ -15,6 +15,7 @@ from ops.archive.pair import MAX_PEM_BYTES, pair_problem
 from ops.archive.reading import open_archive
 from ops.backups.authenticity import unsigned_words
 from ops.backups.signature import SignatureCheck, SignatureState
+from ops.files.entry_kind import EntryKind
 from ops.text.language import Text, verbatim
 from ops.text.reasons import chinese, reason
 
@@ -145,7 +146,7 @@ def _read_through(verified: Verified, identities: Sequence[Identity]) -> dict[st
         for member in archive.members():
             if member.entry.path in needed and member.entry.size <= MAX_PEM_BYTES:
                 contents[member.entry.path] = b"".join(member.chunks())
-    files = sum(entry.kind == "file" for entry in manifest.entries)
+    files = sum(entry.kind == EntryKind.FILE for entry in manifest.entries)
     verified.checks.append(
         Text(en=f"manifest and the SHA-256 of {files} files", zh=f"清单与 {files} 个文件的 SHA-256")
     )
@@ -179,7 +180,7 @@ def _check_links(verified: Verified, manifest: Manifest) -> None:
     if len(loose) > MAX_SHOWN_LINKS:
         count = len(loose) - MAX_SHOWN_LINKS
         verified.notes.append(Text(en=f"and {count} more links of this kind", zh=f"另有 {count} 个同类链接"))
-    links = sum(entry.kind == "link" for entry in manifest.entries) - len(loose)
+    links = sum(entry.kind == EntryKind.LINK for entry in manifest.entries) - len(loose)
     if links:
         verified.checks.append(
             Text(en=f"{links} links lead to what is in it", zh=f"{links} 个链接的目标都在其中")

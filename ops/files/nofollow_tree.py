@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import OpsError
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import path_entry, trusted_users
 from ops.files.ownership import PathEntry
 from ops.files.path_steps import PathSteps
@@ -52,9 +53,9 @@ class UntrustedLinkError(OpsError):
 
 @dataclass(frozen=True)
 class Found:
-    """An entry of the file system. ``kind`` as in a manifest, or ``other`` for a device, a socket or a pipe."""
+    """An entry of the file system. ``kind``: None for a device, a socket or a pipe."""
 
-    kind: str
+    kind: EntryKind | None
     mode: int
     uid: int
     gid: int
@@ -68,7 +69,7 @@ class Found:
     def version(self) -> tuple[int, ...]:
         """Values that change if somebody writes to it or replaces it."""
         # A directory's size and time change with its entries, which are compared by themselves.
-        own = () if self.kind == "directory" else (self.size, self.modified_ns)
+        own = () if self.kind == EntryKind.DIRECTORY else (self.size, self.modified_ns)
         return (self.device, self.inode, self.mode, self.uid, self.gid, *own)
 
 
@@ -139,7 +140,7 @@ class NoFollowTree:
 
     def _link(self, path: str) -> Found | None:
         entry = self._find_any(path)
-        return entry if entry is not None and entry.kind == "link" else None
+        return entry if entry is not None and entry.kind == EntryKind.LINK else None
 
     def _find_any(self, path: str) -> Found | None:
         """`find`; None also if one of the parents is a file."""
@@ -199,7 +200,7 @@ class NoFollowTree:
             with self.parent(path) as (descriptor, name):
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 kind = _kind(status.st_mode)
-                target = os.readlink(name, dir_fd=descriptor) if kind == "link" else ""
+                target = os.readlink(name, dir_fd=descriptor) if kind == EntryKind.LINK else ""
         except FileNotFoundError:
             return None
         return Found(
@@ -342,24 +343,24 @@ class NoFollowTree:
         entry = self.find(path)
         if entry is None:
             return
-        if entry.kind == "directory":
+        if entry.kind == EntryKind.DIRECTORY:
             with contextlib.suppress(PermissionError):
                 self.set_facts(path, mode=0o700, owner=None)
             for name in self.names(path):
                 self.remove(f"{path}/{name}")
         with self.parent(path) as (descriptor, name):
-            if entry.kind == "directory":
+            if entry.kind == EntryKind.DIRECTORY:
                 os.rmdir(name, dir_fd=descriptor)
             else:
                 os.unlink(name, dir_fd=descriptor)
 
 
-def _kind(mode: int) -> str:
+def _kind(mode: int) -> EntryKind | None:
     if stat.S_ISREG(mode):
-        return "file"
+        return EntryKind.FILE
     if stat.S_ISDIR(mode):
-        return "directory"
-    return "link" if stat.S_ISLNK(mode) else "other"
+        return EntryKind.DIRECTORY
+    return EntryKind.LINK if stat.S_ISLNK(mode) else None
 
 
 # The errors of file systems, kernels and C libraries without renameat2's flags.

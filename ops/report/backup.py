@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.diagnosis.model import Status
+from ops.files.entry_kind import EntryKind
 from ops.report.model import CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
 from ops.text.sanitize import without_controls
@@ -169,7 +170,7 @@ class CreatedReport(CommandReport):
         }
 
     def _files(self) -> int:
-        return sum(entry.kind == "file" for entry in self._outcome.created.manifest.entries)
+        return sum(entry.kind == EntryKind.FILE for entry in self._outcome.created.manifest.entries)
 
 
 class BackupPlanReport(CommandReport):
@@ -191,10 +192,10 @@ class BackupPlanReport(CommandReport):
         """A line for each file and link, then the sum, then what would not be in it."""
         entries = self._survey.seen
         for place, entry in sorted(entries.items()):
-            if entry.kind != "directory":
+            if entry.kind != EntryKind.DIRECTORY:
                 target = f" -> {entry.target}" if entry.target else ""
                 yield ReportLine(_plain(f"{place}{target}"), lead=f"{_size(entry.size):>9}  ")
-        files = sum(entry.kind == "file" for entry in entries.values())
+        files = sum(entry.kind == EntryKind.FILE for entry in entries.values())
         total = _size(sum(entry.size for entry in entries.values()))
         yield ReportLine(_NOTHING_WRITTEN.to(language).format(files, total))
         for place, reason in self._survey.left_out.items():

@@ -42,6 +42,7 @@ from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
 from ops.collect.process.processes import accept_queues
 from ops.deployment.render import NginxSite, render_nginx
+from ops.files.entry_kind import EntryKind
 from tests.lab.authority import Authority, Issued, write_lineage
 from tests.lab.client import Answer, Client, connect
 from tests.lab.guide import Trap, guide_gunicorn_conf, guide_site
@@ -851,7 +852,7 @@ def _small_backup() -> bytes:
     content = b"events {}\n"
     entry = ManifestEntry(
         path="etc/nginx.conf",
-        kind="file",
+        kind=EntryKind.FILE,
         mode=0o644,
         uid=0,
         gid=0,
@@ -859,7 +860,7 @@ def _small_backup() -> bytes:
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    folder = ManifestEntry(path="etc", kind="directory", mode=0o755, uid=0, gid=0, modified_ns=0)
+    folder = ManifestEntry(path="etc", kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, modified_ns=0)
     manifest = Manifest(created_at=time.time(), host="lab", versions={}, asked=(), entries=(folder, entry))
     return b"".join(compressed(tar_stream(manifest, lambda _: [content]), "gz"))
 

@@ -23,6 +23,7 @@ from ops.backups.restore.apply import Restoration, RestoreError, RestorePreview,
 from ops.backups.restore.journal import only_restore, read_journal, recover
 from ops.backups.restore.plan import Owners, Present, make_plan
 from ops.errors import UsageError
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import EscapeError, Found, NoFollowTree
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.waiting import wait_for
@@ -387,8 +388,10 @@ def test_a_path_that_was_changed_after_the_kill_is_left_to_who_changed_it(host: 
 
 
 def test_owners_that_cannot_be_set_are_counted_and_change_nothing() -> None:
-    entry = ManifestEntry(path="a", kind="file", mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64)
-    found = Found("file", 0o600, 1, 1, 0, 0, 1, 1)
+    entry = ManifestEntry(
+        path="a", kind=EntryKind.FILE, mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64
+    )
+    found = Found(EntryKind.FILE, 0o600, 1, 1, 0, 0, 1, 1)
     owners = Owners({}, {}, may_set=False)
     plan = make_plan([entry], {"a": Present(found, "0" * 64)}, (), owners)
     assert (plan.is_empty, plan.owners_kept) == (True, 1)

@@ -50,6 +50,7 @@ from ops.backups.restore.plan import (
     without_refused,
 )
 from ops.errors import OpsError
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import groups_of, trusted_users
 from ops.files.nofollow_tree import Found, NoFollowTree, UntrustedLinkError
 from ops.files.ownership import PathEntry, distrust
@@ -239,12 +240,12 @@ def _present(
         if entry_here is None:
             continue
         digest, names = "", tuple[str, ...]()
-        if entry.kind == entry_here.kind == "file" and entry.size == entry_here.size:
+        if entry.kind == entry_here.kind == EntryKind.FILE and entry.size == entry_here.size:
             digest = _digest(tree, place)
-        if entry.kind == entry_here.kind == "directory" and entry.whole:
+        if entry.kind == entry_here.kind == EntryKind.DIRECTORY and entry.whole:
             names = tuple(tree.names(place))
         yield entry.path, Present(entry_here, digest, names)
-        if entry.path in whole and entry_here.kind == "directory":
+        if entry.path in whole and entry_here.kind == EntryKind.DIRECTORY:
             yield from (pair for pair in _surplus(tree, entry.path, place) if pair[0] not in paths)
 
 
@@ -253,7 +254,7 @@ def _surplus(tree: NoFollowTree, path: str, place: str) -> Iterator[tuple[str, P
         entry = _find(tree, f"{place}/{name}")
         if entry is not None:
             yield f"{path}/{name}", Present(entry)
-            if entry.kind == "directory":
+            if entry.kind == EntryKind.DIRECTORY:
                 yield from _surplus(tree, f"{path}/{name}", f"{place}/{name}")
 
 
@@ -403,7 +404,7 @@ class Restoration:
 
     def _give_second_name(self, item: Item, place: str, second: str) -> None:
         entry = self._tree.find(place)
-        if entry is None or entry.kind == "directory" or item.entries[0].kind == "directory":
+        if entry is None or entry.kind == EntryKind.DIRECTORY or item.entries[0].kind == EntryKind.DIRECTORY:
             raise _RestoreRefusedError(
                 Text(
                     en=f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)",
@@ -458,10 +459,10 @@ class Restoration:
                 entry, spot = member.entry, spots.get(member.entry.path)
                 if spot is None:
                     continue
-                if entry.kind == "directory":
+                if entry.kind == EntryKind.DIRECTORY:
                     self._tree.make_directory(spot)
                     directories.append((spot, entry))
-                elif entry.kind == "link":
+                elif entry.kind == EntryKind.LINK:
                     self._tree.make_link(spot, entry.target)
                     self._dress(spot, entry)
                 else:
@@ -483,7 +484,7 @@ class Restoration:
     def _dress(self, spot: str, entry: ManifestEntry) -> None:
         self._tree.set_facts(
             spot,
-            mode=None if entry.kind == "link" else entry.mode,
+            mode=None if entry.kind == EntryKind.LINK else entry.mode,
             owner=self._prospect.owners.wanted(entry) if self._prospect.owners.may_set else None,
             modified_ns=entry.modified_ns,
         )

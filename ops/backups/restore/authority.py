@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ops.archive.manifest import ManifestEntry
 from ops.backups.restore.plan import Owners
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import Found
 from ops.files.ownership import PathEntry, distrust, may_write
 from ops.text.language import Text
@@ -121,8 +122,8 @@ def _two_owners(uids: Collection[int]) -> Text | None:
 
 def _special_bits(entries: Sequence[ManifestEntry], owners: Owners, groups: Collection[int]) -> Text | None:
     for entry in entries:
-        special = entry.mode & (stat.S_ISUID | stat.S_ISGID) if entry.kind != "link" else 0
-        if special and (entry.kind == "file" or owners.wanted(entry)[1] not in groups):
+        special = entry.mode & (stat.S_ISUID | stat.S_ISGID) if entry.kind != EntryKind.LINK else 0
+        if special and (entry.kind == EntryKind.FILE or owners.wanted(entry)[1] not in groups):
             return Text(
                 en="it is set-user-ID or set-group-ID in the backup",
                 zh="它在备份中带有 set-user-ID 或 set-group-ID 位",

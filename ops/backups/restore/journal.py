@@ -26,6 +26,7 @@ import msgspec
 
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import trusted_users
 from ops.files.nofollow_tree import Found, NoFollowTree
 from ops.text.language import Text
@@ -183,7 +184,7 @@ def undo(tree: NoFollowTree, journal: RestoreJournal) -> tuple[int, tuple[str, .
         entry = _find(tree, change.path)
         if (
             entry is None
-            or entry.kind != "directory"
+            or entry.kind != EntryKind.DIRECTORY
             # Owner and mode are set by two calls, so each may be old or new.
             or entry.mode not in (change.mode, change.new_mode)
             or entry.uid not in (change.uid, change.new_uid)

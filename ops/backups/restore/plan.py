@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from ops.archive.manifest import Manifest, ManifestEntry, resolve
 from ops.errors import UsageError
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import Found
 from ops.text.language import Text
 
@@ -182,7 +183,7 @@ def exchanged_whole(manifest: Manifest, entries: Collection[ManifestEntry]) -> f
     return frozenset(
         entry.path
         for entry in entries
-        if entry.kind == "directory" and entry.whole and posixpath.dirname(entry.path) == archive
+        if entry.kind == EntryKind.DIRECTORY and entry.whole and posixpath.dirname(entry.path) == archive
     )
 
 
@@ -235,7 +236,9 @@ class _Planner:
         root = next((path for path in parents(entry.path) if path in self._items), None)
         if root is not None:
             self._items[root].append(entry)
-        elif here is not None and entry.kind == "directory" and here.found.kind == "directory":
+        elif (
+            here is not None and entry.kind == EntryKind.DIRECTORY and here.found.kind == EntryKind.DIRECTORY
+        ):
             self._add_directory(entry, here, differences)
         elif differences and not _is_directory_behind_link(entry, here):
             self._begin_item(entry, here.found if here else None)
@@ -291,11 +294,11 @@ def _differences(entry: ManifestEntry, here: Present | None, owners: Owners) -> 
     if present.kind != entry.kind:
         return [Difference.KIND]
     differences: list[Difference] = []
-    if entry.kind == "file" and here.sha256 != entry.sha256:
+    if entry.kind == EntryKind.FILE and here.sha256 != entry.sha256:
         differences.append(Difference.CONTENT)
-    if entry.kind == "link" and present.target != entry.target:
+    if entry.kind == EntryKind.LINK and present.target != entry.target:
         differences.append(Difference.TARGET)
-    if entry.kind != "link" and present.mode != entry.mode:
+    if entry.kind != EntryKind.LINK and present.mode != entry.mode:
         differences.append(Difference.MODE)
     if (present.uid, present.gid) != owners.wanted(entry):
         differences.append(Difference.OWNER)
@@ -316,7 +319,7 @@ def _differs_inside(
 def _is_directory_behind_link(entry: ManifestEntry, here: Present | None) -> bool:
     """Whether the host has a link instead of the backup's directory: then the entries behind the link are restored, and
     the link stays."""
-    return here is not None and entry.kind == "directory" and here.found.kind == "link"
+    return here is not None and entry.kind == EntryKind.DIRECTORY and here.found.kind == EntryKind.LINK
 
 
 def _is_behind_link(change: PathDifference, present: Mapping[str, Present]) -> bool:
@@ -325,7 +328,7 @@ def _is_behind_link(change: PathDifference, present: Mapping[str, Present]) -> b
 
 _WORDS: dict[Difference, Text] = {
     Difference.NEW: Text(en="is missing and will be created", zh="不存在，将创建"),
-    Difference.KIND: Text(en="is a {before} and will be a {after}", zh="现为 {before}，将变为 {after}"),
+    Difference.KIND: Text(en="is {before} and will be {after}", zh="现为{before}，将变为{after}"),
     Difference.CONTENT: Text(en="content changes", zh="内容将改变"),
     Difference.TARGET: Text(en="link changes from {before} to {after}", zh="链接将由 {before} 改为 {after}"),
     Difference.MODE: Text(en="mode changes from {before} to {after}", zh="权限将由 {before} 改为 {after}"),
@@ -336,14 +339,27 @@ _WORDS: dict[Difference, Text] = {
 }
 
 
+_KINDS: dict[EntryKind | None, Text] = {
+    EntryKind.FILE: Text(en="a file", zh="文件"),
+    EntryKind.DIRECTORY: Text(en="a directory", zh="目录"),
+    EntryKind.LINK: Text(en="a link", zh="链接"),
+    None: Text(en="a device, a socket or a pipe", zh="设备、套接字或管道"),
+}
+
+
 def words_of(change: PathDifference, owners: Owners) -> Text:
     """The sentence for one change, without its path."""
+    words = _WORDS[change.difference]
     before = after = ""
     entry, present = change.entry, change.before
     if entry is not None and present is not None:
         if change.difference == Difference.KIND:
-            before, after = present.kind, entry.kind
-        elif change.difference == Difference.TARGET:
+            old, new = _KINDS[present.kind], _KINDS[entry.kind]
+            return Text(
+                en=words.en.format(before=old.en, after=new.en),
+                zh=words.zh.format(before=old.zh, after=new.zh),
+            )
+        if change.difference == Difference.TARGET:
             before, after = present.target, entry.target
         elif change.difference == Difference.MODE:
             before, after = f"{present.mode:04o}", f"{entry.mode:04o}"
@@ -351,7 +367,6 @@ def words_of(change: PathDifference, owners: Owners) -> Text:
             owner = owners.wanted(entry)
             before = f"{_name(owners.users, present.uid)}:{_name(owners.groups, present.gid)}"
             after = f"{_name(owners.users, owner[0])}:{_name(owners.groups, owner[1])}"
-    words = _WORDS[change.difference]
     return Text(
         en=words.en.format(before=before, after=after), zh=words.zh.format(before=before, after=after)
     )

@@ -29,6 +29,7 @@ from ops.archive.writing import compressed, tar_stream
 from ops.backups.create import free_name, publish, signature_of
 from ops.backups.made_here import record
 from ops.backups.restore.plan import parents
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import Found, NoFollowTree
 
 DIRECTORY_NAME = "before-restore"
@@ -114,23 +115,24 @@ def _entries(
 
 def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
     here = tree.find(path)
-    if here is None or here.kind == "other":
+    if here is None or here.kind is None:
         return
-    yield path, (here, here.kind == "directory")
-    if here.kind == "directory":
+    yield path, (here, here.kind == EntryKind.DIRECTORY)
+    if here.kind == EntryKind.DIRECTORY:
         for name in tree.names(path):
             yield from _below(tree, posixpath.join(path, name))
 
 
 def _entry(tree: NoFollowTree, path: str, stat: Found, whole: bool) -> ManifestEntry:
+    assert stat.kind is not None  # noqa: S101  `_below` leaves out what no backup can hold
     digest, size = hashlib.sha256(), 0
-    if stat.kind == "file":
+    if stat.kind == EntryKind.FILE:
         for chunk in tree.chunks(path):
             digest.update(chunk)
             size += len(chunk)
     return ManifestEntry(
         path=path,
-        kind=stat.kind,  # type: ignore[arg-type]
+        kind=stat.kind,
         mode=stat.mode,
         uid=stat.uid,
         gid=stat.gid,
@@ -138,7 +140,7 @@ def _entry(tree: NoFollowTree, path: str, stat: Found, whole: bool) -> ManifestE
         group=_name(lambda: grp.getgrgid(stat.gid).gr_name),
         modified_ns=stat.modified_ns,
         size=size,
-        sha256=digest.hexdigest() if stat.kind == "file" else "",
+        sha256=digest.hexdigest() if stat.kind == EntryKind.FILE else "",
         target=stat.target,
         whole=whole,
     )

@@ -49,7 +49,7 @@ class PreviewLine:
 
     path: str
     place: str
-    kind: str
+    kind: Difference
     words: Text
     diff: tuple[str | Text, ...] = ()
 

@@ -13,6 +13,7 @@ from ops.archive import manifest as manifests
 from ops.archive.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from ops.archive.reading import open_archive
 from ops.archive.writing import compressed, tar_stream
+from ops.files.entry_kind import EntryKind
 
 CREATED = 1_795_300_000.0
 
@@ -21,7 +22,7 @@ def file(path: str, content: bytes, **changes: object) -> ManifestEntry:
     """A plain file's entry."""
     made = ManifestEntry(
         path=path,
-        kind="file",
+        kind=EntryKind.FILE,
         mode=0o644,
         uid=0,
         gid=0,
@@ -37,7 +38,7 @@ def file(path: str, content: bytes, **changes: object) -> ManifestEntry:
 def directory(path: str, **changes: object) -> ManifestEntry:
     """A directory's entry."""
     made = ManifestEntry(
-        path=path, kind="directory", mode=0o755, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9
+        path=path, kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -45,7 +46,13 @@ def directory(path: str, **changes: object) -> ManifestEntry:
 def link(path: str, target: str) -> ManifestEntry:
     """A symbolic link's entry."""
     return ManifestEntry(
-        path=path, kind="link", mode=0o777, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9, target=target
+        path=path,
+        kind=EntryKind.LINK,
+        mode=0o777,
+        uid=0,
+        gid=0,
+        modified_ns=1_700_000_000 * 10**9,
+        target=target,
     )
 
 
@@ -125,4 +132,6 @@ def member(
 def read(path: Path, identities: tuple[object, ...] = ()) -> dict[str, bytes]:
     """Every file of the archive, read through to its end."""
     with open_archive(path, identities) as archive:
-        return {m.entry.path: b"".join(m.chunks()) for m in archive.members() if m.entry.kind == "file"}
+        return {
+            m.entry.path: b"".join(m.chunks()) for m in archive.members() if m.entry.kind == EntryKind.FILE
+        }

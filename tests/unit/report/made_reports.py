@@ -14,6 +14,7 @@ from ops.archive.name import ArchiveName
 from ops.backup import BackupOutcome
 from ops.backups.create import Created
 from ops.backups.drill import Drill
+from ops.backups.restore.plan import Difference
 from ops.backups.restore.run import Preview, PreviewLine, RestoreOutcome
 from ops.backups.scan import Survey
 from ops.backups.signature import SignatureCheck, SignatureState
@@ -103,7 +104,7 @@ def _verified(problem: bool) -> CommandReport:
 
 
 def _restored(*, dry_run: bool) -> CommandReport:
-    line = PreviewLine(str(LONG_PATH), str(LONG_PATH), "changed", _REASON, ("-a", "+b"))
+    line = PreviewLine(str(LONG_PATH), str(LONG_PATH), Difference.CONTENT, _REASON, ("-a", "+b"))
     preview = Preview(
         LONG_PATH, Path("/"), (line,), ("/etc/nginx/多余.conf",), 2, ((str(LONG_PATH), _REASON),)
     )
