@@ -130,8 +130,9 @@ class DoctorOptions(NamedTuple):
         if self.form not in ("text", "json"):
             raise UsageError(Text(en="--fix reports as text or json", zh="--fix 只支持 text 和 json 格式"))
 
-    def look(self, settings: Settings, file: SettingsFile) -> Examination:
-        """Examine this host. Raises UsageError for a budget out of bounds."""
+    def look(self, settings: Settings, file: SettingsFile, since: float | None = None) -> Examination:
+        """Examine this host; ``since``: how far back logs count at most (seconds). Raises UsageError for a budget out
+        of bounds."""
         from ops.doctor import examine
         from ops.settings import MAX_BUDGET, MIN_BUDGET
 
@@ -143,9 +144,10 @@ class DoctorOptions(NamedTuple):
                     zh="--budget 或 doctor.budget：须在 1s 与 5m 之间",
                 )
             )
+        asked = settings.doctor.since if self.since is None else self.since
         return examine(
             settings,
-            since=settings.doctor.since if self.since is None else self.since,
+            since=asked if since is None else min(asked, since),
             budget=budget,
             only=self.only,
             skip=self.skip,
@@ -322,7 +324,7 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         settings,
         file.path,
         level,
-        lambda: options.look(settings, file),
+        lambda since: options.look(*read_settings(options.config), since),
         show=show_plan,
         ask=ask,
         tell=tell,

@@ -36,6 +36,8 @@ PORT_FREE_WITHIN = 5.0
 # sd_booted(3): this directory exists exactly where systemd is the init.
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
+# `gunicorn --check-config` imports the application; one that loads models there may take this long.
+CHECK_SECONDS = 60.0
 # A start command that fails usually does so at once; one that stays in the foreground keeps running.
 FAILS_WITHIN = 1.0
 MAX_OUTPUT_BYTES = 1 << 20
@@ -269,6 +271,40 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
     return None
 
 
+def check_config(supervisor: Supervisor) -> str | None:
+    """The last line of `gunicorn --check-config`, run as the service is started, if it fails; None if it passes, or
+    cannot be tried: a unit or a script starts the service, or it takes too long."""
+    if supervisor.unit is not None or refusal(supervisor) is not None:
+        return None
+    plan = plan_start(supervisor)
+    if gunicorn_at(plan.argv) is None:
+        return None
+    try:
+        ran = subprocess.run(
+            (_program(plan) or plan.argv[0], *plan.argv[1:], "--check-config"),
+            cwd=plan.cwd if plan.account is None else None,
+            env=_environment(plan),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=CHECK_SECONDS,
+            start_new_session=True,
+            preexec_fn=_before_exec(plan) if plan.launch is not None else None,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if ran.returncode == 0:
+        return None
+    lines = (ran.stderr or ran.stdout).decode(errors="replace").strip().splitlines()
+    return safe_line(lines[-1]) if lines else f"exit code {ran.returncode}"
+
+
+def reload_units() -> None:
+    """Have systemd read its units again, if it is the init. Raises RestartError."""
+    if SYSTEMD_RUNS.is_dir():
+        _systemctl("daemon-reload", check=True)
+
+
 def _program(plan: StartPlan) -> str | None:
     """The program's path, by the $PATH that it gets."""
     path = _environment(plan).get(b"PATH")
@@ -335,13 +371,13 @@ def _open_output(path: Path) -> int:
     return descriptor
 
 
-def _systemctl(verb: str, unit: str, *, check: bool) -> None:
+def _systemctl(verb: str, *units: str, check: bool) -> None:
     program = trusted_program("systemctl")
     try:
         if program is None:
             raise FileNotFoundError("there is no systemctl on the path that is root's alone")
         ran = subprocess.run(
-            [program, verb, unit],
+            [program, verb, *units],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -350,7 +386,7 @@ def _systemctl(verb: str, unit: str, *, check: bool) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         if check:
-            raise RestartError(f"systemctl {verb} {unit}: {error}") from None
+            raise RestartError(f"{' '.join(('systemctl', verb, *units))}: {error}") from None
         return
     if check and ran.returncode != 0:
-        raise RestartError(f"systemctl {verb} {unit}: {ran.stderr.strip()[:200]}")
+        raise RestartError(f"{' '.join(('systemctl', verb, *units))}: {ran.stderr.strip()[:200]}")

@@ -7,12 +7,12 @@ import grp
 import os
 import pwd
 import shlex
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from ops.control.restart import GRACE, find_supervisor
 from ops.deployment.install import present_text, reason_not_to_replace
+from ops.diagnosis.model import Diagnosis
 from ops.errors import OpsError
 from ops.facts.certificates import Certificates, KeyFile
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
@@ -20,7 +20,7 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.snapshot import Snapshot
 from ops.files.bounded_read import read_regular_file
 from ops.repair.audit_log import audit_log_path
-from ops.repair.model import NewFile, RepairContext
+from ops.repair.model import KnownGood, NewFile, RepairContext
 from ops.settings import Settings
 from ops.text.sanitize import without_controls, without_secrets
 
@@ -29,9 +29,10 @@ _EDITED = {"NGX005", "NGX006", "NGX018"}
 
 
 def gather(
-    settings: Settings, settings_path: Path | None, snapshot: Snapshot, codes: Collection[str]
+    settings: Settings, settings_path: Path | None, snapshot: Snapshot, diagnosis: Diagnosis
 ) -> RepairContext:
-    """The context of the remedies of ``codes``."""
+    """The context of the remedies of the diagnosis's causes."""
+    codes = {cause.code for cause in diagnosis.causes}
     supervisor = find_supervisor(settings, audit_log_path(settings))
     start = None
     if supervisor is not None:
@@ -55,8 +56,22 @@ def gather(
         pidfile=settings.gunicorn.pidfile,
         settings_file=snapshot.settings_file if isinstance(snapshot.settings_file, str) else None,
         grace_seconds=GRACE,
+        changes=diagnosis.changes,
+        known_good=_known_good(settings, diagnosis),
+        now=diagnosis.started_at,
+        utc_offset=diagnosis.utc_offset,
     )
     return _with_rotation(context, settings, settings_path) if "OPS001" in codes else context
+
+
+def _known_good(settings: Settings, diagnosis: Diagnosis) -> dict[str, tuple[KnownGood, ...]]:
+    """What to put back of the changes that belong to a cause's proof."""
+    fitting = [item.change for item in diagnosis.changes if item.fits]
+    if not fitting:
+        return {}
+    from ops.repair.known_good import find_known_good
+
+    return find_known_good(settings, fitting, diagnosis.utc_offset)
 
 
 def _with_rotation(context: RepairContext, settings: Settings, settings_path: Path | None) -> RepairContext:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ops.diagnosis.model import Cause, Diagnosis
+from ops.archive.manifest import ManifestEntry
+from ops.diagnosis.model import Cause, Diagnosis, RankedChange
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
 
@@ -189,6 +190,36 @@ class InstallRotation:
 
 
 @dataclass(frozen=True)
+class KnownGood:
+    """A file as it was while the service was healthy.
+
+    ``entry``: what belongs there, None if there was no file; ``content``: a file's; ``source``: where it was kept;
+    ``present``: the content now, None for no file or one that cannot be read."""
+
+    path: str
+    entry: ManifestEntry | None
+    content: bytes
+    source: Text
+    present: bytes | None
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """Put back files as they were while the service was healthy, and have them loaded. ``nginx``, ``gunicorn``: whether
+    that reads one of the files; ``interrupts``: whether gunicorn is restarted although it serves."""
+
+    files: tuple[KnownGood, ...]
+    nginx: bool
+    gunicorn: bool
+    interrupts: bool = False
+
+    @property
+    def area(self) -> Area:
+        """gunicorn's where it is restarted, else nginx's where that is reloaded."""
+        return Area.GUNICORN if self.gunicorn else Area.NGINX if self.nginx else Area.FILES
+
+
+@dataclass(frozen=True)
 class CreateBackup:
     """Create a backup."""
 
@@ -210,6 +241,7 @@ Action = (
     | ChangeMode
     | InstallRotation
     | CreateBackup
+    | PutBack
 )
 
 
@@ -222,7 +254,9 @@ class RepairContext:
     it would change; ``not_rotated``: why logs are left out of it. ``key_group_is_owners``: whether the private key's
     group has no member but the key's owner. ``not_edited``: by file, why root does not change it. ``pidfile``:
     gunicorn's, as the settings name it. ``settings_file``: what printed gte-ops commands need after --config;
-    ``grace_seconds``: how long a master that reacts gets to end."""
+    ``grace_seconds``: how long a master that reacts gets to end. ``changes``: what differs from the last baseline, with
+    the causes whose proof it belongs to; ``known_good``: what to put back, by changed path; ``now``: Unix seconds;
+    ``utc_offset``: the host's (seconds east)."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     start: str | None = None
@@ -234,6 +268,10 @@ class RepairContext:
     pidfile: str | None = None
     settings_file: str | None = None
     grace_seconds: float = 8.0
+    changes: Sequence[RankedChange] = ()
+    known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
+    now: float = 0.0
+    utc_offset: int = 0
 
 
 @dataclass(frozen=True)

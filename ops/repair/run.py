@@ -25,26 +25,30 @@ NOT_ASKED = Text(
     zh="有风险：只有 --fix=risky 才会执行",
 )
 
+GONE = Text(en="its cause has gone with an earlier repair", zh="原因已随之前的修复消失")
+# How often what a repair has brought to light is repaired in turn.
+MAX_ROUNDS = 3
+
 
 def repair(
     settings: Settings,
     settings_path: Path | None,
     level: Safety,
-    look: Callable[[], Examination],
+    look: Callable[[float | None], Examination],
     *,
     show: Callable[[Diagnosis, tuple[Remedy, ...], UnfinishedRemedy | None], None],
     ask: Callable[[Remedy], bool] | None,
     tell: Callable[[Text], None],
 ) -> Repair:
-    """Repair what the doctor finds. ``look`` diagnoses; ``show`` gets the plan, and what an earlier run left half done,
-    before anything is changed.
+    """Repair what the doctor finds. ``look`` diagnoses, with logs counting so many seconds back (None: as the run was
+    told); ``show`` gets the plan, and what an earlier run left half done, before anything is changed.
 
     ``level``: "safe" leaves risky remedies alone. ``ask`` decides on each remedy; None: nothing is changed at all.
+    What a repair brings to light is repaired too, in at most `MAX_ROUNDS` rounds.
     Raises OpsError if the audit log cannot be written: then nothing is changed."""
-    examination = look()
+    examination = look(None)
     first = examination.diagnosis
-    codes = {cause.code for cause in first.causes}
-    context = gather(settings, settings_path, examination.snapshot, codes)
+    context = gather(settings, settings_path, examination.snapshot, first)
     remedies = plan(first.causes, examination.snapshot, context)
     log_path = audit_log_path(settings)
     show(first, remedies, unfinished(log_path))
@@ -63,29 +67,61 @@ def repair(
                 holds.append(stack.enter_context(hold_watchdog(settings)))
             return holds[0]
 
-        applier = Applier(RepairSession(settings, settings_path, audit_log, hold, tell))
-        for remedy in remedies:
-            if not helps(remedy, level):
-                results.append(_not_applied(remedy, level))
-            elif not ask(remedy):
-                results.append(RemedyResult(remedy, Outcome.DECLINED))
-            else:
-                results.append(applier.apply(remedy))
-        provisional = Repair(level, first, tuple(results), first, str(log_path))
-        if not provisional.acted:
-            return provisional
-        tell(Text(en="diagnosing again", zh="正在重新诊断"))
-        last = look().diagnosis
-        verified = Repair(level, first, tuple(results), last, str(log_path))
-        audit_log.note(
-            "verified",
-            status=last.status,
-            fixed=list(verified.fixed),
-            not_fixed=list(verified.not_fixed),
-            remaining=list(verified.remaining),
-            new=list(verified.new),
+        diagnoses = [first]
+        session = RepairSession(
+            settings,
+            settings_path,
+            audit_log,
+            hold,
+            tell,
+            lambda since: look(since).diagnosis,
+            diagnoses,
         )
-        return verified
+        applier = Applier(session)
+        last = first
+        for _ in range(MAX_ROUNDS):
+            outcomes = [_carry_out(remedy, level, ask, applier, session) for remedy in remedies]
+            results += outcomes
+            if not any(result.outcome.is_attempt for result in outcomes):
+                break
+            tell(Text(en="diagnosing again", zh="正在重新诊断"))
+            examination = look(None)
+            last = examination.diagnosis
+            diagnoses.append(last)
+            known = {result.remedy.cause.code for result in results}
+            fresh = [cause for cause in last.causes if cause.code not in known]
+            context = gather(settings, settings_path, examination.snapshot, last)
+            remedies = plan(fresh, examination.snapshot, context)
+            if not any(helps(remedy, level) for remedy in remedies):
+                break
+            show(last, remedies, None)
+        repaired = Repair(level, first, tuple(results), last, str(log_path))
+        if repaired.acted:
+            audit_log.note(
+                "verified",
+                status=last.status,
+                fixed=list(repaired.fixed),
+                not_fixed=list(repaired.not_fixed),
+                remaining=list(repaired.remaining),
+                new=list(repaired.new),
+            )
+        return repaired
+
+
+def _carry_out(
+    remedy: Remedy,
+    level: Safety,
+    ask: Callable[[Remedy], bool],
+    applier: Applier,
+    session: RepairSession,
+) -> RemedyResult:
+    if not helps(remedy, level):
+        return _not_applied(remedy, level)
+    if remedy.cause.code not in {cause.code for cause in session.latest().causes}:
+        return RemedyResult(remedy, Outcome.NOT_NEEDED, GONE)
+    if not ask(remedy):
+        return RemedyResult(remedy, Outcome.DECLINED)
+    return applier.apply(remedy)
 
 
 def _not_applied(remedy: Remedy, level: Safety) -> RemedyResult:

@@ -245,7 +245,7 @@ class Stack:
 
     def _folder(self, name: str) -> Path:
         folder = self.directory / name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _choose_ports(self) -> dict[str, int]:
@@ -462,6 +462,30 @@ class Stack:
             self.reload_nginx()
         elif apply:
             self.restart_gunicorn()
+
+    def become(
+        self,
+        *,
+        traps: Collection[Trap] = (),
+        app: str | None = None,
+        site: Mapping[str, Any] | None = None,
+        gunicorn_extra: str = "",
+        gunicorn_args: Sequence[str] = (),
+        service_environment: Mapping[str, str] | None = None,
+        timeout: int | None = None,
+        **_same: Any,
+    ) -> None:
+        """Deploys other values of ``__init__``'s over the ones that run: writes nginx's and the application's files
+        anew, reloads nginx and restarts gunicorn. ``_same``: values that this stack has already."""
+        self._traps, self._app, self._timeout = traps, app, timeout
+        self._site_overrides, self._gunicorn_extra = dict(site or {}), gunicorn_extra
+        self._gunicorn_args = gunicorn_args
+        self._service_environment = dict(service_environment or {})
+        self._write_nginx()
+        self._write_application()
+        self.reload_nginx()
+        self.stop_gunicorn()
+        self.start_gunicorn()
 
     def replace_certificate(
         self,

@@ -28,9 +28,10 @@ def is_private(path: str, *modes: int) -> bool:
 
 
 def content_difference(
-    path: str, before: bytes, after: bytes, modes: tuple[int, ...]
+    path: str, before: bytes, after: bytes, modes: tuple[int, ...], *, source: str = "backup"
 ) -> Iterator[str | Text]:
-    """The lines of a unified diff, fit for a terminal, or the reason why there are none."""
+    """The lines of a unified diff, fit for a terminal, or the reason why there are none. ``source``: what the new
+    content comes from, for the diff's heading."""
     if is_private(path, *modes) or b"PRIVATE KEY-----" in before + after:
         yield _PRIVATE
         return
@@ -42,7 +43,7 @@ def content_difference(
         yield _NOT_TEXT
         return
     lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), f"{path} (now)", f"{path} (backup)", lineterm=""
+        old.splitlines(), new.splitlines(), f"{path} (now)", f"{path} ({source})", lineterm=""
     )
     for number, line in enumerate(lines):
         if number >= MAX_LINES:

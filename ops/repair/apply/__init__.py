@@ -9,6 +9,7 @@ from ops.diagnosis.steps import with_settings
 from ops.errors import OpsError
 from ops.repair.apply.files import apply_to_files
 from ops.repair.apply.gunicorn import GunicornApplier
+from ops.repair.apply.known_good import KnownGoodApplier
 from ops.repair.apply.nginx import NginxApplier
 from ops.repair.apply.session import AppliedChange, NotAppliedError, RepairSession, blocked
 from ops.repair.model import (
@@ -20,6 +21,7 @@ from ops.repair.model import (
     InstallRotation,
     MendPidfile,
     Outcome,
+    PutBack,
     ReloadNginx,
     Remedy,
     RemedyResult,
@@ -38,6 +40,7 @@ class Applier:
     def __init__(self, session: RepairSession) -> None:
         self.session = session
         self._gunicorn, self._nginx = GunicornApplier(session), NginxApplier(session)
+        self._known_good = KnownGoodApplier(session, self._gunicorn, self._nginx)
 
     def apply(self, remedy: Remedy) -> RemedyResult:
         """Apply ``remedy``, with every step in the audit log. Raises OpsError if the log cannot be written."""
@@ -73,7 +76,7 @@ class Applier:
                 hold = self.session.hold()
                 if hold.refusal is not None:
                     raise blocked(hold.refusal.en, hold.refusal.zh)
-            change = self._dispatch(action)
+            change = self._dispatch(action, remedy)
         except NotAppliedError as ended:
             return RemedyResult(remedy, ended.outcome, self._detail(ended.detail))
         except OpsError as error:
@@ -93,8 +96,10 @@ class Applier:
         path = self.session.settings_path
         return with_settings(words, SettingsFile(path).config_argument)
 
-    def _dispatch(self, action: Action) -> AppliedChange:
+    def _dispatch(self, action: Action, remedy: Remedy) -> AppliedChange:
         match action:
+            case PutBack():
+                return self._known_good.apply(action, remedy.cause)
             case StartNginx() | ReloadNginx() | EditNginx():
                 return self._nginx.apply(action)
             case ReopenLogs() | MendPidfile() | ChangeMode() | InstallRotation() | CreateBackup():

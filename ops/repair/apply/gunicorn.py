@@ -9,7 +9,14 @@ from pathlib import Path
 
 from ops.control.pidfile import Stale
 from ops.control.reload import can_reload, reload_gunicorn
-from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start_unhindered
+from ops.control.restart import (
+    RestartError,
+    Supervisor,
+    check_config,
+    find_supervisor,
+    restart,
+    start_unhindered,
+)
 from ops.control.signals import is_alive
 from ops.control.worker import continue_process
 from ops.deployment.install import keep_copy
@@ -49,7 +56,7 @@ from ops.supervision.evidence_store import EvidenceDirectory, directory_name
 from ops.supervision.observation import Observation
 from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import StateStore, clocks
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 
 # A service that daemonises has no master for a moment; gone for longer, it has ended again.
 ABSENT_SECONDS = 8.0
@@ -100,6 +107,13 @@ class GunicornApplier:
         return self._serving(
             Text(en=f"no master; {observation.backend} is free", zh=f"没有主进程，{observation.backend} 空闲")
         )
+
+    def restart_from_anew(self) -> None:
+        """Restart the service, or start it if no master runs, and wait for it. Raises NotAppliedError, OpsError."""
+        observation = self._observe()
+        running = observation.master
+        self._restart_and_wait(ProcessRef(running.pid, running.start_ticks) if running else None)
+        self._serving(verbatim(""))
 
     def _restart_and_wait(self, master: ProcessRef | None) -> None:
         """End what is left of the service, start it, and wait for it."""
@@ -193,6 +207,11 @@ class GunicornApplier:
                 "memory does not hold both generations of workers, or the configuration cannot be read",
                 "内存容不下新旧两代工作进程，或配置文件无法读取",
             )
+        if (problem := check_config(self._supervisor())) is not None:
+            raise refused(
+                f"gunicorn --check-config: {problem}; the service runs on as it is",
+                f"gunicorn --check-config：{problem}；服务保持原样继续运行",
+            )
         reload_gunicorn(action.master)
         self.session.wait_until(
             lambda: not before & set(observe.children(action.master.pid)) or not is_alive(action.master)
@@ -229,11 +248,8 @@ class GunicornApplier:
                 flush_directory(place.parent)
                 self.session.audit_log.note("put back", path=str(place))
             observation = self._observe()
-            master = (
-                ProcessRef(observation.master.pid, observation.master.start_ticks)
-                if observation.master
-                else None
-            )
+            running = observation.master
+            master = ProcessRef(running.pid, running.start_ticks) if running else None
             if master != action.master:
                 with contextlib.suppress(OpsError, NotAppliedError):
                     self._restart_and_wait(master)

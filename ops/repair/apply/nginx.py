@@ -62,11 +62,16 @@ class NginxApplier:
             case EditNginx():
                 return self._edit(action)
 
-    def _look_around(self) -> Surroundings:
+    def look_around(self) -> Surroundings:
+        """The host now."""
         return look_around(self.session.settings, time.monotonic() + LOOK_SECONDS)
 
+    def problem(self) -> str | None:
+        """The first error of `nginx -t` on the files as they are; None if it passes."""
+        return _test(self.look_around())
+
     def _start(self, action: StartNginx) -> AppliedChange:
-        around = self._look_around()
+        around = self.look_around()
         if masters := serving_now(around):
             raise not_needed(
                 f"nginx runs by now ({pids_of(masters)})", f"nginx 已在运行（{pids_of(masters)}）"
@@ -79,7 +84,7 @@ class NginxApplier:
         output = self.session.output
         process = start(Supervisor(action.unit, () if action.unit else argv, None, output))
         give_up = time.monotonic() + STARTS_WITHIN
-        while not serving_now(around := self._look_around()):
+        while not serving_now(around := self.look_around()):
             code = process.poll() if process else None
             if code or time.monotonic() > give_up:
                 raise failed(
@@ -94,7 +99,7 @@ class NginxApplier:
         )
 
     def _reload(self, action: ReloadNginx) -> AppliedChange:
-        around = self._look_around()
+        around = self.look_around()
         masters = _same_masters(around, action.masters)
         before = _workers(around, masters)
         if action.workers and not before & set(action.workers):
@@ -103,12 +108,12 @@ class NginxApplier:
             _refuse_by_test(problem)
         reload_nginx(masters, around.target.nginx_error_logs, time.monotonic() + RELOAD_SECONDS)
         # nginx starts the new workers before it tells the old ones to end.
-        self.session.wait_until(lambda: not before & _workers(self._look_around(), masters))
-        after = _workers(self._look_around(), masters)
+        self.session.wait_until(lambda: not before & _workers(self.look_around(), masters))
+        after = _workers(self.look_around(), masters)
         return AppliedChange(workers_words(before), workers_words(after))
 
     def _edit(self, action: EditNginx) -> AppliedChange:
-        around = self._look_around()
+        around = self.look_around()
         masters = _same_masters(around, action.masters)
         if (problem := _test(around)) is not None:
             raise blocked(
@@ -127,7 +132,7 @@ class NginxApplier:
                 copies.append((keep_copy(place, hidden=True), place))
                 self.session.audit_log.note("edit", path=str(place), kept=str(copies[-1][0]))
                 replace_content(place, edit.after)
-            if (problem := _test(self._look_around())) is not None:
+            if (problem := _test(self.look_around())) is not None:
                 _refuse_by_test(problem)
             is_loaded = True
             try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.control.signals import is_alive
 from ops.deployment.install import reason_not_to_replace
+from ops.diagnosis.model import Diagnosis
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.audit_log import AuditLog
 from ops.repair.model import NO_WORDS, Outcome
@@ -60,13 +61,26 @@ class AppliedChange:
 
 @dataclass(frozen=True)
 class RepairSession:
-    """One run of `doctor --fix`. ``hold`` is asked before a process is touched; ``tell`` hears what is waited for."""
+    """One run of `doctor --fix`. ``hold`` is asked before a process is touched; ``tell`` hears what is waited for;
+    ``look`` diagnoses, with logs counting so many seconds back (None: as the run was told); ``diagnoses``: the last
+    one, in a list that grows."""
 
     settings: Settings
     settings_path: Path | None
     audit_log: AuditLog
     hold: Callable[[], WatchdogHold]
     tell: Callable[[Text], None]
+    look: Callable[[float | None], Diagnosis]
+    diagnoses: list[Diagnosis]
+
+    def diagnose(self, since: float) -> Diagnosis:
+        """A diagnosis in which only the last ``since`` seconds of the logs count."""
+        self.diagnoses.append(self.look(since))
+        return self.diagnoses[-1]
+
+    def latest(self) -> Diagnosis:
+        """The last diagnosis of the run."""
+        return self.diagnoses[-1]
 
     @property
     def output(self) -> Path:

@@ -16,6 +16,7 @@ from ops.facts.target import Target
 from ops.repair.model import Remedy, RepairContext
 from ops.repair.plan import files, gunicorn, nginx
 from ops.repair.plan.case import NO_PLAN, Case
+from ops.repair.plan.known_good import put_back
 from ops.text.language import verbatim
 
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
@@ -24,6 +25,9 @@ PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
     **files.PLANNERS,
 }
 
+# Their own remedy loads what somebody has written, or starts what runs with it: that comes before undoing it.
+_LOADS_WHAT_IS_THERE = ("GUN001", "GUN002", "GUN011", "NGX002", "NGX004", "TLS008", "TLS010")
+
 
 def plan(causes: Sequence[Cause], snapshot: Snapshot, context: RepairContext) -> tuple[Remedy, ...]:
     """Plan the remedies of ``causes``, in their order. One without an automatic remedy gets one without action."""
@@ -31,10 +35,19 @@ def plan(causes: Sequence[Cause], snapshot: Snapshot, context: RepairContext) ->
         return ()
     remedies: list[Remedy] = []
     for cause in causes:
-        planner = PLANNERS.get(cause.code)
-        case = Case(cause, snapshot, snapshot.target, context)
-        remedies += planner(case) if planner else (case.by_hand(NO_PLAN),)
+        remedies += _remedies(Case(cause, snapshot, snapshot.target, context))
     return tuple(_with_settings(remedy, context.settings_file) for remedy in remedies)
+
+
+def _remedies(case: Case) -> Sequence[Remedy]:
+    """The remedies of one cause, those first that are known to have been good."""
+    planner = PLANNERS.get(case.cause.code)
+    own = tuple(planner(case)) if planner else ()
+    back = tuple(put_back(case))
+    if case.cause.code in _LOADS_WHAT_IS_THERE and any(remedy.action for remedy in own):
+        return own
+    acting = tuple(remedy for remedy in (*back, *own) if remedy.action is not None)
+    return acting or back or own or (case.by_hand(NO_PLAN),)
 
 
 def _with_settings(remedy: Remedy, settings_file: str | None) -> Remedy:

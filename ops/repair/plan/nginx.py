@@ -64,12 +64,14 @@ def _reload_nginx(case: Case) -> Iterator[Remedy]:
     if not masters or case.untested is not None:
         yield case.by_hand(case.untested or NO_NGINX)
         return
-    risk = _reload_breaks(case)
+    if (why := _reload_breaks(case)) is not None:
+        # Not even with --fix=risky: whoever is served now would not be any more.
+        yield case.by_hand(Text(en=f"nginx is not reloaded: {why.en}", zh=f"不重新加载 nginx：{why.zh}"))
+        return
     yield case.remedy(
-        Safety.RISKY if risk else Safety.SAFE,
+        Safety.SAFE,
         ReloadNginx(tuple(map(identity, masters)), _nginx_workers(case)),
         Text(en="reload nginx, if its configuration passes nginx -t", zh="nginx -t 通过后重新加载 nginx"),
-        risk=risk,
         commands=(case.target.test_nginx, case.target.reload_nginx),
     )
 
@@ -253,15 +255,15 @@ def _nginx_edit(
         )
     if not texts or not case.nginx:
         return case.by_hand(NO_PLAN if not texts else NO_NGINX)
-    # The reload loads every other change on disk too.
-    risk = risk or _reload_breaks(case)
     edits = tuple(
         FileEdit(file, before[file], text.encode("utf-8", "surrogateescape")) for file, text in texts.items()
     )
     why = next((case.context.not_edited[file] for file in texts if file in case.context.not_edited), None)
-    if why is not None or case.untested is not None:
+    # The reload loads every other change on disk too.
+    breaks = _reload_breaks(case)
+    if why is not None or case.untested is not None or breaks is not None:
         lines = [line for edit in edits for line in difference(edit)]
-        return case.by_hand(not_edited(why) if why else case.untested or NO_PLAN, lines)
+        return case.by_hand(not_edited(why) if why else case.untested or breaks or NO_PLAN, lines)
     return case.remedy(
         Safety.RISKY if risk else Safety.SAFE,
         EditNginx(edits, tuple(map(identity, case.nginx))),

@@ -324,14 +324,14 @@ def test_a_reload_is_safe(code: str) -> None:
     )
 
 
-def test_a_reload_that_would_send_served_users_nowhere_is_risky() -> None:
+def test_a_reload_that_would_send_served_users_nowhere_is_not_offered() -> None:
     elsewhere = SITE.replace("127.0.0.1:8000", "127.0.0.1:8999")
     answers = {"127.0.0.1:8999": exchange(failure=ProbeFailure.REFUSED, status=None)}
     snapshot = but(nginx_config=nginx_config(elsewhere), upstreams=Upstreams(answers=answers))
     remedy = only("NGX004", snapshot)
-    assert remedy.safety == "risky"
-    assert remedy.risk is not None
-    assert "127.0.0.1:8999" in remedy.risk.en
+    assert remedy.action is None
+    assert "127.0.0.1:8999" in remedy.what.en
+    assert "127.0.0.1:8999" in remedy.what.zh
 
 
 BARE_LIMIT = SITE.replace("        limit_req_status 429;\n", "")

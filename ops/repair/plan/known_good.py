@@ -1,0 +1,125 @@
+"""Put back what was good: the remedy of a cause whose proof contains a changed file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ops.backups.restore.difference import content_difference
+from ops.facts.changes import Change, PlaceKind
+from ops.repair.model import KnownGood, PutBack, Remedy, Safety
+from ops.repair.plan.case import Case
+from ops.text.language import Text
+from ops.text.sanitize import safe_line
+from ops.text.timestamps import local_time
+
+# A change made so short a time ago, seconds, is still somebody's work in hand.
+MINUTES_AGO = 3600.0
+# Programs whose changes are nobody's decision about this very file.
+_PROGRAMS = ("certbot", "dpkg", "apt")
+_OF_NGINX = (PlaceKind.NGINX, PlaceKind.CERTIFICATE)
+_OF_GUNICORN = (
+    PlaceKind.GUNICORN,
+    PlaceKind.COMMAND,
+    PlaceKind.UNIT,
+    PlaceKind.ENVIRONMENT_FILE,
+    PlaceKind.APPLICATION,
+    PlaceKind.MODEL,
+)
+_MAX_NAMED = 3
+_INTERRUPTS = Text(
+    en="the service is restarted while it serves: requests in progress are lost",
+    zh="服务正常时会被重启，处理中的请求会丢失",
+)
+_SERVED = Text(en="users are served now", zh="用户目前正常")
+
+
+def put_back(case: Case) -> Iterator[Remedy]:
+    """The remedy for the changes that belong to the cause's proof; none if their former content is nowhere."""
+    known = case.context.known_good
+    changes = [
+        item.change
+        for item in case.context.changes
+        if case.cause.code in item.fits and item.change.what in known
+    ]
+    files = tuple({file.path: file for change in changes for file in known[change.what]}.values())
+    if not files:
+        return
+    nginx = any(change.place in _OF_NGINX for change in changes)
+    gunicorn = any(change.place in _OF_GUNICORN for change in changes)
+    lines = [line for file in files for line in _difference(file)]
+    if nginx and case.untested is not None:
+        yield case.by_hand(case.untested, lines)
+        return
+    is_served = case.cause.severity != "fail"
+    risk = _risk(changes, case, is_served=is_served, gunicorn=gunicorn)
+    yield case.remedy(
+        Safety.RISKY if risk else Safety.SAFE,
+        PutBack(files, nginx, gunicorn, interrupts=is_served),
+        _what(files, changes, case),
+        risk=risk,
+        diff=lines,
+    )
+
+
+def _what(files: Sequence[KnownGood], changes: Sequence[Change], case: Case) -> Text:
+    paths = [safe_line(file.path) for file in files[:_MAX_NAMED]]
+    more = len(files) - len(paths)
+    sources = dict.fromkeys((file.source.en, file.source.zh) for file in files)
+    made = [_made(change, case) for change in changes[:_MAX_NAMED]]
+    return Text(
+        en=f"put back {', '.join(paths)}{f' and {more} more' if more else ''} as it was while the service was healthy"
+        f" ({', '.join(en for en, _ in sources)}); changed {', '.join(words.en for words in made)}",
+        zh=f"恢复 {'、'.join(paths)}{f' 等 {len(files)} 个文件' if more else ''} 到服务正常时的内容"
+        f"（{'、'.join(zh for _, zh in sources)}）；改动：{'、'.join(words.zh for words in made)}",
+    )
+
+
+def _made(change: Change, case: Case) -> Text:
+    """When a change was made, and by whom."""
+    at = (
+        local_time(change.time, case.context.utc_offset).strftime("%Y-%m-%d %H:%M:%S")
+        if change.time is not None
+        else ""
+    )
+    by = safe_line(change.by)
+    return Text(
+        en=f"{at or 'at an unknown time'} by {by or 'an unknown hand'}",
+        zh=f"{at or '时间不详'}，{by or '不知由谁'}",
+    )
+
+
+def _risk(changes: Sequence[Change], case: Case, *, is_served: bool, gunicorn: bool) -> Text | None:
+    """Why putting back is risky; None if the changes are old or a program's own, and users are affected."""
+    recent = [
+        change
+        for change in changes
+        if not change.by.startswith(_PROGRAMS)
+        and (change.time is None or case.context.now - change.time < MINUTES_AGO)
+    ]
+    if recent:
+        made = _made(recent[-1], case)
+        return Text(en=f"it undoes what was changed {made.en}", zh=f"会撤销这次改动：{made.zh}")
+    if is_served:
+        return _INTERRUPTS if gunicorn else _SERVED
+    return None
+
+
+def _difference(file: KnownGood) -> Iterator[str]:
+    """The change of one file as lines of a diff, without secrets; a sentence where the content is not shown."""
+    path = safe_line(file.path)
+    if file.entry is None:
+        yield f"--- {path} (now)"
+        yield "+++ /dev/null"
+        return
+    if file.entry.kind == "link":
+        yield f"--- {path} (now)"
+        yield f"+++ {path} -> {safe_line(file.entry.target)}"
+        return
+    if file.content == file.present:
+        yield f"+++ {path}: mode {file.entry.mode:04o}, owner {file.entry.uid}:{file.entry.gid}"
+        return
+    shown = content_difference(
+        path, file.present or b"", file.content, (file.entry.mode,), source="known good"
+    )
+    for line in shown:
+        yield line if isinstance(line, str) else f"{path}: {line.en}"
