@@ -34,13 +34,14 @@ _AUTHORITY = "it takes a new certificate, and no authority is to be had in the l
 _REQUESTS = "it is what clients send, or how many they are; nothing on the host is wrong"
 _STAND_IN = "the fault is the lab's own stand-in: another program, a control group, a file system of its own"
 _MODEL = "the model's files are large, and no copy is on the host"
-_NEVER = "the application is written so"
+_URL = "it is the URL that users were given"
 NOT_BY_A_HOST: dict[str, str] = {
     "name_does_not_exist": _PROVIDER,
     "resolver_is_silent": _PROVIDER,
     "name_leads_elsewhere": _PROVIDER,
     "name_leads_elsewhere_and_nothing_is_expected": _PROVIDER,
     "name_has_an_ipv6_address_and_nginx_no_listen_for_it": _PROVIDER,
+    "users_are_sent_to_an_address": _URL,
     "connections_are_dropped": _STAND_IN,
     "another_server_holds_the_front_address": _STAND_IN,
     "another_server_speaks_plain_http_at_the_front_address": _STAND_IN,

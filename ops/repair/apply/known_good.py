@@ -49,7 +49,7 @@ from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
 # How long the cause may still be named after the files were loaded, seconds, and between two looks at it.
-GONE_WITHIN = 20.0
+GONE_WITHIN = 8.0
 BETWEEN_LOOKS = 1.0
 CERTBOT_WAIT = 20.0
 _SYSTEMCTL_START = "systemctl start "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 from ops.backups.restore.difference import content_difference
@@ -122,4 +123,9 @@ def _difference(file: KnownGood) -> Iterator[str]:
         path, file.present or b"", file.content, (file.entry.mode,), source="known good"
     )
     for line in shown:
-        yield line if isinstance(line, str) else f"{path}: {line.en}"
+        # What is not shown is shown by its hashes.
+        yield line if isinstance(line, str) else f"{path}: {_hash(file.present)} -> {_hash(file.content)}"
+
+
+def _hash(content: bytes | None) -> str:
+    return f"SHA-256 {hashlib.sha256(content).hexdigest()[:12]}" if content is not None else "-"

@@ -1,0 +1,132 @@
+"""The way back: `doctor --fix` puts back what was good, and undoes it where that does not help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.changed import keep_baseline
+from tests.lab.faults.app import PLAIN_APP
+from tests.lab.faults.case import Case
+from tests.lab.faults.gunicorn import setting_is_misspelt
+from tests.lab.faults.nginx import (
+    predictions_pass_though_the_file_sends_them_nowhere,
+    proxy_pass_names_the_wrong_port,
+)
+from tests.lab.faults.start import attribute_is_called_otherwise, fails_to_start
+from tests.lab.faults.tls import key_is_indented, key_link_stayed_at_the_old_version
+from tests.lab.stack import Stack
+from tests.lab.waiting import wait_for
+from tests.lab.way_back import repaired, try_way_back
+
+
+def results(document: dict[str, Any], code: str) -> list[str]:
+    """What became of a cause's remedies."""
+    return [item["result"] for item in document["fix"]["remedies"] if item["code"] == code]
+
+
+def status(path: Path) -> tuple[bytes, int, int, int, int]:
+    """All that must be as it was."""
+    found = path.stat()
+    return path.read_bytes(), found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns
+
+
+def test_a_changed_upstream_is_put_back_and_the_changed_file_kept() -> None:
+    with Stack() as stack:
+        before = status(stack.site_file)
+        keep_baseline(stack)
+        proxy_pass_names_the_wrong_port.inject(stack)
+        changed = stack.site_file.read_bytes()
+        wait_for(lambda: stack.predict().status == 502, "a client to meet it", within=15)
+        document = repaired(stack, "--only", "NGX005")
+        (first, *others) = document["fix"]["remedies"]
+        assert first["result"] == "applied", first
+        assert first["safety"] == "risky"
+        assert "undoes what was changed 20" in first["risk"]
+        assert [item["result"] for item in others] == ["unneeded"]
+        assert stack.predict().status == 200
+        assert status(stack.site_file) == before
+        assert [Path(kept).read_bytes() for kept in first["kept"]] == [changed]
+        assert list((stack.backups / "before-restore").glob("*.tar.zst"))
+        steps = [json.loads(line) for line in (stack.run / "fix.jsonl").read_text().splitlines()]
+        assert [line["action"] for line in steps if line["step"] == "done"] == ["PutBack"]
+
+
+def test_what_served_users_is_not_reloaded_away_where_nothing_good_is_known() -> None:
+    """An edited upstream that nginx has not loaded: the reload would turn every client away."""
+    with Stack() as stack:
+        predictions_pass_though_the_file_sends_them_nowhere.inject(stack)
+        before = status(stack.site_file)
+        document = repaired(stack)
+        assert results(document, "NGX004") == ["shown"]
+        assert stack.predict().status == 200
+        assert status(stack.site_file) == before
+
+
+def test_what_does_not_help_is_undone_and_the_next_remedy_tried() -> None:
+    with Stack() as stack:
+        good = stack.site_file.read_text()
+        proxy_pass_names_the_wrong_port.inject(stack)
+        keep_baseline(stack)  # by --force: what it remembers is no better
+        first_port = stack.site_file.read_text()
+        second_port = good.replace(f"server {stack.bind}", f"server {stack.address}:{stack.free_port()}")
+        stack.site_file.write_text(second_port)
+        stack.reload_nginx()
+        document = repaired(stack, "--only", "NGX005")
+        assert results(document, "NGX005") == ["refused", "applied"], document["fix"]
+        undone, edited = document["fix"]["remedies"]
+        assert "did not help" in undone["detail"]
+        assert undone["kept"] == []
+        # The edit has found the file as it was before the attempt, and not the one that did not help.
+        assert [Path(kept).read_text() for kept in edited["kept"]] == [second_port]
+        assert first_port not in {path.read_text() for path in stack.site_file.parent.iterdir()}
+        assert stack.predict().status == 200
+        assert not (stack.backups / ".gte-ops-restore.json").exists()
+
+
+@pytest.mark.long
+def test_an_application_that_does_not_help_either_is_undone() -> None:
+    with Stack(app=PLAIN_APP) as stack:
+        stack.stop_gunicorn()
+        stack.app_file.write_text("import a_package_nobody_has\n")
+        keep_baseline(stack)
+        stack.app_file.write_text("import another_package_nobody_has\n")
+        stack.app_file.chmod(0o640)
+        fails_to_start(stack)
+        before = status(stack.app_file)
+        document = repaired(stack)
+        assert "refused" in results(document, "GUN003"), document["fix"]
+        assert "applied" not in results(document, "GUN003")
+        assert status(stack.app_file) == before
+        assert stack.gunicorn_master is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "case",
+    [
+        attribute_is_called_otherwise,
+        key_is_indented,
+        key_link_stayed_at_the_old_version,
+        predictions_pass_though_the_file_sends_them_nowhere,
+        setting_is_misspelt,
+    ],
+    ids=lambda case: case.name,
+)
+def test_single_faults_are_mended_from_baseline_or_backup(case: Case) -> None:
+    done = try_way_back(case)
+    assert done.kind == "mended", done
+
+
+@pytest.mark.long
+def test_a_key_without_a_backup_is_not_invented() -> None:
+    with Stack() as stack:
+        keep_baseline(stack)
+        key_is_indented.inject(stack)
+        broken = status(stack.private_key.resolve())
+        document = repaired(stack)
+        assert "applied" not in results(document, "TLS021")
+        assert status(stack.private_key.resolve()) == broken
