@@ -88,7 +88,7 @@ def repair(
             examination = look(None)
             last = examination.diagnosis
             diagnoses.append(last)
-            known = {result.remedy.cause.code for result in results}
+            known = {r.remedy.cause.code for r in results if r.outcome is not Outcome.NOT_NEEDED}
             fresh = [cause for cause in last.causes if cause.code not in known]
             context = gather(settings, settings_path, examination.snapshot, last)
             remedies = plan(fresh, examination.snapshot, context)
