@@ -372,7 +372,7 @@ def _open_output(path: Path) -> int:
 
 
 def _systemctl(verb: str, *units: str, check: bool) -> None:
-    program = trusted_program("systemctl")
+    program, words = trusted_program("systemctl"), " ".join((verb, *units))
     try:
         if program is None:
             raise FileNotFoundError("there is no systemctl on the path that is root's alone")
@@ -386,7 +386,7 @@ def _systemctl(verb: str, *units: str, check: bool) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         if check:
-            raise RestartError(f"{' '.join(('systemctl', verb, *units))}: {error}") from None
+            raise RestartError(f"systemctl {words}: {error}") from None
         return
     if check and ran.returncode != 0:
-        raise RestartError(f"{' '.join(('systemctl', verb, *units))}: {ran.stderr.strip()[:200]}")
+        raise RestartError(f"systemctl {words}: {ran.stderr.strip()[:200]}")

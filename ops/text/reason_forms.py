@@ -126,6 +126,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{any}; nothing was changed", "{any}；未作任何改动"),
     ("{any}; nothing was changed, run it as root", "{any}；未作任何改动，请以 root 运行"),
     ("systemctl {first} {second}: {any}", "systemctl {first} {second} 失败：{any}"),
+    ("systemctl {first}: {any}", "systemctl {first} 失败：{any}"),
     ("a master has come up by itself meanwhile", "主进程已自行启动"),
     # The host.
     ("/proc/meminfo does not tell how much memory is available", "/proc/meminfo 没有给出可用内存"),

@@ -32,7 +32,8 @@ def _part(part: ast.expr) -> str:
     if isinstance(part, ast.Constant):
         return str(part.value)
     # What nginx said at a reload comes with its colon.
-    return ": /x/7" if "said" in ast.unparse(part) else "/x/7"
+    words = ast.unparse(part)
+    return ": /x/7" if "said" in words or words == "{complaint}" else "/x/7"
 
 
 # A program and the system's word, which has its own Chinese.
