@@ -6,12 +6,13 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
-from service.admission.gate import Admission
+from service.admission.gate import Places, Turns
 from service.api import (
     access,
     cors,
     description,
     embeddings,
+    entrance,
     errors,
     health,
     metrics,
@@ -55,13 +56,9 @@ def create_app(settings: Settings | None = None, engines: EngineRegistry | None 
             sys.exit(f"service: {error}")
     app = _flask_application(settings)
     engines = engines or engines_of(settings)
-    admission = Admission(
-        settings.max_concurrent,
-        settings.max_queue,
-        settings.queue_timeout,
-        counts.QUEUE_DEPTH.labels("gate").set,
-    )
-    attach(app.extensions, Context(settings, engines, admission))
+    places = Places(settings.max_concurrent + settings.max_queue)
+    turns = Turns(settings.max_concurrent, settings.queue_timeout, counts.QUEUE_DEPTH.labels("gate").set)
+    attach(app.extensions, Context(settings, engines, places, turns))
     _register_routes(app, settings)
     record = progress.current()
     engines.start(then=lambda: record.enter(progress.Phase.READY) if record else None)
@@ -97,6 +94,7 @@ def _register_routes(app: Service, settings: Settings) -> None:
         cors.register(app, settings.cors_origins)
     if settings.api_keys_file is not None:
         access.register(app, Keyring(settings.api_keys_file))
+    entrance.register(app)
     unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, models.api, rerank.api, metrics.api):
         app.register_api(group)

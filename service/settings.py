@@ -40,8 +40,8 @@ class Variable:
 class Settings:
     """The application's settings.
 
-    ``max_concurrent`` predictions run at once in a worker process and ``max_queue`` more may wait, each for
-    at most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left
+    ``max_concurrent`` predictions compute at once in a worker process and ``max_queue`` more may be inside, each
+    waiting for at most ``queue_timeout`` seconds. Together they stay below ``threads``, so that a thread is always left
     for ``/health``, ``/ready`` and ``/metrics``.
     """
 
@@ -224,24 +224,23 @@ class Settings:
     max_concurrent: Annotated[
         int,
         Variable(
-            "Predictions that run at once in a worker.",
-            "一个工作进程同时运行的预测数。",
+            "Predictions that compute at once in a worker: as many in request threads (LAC, rules) and as many texts in"
+            " the embedded encoder's own threads. GTE-large and UniNLU compute in processes of their own.",
+            "一个工作进程中同时计算的预测数：请求线程中（LAC、规则）这么多，内置编码器自己的线程中也是这么多条文本。"
+            "GTE-large 和 UniNLU 在各自的进程中计算。",
             example="4",
             since="0.1.0",
             unit="predictions",
-            default=(
-                "number of cores; with GTE_MODEL_DIR GTE_THREADS − 4",
-                "核心数；设了 GTE_MODEL_DIR 时为 GTE_THREADS − 4",
-            ),
+            default=("number of cores", "核心数"),
         ),
     ]
     max_queue: Annotated[
         int,
         Variable(
-            "Predictions that wait in a worker. With GTE_MAX_CONCURRENT it stays below GTE_THREADS, so"
-            " that a thread is left for /health.",
-            "一个工作进程中排队的预测数。与 GTE_MAX_CONCURRENT 之和须小于 GTE_THREADS，"
-            "以便留出线程应答 /health。",
+            "Further predictions that may be inside a worker. With GTE_MAX_CONCURRENT it stays below GTE_THREADS, so"
+            " that a thread is left for /health. No client holds more than three quarters of the places of both.",
+            "一个工作进程中还可容纳的预测数。与 GTE_MAX_CONCURRENT 之和须小于 GTE_THREADS，"
+            "以便留出线程应答 /health。任何客户端最多占用二者名额总和的四分之三。",
             example="16",
             since="0.1.0",
             unit="predictions",
@@ -533,9 +532,7 @@ def _places(environ: Mapping[str, str], is_gte: bool) -> tuple[int, int, int]:
     threads = 1 if is_sync else _integer(environ, "THREADS", default_threads, least=1)
     reserved = min(_RESERVED_THREADS, threads - 1)
     places = max(1, threads - reserved)
-    # GTE has a queue of its own, bounded by the time that its content takes to compute.
-    default_concurrent = places if is_gte else min(os.cpu_count() or 1, places)
-    concurrent = _integer(environ, "MAX_CONCURRENT", default_concurrent, least=1)
+    concurrent = _integer(environ, "MAX_CONCURRENT", min(len(os.sched_getaffinity(0)), places), least=1)
     queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
     if threads > 1 and concurrent + queue >= threads:
         raise SettingsError(

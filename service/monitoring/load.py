@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from service.monitoring.progress import Phase, Record
 
-PREDICTION_PATHS = frozenset({"/predict", "/v1/embeddings"})
+# The paths of predictions, and whether each wants the encoder whatever its body says.
+PREDICTION_PATHS = {"/predict": False, "/v1/embeddings": True, "/v1/rerank": True}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import current_app
 
-from service.admission.gate import Admission
+from service.admission.gate import Places, Turns
 from service.engines.registry import EngineRegistry
 from service.settings import Settings
 
@@ -14,11 +14,12 @@ _KEY = "gte"
 
 @dataclass(frozen=True)
 class Context:
-    """The settings, the engines and the gate in front of them."""
+    """The settings, the engines, and the places and turns in front of them."""
 
     settings: Settings
     engines: EngineRegistry
-    admission: Admission
+    places: Places
+    turns: Turns
 
 
 def attach(extensions: dict[str, object], context: Context) -> None:

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from service.admission import deadline
-from service.admission.errors import EngineTimeoutError
-from service.admission.gate import OverloadedError
+from service.admission import client, deadline
+from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.gate import OverloadedError, Place
 from service.engines.interface import (
-    ClientGoneError,
     Encoder,
     EngineKind,
     EngineUnavailableError,
@@ -43,9 +42,9 @@ class PredictionResult:
 
 
 def predict(
-    here: Context, task: Task, input_text: str | list[str], parameters: dict[str, Any]
+    here: Context, place: Place, task: Task, input_text: str | list[str], parameters: dict[str, Any]
 ) -> PredictionResult:
-    """The result of ``task``, after the checks and behind the gate.
+    """The result of ``task`` for the client that holds ``place``, after the checks and in its turn.
 
     Raises:
         Problem: the request does not fit the task, its engine is not available, or there is no place or no time left.
@@ -55,12 +54,13 @@ def predict(
     with _engine_errors_as_problems(request):
         backend = task.backend(here.engines)
         _require_engines(here.engines, backend)
-        with deadline.within(here.settings.prediction_timeout), here.admission.admit() as waited:
-            metrics.QUEUE_WAIT.labels("gate").observe(waited)
+        _require_room(here, place, backend)
+        with client.asking(place.client), deadline.within(here.settings.prediction_timeout):
             deadline.check()
             if backend.kinds == (EngineKind.ENCODER,):
                 request.fit_window(here.engines.encoder())
-            result = _answer(here.engines, backend, request)
+            with _turn(here, place, backend, request):
+                result = _answer(here.engines, backend, request)
     return PredictionResult(result, tuple(_merged(request.cuts)))
 
 
@@ -99,6 +99,11 @@ class _Request:
             self.texts[field], cuts = fit_window(encoder, field, self.texts[field], truncate=self.truncate)
             self.cuts += cuts
 
+    @property
+    def length(self) -> int:
+        """Characters of the input."""
+        return sum(map(len, self.texts["input_text"]))
+
     def cut_input(self, length: int) -> None:
         """Cut the input text to ``length`` characters."""
         text = self.texts["input_text"][0]
@@ -120,6 +125,25 @@ def _require_engines(engines: EngineRegistry, backend: TaskBackend) -> None:
         failure = engines.failure(kind)
         if failure is not None and failure.reason is not UnavailableReason.LOADING:
             raise failure
+
+
+def _require_room(here: Context, place: Place, backend: TaskBackend) -> None:
+    """Refuse a request for a large model, before anything is done for it, that could not be begun in time."""
+    for kind in backend.kinds:
+        if kind is not EngineKind.LEXICAL:
+            here.places.make_dear(place)
+            here.engines.require_room(kind, place.client.name)
+
+
+@contextmanager
+def _turn(here: Context, place: Place, backend: TaskBackend, request: "_Request") -> Iterator[None]:
+    """A turn to compute in this thread, where the task does; the other engines have queues of their own."""
+    if backend.kinds != (EngineKind.LEXICAL,):
+        yield
+        return
+    with here.turns.turn(place.client, request.length) as waited:
+        metrics.QUEUE_WAIT.labels("gate").observe(waited)
+        yield
 
 
 def _answer(engines: EngineRegistry, backend: TaskBackend, request: _Request) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.admission import deadline
 from service.engines.interface import Encoder
 from service.http.problems import Problem
 
@@ -43,7 +44,8 @@ def fit_window(
     """``texts`` as far as ``encoder`` reads them, and the cuts.
 
     Raises:
-        Problem: a text is longer than the model's window, and ``truncate`` is false.
+        Problem: a text is longer than the model's window, and ``truncate`` is false. EngineTimeoutError,
+        ClientGoneError: see ``deadline.check``.
     """
     window = encoder.window
     if window is None:
@@ -54,6 +56,7 @@ def fit_window(
         if len(text) + _SPECIAL_TOKENS <= window or encoder.count_tokens(text) <= window:
             fitted.append(text)
             continue
+        deadline.check()
         name = place(field, index, len(texts))
         if not truncate:
             raise Problem(

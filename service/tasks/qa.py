@@ -17,12 +17,15 @@ from typing import Any
 from service.engines.interface import Encoder, EngineKind, Lexical, Token
 from service.engines.registry import EngineRegistry
 from service.tasks import extraction
+from service.tasks.distinct import encode_distinct
 from service.tasks.question import EDGES, split
 from service.tasks.rules.entities import entities_of
 from service.tasks.task import Task, TaskInput, cosine
 
 # The number of sentences, best first, that are searched for an answer of the requested kind.
 _SENTENCES_SEARCHED = 3
+# The candidates of a sentence, in text order, that are weighed against each other: each costs two texts to encode.
+_CANDIDATES = 16
 
 _SENTENCE = re.compile(r"[^。！？!?；;\n]+[。！？!?；;]*")
 _CLAUSE = re.compile(r"[^，,：:]+")
@@ -69,7 +72,7 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
     """The answer to ``question`` in ``context`` and the cosine of its sentence with the question."""
     sentences = list(pieces(context, AnswerSpan(context, 0, len(context)), _SENTENCE))
     of_question = encoder.encode([question])[0]
-    vectors = encoder.encode([sentence.text for sentence in sentences], "passage")
+    vectors = encode_distinct(encoder, [sentence.text for sentence in sentences], "passage")
     ranked = sorted(
         (
             (cosine(of_question, vector), sentence)
@@ -86,13 +89,13 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
                 if span.text not in question
             ]  # fmt: skip
             if candidates:
-                candidates = with_measure(candidates, question) or candidates
+                candidates = (with_measure(candidates, question) or candidates)[:_CANDIDATES]
                 return _most_fitting(encoder, context, sentence, candidates, question, pattern), score
     score, sentence = ranked[0]
     clauses = list(pieces(context, sentence, _CLAUSE))
     if len(clauses) < 2:
         return sentence, score
-    vectors = encoder.encode([clause.text for clause in clauses], "passage")
+    vectors = encode_distinct(encoder, [clause.text for clause in clauses], "passage")
     closest = max(range(len(clauses)), key=lambda index: cosine(of_question, vectors[index]))
     return clauses[closest], score
 
@@ -161,8 +164,8 @@ def _most_fitting(
         for span in candidates
     ]
     statements = [pattern.sub(span.text.replace("\\", r"\\"), question, count=1) for span in candidates]
-    statement_vectors = encoder.encode(statements)
-    clause_vectors = encoder.encode([clause.text for clause in around], "passage")
+    statement_vectors = encode_distinct(encoder, statements)
+    clause_vectors = encode_distinct(encoder, [clause.text for clause in around], "passage")
     best = max(
         range(len(candidates)), key=lambda index: cosine(statement_vectors[index], clause_vectors[index])
     )

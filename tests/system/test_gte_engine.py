@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import numpy
 import psutil
 import pytest
 
+from service.admission import client
+from service.admission.errors import ClientGoneError
 from service.admission.gate import OverloadedError
 from service.engines.forkserver.client import Forkserver, LostError
 from service.engines.gte import engine as gte_engine
 from service.engines.gte.encoder import Gte
-from service.engines.interface import ClientGoneError, EngineUnavailableError
+from service.engines.interface import EngineUnavailableError
 from tests.made_checkpoint import SHORT, make
 from tests.system.conftest import Gunicorn, eventually, gunicorn
 
@@ -38,7 +40,6 @@ def engine_of(directory: Path, **changes: Any) -> Gte:
         "wait": PATIENCE,
         "batch_tokens": 64,
         "cached": 0,
-        "client_is_gone": lambda: False,
     }
     return Gte(directory, **{**options, **changes})
 
@@ -148,7 +149,7 @@ def test_a_batch_on_which_the_engine_fails_does_not_end_it(gte: Gte) -> None:
     pid = gte.pids[1]
     foreign = numpy.asarray([1, 10_000_000, 2], dtype=numpy.int32)
     with pytest.raises(EngineUnavailableError) as failure:
-        gte.queue.submit([foreign], lambda: False)
+        gte.queue.submit([foreign])
     assert failure.value.reason == "loading"
     assert gte.pids[1] == pid
     assert len(gte.encode(["好"])) == 1
@@ -160,9 +161,9 @@ def test_equal_texts_are_computed_once_and_come_back_everywhere(
     asked: list[int] = []
     submit = gte.queue.submit
 
-    def counted(sequences: list[Any], gone: Callable[[], bool]) -> Any:
+    def counted(sequences: list[Any]) -> Any:
         asked.append(len(sequences))
-        return submit(sequences, gone)
+        return submit(sequences)
 
     monkeypatch.setattr(gte.queue, "submit", counted)
     vectors = gte.encode(["甲", "乙", "甲", "甲"])
@@ -205,15 +206,23 @@ def test_a_client_that_went_away_loses_its_place(
     directory: Path, requests: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = threading.Event()
-    gte = engine_of(directory, client_is_gone=gone.is_set)
+    gte = engine_of(directory)
     stopped = Stopped(gte, requests, monkeypatch)
+
+    def leaving() -> Any:
+        with client.asking(client.Client("leaving", gone.is_set)):
+            return gte.encode(["去"])
+
+    left = requests.submit(leaving)
+    eventually(lambda: gte.queue.waiting == 6, PATIENCE)
     gone.set()
-    for waiting in stopped.waiting:
-        with pytest.raises(ClientGoneError):
-            waiting.result(PATIENCE)
-    assert (gte.queue.waiting, gte.queue.waiting_tokens) == (0, 0)
-    gone.clear()
+    with pytest.raises(ClientGoneError):
+        left.result(PATIENCE)
+    assert gte.queue.waiting == 5
     stopped.go_on()
+    for waiting in stopped.waiting:
+        waiting.result(PATIENCE)
+    assert (gte.queue.waiting, gte.queue.waiting_work, gte.queue.computing) == (0, 0, 0)
 
 
 def test_a_request_of_many_texts_does_not_hold_up_a_short_one(

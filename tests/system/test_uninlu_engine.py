@@ -49,7 +49,7 @@ LAUNCH = UninluLaunch(Path(), threads=1, trusts_code=False, program=("-c", PRETE
 
 @contextlib.contextmanager
 def started(seconds: float = PATIENCE) -> Iterator[UniNlu]:
-    engine = UniNlu(LAUNCH, seconds=seconds, wait=PATIENCE, client_is_gone=lambda: False)
+    engine = UniNlu(LAUNCH, seconds=seconds, wait=PATIENCE)
     yield engine
     # Its thread is one of this process for good; its processes are idle.
 
@@ -72,7 +72,7 @@ def answered_by(engine: UniNlu, text: str = "") -> int:
 
 
 def is_held(engine: UniNlu) -> bool:
-    return engine.queue.computing is not None
+    return engine.queue.computing > 0
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
@@ -179,7 +179,7 @@ def test_where_both_are_lost_they_come_back_together(uninlu: UniNlu) -> None:
 WORKER = """
 import sys, threading
 from tests.system.test_uninlu_engine import LAUNCH, UniNlu
-uninlu = UniNlu(LAUNCH, seconds=60, wait=60, client_is_gone=lambda: False)
+uninlu = UniNlu(LAUNCH, seconds=60, wait=60)
 print(*uninlu.pids, flush=True)
 try: uninlu.paths(sys.argv[1], {})
 finally: sys.stdin.read()

@@ -4,15 +4,13 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.engines.forkserver.client import LostError
 from service.engines.gte.checkpoint import MODEL, read_configuration, require_model
 from service.engines.gte.engine import GteEngine, GteLaunch
-from service.engines.gte.protocol import Vectors
-from service.engines.gte.queue import Batch, TokenQueue
-from service.engines.gte.tokens import Tokenizer
+from service.engines.gte.tokens import Tokenizer, Tokens
 from service.engines.interface import (
     EngineKind,
     EngineUnavailableError,
@@ -20,8 +18,10 @@ from service.engines.interface import (
     UnavailableReason,
     not_installed,
 )
+from service.engines.vectors import Vectors
 from service.engines.worker.engine_source import EngineSource
 from service.engines.worker.loop import EngineWorker
+from service.engines.worker.text_queue import Batch, TextQueue
 
 _log = logging.getLogger("service")
 
@@ -39,12 +39,11 @@ class Gte:
         wait: float,
         batch_tokens: int,
         cached: int,
-        client_is_gone: Callable[[], bool],
     ) -> None:
         """Load the model and start its engine.
 
         ``window``: the most tokens of a text, bounded by the model's own window. ``cached``: how many results are
-        cached. The others: see ``GteLaunch``, ``TokenQueue``.
+        cached. The others: see ``GteLaunch``, ``TextQueue``.
 
         Raises:
             EngineUnavailableError: the directory holds no usable model; the detail says what to do.
@@ -52,7 +51,6 @@ class Gte:
         require_model(directory)
         configuration = read_configuration(directory)
         self._tokenizer = _tokenizer(directory, min(window, configuration.positions))
-        self._client_is_gone = client_is_gone
         self._cache = _Cache(cached)
         self.window = self._tokenizer.window
         engine = self._start(GteLaunch(directory, precision, threads), wait, batch_tokens)
@@ -78,7 +76,7 @@ class Gte:
             facts.tokens_per_second,
             facts.measured,
         )
-        self.queue = TokenQueue(wait, batch_tokens, facts.tokens_per_second)
+        self.queue: TextQueue[Tokens] = TextQueue(wait, batch_tokens, facts.tokens_per_second)
         self._worker = EngineWorker(EngineKind.ENCODER, source, engine, self.queue, self._compute)
         return engine
 
@@ -86,6 +84,10 @@ class Gte:
     def pids(self) -> tuple[int | None, int]:
         """See ``EngineWorker.pids``."""
         return self._worker.pids
+
+    def require_room(self, client: str) -> None:
+        """See ``RequestQueue.require_room``."""
+        self.queue.require_room(client)
 
     def failure(self) -> EngineUnavailableError | None:
         """See ``EngineWorker.failure``."""
@@ -105,7 +107,7 @@ class Gte:
             key: sequence for key, sequence in zip(keys, sequences, strict=True) if key not in vectors_by_key
         }
         if missing:
-            vectors = self.queue.submit(list(missing.values()), self._client_is_gone)
+            vectors = self.queue.submit(list(missing.values()))
             for key, vector in zip(missing, vectors, strict=True):
                 vectors_by_key[key] = vector
                 self._cache.put(key, vector)
@@ -115,11 +117,11 @@ class Gte:
         """See ``Encoder.count_tokens``: of the whole text, also beyond the window."""
         return self._tokenizer.count(text)
 
-    def _compute(self, engine: GteEngine, batch: Batch) -> None:
-        sequences = [job.sequences[index] for job, index in batch]
+    def _compute(self, engine: GteEngine, batch: Batch[Tokens]) -> None:
+        sequences = [job.texts[index] for job, index in batch]
         began = time.monotonic()
         vectors = engine.encode(sequences, sum(map(len, sequences)) / self.queue.rate)
-        self.queue.complete(batch, vectors, time.monotonic() - began)
+        self.queue.complete(batch, list(vectors), time.monotonic() - began)
 
 
 def _tokenizer(directory: Path, window: int) -> Tokenizer:

@@ -19,6 +19,7 @@ from service.engines.gte import protocol
 from service.engines.gte.tokens import Tokens
 from service.engines.interface import EngineKind
 from service.engines.liveness import ASLEEP, Liveness
+from service.engines.vectors import Vectors
 from service.engines.worker.loop import BatchFailedError
 
 _LIVENESS_CHECK = 0.25  # seconds between two checks of an engine that computes
@@ -87,7 +88,7 @@ class GteEngine:
         """The process."""
         return self._fork.pid
 
-    def encode(self, sequences: Sequence[Tokens], expected: float) -> protocol.Vectors:
+    def encode(self, sequences: Sequence[Tokens], expected: float) -> Vectors:
         """The vectors of a batch, which should take ``expected`` seconds.
 
         Raises:

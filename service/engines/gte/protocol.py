@@ -8,16 +8,14 @@ import socket
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
 
 import numpy
 
 from service.engines.gte.tokens import Tokens
+from service.engines.vectors import Vectors
 
 _HEADER = struct.Struct("=BQQ")
 _LARGEST = 1 << 30  # bytes; a longer frame is malformed
-
-Vectors = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 
 class Kind(IntEnum):

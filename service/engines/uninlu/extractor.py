@@ -1,7 +1,7 @@
 """UniNLU as the tasks use it: an ``Extractor``."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from service.engines.forkserver.client import LostError
@@ -26,16 +26,13 @@ _GRACE = 5.0  # seconds after which a request that the engine should have given 
 class UniNlu:
     """The extractor. Any thread may ask; requests are answered one after the other."""
 
-    def __init__(
-        self, launch: UninluLaunch, *, seconds: float, wait: float, client_is_gone: Callable[[], bool]
-    ) -> None:
+    def __init__(self, launch: UninluLaunch, *, seconds: float, wait: float) -> None:
         """Load the model. ``seconds``, ``wait``: see ``RequestQueue``.
 
         Raises:
             EngineUnavailableError: it cannot be loaded.
         """
         self.name = f"{MODEL} (GTE_UNINLU_DIR)"
-        self._client_is_gone = client_is_gone
         self._seconds = seconds
         self.queue = ExtractionQueue(wait, seconds)
         try:
@@ -71,6 +68,10 @@ class UniNlu:
         score = span.pop("score")
         return TextSpan(**span), float(score)
 
+    def require_room(self, client: str) -> None:
+        """See ``RequestQueue.require_room``."""
+        self.queue.require_room(client)
+
     def failure(self) -> EngineUnavailableError | None:
         """See ``EngineWorker.failure``."""
         return self._worker.failure()
@@ -83,7 +84,7 @@ class UniNlu:
             )
 
     def _ask(self, method: str, **arguments: Any) -> Any:
-        answer = self.queue.submit({"method": method, **arguments}, self._client_is_gone)
+        answer = self.queue.submit({"method": method, **arguments})
         failure = answer.pop("failure", None)
         if failure == "timeout":
             raise too_slow(self._seconds)

@@ -1,95 +1,183 @@
-"""The gate in front of the engines."""
+"""The places in a worker, and the turns to compute in its threads."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.admission.gate import Admission, OverloadedError
+from service.admission import deadline
+from service.admission.client import Client, of_address
+from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.gate import OverloadedError, Place, Places, Turns
+
+PATIENCE = 30.0
+A = Client("a")
 
 
-def occupy(gate: Admission, pool: ThreadPoolExecutor, until: threading.Event) -> None:
-    """Take one place in a thread of ``pool`` and hold it."""
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    ends = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+
+
+def taken(places: Places, client: Client, *, dear: bool = False) -> list[Place]:
+    """All places that ``client`` gets."""
+    held: list[Place] = []
+
+    def take_all() -> None:
+        while True:
+            held.append(places.take(client, dear=dear))
+
+    with pytest.raises(OverloadedError) as refusal:
+        take_all()
+    assert 1 <= refusal.value.retry_after <= 30
+    return held
+
+
+# --- places -----------------------------------------------------------------------------------------------
+
+
+def test_one_client_never_gets_all_places_and_others_still_get_some() -> None:
+    places = Places(28)
+    assert len(taken(places, A)) == 21
+    assert len(taken(places, Client("b"))) >= 4
+    assert len(taken(places, Client("c"))) >= 1
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3])
+def test_the_smallest_service_has_a_place_for_one(capacity: int) -> None:
+    assert len(taken(Places(capacity), A)) >= 1
+
+
+def test_many_clients_fill_all_places_and_no_more() -> None:
+    places = Places(28)
+    clients = [Client(str(number)) for number in range(100)]
+    assert sum(len(taken(places, client)) for client in clients) == places.inside == 28
+
+
+def test_dear_requests_of_many_clients_leave_places_for_cheap_ones() -> None:
+    places = Places(28)
+    for number in range(100):
+        taken(places, Client(str(number)), dear=True)
+    assert places.inside == 21
+    assert places.take(A)
+
+
+def test_a_request_that_turns_out_dear_counts_as_such() -> None:
+    places = Places(8)
+    for number in range(6):
+        places.make_dear(places.take(Client(str(number))))
+    places.take(A)
+    cheap = places.take(A)
+    with pytest.raises(OverloadedError, match="large model"):
+        places.make_dear(cheap)
+    assert not cheap.is_dear
+
+
+def test_a_place_is_given_back_once() -> None:
+    places = Places(4)
+    held = taken(places, A, dear=True)
+    for place in [*held, *held]:
+        places.leave(place)
+    assert places.inside == 0
+    assert len(taken(places, A, dear=True)) == len(held)
+
+
+# --- clients ----------------------------------------------------------------------------------------------
+
+
+def test_addresses_of_one_ipv6_network_are_one_client() -> None:
+    assert (
+        of_address("2001:db8:1:2::1") == of_address("2001:db8:1:2:ffff::9") != of_address("2001:db8:1:3::1")
+    )
+    assert of_address("::ffff:192.0.2.1") == of_address("192.0.2.1") != of_address("192.0.2.2")
+    assert of_address("") != of_address("unknown")
+
+
+# --- turns ------------------------------------------------------------------------------------------------
+
+
+def hold(turns: Turns, pool: ThreadPoolExecutor, until_set: threading.Event, client: Client = A) -> None:
+    """Take a turn in a thread of ``pool`` and hold it."""
     inside = threading.Event()
 
-    def hold() -> None:
-        with gate.admit():
+    def held() -> None:
+        with turns.turn(client, 1.0):
             inside.set()
-            until.wait(10)
+            until_set.wait(PATIENCE)
 
-    pool.submit(hold)
-    assert inside.wait(10)
-
-
-def wait_for_waiting(gate: Admission, count: int) -> None:
-    """Until ``count`` wait at the gate."""
-    tick = threading.Event()
-    for _ in range(1000):
-        if gate.waiting == count:
-            return
-        tick.wait(0.01)
-    pytest.fail(f"{gate.waiting} wait, not {count}")
+    pool.submit(held)
+    assert inside.wait(PATIENCE)
 
 
-def test_beyond_the_queue_the_refusal_comes_at_once() -> None:
-    gate = Admission(concurrent=1, queue=0, wait=60)
+def test_who_waits_too_long_is_refused_and_waits_no_more() -> None:
+    turns = Turns(1, wait=0.01)
     done = threading.Event()
     with ThreadPoolExecutor() as pool:
-        occupy(gate, pool, done)
-        with pytest.raises(OverloadedError) as refusal, gate.admit():
-            pytest.fail("there was no place")
-        assert refusal.value.retry_after >= 1
-        assert gate.inside == gate.capacity == 1
-        done.set()
-    assert gate.inside == 0
-
-
-def test_who_waits_too_long_is_refused_and_gives_the_place_in_the_queue_back() -> None:
-    gate = Admission(concurrent=1, queue=1, wait=0.01)
-    done = threading.Event()
-    with ThreadPoolExecutor() as pool:
-        occupy(gate, pool, done)
+        hold(turns, pool, done)
         for _ in range(3):
-            with pytest.raises(OverloadedError, match="within"), gate.admit():
-                pytest.fail("there was no place")
-        assert gate.waiting == 0
+            with pytest.raises(OverloadedError, match="within"), turns.turn(A, 1.0):
+                pytest.fail("there was no turn")
+        assert turns.waiting == 0
         done.set()
 
 
-def test_those_who_wait_are_served_in_order() -> None:
-    gate = Admission(concurrent=1, queue=5, wait=10)
+def test_a_client_that_left_and_a_prediction_whose_time_is_over_wait_no_more() -> None:
+    turns = Turns(1, wait=PATIENCE)
     done = threading.Event()
-    served: list[int] = []
+    with ThreadPoolExecutor() as pool:
+        hold(turns, pool, done)
+        began = time.monotonic()
+        with pytest.raises(ClientGoneError), turns.turn(Client("b", lambda: True), 1.0):
+            pytest.fail("there was no turn")
+        with deadline.within(0.05), pytest.raises(EngineTimeoutError), turns.turn(A, 1.0):
+            pytest.fail("there was no turn")
+        assert time.monotonic() - began < 5
+        assert turns.waiting == 0
+        done.set()
 
-    def serve(number: int) -> None:
-        with gate.admit():
-            served.append(number)
+
+def test_turns_go_round_the_clients_and_to_the_short_first() -> None:
+    turns = Turns(1, wait=PATIENCE)
+    done = threading.Event()
+    served: list[str] = []
+
+    def serve(name: str, client: Client, work: float) -> None:
+        with turns.turn(client, work):
+            served.append(name)
 
     with ThreadPoolExecutor(8) as pool:
-        occupy(gate, pool, done)
-        for number in range(5):
-            pool.submit(serve, number)
-            wait_for_waiting(gate, number + 1)
+        turns._rate = 1.0
+        hold(turns, pool, done)
+        for waiting, (name, client, work) in enumerate(
+            [("long", A, 3.0), ("short", A, 0.01), ("also long", A, 3.0), ("other", Client("b"), 3.0)], 1
+        ):
+            pool.submit(serve, name, client, work)
+            until(lambda waiting=waiting: turns.waiting == waiting)  # type: ignore[misc]
         done.set()
-    assert served == [0, 1, 2, 3, 4]
+    assert served == ["other", "short", "long", "also long"]
 
 
-def test_an_error_inside_frees_the_place() -> None:
-    gate = Admission(concurrent=1, queue=0, wait=0)
+def test_an_error_inside_frees_the_turn() -> None:
+    turns = Turns(1, wait=0)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), gate.admit():
+        with pytest.raises(ZeroDivisionError), turns.turn(A, 1.0):
             raise ZeroDivisionError
-    assert gate.inside == 0
+    assert turns.waiting == 0
 
 
-def test_never_more_inside_than_allowed() -> None:
-    gate = Admission(concurrent=3, queue=100, wait=10)
+def test_never_more_at_once_than_turns() -> None:
+    turns = Turns(3, wait=PATIENCE)
     lock = threading.Lock()
     inside = most = 0
 
-    def work(_: int) -> None:
+    def work(number: int) -> None:
         nonlocal inside, most
-        with gate.admit():
+        with turns.turn(Client(str(number % 5)), 1.0):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -99,4 +187,4 @@ def test_never_more_inside_than_allowed() -> None:
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(work, range(500)))
     assert 1 <= most <= 3
-    assert gate.inside == 0
+    assert turns.waiting == 0

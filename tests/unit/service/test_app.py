@@ -173,7 +173,7 @@ def test_the_label_of_a_metric_is_never_a_path_that_somebody_tried(client: Flask
 def test_the_context_is_one_per_application() -> None:
     first, second = (create_app(SETTINGS, EngineRegistry({}, load_wait=0)) for _ in range(2))
     contexts: list[Context] = [first.extensions[_KEY], second.extensions[_KEY]]
-    assert contexts[0].admission is not contexts[1].admission
+    assert contexts[0].places is not contexts[1].places
 
 
 def test_dimensions_that_the_model_has_not_are_refused_before_anything_is_computed() -> None:

@@ -1,4 +1,4 @@
-"""The requests in front of the extractor: in order, for a bounded time, and only while their clients are there."""
+"""The requests in front of an engine: in a fair order, for a bounded time, and only while their clients are there."""
 
 import threading
 import time
@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
-from service.admission import deadline
-from service.admission.errors import EngineTimeoutError
+from service.admission import client, deadline
+from service.admission.client import Client
+from service.admission.errors import ClientGoneError, EngineTimeoutError
 from service.admission.gate import OverloadedError
-from service.engines.interface import ClientGoneError, EngineKind, EngineUnavailableError, UnavailableReason
+from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 from service.engines.uninlu.queue import ExtractionQueue
 
 PATIENCE = 30.0
 LOST = EngineUnavailableError(EngineKind.EXTRACTOR, UnavailableReason.LOADING, "lost")
 
 
-def never() -> bool:
-    return False
+def ask(queue: ExtractionQueue, request: dict[str, Any], asker: Client = Client("a")) -> dict[str, Any]:  # noqa: B008
+    with client.asking(asker):
+        return queue.submit(request)
 
 
 @pytest.fixture
@@ -36,16 +38,16 @@ class Waiting:
         queue: ExtractionQueue,
         requests: ThreadPoolExecutor,
         count: int,
-        gone: Callable[[], bool] = never,
+        gone: Callable[[], bool] = bool,
     ) -> None:
-        self.held = requests.submit(queue.submit, {"number": 0}, never)
+        self.held = requests.submit(ask, queue, {"number": 0})
         assert queue.wait(PATIENCE)
         job = queue.take()
         assert job is not None
         self.job, self.seconds = job, queue.seconds_left(job)
         self.futures: list[Future[Any]] = []
         for number in range(1, count + 1):
-            self.futures.append(requests.submit(queue.submit, {"number": number}, gone))
+            self.futures.append(requests.submit(ask, queue, {"number": number}, Client("a", gone)))
             until = time.monotonic() + PATIENCE
             while queue.waiting < number and time.monotonic() < until:
                 time.sleep(0.001)
@@ -81,10 +83,10 @@ def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor
     """By the pace of the last requests; the one in the hands of the engine counts."""
     queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
     waiting = Waiting(queue, requests, 1)
-    queue._mean = 20.0
+    queue._rate = 0.05  # a character in 20 s
     began = time.monotonic()
     with pytest.raises(OverloadedError) as refused:
-        queue.submit({}, never)
+        ask(queue, {})
     assert time.monotonic() - began < 0.2
     assert refused.value.retry_after == 10
     queue.fail(waiting.job, LOST)
@@ -92,7 +94,7 @@ def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor
     assert job is not None
     queue.fail(job, LOST)
     # Nobody waits now: whoever comes is next.
-    assert requests.submit(queue.submit, {}, never)
+    assert requests.submit(ask, queue, {})
     assert queue.wait(PATIENCE)
     last = queue.take()
     assert last is not None
@@ -102,7 +104,7 @@ def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor
 def test_who_was_not_taken_in_time_is_refused() -> None:
     queue = ExtractionQueue(wait=0.1, seconds=PATIENCE)
     with pytest.raises(OverloadedError) as refused:
-        queue.submit({}, never)
+        ask(queue, {})
     assert refused.value.retry_after >= 1
     assert queue.waiting == 0
 
@@ -111,7 +113,7 @@ def test_where_the_engine_did_not_come_back_in_time_the_refusal_says_so() -> Non
     queue = ExtractionQueue(wait=0.1, seconds=PATIENCE)
     queue.failure = LOST
     with pytest.raises(EngineUnavailableError) as refused:
-        queue.submit({}, never)
+        ask(queue, {})
     assert refused.value is LOST
 
 
@@ -126,7 +128,7 @@ def test_a_client_that_went_away_loses_its_place(requests: ThreadPoolExecutor) -
     queue.fail(waiting.job, LOST)
     taken = requests.submit(lambda: queue.wait(0.5) and queue.take())
     with pytest.raises(ClientGoneError):
-        queue.submit({}, gone.is_set)
+        ask(queue, {}, Client("a", gone.is_set))
     assert not taken.result(PATIENCE), "the engine got a request whose client was gone from the first"
 
 
@@ -136,12 +138,12 @@ def test_the_predictions_deadline_ends_the_wait_and_shortens_what_the_engine_get
     queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
     began = time.monotonic()
     with deadline.within(0.2), pytest.raises(EngineTimeoutError):
-        queue.submit({}, never)
+        ask(queue, {})
     assert time.monotonic() - began < 1.5
 
     def hurried() -> Any:
         with deadline.within(0.5):
-            return queue.submit({}, never)
+            return ask(queue, {})
 
     held = requests.submit(hurried)
     assert queue.wait(PATIENCE)
@@ -158,3 +160,19 @@ def test_who_was_taken_has_the_extractors_time_and_no_more(requests: ThreadPoolE
     assert isinstance(late, EngineTimeoutError)
     assert "0.2 s" in str(late)
     queue.complete(waiting.job, {"answer": "too late"})
+
+
+def test_a_client_of_many_long_requests_waits_for_one_of_a_short_one(requests: ThreadPoolExecutor) -> None:
+    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
+    waiting = Waiting(queue, requests, 3)
+    other = requests.submit(ask, queue, {"number": 9}, Client("b"))
+    until = time.monotonic() + PATIENCE
+    while queue.waiting < 4 and time.monotonic() < until:
+        time.sleep(0.001)
+    queue.complete(waiting.job, {"answer": 0})
+    order = []
+    while (job := queue.take()) is not None:
+        order.append(job.request["number"])
+        queue.complete(job, {"answer": 0})
+    assert order[0] == 9
+    assert other.result(PATIENCE) == {"answer": 0}
