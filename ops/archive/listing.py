@@ -10,6 +10,7 @@ from ops.archive.error import ArchiveError
 from ops.archive.name import ArchiveName, backups_in
 from ops.archive.reading import open_archive
 from ops.text.language import Text
+from ops.text.reasons import chinese, reason
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ def list_backups(directory: Path) -> list[Listed]:
 
 
 def _listed(name: ArchiveName, path: Path) -> Listed:
-    good, reason = judge(path, encrypted=name.encrypted)
+    good, judgement = judge(path, encrypted=name.encrypted)
     try:
         size = path.stat().st_size
     except OSError:
         size = 0
-    return Listed(name, path, size, good, reason)
+    return Listed(name, path, size, good, judgement)
 
 
 def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
@@ -47,9 +48,9 @@ def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
         return _without_checksum(path, encrypted=encrypted)
     except OSError as error:
         words = error.strerror or str(error)
-        return False, Text(en=f"it cannot be read: {words}", zh=f"无法读取：{words}")
+        return False, Text(en=f"it cannot be read: {words}", zh=f"无法读取：{chinese(words)}")
     if problem is not None:
-        return False, Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}")
+        return False, reason(problem)
     if encrypted:
         return True, Text(
             en="its SHA-256 matches; it is encrypted and was not opened", zh="SHA-256 一致；已加密，未打开"
@@ -58,7 +59,7 @@ def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
         with open_archive(path):
             return True, Text(en="its SHA-256 matches", zh="SHA-256 一致")
     except ArchiveError as error:
-        return False, Text(en=error.reason, zh=f"无法使用：{error.reason}")
+        return False, Text(en=error.reason, zh=f"无法使用：{chinese(error.reason)}")
 
 
 def _without_checksum(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:
@@ -72,7 +73,7 @@ def _without_checksum(path: Path, *, encrypted: bool) -> tuple[bool | None, Text
             for _ in archive.members():
                 pass
     except ArchiveError as error:
-        return False, Text(en=error.reason, zh=f"无法使用：{error.reason}")
+        return False, Text(en=error.reason, zh=f"无法使用：{chinese(error.reason)}")
     return True, Text(
         en=f"every file in it is as its manifest says; there is no {path.name}.sha256 beside it",
         zh=f"每个文件都与清单一致；旁边没有 {path.name}.sha256",

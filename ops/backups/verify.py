@@ -130,7 +130,7 @@ def _check_sum(verified: Verified) -> None:
         verified.problems.append(Text(en=f"it cannot be read: {words}", zh=f"无法读取：{chinese(words)}"))
         return
     if problem:
-        verified.problems.append(Text(en=problem, zh=f"校验和不符，文件已损坏：{problem}"))
+        verified.problems.append(reason(problem))
     else:
         verified.checks.append(Text(en="SHA-256 of the archive", zh="归档的 SHA-256"))
 
@@ -174,7 +174,7 @@ def _check_links(verified: Verified, manifest: Manifest) -> None:
     for entry, why in loose[:MAX_SHOWN_LINKS]:
         words = Text(
             en=f"/{entry.path} -> {entry.target}: {why}",
-            zh=f"/{entry.path} -> {entry.target}：目标不在归档中",
+            zh=f"/{entry.path} -> {entry.target}：{chinese(why)}",
         )
         (verified.problems if entry.path.startswith(live) else verified.notes).append(words)
     if len(loose) > MAX_SHOWN_LINKS:

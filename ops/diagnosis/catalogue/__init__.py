@@ -112,7 +112,7 @@ _DIRECTORY = Path(__file__).parent
 _ENTRY_HEADER = re.compile(r"^\[([A-Z]{3}\d{3})\][ \t]*$", re.MULTILINE)
 # curl's %{http_code} and the shell's ${name} are no placeholders.
 # Facts that are sentences of gte-ops itself, or of the system.
-REASON_VALUES = ("why", "reason", "detail")
+REASON_VALUES = ("why", "reason", "detail", "problem")
 _PLACEHOLDER = re.compile(r"(?<![%$])\{([a-z][a-z_]*)\}")
 
 

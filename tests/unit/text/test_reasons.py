@@ -30,7 +30,11 @@ from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 ROOT = Path(ops.__file__).parent
 TESTS = Path(__file__).parents[2]
 # What is said for the quoted part of a reason where the source has a variable: the system's words, or a path.
-QUOTED = ("error", "words", "refused", "elsewhere", "detail", "distrusted", "newest.reason", "message")
+QUOTED = (
+    "error", "words", "refused", "elsewhere", "detail", "distrusted", "newest.reason", "resolution.reason", "message",
+)  # fmt: skip
+# What stands there where the source has one word of a few.
+ONE_OF = {"entry.kind": "directory", "kind": "directory", "instead": "a file"}
 # These are no reasons of gte-ops: they hold what a program said, or a part of a fact that has its own sentence.
 NO_SENTENCE = {"-", ""}
 
@@ -64,6 +68,8 @@ def _name(node: ast.AST) -> str:
 
 def _in_place(part: ast.expr) -> str:
     source = ast.unparse(part)
+    if isinstance(part, ast.FormattedValue) and (word := ONE_OF.get(ast.unparse(part.value))):
+        return word
     if "filename" in source or "__name__" in source:
         return "/x/7"
     return "permission denied" if any(word in source for word in QUOTED) else "/x/7"
@@ -94,6 +100,58 @@ def test_the_reasons_of_the_source_are_found() -> None:
 def test_every_reason_in_the_source_has_a_chinese_form(words: str) -> None:
     shown = in_chinese(words)
     assert shown is not None, f"{SPOKEN[words]}: add a form for {words!r} to ops/text/reason_forms.py"
+    assert re.search(r"[\u4e00-\u9fff]", shown)
+    assert not english_runs(shown), shown
+
+
+# Where a file or an address is refused in words that an operator meets, by themselves or within a reason.
+REFUSING_ROOMS = ("archive", "collect", "facts", "files")
+# These never leave their module: a value of gunicorn's configuration that is not known without running it.
+NEVER_SHOWN = {"too large", "needs to be run", "not arithmetic on plain numbers"}
+
+
+def _refusals() -> Iterator[tuple[str, str]]:
+    for room in REFUSING_ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+                for node in ast.walk(function):
+                    for expression in _refusing(node, function):
+                        for words in _spoken(expression, function):
+                            yield words, f"{file.relative_to(ROOT)}:{expression.lineno}"
+
+
+def _refusing(node: ast.AST, function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """The words of an error that the node makes, or of a problem that it returns."""
+    if isinstance(node, ast.Call) and node.args and _name(node.func).endswith("Error"):
+        # An archive's error has its path first.
+        yield node.args[-1] if _name(node.func) in ("ArchiveError", "LockedArchiveError") else node.args[0]
+    elif isinstance(node, ast.Call) and len(node.args) > 1 and _name(node.func) in ("_Outcome", "failed"):
+        yield node.args[1]
+    elif isinstance(node, ast.Return) and node.value is not None:
+        if isinstance(node.value, ast.Tuple) and function.name == "_failure":
+            yield node.value.elts[-1]
+        elif function.name.endswith("_problem") or function.name == "_misplaced":
+            yield node.value
+
+
+REFUSALS = {words: place for words, place in _refusals() if words not in {*NO_SENTENCE, *NEVER_SHOWN}}
+
+
+def test_the_refusals_of_the_source_are_found() -> None:
+    assert len(REFUSALS) > 60
+    assert {
+        "it is cut off",
+        "/x/7 names no port",
+        "/x/7 is in it twice",
+        "the private key cannot be read",
+    } <= {*REFUSALS}
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+def test_every_refusal_in_the_source_has_a_chinese_form(words: str) -> None:
+    shown = in_chinese(words)
+    assert shown is not None, f"{REFUSALS[words]}: add a form for {words!r} to ops/text/reason_forms.py"
     assert re.search(r"[\u4e00-\u9fff]", shown)
     assert not english_runs(shown), shown
 
@@ -138,6 +196,22 @@ def test_a_reason_within_a_reason_is_chinese_too() -> None:
         ("it is neither zstd, gzip nor age: not a backup of gte-ops", "不是 gte-ops 的备份"),
         ("it cannot be read: Is a directory", "无法读取：是目录"),
         ("etc/nginx/nginx.conf is not the file its manifest describes: it is damaged", "已损坏"),
+        (
+            "its manifest is refused: etc/my sites/a is a link to nowhere",
+            "etc/my sites/a 是没有目标的符号链接",
+        ),
+        ("/var/backups/x.tar.zst: its manifest is refused: it lists etc/a twice", "把 etc/a 列了两次"),
+        (
+            "dev/null is a character device; only files, directories and symbolic links are taken",
+            "是字符设备",
+        ),
+        ("etc/a would lie in etc, which is a link", "而后者是符号链接"),
+        ("x.tar.zst.sha256 is not a line of sha256sum: it is damaged", "不是 sha256sum 的格式"),
+        ("/var/backups/x.tar: not looked into: more than 500 members", "成员超过 500 个"),
+        ("no connection within 0.3 s (wait ended early: every worker is stopped)", "0.3 秒内没有连上"),
+        ("no TLS handshake within 0.3 s", "没有完成 TLS 握手"),
+        ("the body ended after 3 of 9 bytes", "第 3 字节结束"),
+        ("a.example does not resolve: the name does not exist (NXDOMAIN)", "无法解析 a.example"),
     ],
 )
 def test_what_an_operator_mistyped_or_a_damaged_archive_is_said_in_chinese(words: str, shown: str) -> None:
