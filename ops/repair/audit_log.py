@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,20 @@ from ops.text.sanitize import safe_line
 NAME = "fix.jsonl"
 # One run writes a few KiB.
 MAX_READ_BYTES = 256 << 10
+
+
+class AuditStep(StrEnum):
+    """What a line of the log says was done; the values stand in files of earlier versions."""
+
+    DIAGNOSED = "diagnosed"
+    BEGUN = "begun"
+    KEPT = "kept"
+    EDIT = "edit"
+    PUT_BACK = "put back"
+    STALE_PIDFILE = "stale pidfile"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    VERIFIED = "verified"
 
 
 def audit_log_path(settings: Settings) -> Path:
@@ -75,9 +90,8 @@ class AuditLog:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
-    def note(self, step: str, **facts: Any) -> None:
-        """Append one line: the time, the step (diagnosed, begun, edit, put back, done, interrupted, verified) and its
-        facts. Raises OpsError."""
+    def note(self, step: AuditStep, **facts: Any) -> None:
+        """Append one line: the time, the step and its facts. Raises OpsError."""
         line: dict[str, Any] = {
             "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
             "step": step,
@@ -119,13 +133,13 @@ def unfinished(path: Path) -> UnfinishedRemedy | None:
             return None
         for entry in _last_run(path):
             match entry.get("step"):
-                case "done" | "interrupted" | "verified":
+                case AuditStep.DONE | AuditStep.INTERRUPTED | AuditStep.VERIFIED:
                     return None
-                case "put back":
+                case AuditStep.PUT_BACK:
                     put_back.add(str(entry.get("path")))
-                case "edit" if entry.get("path") not in put_back:
+                case AuditStep.EDIT if entry.get("path") not in put_back:
                     copies[str(entry.get("path"))] = str(entry.get("kept"))
-                case "begun":
+                case AuditStep.BEGUN:
                     return UnfinishedRemedy(
                         str(entry.get("time", "?")),
                         str(entry.get("code", "?")),
@@ -147,7 +161,7 @@ def _last_run(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(entry, dict):
             continue
         yield entry
-        if entry.get("step") == "diagnosed":
+        if entry.get("step") == AuditStep.DIAGNOSED:
             return
 
 

@@ -23,6 +23,7 @@ from ops.baselines.state import FileState
 from ops.baselines.store import BaselineStore, Stored
 from ops.facts.changes import Change, ChangeKind
 from ops.files.bounded_read import read_regular_file
+from ops.files.entry_kind import EntryKind
 from ops.repair.model import KnownGood
 from ops.settings import Settings
 from ops.text.language import Text
@@ -129,7 +130,7 @@ def _link(path: str, real: str, state: FileState) -> KnownGood:
     directory = os.path.realpath(posixpath.dirname(path))
     entry = ManifestEntry(
         path=f"{directory}/{posixpath.basename(path)}".strip("/"),
-        kind="link",
+        kind=EntryKind.LINK,
         mode=0o777,
         uid=os.geteuid(),
         gid=os.getegid(),
@@ -148,7 +149,7 @@ def _file(path: str, state: FileState, contents: _Contents) -> Iterator[KnownGoo
     place = f"{os.path.realpath(posixpath.dirname(path))}/{posixpath.basename(path)}"
     entry = ManifestEntry(
         path=place.strip("/"),
-        kind="file",
+        kind=EntryKind.FILE,
         mode=state.mode,
         uid=state.uid,
         gid=state.gid,

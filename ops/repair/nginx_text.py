@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 class NotLocatedError(ValueError):
     """The statement is not where the parser saw it, or the file contains what is not parsed here."""
 
 
+class _TokenKind(StrEnum):
+    WORD = "word"
+    END = ";"
+    OPEN = "{"
+    CLOSE = "}"
+
+
 @dataclass(frozen=True)
 class _Token:
-    """``kind`` is ``word`` or one of ``; { }``; [begin, end) its place, ``words`` its meaning without quotes."""
+    """[begin, end) is its place, ``words`` its meaning without quotes."""
 
-    kind: str
+    kind: _TokenKind
     begin: int
     end: int
     line: int
@@ -33,7 +41,7 @@ def insert_before(text: str, line: int, name: str, statement: str) -> str:
 def replace_statement(text: str, line: int, name: str, statement: str) -> str:
     """``text`` with ``statement`` in place of the simple directive ``name`` on ``line``. Raises NotLocatedError."""
     tokens = _statement(text, line, name)
-    if tokens[-1].kind != ";":
+    if tokens[-1].kind != _TokenKind.END:
         raise NotLocatedError(f"line {line}: {name} opens a block")
     return text[: tokens[0].begin] + statement + text[tokens[-1].end :]
 
@@ -63,8 +71,8 @@ def _statement(text: str, line: int, name: str) -> list[_Token]:
     current: list[_Token] = []
     for token in _tokens(text):
         current.append(token)
-        if token.kind != "word":
-            if current[0].line == line and current[0].words == name and current[0].kind == "word":
+        if token.kind != _TokenKind.WORD:
+            if current[0].line == line and current[0].words == name and current[0].kind == _TokenKind.WORD:
                 matches.append(current)
             current = []
     if len(matches) != 1:
@@ -86,12 +94,12 @@ def _tokens(text: str) -> Iterator[_Token]:
             at = len(text) if end < 0 else end
             continue
         if char in ";{}":
-            yield _Token(char, at, at + 1, line, char)
+            yield _Token(_TokenKind(char), at, at + 1, line, char)
             at += 1
             continue
         end = _quoted_end(text, at) if char in "\"'" else _word_end(text, at)
         raw = text[at:end]
-        yield _Token("word", at, end, line, raw[1:-1] if char in "\"'" else raw)
+        yield _Token(_TokenKind.WORD, at, end, line, raw[1:-1] if char in "\"'" else raw)
         line += raw.count("\n")
         at = end
 

@@ -12,7 +12,7 @@ from ops.doctor import Examination
 from ops.files.signals import end_in_order
 from ops.repair.apply import Applier
 from ops.repair.apply.session import RepairSession
-from ops.repair.audit_log import AuditLog, UnfinishedRemedy, audit_log_path, unfinished
+from ops.repair.audit_log import AuditLog, AuditStep, UnfinishedRemedy, audit_log_path, unfinished
 from ops.repair.context import gather
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, helps
 from ops.repair.plan import plan
@@ -58,7 +58,9 @@ def repair(
     end_in_order()
     results: list[RemedyResult] = []
     with AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
-        audit_log.note("diagnosed", status=first.status, causes=[cause.code for cause in first.causes])
+        audit_log.note(
+            AuditStep.DIAGNOSED, status=first.status, causes=[cause.code for cause in first.causes]
+        )
         holds: list[WatchdogHold] = []
 
         def hold() -> WatchdogHold:
@@ -98,7 +100,7 @@ def repair(
         repaired = Repair(level, first, tuple(results), last, str(log_path))
         if repaired.acted:
             audit_log.note(
-                "verified",
+                AuditStep.VERIFIED,
                 status=last.status,
                 fixed=list(repaired.fixed),
                 not_fixed=list(repaired.not_fixed),

@@ -6,6 +6,8 @@ Durations are seconds. Three clocks, because each lies in its own way: ``wall`` 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
@@ -13,8 +15,19 @@ from ops.facts.gunicorn import ProgressRecord
 from ops.facts.probes import Exchange
 from ops.text.language import Text
 
-STOPPED = ("stopped",)
-TRACED = ("tracing-stop",)
+
+class RunState(StrEnum):
+    """What a process does, in ps's words (proc(5), /proc/pid/stat)."""
+
+    RUNNING = "running"
+    SLEEPING = "sleeping"
+    DISK_SLEEP = "disk-sleep"
+    STOPPED = "stopped"
+    TRACED = "tracing-stop"
+    ZOMBIE = "zombie"
+    DEAD = "dead"
+    IDLE = "idle"
+    PARKED = "parked"
 
 
 class Clocks(Facts, frozen=True):
@@ -28,12 +41,12 @@ class Clocks(Facts, frozen=True):
 class ProcessState(Facts, frozen=True):
     """One process of the service.
 
-    ``state``: in ps's words. ``cpu``: seconds used. ``started``: on the clock ``boottime``. ``resident``: bytes in
+    ``cpu``: seconds used. ``started``: on the clock ``boottime``. ``resident``: bytes in
     memory. ``start_ticks`` tells it from a later process with the same pid."""
 
     pid: int
     start_ticks: int
-    state: str
+    state: RunState
     cpu: float
     started: float
     resident: int = 0

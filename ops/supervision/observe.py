@@ -36,7 +36,7 @@ from ops.interpret.process_ref import ProcessRef
 from ops.interpret.target import GUIDE_APP_DIR, GUIDE_PIDFILE, gunicorn_hints
 from ops.settings import Settings
 from ops.supervision import resources
-from ops.supervision.observation import Holder, Observation, ProcessState, Worker
+from ops.supervision.observation import Holder, Observation, ProcessState, RunState, Worker
 from ops.supervision.state import Subject, WatchdogState
 from ops.supervision.state_store import clocks
 from ops.text.language import Text
@@ -55,15 +55,15 @@ DESCRIPTORS_NEEDED = 8
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # proc(5), /proc/pid/stat field 3, in ps's words.
 _STATES = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "disk-sleep",
-    "T": "stopped",
-    "t": "tracing-stop",
-    "Z": "zombie",
-    "X": "dead",
-    "I": "idle",
-    "P": "parked",
+    "R": RunState.RUNNING,
+    "S": RunState.SLEEPING,
+    "D": RunState.DISK_SLEEP,
+    "T": RunState.STOPPED,
+    "t": RunState.TRACED,
+    "Z": RunState.ZOMBIE,
+    "X": RunState.DEAD,
+    "I": RunState.IDLE,
+    "P": RunState.PARKED,
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -232,7 +232,7 @@ def process_state(pid: int) -> ProcessState | None:
         return ProcessState(
             pid=pid,
             start_ticks=int(fields[19]),
-            state=_STATES.get(fields[0], "sleeping"),
+            state=_STATES.get(fields[0], RunState.SLEEPING),
             cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
             started=int(fields[19]) / _TICKS,
             resident=int(fields[21]) * _PAGE,

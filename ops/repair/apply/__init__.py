@@ -12,6 +12,7 @@ from ops.repair.apply.gunicorn import GunicornApplier
 from ops.repair.apply.known_good import KnownGoodApplier
 from ops.repair.apply.nginx import NginxApplier
 from ops.repair.apply.session import AppliedChange, NotAppliedError, RepairSession, blocked
+from ops.repair.audit_log import AuditStep
 from ops.repair.model import (
     Action,
     Area,
@@ -53,14 +54,14 @@ class Applier:
             "what": remedy.what.en,
         }
         audit_log = self.session.audit_log
-        audit_log.note("begun", **facts)
+        audit_log.note(AuditStep.BEGUN, **facts)
         try:
             result = self._result(remedy, action)
         except BaseException as error:
-            audit_log.note("interrupted", **facts, detail=type(error).__name__)
+            audit_log.note(AuditStep.INTERRUPTED, **facts, detail=type(error).__name__)
             raise
         audit_log.note(
-            "done",
+            AuditStep.DONE,
             **facts,
             outcome=result.outcome,
             before=result.before.en,

@@ -41,6 +41,7 @@ from ops.repair.apply.session import (
     refused,
     workers_words,
 )
+from ops.repair.audit_log import AuditStep
 from ops.repair.model import (
     Continue,
     EditGunicorn,
@@ -53,7 +54,7 @@ from ops.supervision import observe
 from ops.supervision.end_worker import end_stuck_worker
 from ops.supervision.evidence_capture import evidence_root, named_logs
 from ops.supervision.evidence_store import EvidenceDirectory, directory_name
-from ops.supervision.observation import Observation
+from ops.supervision.observation import Observation, RunState
 from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import StateStore, clocks
 from ops.text.language import Text, verbatim
@@ -139,7 +140,7 @@ class GunicornApplier:
 
     def _log_stale_pidfile(self, stale: Stale) -> None:
         self.session.audit_log.note(
-            "stale pidfile", path=stale.path, detail=stale.detail, kept=stale.failure or ""
+            AuditStep.STALE_PIDFILE, path=stale.path, detail=stale.detail, kept=stale.failure or ""
         )
 
     def _supervisor(self) -> Supervisor:
@@ -233,7 +234,7 @@ class GunicornApplier:
         must_be_unchanged(place, action.edit.before)
         served_before = _serves(self._observe())
         copy = keep_copy(place, hidden=True)
-        self.session.audit_log.note("edit", path=str(place), kept=str(copy))
+        self.session.audit_log.note(AuditStep.EDIT, path=str(place), kept=str(copy))
         try:
             replace_content(place, action.edit.after)
             try:
@@ -246,7 +247,7 @@ class GunicornApplier:
             with undisturbed():
                 copy.replace(place)
                 flush_directory(place.parent)
-                self.session.audit_log.note("put back", path=str(place))
+                self.session.audit_log.note(AuditStep.PUT_BACK, path=str(place))
             observation = self._observe()
             running = observation.master
             master = ProcessRef(running.pid, running.start_ticks) if running else None
@@ -309,7 +310,7 @@ class GunicornApplier:
 
 
 def _continue(action: Continue) -> AppliedChange:
-    stopped = [p for p in action.processes if is_alive(p) and _process_state(p.pid) == "stopped"]
+    stopped = [p for p in action.processes if is_alive(p) and _run_state(p.pid) == RunState.STOPPED]
     if not stopped:
         raise not_needed("none of them is stopped any more", "这些进程都已不再被挂起")
     for process in stopped:
@@ -325,9 +326,9 @@ def _master_words(pid: int) -> Text:
     return Text(en=f"master {pid}", zh=f"主进程 {pid}")
 
 
-def _process_state(pid: int) -> str:
+def _run_state(pid: int) -> RunState | None:
     process = observe.process_state(pid)
-    return process.state if process is not None else ""
+    return process.state if process is not None else None
 
 
 def _does_not_start(en: str, zh: str) -> NotAppliedError:

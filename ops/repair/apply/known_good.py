@@ -31,6 +31,7 @@ from ops.deployment.install import keep_copy, reason_not_to_replace
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
+from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import NoFollowTree
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.apply.gunicorn import GunicornApplier
@@ -43,6 +44,7 @@ from ops.repair.apply.session import (
     not_needed,
     refused,
 )
+from ops.repair.audit_log import AuditStep
 from ops.repair.model import KnownGood, PutBack, StartNginx
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
@@ -214,12 +216,12 @@ class _Attempt:
                 settings.backup.signing_key,
                 "",
             )
-            self._session.audit_log.note("kept", archive=str(self._kept))
+            self._session.audit_log.note(AuditStep.KEPT, archive=str(self._kept))
         for item in preview.plan.items:
             place = Path("/", preview.places[item.path])
             if place.is_file() and not place.is_symlink() and reason_not_to_replace(place) is None:
                 self._copies.append(keep_copy(place, hidden=True))
-                self._session.audit_log.note("edit", path=str(place), kept=str(self._copies[-1]))
+                self._session.audit_log.note(AuditStep.EDIT, path=str(place), kept=str(self._copies[-1]))
         self._set_aside()
 
     def _set_aside(self) -> None:
@@ -233,7 +235,7 @@ class _Attempt:
                     f"root 不修改他人可改动的文件：{reason(why).to('zh')}",
                 )
             copy = keep_copy(place, hidden=True)
-            self._session.audit_log.note("edit", path=str(place), kept=str(copy))
+            self._session.audit_log.note(AuditStep.EDIT, path=str(place), kept=str(copy))
             self._removed.append((place, copy))
             place.unlink()
             flush_directory(place.parent)
@@ -243,7 +245,7 @@ class _Attempt:
             if not os.path.lexists(place):
                 copy.replace(place)
                 flush_directory(place.parent)
-                self._session.audit_log.note("put back", path=str(place))
+                self._session.audit_log.note(AuditStep.PUT_BACK, path=str(place))
         self._removed.clear()
 
     def _test(self) -> str | None:
@@ -307,7 +309,7 @@ def _directory(path: str, inside: ManifestEntry) -> ManifestEntry:
     except OSError:
         return ManifestEntry(
             path=path,
-            kind="directory",
+            kind=EntryKind.DIRECTORY,
             mode=0o755,
             uid=inside.uid,
             gid=inside.gid,
@@ -315,7 +317,7 @@ def _directory(path: str, inside: ManifestEntry) -> ManifestEntry:
         )
     return ManifestEntry(
         path=path,
-        kind="directory",
+        kind=EntryKind.DIRECTORY,
         mode=status.st_mode & 0o7777,
         uid=status.st_uid,
         gid=status.st_gid,
@@ -328,7 +330,7 @@ def _differs(file: KnownGood) -> bool:
     path = Path(file.path)
     if file.entry is None:
         return path.exists()
-    if file.entry.kind == "link":
+    if file.entry.kind == EntryKind.LINK:
         return not path.is_symlink() or str(path.readlink()) != file.entry.target
     try:
         status = path.stat()

@@ -35,6 +35,7 @@ from ops.repair.apply.session import (
     refused,
     workers_words,
 )
+from ops.repair.audit_log import AuditStep
 from ops.repair.model import EditNginx, ReloadNginx, StartNginx
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
@@ -130,7 +131,7 @@ class NginxApplier:
         try:
             for edit, place in zip(action.edits, places, strict=True):
                 copies.append((keep_copy(place, hidden=True), place))
-                self.session.audit_log.note("edit", path=str(place), kept=str(copies[-1][0]))
+                self.session.audit_log.note(AuditStep.EDIT, path=str(place), kept=str(copies[-1][0]))
                 replace_content(place, edit.after)
             if (problem := _test(self.look_around())) is not None:
                 _refuse_by_test(problem)
@@ -164,7 +165,7 @@ class NginxApplier:
             for copy, place in reversed(copies):
                 copy.replace(place)
                 flush_directory(place.parent)
-                self.session.audit_log.note("put back", path=str(place))
+                self.session.audit_log.note(AuditStep.PUT_BACK, path=str(place))
             with contextlib.suppress(OpsError):
                 reload_nginx(masters, around.target.nginx_error_logs, time.monotonic() + RELOAD_SECONDS)
 

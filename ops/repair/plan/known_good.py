@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ops.backups.restore.difference import content_difference
 from ops.facts.changes import Change, PlaceKind
+from ops.files.entry_kind import EntryKind
 from ops.repair.model import KnownGood, PutBack, Remedy, Safety
 from ops.repair.plan.case import Case
 from ops.text.language import Text
@@ -112,7 +113,7 @@ def _difference(file: KnownGood) -> Iterator[str]:
         yield f"--- {path} (now)"
         yield "+++ /dev/null"
         return
-    if file.entry.kind == "link":
+    if file.entry.kind == EntryKind.LINK:
         yield f"--- {path} (now)"
         yield f"+++ {path} -> {safe_line(file.entry.target)}"
         return

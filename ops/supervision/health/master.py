@@ -8,7 +8,7 @@ from ops.facts.base import NotSeen
 from ops.facts.probes import Exchange
 from ops.supervision.health.answer import assess_answer, health_path, is_refused
 from ops.supervision.health.assessment import Assessment
-from ops.supervision.observation import STOPPED, TRACED, Holder, Observation, ProcessState
+from ops.supervision.observation import Holder, Observation, ProcessState, RunState
 from ops.supervision.rules import GONE_FOR, Rules
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text
@@ -17,13 +17,13 @@ from ops.text.reasons import reason
 
 def assess_master(master: ProcessState, state: WatchdogState, rules: Rules) -> Assessment | None:
     """What the state of the master's process decides; None if it runs."""
-    if master.state in TRACED:
+    if master.state == RunState.TRACED:
         return Assessment(
             ServiceState.UNDETERMINED,
             Fault.DEBUGGED,
             Text(en=f"a debugger holds the master {master.pid}", zh=f"主进程 {master.pid} 正被调试器跟踪"),
         )
-    if master.state in STOPPED:
+    if master.state == RunState.STOPPED:
         return Assessment(
             ServiceState.FAILING,
             Fault.MASTER_STOPPED,

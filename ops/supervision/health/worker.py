@@ -9,7 +9,7 @@ from ops.interpret.process_ref import ProcessRef
 from ops.interpret.progress import FRESH_BEAT, blocked_for, in_flight_ages, silence
 from ops.supervision.health.answer import ready_reason
 from ops.supervision.health.assessment import WorkerAssessment, WorkerCondition
-from ops.supervision.observation import STOPPED, TRACED, Observation, Worker
+from ops.supervision.observation import Observation, RunState, Worker
 from ops.supervision.rules import FLAT_SHARE, PATIENT_DEADLINES, Rules
 from ops.supervision.state import LoopWork, WatchdogState, WorkerState
 
@@ -20,9 +20,9 @@ def assess_worker(
     """The condition of one worker."""
     process = ProcessRef(worker.pid, worker.start_ticks)
     history = state.workers.get(str(worker.pid))
-    if worker.state in STOPPED:
+    if worker.state == RunState.STOPPED:
         return WorkerAssessment(process, WorkerCondition.STOPPED)
-    if worker.state in TRACED:
+    if worker.state == RunState.TRACED:
         return WorkerAssessment(process, WorkerCondition.DEBUGGED)
     alive_for = max(0.0, observation.clocks.boottime - worker.started)
     if _is_booting(worker, observation):

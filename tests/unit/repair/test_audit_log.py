@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.repair.audit_log import AuditLog, UnfinishedRemedy, unfinished
+from ops.repair.audit_log import AuditLog, AuditStep, UnfinishedRemedy, unfinished
 from ops.repair.model import Outcome
 
 # Written by commit 632b38c on a real host of the lab: remedies applied, held, failed, refused, interrupted by SIGTERM,
@@ -30,7 +30,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def note(path: Path, *steps: tuple[str, dict[str, Any]]) -> None:
+def note(path: Path, *steps: tuple[AuditStep, dict[str, Any]]) -> None:
     with AuditLog(path) as audit_log:
         for step, facts in steps:
             audit_log.note(step, **facts)
@@ -52,7 +52,7 @@ def test_a_run_of_the_first_version_that_was_killed_is_told_of_with_the_old_file
 
 def test_a_new_run_continues_the_first_versions_log_and_ends_what_is_told(log: Path) -> None:
     before = entries(log)
-    note(log, ("diagnosed", {"status": "ok", "causes": []}))
+    note(log, (AuditStep.DIAGNOSED, {"status": "ok", "causes": []}))
     assert entries(log)[:-1] == before
     assert unfinished(log) is None
 
@@ -65,17 +65,23 @@ def test_a_line_that_a_kill_cut_short_is_passed_over(log: Path) -> None:
     assert cut_off.code == "NGX018"
 
 
-@pytest.mark.parametrize("ending", ["done", "interrupted"])
-def test_a_remedy_that_ended_is_not_told_of(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("ending", [AuditStep.DONE, AuditStep.INTERRUPTED])
+def test_a_remedy_that_ended_is_not_told_of(tmp_path: Path, ending: AuditStep) -> None:
     path = tmp_path / "fix.jsonl"
-    note(path, ("diagnosed", {}), ("begun", {"code": "TLS010"}), (ending, {"code": "TLS010"}))
+    note(path, (AuditStep.DIAGNOSED, {}), (AuditStep.BEGUN, {"code": "TLS010"}), (ending, {"code": "TLS010"}))
     assert unfinished(path) is None
 
 
 def test_a_file_that_is_back_in_its_place_has_no_copy(tmp_path: Path) -> None:
     path = tmp_path / "fix.jsonl"
-    edits = [("edit", {"path": place, "kept": f"{place}~"}) for place in ("/a", "/b")]
-    note(path, ("diagnosed", {}), ("begun", {"code": "NGX018"}), *edits, ("put back", {"path": "/b"}))
+    edits = [(AuditStep.EDIT, {"path": place, "kept": f"{place}~"}) for place in ("/a", "/b")]
+    note(
+        path,
+        (AuditStep.DIAGNOSED, {}),
+        (AuditStep.BEGUN, {"code": "NGX018"}),
+        *edits,
+        (AuditStep.PUT_BACK, {"path": "/b"}),
+    )
     cut_off = unfinished(path)
     assert cut_off is not None
     assert cut_off.copies == (("/a", "/a~"),)

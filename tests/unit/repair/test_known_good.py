@@ -20,6 +20,7 @@ from ops.baselines.store import BaselineStore
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.model import Cause, RankedChange
 from ops.facts.changes import Change, ChangeKind, PlaceKind
+from ops.files.entry_kind import EntryKind
 from ops.repair.known_good import find_known_good
 from ops.repair.model import KnownGood, PutBack, Remedy, RepairContext, Safety
 from ops.repair.plan import plan
@@ -103,7 +104,7 @@ def backed_up(settings: Settings, name: str, content: bytes) -> None:
     """A backup with one file."""
     entry = ManifestEntry(
         path=name,
-        kind="file",
+        kind=EntryKind.FILE,
         mode=0o600,
         uid=0,
         gid=0,
@@ -185,7 +186,7 @@ def cause(code: str, severity: str | None = None) -> Cause:
 
 GOOD = KnownGood(
     SITE_FILE,
-    ManifestEntry(path=SITE_FILE.strip("/"), kind="file", mode=0o644, uid=0, gid=0, modified_ns=0),
+    ManifestEntry(path=SITE_FILE.strip("/"), kind=EntryKind.FILE, mode=0o644, uid=0, gid=0, modified_ns=0),
     SITE.encode(),
     Text(en="the baseline of yesterday", zh="昨天的基线"),
     SITE.replace("8000", "8001").encode(),
@@ -248,7 +249,9 @@ def test_a_private_key_is_not_shown() -> None:
     key = dataclasses.replace(
         GOOD,
         path="/etc/ssl/privkey.pem",
-        entry=ManifestEntry(path="etc/ssl/privkey.pem", kind="file", mode=0o600, uid=0, gid=0, modified_ns=0),
+        entry=ManifestEntry(
+            path="etc/ssl/privkey.pem", kind=EntryKind.FILE, mode=0o600, uid=0, gid=0, modified_ns=0
+        ),
         content=KEY.encode(),
         present=b"-----BEGIN PRIVATE KEY-----\nOTHER\n",
     )

@@ -10,7 +10,7 @@ from ops.facts.base import NotSeen
 from ops.facts.gunicorn import InFlight, ProgressRecord
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange
-from ops.supervision.observation import Clocks, Observation, ProcessState, Worker
+from ops.supervision.observation import Clocks, Observation, ProcessState, RunState, Worker
 from ops.supervision.rules import Rules
 from ops.supervision.state import WatchdogState, WorkerState
 
@@ -60,7 +60,8 @@ def record(
 def worker(pid: int, made: ProgressRecord | None, **changes: Any) -> Worker:
     """One worker that has run for an hour."""
     facts: dict[str, Any] = {
-        "pid": pid, "start_ticks": pid * 10, "state": "sleeping", "cpu": 9.0, "started": BOOT - 3600, "record": made,
+        "pid": pid, "start_ticks": pid * 10, "state": RunState.SLEEPING, "cpu": 9.0,
+        "started": BOOT - 3600, "record": made,
     }  # fmt: skip
     return Worker(**(facts | changes))
 
@@ -70,7 +71,9 @@ def made_observation(*workers: Worker, **changes: Any) -> Observation:
     facts: dict[str, Any] = {
         "clocks": moment(),
         "backend": "127.0.0.1:8000",
-        "master": ProcessState(pid=100, start_ticks=1000, state="sleeping", cpu=1.0, started=BOOT - 7200),
+        "master": ProcessState(
+            pid=100, start_ticks=1000, state=RunState.SLEEPING, cpu=1.0, started=BOOT - 7200
+        ),
         "workers": workers or (worker(101, record(101)), worker(102, record(102))),
         "has_records": True,
         "health": exchange(),

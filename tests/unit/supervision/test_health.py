@@ -14,7 +14,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.process_ref import ProcessRef
 from ops.supervision.health.assess import assess
 from ops.supervision.health.assessment import Assessment
-from ops.supervision.observation import Clocks, Holder, Observation, ProcessState
+from ops.supervision.observation import Clocks, Holder, Observation, ProcessState, RunState
 from ops.supervision.state import WatchdogState, WorkerState
 from ops.supervision.state_update import own_trouble, with_dump, with_observation, without_dumps
 from ops.text.language import Text
@@ -160,15 +160,15 @@ def test_completions_since_the_last_cycle_are_saturation_though_all_are_idle_jus
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_a_stopped_worker_counts(failures: int) -> None:
-    observation = made_observation(worker(101, record(101), state="stopped"), worker(102, record(102)))
+    observation = made_observation(worker(101, record(101), state=RunState.STOPPED), worker(102, record(102)))
     assessment = assessed(observation, made_state(failures=failures))
     assert (assessment.fault, assessment.confirmed) == ("worker_stopped", failures >= 3)
 
 
 def test_a_debugger_is_left_alone() -> None:
-    observation = made_observation(worker(101, record(101), state="tracing-stop"), worker(102, record(102)))
+    observation = made_observation(worker(101, record(101), state=RunState.TRACED), worker(102, record(102)))
     assert assessed(observation, made_state(failures=9)).state == "unjudged"
-    master = ProcessState(pid=100, start_ticks=1000, state="tracing-stop", cpu=1.0, started=0.0)
+    master = ProcessState(pid=100, start_ticks=1000, state=RunState.TRACED, cpu=1.0, started=0.0)
     assert assessed(made_observation(master=master), made_state(failures=9)).state == "unjudged"
 
 
@@ -193,7 +193,7 @@ def test_a_worker_the_control_socket_knows_as_booting() -> None:
 
 
 def test_masters() -> None:
-    stopped = ProcessState(pid=100, start_ticks=1000, state="stopped", cpu=1.0, started=0.0)
+    stopped = ProcessState(pid=100, start_ticks=1000, state=RunState.STOPPED, cpu=1.0, started=0.0)
     assert assessed(made_observation(master=stopped), made_state(failures=2)).confirmed is False
     assert assessed(made_observation(master=stopped), made_state(failures=3)).fault == "master_stopped"
     assert (
