@@ -177,7 +177,7 @@ def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
     give_up = time.monotonic() + patience
     while True:
         diagnosis = look()
-        if diagnosis.status in ("ok", "warn") or time.monotonic() + BETWEEN_LOOKS >= give_up:
+        if diagnosis.status in (Status.OK, Status.WARN) or time.monotonic() + BETWEEN_LOOKS >= give_up:
             return diagnosis
         time.sleep(BETWEEN_LOOKS)
 

@@ -14,7 +14,7 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
-from ops.diagnosis.model import Cause, CheckResult, Diagnosis
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis
 from ops.doctor import chosen_checks
 from ops.facts.snapshot import Snapshot
 from ops.facts.status import Severity
@@ -92,8 +92,8 @@ def _standing(
     if Severity.FAIL in severities:
         return ConfirmationState.FAIL
     statuses = {check.status for check in checks}
-    if statuses <= {"skip"} and item.id == "model" and not needs_model:
+    if statuses <= {CheckStatus.SKIP} and item.id == "model" and not needs_model:
         return ConfirmationState.NOT_NEEDED
-    if "error" in statuses or statuses <= {"skip"}:
+    if CheckStatus.ERROR in statuses or statuses <= {CheckStatus.SKIP}:
         return ConfirmationState.UNCONFIRMED
     return ConfirmationState.WARN if Severity.WARN in severities else ConfirmationState.CONFIRMED

@@ -170,7 +170,7 @@ def run_checks(
             CheckResult(
                 id=check.id,
                 status=status,
-                summary=check.looks_at if status == "pass" else summary,
+                summary=check.looks_at if status is CheckStatus.PASS else summary,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 skipped_because=skipped,
             )
@@ -207,7 +207,11 @@ def find_causes(
     return tuple(
         sorted(
             causes,
-            key=lambda c: (c.severity != "fail", not symptoms.intersection(c.explains), order[c.code]),
+            key=lambda c: (
+                c.severity is not Severity.FAIL,
+                not symptoms.intersection(c.explains),
+                order[c.code],
+            ),
         )
     )
 
@@ -263,11 +267,12 @@ def overall_status(
     causes: Sequence[Cause], symptoms: Sequence[Symptom], results: Sequence[CheckResult], snapshot: Snapshot
 ) -> Status:
     """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, else warn or ok."""
-    if any(cause.severity == "fail" for cause in causes) or any(not s.explained_by for s in symptoms):
+    if any(cause.severity is Severity.FAIL for cause in causes) or any(not s.explained_by for s in symptoms):
         return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
         return Status.UNKNOWN
-    if any(result.status == "error" for result in results) or all(r.status == "skip" for r in results):
+    statuses = {result.status for result in results}
+    if CheckStatus.ERROR in statuses or statuses <= {CheckStatus.SKIP}:
         return Status.UNKNOWN
     return Status.WARN if causes else Status.OK
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.diagnosis.model import Status
 from ops.files.entry_kind import EntryKind
-from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
 from ops.text.sanitize import without_controls
 
@@ -102,7 +102,7 @@ class BackupListReport(CommandReport):
 
     def cases(self, language: Language) -> Sequence[ReportCase]:
         """A case for each backup."""
-        kinds = {True: "pass", False: "fail", None: "skip"}
+        kinds = {True: CaseStatus.PASS, False: CaseStatus.FAIL, None: CaseStatus.SKIP}
         return [
             ReportCase(
                 "gte-ops.backup",

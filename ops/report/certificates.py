@@ -9,6 +9,7 @@ from typing import Any
 from ops.facts.certificate_inventory import Judged, Renewal, Review, Status
 from ops.report.model import (
     BLANK,
+    CASE_STATUSES,
     Alert,
     CommandReport,
     PerformanceValue,
@@ -26,7 +27,7 @@ DAY = 86400.0
 SHOWN_WHOLE = 20
 
 _WORDS: dict[Status, Text] = {
-    Status.OK: Text(en=Status.OK, zh="正常"),
+    Status.OK: Text(en="ok", zh="正常"),
     Status.WARN: Text(en="WARNING", zh="警告"),
     Status.FAIL: Text(en="CRITICAL", zh="故障"),
     Status.UNKNOWN: Text(en="UNKNOWN", zh="无法判断"),
@@ -65,7 +66,7 @@ class CertificateReport(CommandReport):
         )
         whole = len(review.certificates) <= SHOWN_WHOLE
         for one in review.certificates:
-            if whole or one.status != "ok":
+            if whole or one.status is not Status.OK:
                 yield BLANK
                 yield from _block(one, review.taken_at, language)
             else:
@@ -87,7 +88,7 @@ class CertificateReport(CommandReport):
         """The gravest certificate and the counts; a line for each that is not in order."""
         review = self.review
         headline = _summary(review, language)
-        troubled = [one for one in review.certificates if one.status != "ok"]
+        troubled = [one for one in review.certificates if one.status is not Status.OK]
         if troubled:
             first = troubled[0]
             headline = f"{first.name} [{first.where}]: {_gravest(first, language)}; {headline}"
@@ -103,7 +104,7 @@ class CertificateReport(CommandReport):
             ReportCase(
                 f"gte-ops.cert.{one.source}",
                 sentence(f"{one.name} {one.where}", "en"),
-                {"ok": "pass", "unknown": "error"}.get(one.status, one.status),
+                CASE_STATUSES[one.status],
                 sentence(_gravest(one, language), language),
                 because=sentence(_gravest(one, language), language),
             )

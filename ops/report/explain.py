@@ -7,6 +7,7 @@ from typing import Any
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, CauseEntry, catalogue, is_command
 from ops.diagnosis.steps import step_marks
+from ops.facts.status import Severity
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
 
@@ -15,9 +16,9 @@ _SHOWS = Text(en="How it shows", zh="表现")
 _VERIFY = Text(en="Verify", zh="验证")
 _FIX = Text(en="Fix", zh="修复")
 _PREVENT = Text(en="Prevent", zh="预防")
-_USUALLY: dict[str, Text] = {
-    "fail": Text(en="usually: users are affected now", zh="通常：用户已受影响"),
-    "warn": Text(en="usually: a warning", zh="通常：警告"),
+_USUALLY: dict[Severity, Text] = {
+    Severity.FAIL: Text(en="usually: users are affected now", zh="通常：用户已受影响"),
+    Severity.WARN: Text(en="usually: a warning", zh="通常：警告"),
 }
 _EXAMPLE_HOST = Text(
     en="Paths and addresses are those of the deployment guide; gte-ops doctor shows this host's own.",

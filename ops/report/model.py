@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ops.facts.status import Status
+from ops.facts.status import EXIT_CODES, Status
 
 if TYPE_CHECKING:
     from ops.text.language import Language
@@ -45,14 +46,34 @@ def command_line(words: str, indent: int = 0, lead: str = "") -> ReportLine:
     return ReportLine(words, indent, "cyan", lead, is_verbatim=True)
 
 
+class CaseStatus(StrEnum):
+    """The outcome of one case. ERROR: it could not be judged; WARN, FAIL and UNEXPLAINED are the kinds of failure, by
+    which a CI server tells them apart."""
+
+    PASS = "pass"  # noqa: S105  no password
+    SKIP = "skip"
+    ERROR = "error"
+    WARN = "warn"
+    FAIL = "fail"
+    UNEXPLAINED = "unexplained"
+
+
+# As which case a judgement counts.
+CASE_STATUSES: dict[Status, CaseStatus] = {
+    Status.OK: CaseStatus.PASS,
+    Status.WARN: CaseStatus.WARN,
+    Status.FAIL: CaseStatus.FAIL,
+    Status.UNKNOWN: CaseStatus.ERROR,
+}
+
+
 class ReportCase(msgspec.Struct, frozen=True):
-    """One thing that was checked. ``status``: ``pass``, ``skip``, ``error`` (the check itself broke), or else the kind
-    of failure (``warn``, ``fail``, ``unexplained``). ``because``: why it was skipped or broke. ``seconds`` None: not
+    """One thing that was checked. ``because``: why it was skipped or could not be judged. ``seconds`` None: not
     measured."""
 
     group: str
     name: str
-    status: str
+    status: CaseStatus
     summary: str = ""
     detail: str = ""
     because: str = ""
@@ -130,17 +151,15 @@ class CommandReport(ABC):
 
     def cases(self, language: Language) -> Sequence[ReportCase]:
         """What was checked, one by one."""
-        status = {"ok": "pass", "unknown": "error"}.get(self.status, self.status)
         words = self.headline(language)
-        return (ReportCase("gte-ops", self.command, status, words, because=words),)
+        return (ReportCase("gte-ops", self.command, CASE_STATUSES[self.status], words, because=words),)
 
     def samples(self) -> Iterable[Samples]:
         """The report for Prometheus."""
-        levels = {"ok": 0.0, "warn": 1.0, "fail": 2.0, "unknown": 3.0}
         yield Samples(
             "command_status",
             "How a command ended: 0 ok, 1 warning, 2 critical, 3 unknown.",
-            (({"command": self.command}, levels[self.status]),),
+            (({"command": self.command}, float(EXIT_CODES[self.status])),),
         )
 
     def page(self, language: Language) -> dict[str, Any]:

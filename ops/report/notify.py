@@ -7,7 +7,7 @@ from typing import Any
 
 from ops.diagnosis.model import Status
 from ops.notifications.notify import Delivery, DeliveryOutcome, exit_code
-from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
 
 _STATUSES: dict[int, Status] = {0: Status.OK, 2: Status.FAIL, 3: Status.UNKNOWN}
@@ -75,7 +75,7 @@ class NotifyReport(CommandReport):
             ReportCase(
                 "gte-ops.notify",
                 f"notify.urls[{delivery.index}] {delivery.destination}",
-                "pass" if delivery.outcome == DeliveryOutcome.ACCEPTED else "fail",
+                CaseStatus.PASS if delivery.outcome == DeliveryOutcome.ACCEPTED else CaseStatus.FAIL,
                 delivery.reason.to(language),
                 seconds=delivery.seconds,
             )

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ops.diagnosis.checklist import Confirmed, Preflight
-from ops.diagnosis.model import CheckResult, Status
+from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight
+from ops.diagnosis.model import CheckResult, CheckStatus, Status
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import cause_lines
-from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.report.sentences import sentence
 from ops.text.language import Language, Text
 
-_STANDINGS: dict[str, tuple[Text, str]] = {
-    "confirmed": (Text(en="confirmed", zh="已确认"), "bold green"),
-    "warn": (Text(en="warning", zh="警告"), "bold yellow"),
-    "fail": (Text(en="FAILS", zh="不通过"), "bold red"),
-    "unconfirmed": (Text(en="NOT CONFIRMED", zh="未能确认"), "bold magenta"),
-    "not_needed": (Text(en="not needed", zh="不需要"), "dim"),
+_STANDINGS: dict[ConfirmationState, tuple[Text, str]] = {
+    ConfirmationState.CONFIRMED: (Text(en="confirmed", zh="已确认"), "bold green"),
+    ConfirmationState.WARN: (Text(en="warning", zh="警告"), "bold yellow"),
+    ConfirmationState.FAIL: (Text(en="FAILS", zh="不通过"), "bold red"),
+    ConfirmationState.UNCONFIRMED: (Text(en="NOT CONFIRMED", zh="未能确认"), "bold magenta"),
+    ConfirmationState.NOT_NEEDED: (Text(en="not needed", zh="不需要"), "dim"),
 }
-_CASES = {"confirmed": "pass", "warn": "warn", "fail": "fail", "unconfirmed": "error", "not_needed": "skip"}
+_CASES: dict[ConfirmationState, CaseStatus] = {
+    ConfirmationState.CONFIRMED: CaseStatus.PASS,
+    ConfirmationState.WARN: CaseStatus.WARN,
+    ConfirmationState.FAIL: CaseStatus.FAIL,
+    ConfirmationState.UNCONFIRMED: CaseStatus.ERROR,
+    ConfirmationState.NOT_NEEDED: CaseStatus.SKIP,
+}
 
 
 class PreflightReport(CommandReport):
@@ -46,7 +52,7 @@ class PreflightReport(CommandReport):
                 lead=f"{word.to(language)}  ",
                 lead_style=style,
             )
-            if item.standing != "not_needed":
+            if item.standing is not ConfirmationState.NOT_NEEDED:
                 for check in _unjudged(item):
                     because = sentence(check.skipped_because or "?", language)
                     yield ReportLine(because, indent=4, style="dim", lead=f"{check.id}: ")
@@ -87,4 +93,4 @@ class PreflightReport(CommandReport):
 
 
 def _unjudged(item: Confirmed) -> list[CheckResult]:
-    return [check for check in item.checks if check.status in ("skip", "error")]
+    return [check for check in item.checks if check.status in (CheckStatus.SKIP, CheckStatus.ERROR)]

@@ -8,6 +8,7 @@ from typing import Any
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause, Status
 from ops.diagnosis.steps import step_marks
+from ops.facts.status import Severity
 from ops.repair.audit_log import UnfinishedRemedy
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, brings_back, helps
 from ops.report.doctor.json import to_document
@@ -216,7 +217,7 @@ class RepairReport(CommandReport):
 def _not_fixed_lines(repair: Repair, language: Language) -> Iterator[ReportLine]:
     """Which repairs did not help, what keeps users from the service now, and what to do next."""
     codes = _listed(repair.not_fixed, language)
-    new = next((c for c in repair.last.causes if c.code in repair.new and c.severity == "fail"), None)
+    new = next((c for c in repair.last.causes if c.code in repair.new and c.severity is Severity.FAIL), None)
     if new is None:
         yield ReportLine(_NOT_FIXED_ONLY.to(language).format(codes=codes), indent=2, style="bold red")
         return

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ops.backups.restore.run import recovery_words
-from ops.diagnosis.model import Status
-from ops.report.model import CommandReport, ReportCase, ReportLine
+from ops.diagnosis.model import EXIT_CODES, Status
+from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.report.sentences import readable_language, showable
 from ops.text.language import Language, Text
 from ops.text.sanitize import without_controls
@@ -41,15 +41,15 @@ _REFUSED_HINT = Text(
     en="to have what was refused, restore it elsewhere (--root DIR) and let its owner copy it",
     zh="若确需其内容，请用 --root 恢复到别处，再由其属主复制回去",
 )
-_RESULTS: dict[str, Text] = {
-    "ok": Text(en="OK", zh="通过"),
-    "fail": Text(en="FAILED", zh="失败"),
-    "unknown": Text(en="UNKNOWN", zh="未能检查"),
+_RESULTS: dict[Status, Text] = {
+    Status.OK: Text(en="OK", zh="通过"),
+    Status.FAIL: Text(en="FAILED", zh="失败"),
+    Status.UNKNOWN: Text(en="UNKNOWN", zh="未能检查"),
 }
-_VERDICTS: dict[str, Text] = {
-    "ok": Text(en="can be restored and served", zh="可以恢复并提供服务"),
-    "fail": Text(en="cannot be restored to a service that works", zh="无法恢复出可用的服务"),
-    "unknown": Text(en="could not be tried in full", zh="未能完整演练"),
+_VERDICTS: dict[Status, Text] = {
+    Status.OK: Text(en="can be restored and served", zh="可以恢复并提供服务"),
+    Status.FAIL: Text(en="cannot be restored to a service that works", zh="无法恢复出可用的服务"),
+    Status.UNKNOWN: Text(en="could not be tried in full", zh="未能完整演练"),
 }
 
 
@@ -159,13 +159,12 @@ class DrillReport(CommandReport):
     @property
     def status(self) -> Status:
         """The drill's."""
-        status: Status = self._drill.result
-        return status
+        return self._drill.result
 
     @property
     def exit_code(self) -> int:
         """0 it would serve again, 2 it would not, 3 it could not be tried."""
-        return {"ok": 0, "fail": 2, "unknown": 3}[self._drill.result]
+        return EXIT_CODES[self._drill.result]
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each step, then the verdict."""
@@ -192,7 +191,7 @@ class DrillReport(CommandReport):
 
     def cases(self, language: Language) -> Sequence[ReportCase]:
         """A case for each step."""
-        kinds = {"ok": "pass", "fail": "fail", "unknown": "skip"}
+        kinds = {Status.OK: CaseStatus.PASS, Status.FAIL: CaseStatus.FAIL, Status.UNKNOWN: CaseStatus.SKIP}
         return [
             ReportCase(
                 "gte-ops.drill",

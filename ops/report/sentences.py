@@ -6,6 +6,7 @@ from typing import TextIO
 
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.model import Cause, Diagnosis, Status, Symptom
+from ops.facts.status import Severity
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, without_controls, without_secrets
 
@@ -63,10 +64,10 @@ def next_command(symptom: Symptom, diagnosis: Diagnosis) -> str | None:
 
 def leading_cause(diagnosis: Diagnosis) -> Cause | None:
     """The cause the headline names: the first, unless users are hurt by something that it does not explain."""
-    if diagnosis.status == "unknown" or not diagnosis.causes:
+    if diagnosis.status is Status.UNKNOWN or not diagnosis.causes:
         return None
     first = diagnosis.causes[0]
-    return None if first.severity == "warn" and unexplained(diagnosis) else first
+    return None if first.severity is Severity.WARN and unexplained(diagnosis) else first
 
 
 def unexplained(diagnosis: Diagnosis) -> tuple[Symptom, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -60,7 +59,7 @@ def symptom(name: str, *explained_by: str, **values: str) -> Symptom:
     )
 
 
-def result(name: str, status: Any, because: Text | None = None) -> CheckResult:
+def result(name: str, status: CheckStatus, because: Text | None = None) -> CheckResult:
     return CheckResult(name, status, Text(en=f"{name} looked at", zh=f"检查 {name}"), 3.14159, because)
 
 
@@ -72,9 +71,9 @@ HEALTHY = Diagnosis(
     symptoms=(),
     causes=(),
     checks=(
-        result("gunicorn.process", "pass"),
-        result("tls.key", "skip", ROOT),
-        result("nginx.load", "skip", ROOT),
+        result("gunicorn.process", CheckStatus.PASS),
+        result("tls.key", CheckStatus.SKIP, ROOT),
+        result("nginx.load", CheckStatus.SKIP, ROOT),
     ),
     unseen=(("logs.gunicorn_error", "timed out"),),
 )
@@ -87,7 +86,11 @@ DOWN = replace(
         cause("GUN001", quote("tcp 127.0.0.1:8000", "connection refused"), explains=("http.502", "NGX005")),
         cause("GUN008", quote("gunicorn.conf.py:18", "preload = True"), names="preload (line 18)"),
     ),
-    checks=(result("gunicorn.process", "fail"), *HEALTHY.checks[1:], result("gunicorn.config", "warn")),
+    checks=(
+        result("gunicorn.process", CheckStatus.FAIL),
+        *HEALTHY.checks[1:],
+        result("gunicorn.config", CheckStatus.WARN),
+    ),
 )
 ONLY_A_WARNING = replace(HEALTHY, status=Status.WARN, causes=(cause("GUN013"),))
 UNEXPLAINED = replace(HEALTHY, status=Status.FAIL, symptoms=(symptom("http.504"),), causes=(cause("GUN013"),))
@@ -122,8 +125,8 @@ HOSTILE = replace(
         ),
     ),
     checks=(
-        result("tls.key", "skip", verbatim(HOSTILE_WORDS)),
-        result("x", "error", verbatim(HOSTILE_WORDS)),
+        result("tls.key", CheckStatus.SKIP, verbatim(HOSTILE_WORDS)),
+        result("x", CheckStatus.ERROR, verbatim(HOSTILE_WORDS)),
     ),
     unseen=((HOSTILE_WORDS, "x" + HOSTILE_WORDS),),
 )

@@ -170,7 +170,7 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
         confirm = (
             fill_command(verbatim(self.confirm), values).en
             if self.confirm is not None
-            else confirmation(self.code, is_fail=self.severity == "fail")
+            else confirmation(self.code, is_fail=self.severity is Severity.FAIL)
         )
         return printed_steps(steps, confirm, with_derived(values).get("settings_file"))
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ops.diagnosis.model import CheckResult, Diagnosis, Status
+from ops.diagnosis.model import CheckResult, CheckStatus, Diagnosis, Status
 from ops.report.doctor.text import report_lines
-from ops.report.model import Alert, CommandReport, PerformanceValue, ReportCase, ReportLine, Samples
+from ops.report.model import (
+    Alert,
+    CaseStatus,
+    CommandReport,
+    PerformanceValue,
+    ReportCase,
+    ReportLine,
+    Samples,
+)
 from ops.report.sentences import (
     STATUS_WORDS,
     leading_cause,
@@ -71,7 +79,7 @@ class DoctorReport(CommandReport):
                 ReportCase(
                     "gte-ops.symptom",
                     sentence(symptom.id, "en"),
-                    "unexplained",
+                    CaseStatus.UNEXPLAINED,
                     sentence(symptom.summary, language),
                     next_command(symptom, self.diagnosis) or "",
                 )
@@ -113,8 +121,8 @@ class DoctorReport(CommandReport):
             "causes": len(self.diagnosis.causes),
             "symptoms": len(self.diagnosis.symptoms),
             "checks": len(checks),
-            "skipped": sum(check.status == "skip" for check in checks),
-            "crashed": sum(check.status == "error" for check in checks),
+            "skipped": sum(check.status is CheckStatus.SKIP for check in checks),
+            "crashed": sum(check.status is CheckStatus.ERROR for check in checks),
         }
 
     def _headline(self, language: Language) -> str:
@@ -123,9 +131,9 @@ class DoctorReport(CommandReport):
             others = len(diagnosis.causes) - 1
             more = _MORE.to(language).format(others) if others else ""
             return f"{leading.code} {sentence(leading.title, language)}{more}"
-        if diagnosis.status != "unknown" and (symptoms := unexplained(diagnosis)):
+        if diagnosis.status is not Status.UNKNOWN and (symptoms := unexplained(diagnosis)):
             return _UNEXPLAINED.to(language).format(sentence(symptoms[0].summary, language))
-        words = _NOT_JUDGED if diagnosis.status == "unknown" else _ALL_WELL
+        words = _NOT_JUDGED if diagnosis.status is Status.UNKNOWN else _ALL_WELL
         return words.to(language).format(diagnosis.target.get("url", "gte"))
 
 
@@ -133,7 +141,7 @@ def _case(check: CheckResult, language: Language) -> ReportCase:
     return ReportCase(
         sentence(f"gte-ops.{check.id.partition('.')[0]}", "en"),
         sentence(check.id, "en"),
-        check.status,
+        CaseStatus(check.status),
         sentence(check.summary, language),
         because=sentence(check.skipped_because, language) if check.skipped_because else "",
         seconds=check.duration_ms / 1000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ops.diagnosis.catalogue import catalogue, is_command
-from ops.diagnosis.model import Cause, CheckResult, Diagnosis
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Status
 from ops.diagnosis.steps import step_marks
 from ops.report.model import BLANK, ReportLine, command_line
 from ops.report.sentences import (
@@ -77,7 +77,7 @@ def verdict(diagnosis: Diagnosis, language: Language) -> str:
         others = len(diagnosis.causes) - 1
         words = sentence(leading.title, language) + (_MORE.to(language).format(others) if others else "")
         return f"{place}{': ' if language == 'en' else '：'}{words}"
-    if diagnosis.status == "unknown":
+    if diagnosis.status is Status.UNKNOWN:
         return f"{place} {_NOT_JUDGED.to(language)}"
     if open_symptoms := unexplained(diagnosis):
         return _UNEXPLAINED_VERDICT.to(language).format(sentence(open_symptoms[0].summary, language))
@@ -135,7 +135,7 @@ def _unexplained_lines(diagnosis: Diagnosis, language: Language) -> Iterator[Rep
         yield ReportLine(
             sentence(symptom.summary, language),
             lead=_UNEXPLAINED.to(language) + "  ",
-            lead_style=STATUS_STYLES["unknown"],
+            lead_style=STATUS_STYLES[Status.UNKNOWN],
         )
         if symptom.evidence:
             yield _heading(_READ, language)
@@ -155,12 +155,12 @@ def _unexplained_lines(diagnosis: Diagnosis, language: Language) -> Iterator[Rep
 
 def _check_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
     checks = diagnosis.checks
-    skipped = [check for check in checks if check.status == "skip"]
-    crashed = [check for check in checks if check.status == "error"]
+    skipped = [check for check in checks if check.status is CheckStatus.SKIP]
+    crashed = [check for check in checks if check.status is CheckStatus.ERROR]
     counts = _COUNTS.to(language).format(
         total=len(checks),
-        passed=sum(check.status == "pass" for check in checks),
-        found=sum(check.status in ("warn", "fail") for check in checks),
+        passed=sum(check.status is CheckStatus.PASS for check in checks),
+        found=sum(check.status in (CheckStatus.WARN, CheckStatus.FAIL) for check in checks),
         skip=len(skipped),
         error=len(crashed),
         seconds=diagnosis.duration_ms / 1000,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TextIO
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ops.report.model import CommandReport, ReportCase
+from ops.report.model import CaseStatus, CommandReport, ReportCase
 from ops.report.sentences import can_show
 from ops.text.language import Language
 from ops.text.sanitize import without_controls
@@ -42,11 +42,11 @@ def _element(case: ReportCase) -> Element:
     if case.seconds is not None:
         attributes["time"] = f"{case.seconds:.6f}"
     element = Element("testcase", attributes)
-    if case.status == "skip":
+    if case.status is CaseStatus.SKIP:
         SubElement(element, "skipped", message=case.because)
-    elif case.status == "error":
+    elif case.status is CaseStatus.ERROR:
         SubElement(element, "error", message=case.because, type="defect").text = case.summary
-    elif case.status != "pass":
+    elif case.status is not CaseStatus.PASS:
         failure = SubElement(element, "failure", message=case.summary, type=case.status)
         failure.text = case.detail or case.summary
     return element
