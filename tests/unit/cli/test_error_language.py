@@ -24,7 +24,7 @@ def _is_english_alone(node: ast.expr) -> bool:
         str(part.value)
         if isinstance(part, ast.Constant)
         else ": /x/7"
-        if "said" in ast.unparse(part)
+        if any(name in ast.unparse(part) for name in ("_said", "complaint"))
         else "/x/7"
         for part in node.values
     ]
