@@ -120,6 +120,21 @@ class PidfileHolder(Facts, frozen=True):
     state: str
 
 
+class DeclaredServer(Facts, frozen=True):
+    """A server of Python applications other than gunicorn that a supervisor is to run for this service.
+
+    ``server``: uvicorn, hypercorn, ...; ``manager``: systemd or supervisord; ``name``: the unit's or the program's;
+    ``file``: the file that declares it; ``command``: what it runs, without secrets; ``has_address``: the command has the
+    address that nginx connects to."""
+
+    server: str
+    manager: str
+    name: str
+    file: str
+    command: tuple[str, ...]
+    has_address: bool
+
+
 class LastStart(Facts, frozen=True):
     """The service's last start, collected if the service does not answer.
 
@@ -133,7 +148,8 @@ class LastStart(Facts, frozen=True):
     interpreter in their first line, which does not exist. ``reads``: of the environment, those first that the
     traceback's statements use, the innermost frame first; ``mentions``: files and ports in those statements;
     ``prefixes``: of the variables of a class of settings; ``environment_files``: beside the application;
-    ``migrations``: what the interpreter is given to make the database's tables."""
+    ``migrations``: what the interpreter is given to make the database's tables; ``servers``: other servers than
+    gunicorn that a supervisor runs at the service's address or in its directory."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()
@@ -152,3 +168,4 @@ class LastStart(Facts, frozen=True):
     prefixes: dict[str, str] = msgspec.field(default_factory=dict)
     environment_files: tuple[EnvironmentFile, ...] = ()
     migrations: str | None = None
+    servers: tuple[DeclaredServer, ...] = ()

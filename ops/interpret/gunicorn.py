@@ -39,6 +39,13 @@ _APPLICATION_SERVERS = frozenset(
 )
 
 
+def server_of_command(command: Sequence[str]) -> str | None:
+    """Return the server of Python applications, other than gunicorn, that a command line runs; None if it is none."""
+    program, *words = [PurePosixPath(word).name for word in command[:6]]
+    names = (program, *words) if program.startswith(("python", "pypy")) else (program,)
+    return next((name for name in names if name in _APPLICATION_SERVERS), None)
+
+
 def application_server(processes: Processes, process: Process) -> str | None:
     """Return the server of Python applications, other than gunicorn, that a process belongs to; None if it is none. The
     parents' command lines count too, because multiprocessing starts the workers of these servers."""

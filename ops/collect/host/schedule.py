@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,6 +52,24 @@ def schedule(settings: ScheduleSettings) -> Schedule:
         services=tuple(_boot_services(units)),
         unseen=tuple(unseen),
     )
+
+
+class ServiceUnit(NamedTuple):
+    """A service's unit: its name, its file, the commands of ExecStart and the working directory (empty: none)."""
+
+    name: str
+    file: str
+    commands: tuple[str, ...]
+    directory: str
+
+
+def service_units(places: Sequence[str]) -> Iterator[ServiceUnit]:
+    """Yield every service of ``places``, the directories of unit files, whether enabled or not."""
+    units = _Units.found(places, [])
+    for name in sorted(units.files)[:MAX_NAMES]:
+        if name.endswith(".service") and not units.is_masked(name):
+            directory = units.values(name).get("Service.WorkingDirectory", [""])[-1].lstrip("-")
+            yield ServiceUnit(name, str(units.files[name]), units.commands(name), directory)
 
 
 # --- cron ---

@@ -17,6 +17,7 @@ import psutil
 
 from ops.collect.host.environment import packages_in
 from ops.collect.logs.tail import LogTail
+from ops.collect.services.declared_servers import declared_servers
 from ops.collect.services.start_source import (
     MAX_SOURCE_BYTES,
     environment_files,
@@ -135,6 +136,7 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
         prefixes=read.prefixes,
         environment_files=environment_files(target.app_dir),
         migrations=migrations_command(target.app_dir),
+        servers=declared_servers(target, settings) if target.gunicorn_master is None else (),
     )
 
 

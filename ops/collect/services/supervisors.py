@@ -59,7 +59,7 @@ def supervisors(
             accounts += [account] if account else []
             outputs += files
     for place in SUPERVISORD_PLACES:
-        for each in _programs(place):
+        for each in programs(place):
             if not _is_the_service(each.options, target):
                 continue
             outputs += _outputs(each)
@@ -73,7 +73,7 @@ def supervisord_outputs(target: Target) -> tuple[str, ...]:
     return tuple(
         path
         for place in SUPERVISORD_PLACES
-        for each in _programs(place)
+        for each in programs(place)
         if _is_the_service(each.options, target)
         for path in _outputs(each)
     )
@@ -130,7 +130,7 @@ def _unix(text: str) -> float | None:
 # --- supervisord -----------------------------------------------------------------------------------------------------
 
 
-class _Program(NamedTuple):
+class Program(NamedTuple):
     """A program in supervisord's configuration: name, options and the file that sets them, supervisord's own log, and
     childlogdir and identifier, which name the logs that supervisord creates by itself."""
 
@@ -141,7 +141,7 @@ class _Program(NamedTuple):
     children: tuple[str, str]
 
 
-def _programs(place: str) -> Iterator[_Program]:
+def programs(place: str) -> Iterator[Program]:
     """Yield the programs of supervisord's configuration."""
     parser = _parsed(place)
     if parser is None:
@@ -161,7 +161,7 @@ def _programs(place: str) -> Iterator[_Program]:
     for path, each in parsers:
         for section in each.sections():
             if section.startswith("program:"):
-                yield _Program(section.partition(":")[2], each[section], path, log, children)
+                yield Program(section.partition(":")[2], each[section], path, log, children)
 
 
 def _parsed(path: str) -> configparser.ConfigParser | None:
@@ -190,7 +190,7 @@ def _is_the_service(options: configparser.SectionProxy, target: Target) -> bool:
     )
 
 
-def _outputs(program: _Program) -> list[str]:
+def _outputs(program: Program) -> list[str]:
     """Return the files of a program's output: those named, and those that supervisord creates by itself (AUTO)."""
     paths: list[str] = []
     for channel in ("stderr", "stdout"):
@@ -202,7 +202,7 @@ def _outputs(program: _Program) -> list[str]:
     return paths
 
 
-def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
+def _made_by_itself(program: Program, channel: str) -> Iterator[str]:
     """Yield the logs that have supervisord's own names for its children's logs (its documentation, stdout_logfile), the
     newest first. Others may write to such a directory: ignore files that do not belong to root or the caller."""
     directory, identifier = program.children
@@ -223,7 +223,7 @@ def _made_by_itself(program: _Program, channel: str) -> Iterator[str]:
 _SPAWN_ERROR = re.compile(r"spawnerr: .*?\bcommand(?: at)? '([^']*)'")
 
 
-def _newest_word(program: _Program) -> SupervisorAccount | None:
+def _newest_word(program: Program) -> SupervisorAccount | None:
     """Return supervisord's last line about a program: why it ended, or could not be run. The line about a program that
     it cannot run names only the command."""
     quoted, command, log = re.escape(program.name), program.options.get("command", ""), program.log

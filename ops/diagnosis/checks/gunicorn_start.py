@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from ops.diagnosis.checks.gunicorn_other_server import declared_server
 from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, last_trouble, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
@@ -46,6 +47,8 @@ def process(
     """GUN001: no master, and the bind address refuses or is missing, or cannot be reached after a failed start, which
     the finding then explains. GUN002: the master runs, but its pidfile names another process."""
     pidfile = gunicorn.pidfile
+    if declared_server(target, backend, last_start) is not None:
+        return  # GUN020
     if target.gunicorn_master is None:
         failure = last_failure(target, processes, logs, last_start)
         unreachable = backend.connection.failure if failure else None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.lab.applications import FASTAPI as ASGI_APP
+from tests.lab.applications import UVICORN_WORKER
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import answers, fault, meets
 from tests.lab.faults.nginx import SLOW_APP
@@ -282,3 +284,27 @@ def gunicorn_of_an_older_checkout_listens_too(stack: Stack) -> None:
         "app:app",
     )
     wait_for(lambda: log.exists() and "Booting worker" in log.read_text(), "the old one to serve", within=20)
+
+
+@fault(
+    "GUN020", sees=answers(502), says=("uvicorn", "shop.service"), app=ASGI_APP, worker_class=UVICORN_WORKER
+)
+def uvicorn_listens_at_another_port(stack: Stack) -> None:
+    """Its unit was given another port, and nginx was not."""
+    stack.stop_gunicorn()
+    stack.gunicorn_conf.unlink()
+    command = (
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "app:app",
+        "--host",
+        stack.address,
+        "--port",
+        str(stack.free_port()),
+    )
+    (stack.systemd / "shop.service").write_text(
+        f"[Service]\nExecStart={' '.join(command)}\nWorkingDirectory={stack.app_dir}\n"
+    )
+    stack.spawn(*command, cwd=stack.app_dir)
+    stack.wait_until_listening(f"{stack.address}:{command[-1]}")
