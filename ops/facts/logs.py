@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.traffic import RefusedFile, Traffic, UnservedFile
+from ops.facts.traffic import RefusedFile, Traffic, UnservedFile, WebSocketRoute
 
 
 class LogEntry(Facts, frozen=True):
@@ -48,7 +48,8 @@ class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
     locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
     ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
-    requests were refused or failed; ``serving``: the workers that served when they were read, nginx's and gunicorn's,
+    requests were refused or failed; ``websocket_routes``: of its source, if clients are refused where one may be;
+    ``serving``: the workers that served when they were read, nginx's and gunicorn's,
     none unless both were seen."""
 
     since: float
@@ -62,3 +63,4 @@ class Logs(Facts, frozen=True):
     serving: tuple[int, ...] = ()
     unserved_files: tuple[UnservedFile, ...] = ()
     application: tuple[Log, ...] = ()
+    websocket_routes: tuple[WebSocketRoute, ...] = ()

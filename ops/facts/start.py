@@ -124,8 +124,8 @@ class DeclaredServer(Facts, frozen=True):
     """A server of Python applications other than gunicorn that a supervisor is to run for this service.
 
     ``server``: uvicorn, hypercorn, ...; ``manager``: systemd or supervisord; ``name``: the unit's or the program's;
-    ``file``: the file that declares it; ``command``: what it runs, without secrets; ``has_address``: the command has the
-    address that nginx connects to."""
+    ``file``: the file that declares it; ``command``: what it runs, without secrets; ``has_address``: whether the
+    command has the address that nginx connects to."""
 
     server: str
     manager: str

@@ -120,3 +120,12 @@ class UnservedFile(Facts, frozen=True):
     reader: Reader | None = None
     lies_at: str = ""
     is_there: bool = False
+
+
+class WebSocketRoute(Facts, frozen=True):
+    """A WebSocket route in the application's source: a regular expression for the end of its path, FILE:LINE, and the
+    line there."""
+
+    pattern: str
+    where: str
+    written: str

@@ -20,7 +20,8 @@ from ops.text.secret_scan.values import is_harmless
 JUDGED_DIRECTIVES = frozenset(
     {
         "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "client_max_body_size", "deny",
-        "proxy_buffer_size", "proxy_buffering", "proxy_ssl_verify",
+        "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_verify",
+        "underscores_in_headers",
         "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
         "internal", "keepalive", "limit_except", "limit_req", "limit_req_status", "listen", "location",
         "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",

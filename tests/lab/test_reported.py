@@ -21,13 +21,9 @@ _KNOWN_WRONG = {
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
     "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "service_may_open_too_few_files": "partly",
-    "token_is_not_passed_on": "nothing wrong",
     "map_has_no_default": "wrong",
     "django_is_not_told_its_settings": "partly",
     "server_limits_its_own_concurrency": "wrong",
-    "uvicorn_by_itself_is_down": "wrong",
-    "websocket_is_not_upgraded": "nothing wrong",
-    "gunicorn_drops_a_header_that_nginx_sets": "not proven",
 }
 
 

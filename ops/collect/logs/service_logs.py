@@ -19,6 +19,7 @@ from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
+from ops.facts.traffic import WebSocketRoute
 from ops.files.bounded_read import UntrustedFileError
 from ops.interpret.log_place import LogLocation
 from ops.interpret.target import log_namer
@@ -98,6 +99,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         service_files=service_files(gunicorn_error, target),
         gunicorn_access=gunicorn_access,
         application=_of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now),
+        websocket_routes=_websocket_routes(target, nginx_access),
         nginx_more_access={
             safe_line(source.path, 1000): _access_log(source, times, path, "nginx")
             for source in places.nginx_more[:MAX_MORE_LOGS]
@@ -171,6 +173,17 @@ def _of_application(
     own = gunicorn_error.path if isinstance(gunicorn_error, Log) else ""
     other_logs = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
     return application_logs(target.gunicorn_workers, other_logs, since, now, max(worst))
+
+
+def _websocket_routes(target: Target, access: AccessLog | NotSeen) -> tuple[WebSocketRoute, ...]:
+    """Search the application's source, if any request of users was refused."""
+    if isinstance(access, NotSeen) or access.traffic is None:
+        return ()
+    if not any(item.status >= "400" and item.method == "GET" for item in access.traffic.answers):
+        return ()
+    from ops.collect.logs.websocket_routes import websocket_routes
+
+    return websocket_routes(target.app_dir, (access,))
 
 
 class _Continuation:

@@ -1,24 +1,31 @@
-"""The host and the query that nginx sends to the service.
+"""The host, the query and the headers that reach the service.
 
 Sources: nginx documentation, ngx_http_proxy_module (proxy_set_header, proxy_pass), ngx_http_rewrite_module."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
+from ops.facts.files import Environment
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
 from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
-from ops.facts.traffic import Answers
+from ops.facts.traffic import Answers, WebSocketRoute
+from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import Scope
+from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
-from ops.interpret.traffic import users_traffic
+from ops.interpret.traffic import LocatedTraffic, users_traffic
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -30,6 +37,11 @@ _REFUSE_A_HOST = (400, 403, 404, 421)
 # Their answers to a request without its parameters.
 _REFUSE_PARAMETERS = ("400", "422", "500")
 _MAX_COMPUTED = 8
+# A service that does not know who asks; and servers and frameworks, of a WebSocket's handshake without Upgrade.
+_NO_ACCESS = ("401", "403")
+_NO_HANDSHAKE = ("400", "404", "405", "426", "500")
+# So many requests, all refused, are no slip of one client.
+_FEW = 3
 # Replaces the client's query; nginx would not change any of it.
 _QUERY = "gte=1"
 
@@ -239,4 +251,129 @@ def _lost(
     )
 
 
-CHECKS = (sent_host, sent_query)
+@check(
+    "nginx.sent_headers",
+    "NGX082",
+    en="the headers that the application needs reach it",
+    zh="应用需要的请求头能到达应用",
+)
+def sent_headers(
+    nginx_config: NginxConfig,
+    target: Target,
+    logs: Logs,
+    front: Front | NotSeen,
+    backend: Backend | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+    processes: Processes | NotSeen,
+    environment: Environment | NotSeen,
+) -> Iterator[Finding]:
+    """NGX082: every request for a path is refused, and a header that the application needs for it is lost on the way:
+    nginx empties, replaces or drops it, or gunicorn drops it, or a WebSocket's Upgrade is not passed on."""
+    for route in (*_refused_routes(logs, front, backend, target, nginx_config), *_refused_handshakes(logs)):
+        from ops.diagnosis.lost_headers import Service, lost_header, lost_upgrade
+
+        if route.declared is not None:
+            lost = lost_upgrade(nginx_config, target, route.path, route.declared)
+        else:
+            master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
+            version = "" if isinstance(environment, NotSeen) else environment.packages.get("gunicorn", "")
+            service = Service(master, gunicorn, version)
+            lost = lost_header(nginx_config, target, route.path, route.answer, service)
+        if lost is None:
+            continue
+        yield Finding(
+            "NGX082",
+            (*route.evidence, *lost.evidence),
+            {
+                "method": route.method,
+                "path": route.path,
+                "statuses": route.statuses,
+                "header": lost.name,
+                "why": lost.words,
+            },
+            fix=lost.steps,
+            kind=lost.kind,
+        )
+        return
+
+
+class _RefusedRoute(NamedTuple):
+    """A path for which every request is refused. ``answer``: the service's refusal of the doctor's own; ``declared``:
+    the WebSocket route that the application has there."""
+
+    method: str
+    path: str
+    statuses: str
+    evidence: tuple[Evidence, ...]
+    answer: Exchange | None = None
+    declared: WebSocketRoute | None = None
+
+
+def _refused_routes(
+    logs: Logs,
+    front: Front | NotSeen,
+    backend: Backend | NotSeen,
+    target: Target,
+    config: NginxConfig,
+) -> Iterator[_RefusedRoute]:
+    """The prediction's path if users or the doctor are refused there; then paths of whose location half is refused."""
+    own = None if isinstance(front, NotSeen) else front.predict
+    answer = own if isinstance(own, Exchange) and str(own.status) in _NO_ACCESS else None
+    behind = backend.predict if isinstance(backend, Backend) else None
+    is_own_header_lost = answer is not None and bool(answer.private_headers) and _is_served(behind)
+    refused = {
+        (item.method, item.path): (located, item)
+        for located in users_traffic(logs)[:1]
+        for item in located.answers(*_NO_ACCESS)
+        if item.count >= _FEW and item.count == located.total_like(item)
+    }
+    at_predict = refused.pop(("POST", target.predict_path), None)
+    # Without a key the doctor is refused where users may not be.
+    if at_predict is not None or is_own_header_lost or (answer is not None and not asks_for_key(answer)):
+        seen = () if answer is None else (quote(f"POST {answer.url}", answer_words(answer)),)
+        evidence = (*seen, *(_counted(*at_predict) if at_predict else ()))
+        status = str(answer.status) if answer is not None else at_predict[1].status if at_predict else "?"
+        yield _RefusedRoute("POST", target.predict_path, status, evidence, answer)
+    for located, item in refused.values():
+        if _is_half_refused(located, item.path, config, target):
+            yield _RefusedRoute(item.method, item.path, item.status, _counted(located, item))
+
+
+def _is_served(behind: Exchange | NotSeen | None) -> bool:
+    return isinstance(behind, Exchange) and behind.status is not None and behind.status < 400
+
+
+def _counted(located: LocatedTraffic, answers: Answers) -> tuple[Evidence, ...]:
+    return (
+        quote(located.path, f"{answers.count} x {answers.method} {answers.path} {answers.status}"),
+        *(quote(located.path, line) for line in answers.newest[:1]),
+    )
+
+
+def _is_half_refused(located: LocatedTraffic, path: str, config: NginxConfig, target: Target) -> bool:
+    """Whether half of all requests in the path's location are refused: strangers are refused at a few paths."""
+    from ops.diagnosis.lost_headers import location_of
+
+    location = location_of(config, target, path)
+    if location is None:
+        return False
+    beside = [a for a in located.traffic.answers if location_of(config, target, a.path) == location]
+    refused = sum(item.count for item in beside if item.status in _NO_ACCESS)
+    return 2 * refused >= sum(item.count for item in beside)
+
+
+def _refused_handshakes(logs: Logs) -> Iterator[_RefusedRoute]:
+    """The WebSocket routes of the application at which no connection was ever switched, and every GET is refused."""
+    for located in users_traffic(logs) if logs.websocket_routes else ():
+        for item in located.traffic.answers:
+            if item.method != "GET" or item.status not in _NO_HANDSHAKE or item.count < _FEW:
+                continue
+            declared = next(
+                (route for route in logs.websocket_routes if re.search(rf"{route.pattern}/?$", item.path)),
+                None,
+            )
+            if declared is not None and item.count == located.total_like(item):
+                yield _RefusedRoute("GET", item.path, item.status, _counted(located, item), declared=declared)
+
+
+CHECKS = (sent_host, sent_query, sent_headers)

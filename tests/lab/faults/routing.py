@@ -321,3 +321,29 @@ def capture_in_proxy_pass_leaves_the_query_out(stack: Stack) -> None:
 )
 def rewrite_ends_with_a_question_mark(stack: Stack) -> None:
     put_before(stack, "location /api/ { rewrite ^/api/(.*)$ /$1? break; proxy_pass http://gte_backend; }")
+
+
+KEYED_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+@app.before_request
+def key():
+    if request.path != "/health" and request.headers.get("X-Api-Key") != "sesame":
+        return jsonify(detail="api key missing"), 403
+"""
+)
+
+
+def _key_is_refused(stack: Stack) -> bool:
+    return {stack.predict(headers={"X-Api-Key": "sesame"}).status for _ in range(4)} == {403}
+
+
+@fault("NGX082", sees=_key_is_refused, app=KEYED_APP, layout="guide", says=("proxy_pass_request_headers",))
+def no_header_of_the_client_is_passed_on(stack: Stack) -> None:
+    """It was meant for a location that fetches static files."""
+    stack.edit(stack.site_file, PROXY, f"{PROXY}\n        proxy_pass_request_headers off;")
+
+
+@fault("NGX082", sees=_key_is_refused, app=KEYED_APP, layout="guide", says=("X-Api-Key", "nginx replaces it"))
+def key_is_replaced_by_a_variable_that_is_empty(stack: Stack) -> None:
+    """The variable has the name of another header."""
+    stack.edit(stack.site_file, PROXY, f"{PROXY}\n        proxy_set_header X-Api-Key $http_x_token;")
