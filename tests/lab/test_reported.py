@@ -19,7 +19,6 @@ _SAMPLE = (
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
     "framework_has_a_limit_of_its_own_and_says_400": "wrong",
-    "download_is_cut_off_by_the_worker_s_timeout": "partly",
     "service_may_open_too_few_files": "partly",
     "map_has_no_default": "wrong",
     "django_is_not_told_its_settings": "partly",

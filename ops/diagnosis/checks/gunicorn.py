@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
-from ops.diagnosis.checks.log_reading import entries_with, last_quote
+from ops.diagnosis.checks.log_reading import entries_with, last_quote, nginx_entries, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig, ProgressRecord
 from ops.facts.host import Process, Processes
-from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Repeats
 from ops.facts.target import Target
@@ -34,6 +34,8 @@ from ops.interpret.traffic import users_traffic
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
+# Seconds between the lines that several programs write about one event: log times are whole seconds.
+SAME_MOMENT = 2.0
 _STOPPED = ("stopped", "tracing-stop")
 # A worker that uses more than this share of a core while observed is spinning; otherwise it is blocked.
 SPINNING = 0.8
@@ -76,18 +78,56 @@ def master(target: Target, processes: Processes, backend: Backend) -> Iterator[F
     "gunicorn.timeouts", "GUN004", en="no worker is killed for taking too long", zh="没有工作进程因超时被杀"
 )
 def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Target) -> Iterator[Finding]:
-    """GUN004: 'WORKER TIMEOUT' in the window."""
+    """GUN004: the master that runs now, with the settings it has now, has logged 'WORKER TIMEOUT' in the window."""
     log = seen(logs.gunicorn_error)
-    entries = entries_with(log, "WORKER TIMEOUT")
+    master = process_of(processes, target.gunicorn_master)
+    entries = _of_this_master(log, entries_with(log, "WORKER TIMEOUT"), master)
     if not entries:
         return
-    command_line = arguments(process_of(processes, target.gunicorn_master))
-    limit = setting("timeout", "timeout", command_line, gunicorn.config)
+    limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
     yield Finding(
         "GUN004",
-        (last_quote(log.path, entries),),
+        (last_quote(log.path, entries), *_cut_off(logs, log, entries)),
         {"count": str(len(entries)), "timeout": str(limit if limit is not None else 30)},
     )
+
+
+def _of_this_master(log: Log, entries: tuple[LogEntry, ...], master: Process | None) -> tuple[LogEntry, ...]:
+    """The entries since the master was started, or told to read its settings anew (SIGHUP). Those of the very second
+    are the running master's if they have its pid."""
+    if master is None:
+        return entries
+    second = int(master.started)
+    reloads = [entry.time for entry in entries_with(log, "Handling signal: hup") if entry.pid == master.pid]
+    reloaded = max(reloads, default=0.0)
+    return tuple(
+        entry
+        for entry in entries
+        if entry.time > reloaded
+        and (entry.time >= second + 1 or (entry.time >= second and entry.pid in (master.pid, None)))
+    )
+
+
+def _cut_off(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> Iterator[Evidence]:
+    """Quote the newest request that ended with its worker: nginx's complaint of that moment, and where the worker was
+    (gunicorn's handle_abort raises SystemExit in the code that runs)."""
+    last = entries[-1].time
+    closed = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "prematurely closed connection", "Connection reset by peer")
+        if abs(entry.time - last) <= SAME_MOMENT and "upstream" in entry.text
+    ]
+    yield from (quote(path, entry.text.partition("\n")[0]) for path, entry in closed[-1:])
+    aborted = [
+        raised
+        for raised in raised_in(log)
+        if raised.exception.startswith("SystemExit") and abs(raised.entry.time - last) <= SAME_MOMENT
+    ]
+    for raised in aborted[-1:]:
+        yield Evidence(
+            raised.where,
+            Text(en="the worker was here when it was ended", zh="工作进程被结束时正执行到这里"),
+        )
 
 
 @check(

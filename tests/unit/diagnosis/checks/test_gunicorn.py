@@ -42,6 +42,7 @@ from tests.unit.made_snapshot import (
     entry,
     exchange,
     gunicorn_log,
+    nginx_logs,
     page,
     process,
     processes,
@@ -72,6 +73,15 @@ PRELOAD_FAILURE = entry(
 ModuleNotFoundError: No module named 'torch'""",
     ago=39,
     level="critical",
+)
+ABORTED_WHILE_SENDING = """Traceback (most recent call last):
+  File "/v/site-packages/gunicorn/workers/sync.py", line 189, in handle_request
+  File "/root/build/app.py", line 20, in rows
+  File "/v/site-packages/gunicorn/workers/base.py", line 200, in handle_abort
+SystemExit: 1"""
+CUT_OFF = (
+    "*1 upstream prematurely closed connection while reading upstream, client: 10.0.0.7, server: gte-api.example.com,"
+    ' request: "GET /export HTTP/1.1", upstream: "http://127.0.0.1:8000/export"'
 )
 WORKER_TIMEOUT = entry("WORKER TIMEOUT (pid:901)", ago=20, level="critical")
 
@@ -357,6 +367,41 @@ CASES: list[Case] = [
         "gunicorn's own thirty seconds where nothing is written",
         but(logged(WORKER_TIMEOUT), gunicorn__config=NotSeen(reason="-")),
         facts={"timeout": "30"},
+    ),
+    fires(
+        "GUN004",
+        "a download was cut off",
+        but(
+            logged(entry(WORKER_TIMEOUT.text), entry(f"Error handling request\n{ABORTED_WHILE_SENDING}")),
+            logs__nginx_errors=nginx_logs(entry(CUT_OFF)),
+        ),
+        'request: "GET /export HTTP/1.1"',
+        "/root/build/app.py:20 the worker was here",
+    ),
+    fires(
+        "GUN004",
+        "the answer was cut off at another moment, by something else",
+        but(logged(WORKER_TIMEOUT), logs__nginx_errors=nginx_logs(entry(CUT_OFF, ago=400))),
+        facts={"count": "1"},
+    ),
+    quiet("GUN004", "it was before the master was started", logged(entry(WORKER_TIMEOUT.text, ago=3700))),
+    quiet(
+        "GUN004",
+        "it was in the second of the start, by the master before",
+        logged(entry(WORKER_TIMEOUT.text, ago=3600, pid=GUNICORN_MASTER + 7)),
+    ),
+    fires(
+        "GUN004",
+        "it was in the second of the start, by this master",
+        logged(entry(WORKER_TIMEOUT.text, ago=3600, pid=GUNICORN_MASTER)),
+    ),
+    quiet(
+        "GUN004",
+        "the settings were read anew since",
+        logged(
+            entry(WORKER_TIMEOUT.text, ago=90, pid=GUNICORN_MASTER),
+            entry("Handling signal: hup", level="info", ago=60, pid=GUNICORN_MASTER),
+        ),
     ),
     quiet("GUN004", "a worker that ends otherwise", logged(entry("Worker exiting (pid: 901)", level="info"))),
     fires(
