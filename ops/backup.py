@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ops.archive.encryption import Identity, recipients
-from ops.archive.listing import Listed, judge
+from ops.archive.listing import ListedBackup, judge
 from ops.archive.listing import list_backups as listed_in
 from ops.archive.name import backups_in, companions, parse_name
 from ops.backups import copies, create, retention
@@ -106,7 +106,7 @@ def what_would_go_in(settings: Settings, settings_file: Path | None) -> Survey:
     return list_sources(make_plan(settings, settings_file), {})
 
 
-def list_backups(settings: Settings) -> list[Listed]:
+def list_backups(settings: Settings) -> list[ListedBackup]:
     """Every backup, the newest first; none where there is no directory. Raises OpsError where it cannot be read."""
     directory = Path(settings.backup.dir)
     try:

@@ -14,7 +14,7 @@ from ops.text.reasons import chinese, reason
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedBackup:
     """One backup. ``good`` is None if that cannot be determined; ``reason`` explains the judgement."""
 
     name: ArchiveName
@@ -24,18 +24,18 @@ class Listed:
     reason: Text
 
 
-def list_backups(directory: Path) -> list[Listed]:
+def list_backups(directory: Path) -> list[ListedBackup]:
     """Every backup in ``directory``, judged, the newest first. Raises OSError if it cannot be read."""
     return [_listed(name, path) for name, path in backups_in(directory)]
 
 
-def _listed(name: ArchiveName, path: Path) -> Listed:
+def _listed(name: ArchiveName, path: Path) -> ListedBackup:
     good, judgement = judge(path, encrypted=name.encrypted)
     try:
         size = path.stat().st_size
     except OSError:
         size = 0
-    return Listed(name, path, size, good, judgement)
+    return ListedBackup(name, path, size, good, judgement)
 
 
 def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:

@@ -52,7 +52,7 @@ class ManifestEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     whole: bool = False
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RequestedPath(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A path that was to be saved. ``what`` is the part it belongs to (nginx, certbot, gunicorn, unit, cron, logrotate,
     gte-ops, include, ...), ``path`` the host's path. ``missing``: why it is not in the archive, else empty."""
 
@@ -84,7 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     host: str
     versions: dict[str, str]
-    asked: tuple[Asked, ...]
+    asked: tuple[RequestedPath, ...]
     left_out: dict[str, str] = {}
     nginx: NginxUse | None = None
     letsencrypt_dir: str = ""
@@ -97,7 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(entry.size for entry in self.entries)
 
     @property
-    def missing(self) -> tuple[Asked, ...]:
+    def missing(self) -> tuple[RequestedPath, ...]:
         """The requested paths that are not in the archive."""
         return tuple(request for request in self.asked if request.missing)
 

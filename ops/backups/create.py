@@ -20,7 +20,7 @@ from typing import BinaryIO
 from ops.archive.checksum import checksum_line, hash_stream
 from ops.archive.encryption import Recipient, encrypt
 from ops.archive.error import ArchiveError
-from ops.archive.manifest import Asked, Manifest, ManifestEntry, ManifestError
+from ops.archive.manifest import Manifest, ManifestEntry, ManifestError, RequestedPath
 from ops.archive.name import (
     LOCK_NAME,
     PARTIAL,
@@ -406,7 +406,7 @@ def _manifest(order: _Order, plan: BackupPlan, captured: Captured, complaints: d
         host=order.host,
         versions=plan.versions,
         asked=tuple(
-            Asked(
+            RequestedPath(
                 what=source.what, path=source.path, missing=source.missing or complaints.get(source.path, "")
             )
             for source in sources.asked

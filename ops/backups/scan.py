@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, Asked, ManifestEntry
+from ops.archive.manifest import MANIFEST_NAME, MAX_ENTRIES, ManifestEntry, RequestedPath
 from ops.collect.host_files import Source, is_program
 from ops.errors import OpsError
 from ops.files.entry_kind import EntryKind
@@ -29,7 +29,7 @@ _SPECIAL = {
 
 
 @dataclass(frozen=True)
-class Seen:
+class ScannedEntry:
     """One file, directory or link by lstat; ``version`` changes whenever it is written to or replaced."""
 
     kind: EntryKind
@@ -47,9 +47,9 @@ class Survey:
     """Everything to save, by host path; the requested paths; the paths left out, and those that could not be read (path
     to reason)."""
 
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: dict[str, ScannedEntry] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[RequestedPath] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -99,7 +99,7 @@ class _Walker:
 
     def _ask(self, source: Source, missing: str) -> None:
         path = source.path
-        self.result.asked.append(Asked(what=source.what, path=safe_line(path, 1000), missing=missing))
+        self.result.asked.append(RequestedPath(what=source.what, path=safe_line(path, 1000), missing=missing))
 
     def _follow(self, path: str, *, namer: int | None = None) -> str | None:
         """Add the target of ``path``, and every directory and link on the way; return its real path. None for the root
@@ -109,7 +109,7 @@ class _Walker:
         ``namer`` is another user who does not own the file."""
         place, steps = "", PathSteps(path)
         # The steps to a missing path are not saved.
-        way: dict[str, Seen] = {}
+        way: dict[str, ScannedEntry] = {}
         while steps:
             part = steps.take()
             if part == "..":
@@ -195,7 +195,7 @@ class _Walker:
             # /dev/null, which masks a unit: the link itself is all there is.
             self.result.left_out[safe_line(real, 1000)] = str(error)
 
-    def _look(self, path: str) -> Seen:
+    def _look(self, path: str) -> ScannedEntry:
         if (entry_before := self.result.seen.get(path)) is not None:
             return entry_before
         if path in self.result.left_out:
@@ -228,7 +228,7 @@ class _UntrustedLinkError(_LeftOutError):
     """A link whose owner does not own its target."""
 
 
-def _seen(path: str, status: os.stat_result) -> Seen:
+def _seen(path: str, status: os.stat_result) -> ScannedEntry:
     kind: EntryKind = EntryKind.FILE
     target = ""
     if stat.S_ISLNK(status.st_mode):
@@ -241,7 +241,7 @@ def _seen(path: str, status: os.stat_result) -> Seen:
     elif stat.S_ISDIR(status.st_mode):
         kind = EntryKind.DIRECTORY
     base = (status.st_mode, status.st_uid, status.st_gid)
-    return Seen(
+    return ScannedEntry(
         kind=kind,
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
@@ -255,7 +255,7 @@ def _seen(path: str, status: os.stat_result) -> Seen:
     )
 
 
-def entry(path: str, source: Seen, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
+def entry(path: str, source: ScannedEntry, *, whole: bool, size: int = 0, sha256: str = "") -> ManifestEntry:
     """The manifest's entry for the scanned host path ``path``."""
     return ManifestEntry(
         path=path.lstrip("/"),

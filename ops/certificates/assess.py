@@ -12,7 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import (
     FilePair,
     Inventory,
-    Judged,
+    JudgedCertificate,
     Remark,
     Renewal,
     Review,
@@ -89,12 +89,12 @@ class _Opinion:
 # --- on disk ---
 
 
-def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> Judged:
+def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> JudgedCertificate:
     opinion = _Opinion()
     name = pair.lineage or ""
     if isinstance(pair.certificate, NotSeen):
         opinion.note_unseen(pair.certificate, Status.UNKNOWN)
-        return Judged(
+        return JudgedCertificate(
             name or pair.path,
             "file",
             pair.path,
@@ -163,12 +163,12 @@ def _key(pair: FilePair, leaf: Certificate | None, opinion: _Opinion, inventory:
 
 def _of_endpoint(
     place: ServedThere, files: dict[str, FilePair], of_leaf: dict[str, Lineage], inventory: Inventory
-) -> Judged:
+) -> JudgedCertificate:
     opinion, end = _Opinion(), place.endpoint
     name = end.name or end.address
     if isinstance(place.served, NotSeen):
         opinion.note_unseen(place.served, Status.UNKNOWN)
-        return Judged(
+        return JudgedCertificate(
             name, "served", end.where, opinion.status, remarks=tuple(opinion.remarks), used_by=(end.origin,)
         )
     served, leaf = place.served, place.served.chain[0]
@@ -411,8 +411,8 @@ def _judged(
     matches_disk: bool | None = None,
     renewal: Renewal | None = None,
     used_by: Iterable[str] = (),
-) -> Judged:
-    return Judged(
+) -> JudgedCertificate:
+    return JudgedCertificate(
         name=name,
         source=source,
         where=where,

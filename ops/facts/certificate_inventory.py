@@ -96,7 +96,7 @@ class Renewal:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCertificate:
     """One certificate. ``certificate`` None if none could be read; ``left``: seconds until it ends."""
 
     name: str
@@ -124,7 +124,7 @@ class Review:
 
     taken_at: float
     status: Status
-    certificates: tuple[Judged, ...]
+    certificates: tuple[JudgedCertificate, ...]
     unseen: tuple[NotSeen, ...] = field(default=())
 
     @property

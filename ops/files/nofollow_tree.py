@@ -52,7 +52,7 @@ class UntrustedLinkError(OpsError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FileEntry:
     """An entry of the file system. ``kind``: None for a device, a socket or a pipe."""
 
     kind: EntryKind | None
@@ -138,11 +138,11 @@ class NoFollowTree:
                     raise UntrustedLinkError(self.shown(place), uid)
         return "/".join(names)
 
-    def _link(self, path: str) -> Found | None:
+    def _link(self, path: str) -> FileEntry | None:
         entry = self._find_any(path)
         return entry if entry is not None and entry.kind == EntryKind.LINK else None
 
-    def _find_any(self, path: str) -> Found | None:
+    def _find_any(self, path: str) -> FileEntry | None:
         """`find`; None also if one of the parents is a file."""
         try:
             return self.find(path)
@@ -194,7 +194,7 @@ class NoFollowTree:
         with self.directory(posixpath.dirname(path)) as descriptor:
             yield descriptor, posixpath.basename(path) or "."
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> FileEntry | None:
         """The entry at ``path``, None if there is none. Raises OSError if a step to it is no directory."""
         try:
             with self.parent(path) as (descriptor, name):
@@ -203,7 +203,7 @@ class NoFollowTree:
                 target = os.readlink(name, dir_fd=descriptor) if kind == EntryKind.LINK else ""
         except FileNotFoundError:
             return None
-        return Found(
+        return FileEntry(
             kind=kind,
             mode=stat.S_IMODE(status.st_mode),
             uid=status.st_uid,

@@ -16,7 +16,7 @@ from ops.text.language import Language, Text
 from ops.text.sanitize import without_controls
 
 if TYPE_CHECKING:
-    from ops.archive.listing import Listed
+    from ops.archive.listing import ListedBackup
     from ops.backup import BackupOutcome
     from ops.backups.scan import Survey
     from ops.backups.signature import SignatureCheck
@@ -66,7 +66,7 @@ class BackupListReport(CommandReport):
 
     command = "backup list"
 
-    def __init__(self, backups: Sequence[tuple[Listed, SignatureCheck | None]], directory: str) -> None:
+    def __init__(self, backups: Sequence[tuple[ListedBackup, SignatureCheck | None]], directory: str) -> None:
         self._backups = backups
         self._directory = directory
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.facts.certificate_inventory import Judged, Renewal, Review, Status
+from ops.facts.certificate_inventory import JudgedCertificate, Renewal, Review, Status
 from ops.report.model import (
     BLANK,
     CASE_STATUSES,
@@ -123,7 +123,7 @@ def _summary(review: Review, language: Language) -> str:
     return _COUNT.to(language).format(total=len(review.certificates), **counts)
 
 
-def _headline(one: Judged, language: Language) -> ReportLine:
+def _headline(one: JudgedCertificate, language: Language) -> ReportLine:
     time_left = ""
     if one.left is not None and one.share is not None:
         time_left = f"  {age(one.left)} ({one.share:.0%})"
@@ -137,7 +137,7 @@ def _headline(one: Judged, language: Language) -> ReportLine:
     )
 
 
-def _block(one: Judged, now: float, language: Language) -> Iterator[ReportLine]:
+def _block(one: JudgedCertificate, now: float, language: Language) -> Iterator[ReportLine]:
     yield _headline(one, language)
     for remark in one.remarks:
         yield ReportLine(sentence(remark.text, language), 4, lead="! " if remark.severity else "- ")
@@ -145,13 +145,13 @@ def _block(one: Judged, now: float, language: Language) -> Iterator[ReportLine]:
         yield ReportLine(sentence(words, language), 4, lead=f"{label}: ")
 
 
-def _gravest(one: Judged, language: Language) -> str:
+def _gravest(one: JudgedCertificate, language: Language) -> str:
     """The remark that decides, or else the status."""
     grave = next((remark for remark in one.remarks if remark.severity), None)
     return sentence(grave.text, language) if grave else one.status
 
 
-def _facts(one: Judged, now: float, language: Language) -> Iterator[tuple[str, str]]:
+def _facts(one: JudgedCertificate, now: float, language: Language) -> Iterator[tuple[str, str]]:
     zh = language == "zh"
     leaf = one.certificate
     if leaf is not None:
@@ -204,7 +204,7 @@ def _minute(moment: float) -> str:
 # --- for programs ---
 
 
-def _entry(one: Judged, language: Language) -> dict[str, Any]:
+def _entry(one: JudgedCertificate, language: Language) -> dict[str, Any]:
     leaf, renewal = one.certificate, one.renewal
     return {
         "name": sentence(one.name, language),
@@ -334,7 +334,9 @@ def _renewal_samples(
     )
 
 
-def _labelled(certificates: Iterable[Judged]) -> Iterator[tuple[dict[str, str], Judged]]:
+def _labelled(
+    certificates: Iterable[JudgedCertificate],
+) -> Iterator[tuple[dict[str, str], JudgedCertificate]]:
     """Labels for each; a series may stand once only."""
     earlier: set[tuple[str, ...]] = set()
     for one in certificates:

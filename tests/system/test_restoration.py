@@ -24,7 +24,7 @@ from ops.backups.restore.journal import only_restore, read_journal, recover
 from ops.backups.restore.plan import Owners, Present, make_plan
 from ops.errors import UsageError
 from ops.files.entry_kind import EntryKind
-from ops.files.nofollow_tree import EscapeError, Found, NoFollowTree
+from ops.files.nofollow_tree import EscapeError, FileEntry, NoFollowTree
 from tests.lab.authority import Authority, write_lineage
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import facts_of, make_backup
@@ -391,7 +391,7 @@ def test_owners_that_cannot_be_set_are_counted_and_change_nothing() -> None:
     entry = ManifestEntry(
         path="a", kind=EntryKind.FILE, mode=0o600, uid=4321, gid=1, modified_ns=0, sha256="0" * 64
     )
-    found = Found(EntryKind.FILE, 0o600, 1, 1, 0, 0, 1, 1)
+    found = FileEntry(EntryKind.FILE, 0o600, 1, 1, 0, 0, 1, 1)
     owners = Owners({}, {}, may_set=False)
     plan = make_plan([entry], {"a": Present(found, "0" * 64)}, (), owners)
     assert (plan.is_empty, plan.owners_kept) == (True, 1)

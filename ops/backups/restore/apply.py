@@ -52,7 +52,7 @@ from ops.backups.restore.plan import (
 from ops.errors import OpsError
 from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import groups_of, trusted_users
-from ops.files.nofollow_tree import Found, NoFollowTree, UntrustedLinkError
+from ops.files.nofollow_tree import FileEntry, NoFollowTree, UntrustedLinkError
 from ops.files.ownership import PathEntry, distrust
 from ops.files.signals import undisturbed
 from ops.text.language import Text
@@ -187,7 +187,7 @@ def _judge(
     if not owners.may_set:
         return refusals, pinned
     trusted = trusted_users()
-    holders: dict[str, tuple[tuple[PathEntry, ...], Found | None]] = {}
+    holders: dict[str, tuple[tuple[PathEntry, ...], FileEntry | None]] = {}
     parts: tuple[Item | MetadataChange, ...] = (*plan.items, *plan.adjustments)
     for change in parts:
         place = places[change.path]
@@ -258,7 +258,7 @@ def _surplus(tree: NoFollowTree, path: str, place: str) -> Iterator[tuple[str, P
                 yield from _surplus(tree, f"{path}/{name}", f"{place}/{name}")
 
 
-def _find(tree: NoFollowTree, place: str) -> Found | None:
+def _find(tree: NoFollowTree, place: str) -> FileEntry | None:
     try:
         return tree.find(place)
     except NotADirectoryError:
@@ -523,7 +523,7 @@ class Restoration:
         for directory in sorted({*directories, *self._journal.stages}):
             tree.sync(directory)
 
-    def _check_taken(self, place: str, staged: str, before: Found | None) -> None:
+    def _check_taken(self, place: str, staged: str, before: FileEntry | None) -> None:
         """Refuse if other users have replaced ``place`` since it was checked."""
         here = self._tree.find(staged)
         if posixpath.dirname(place) in self._prospect.pinned and (

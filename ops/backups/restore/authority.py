@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from ops.archive.manifest import ManifestEntry
 from ops.backups.restore.plan import Owners
 from ops.files.entry_kind import EntryKind
-from ops.files.nofollow_tree import Found
+from ops.files.nofollow_tree import FileEntry
 from ops.files.ownership import PathEntry, distrust, may_write
 from ops.text.language import Text
 
@@ -30,8 +30,8 @@ def is_shared(steps: Sequence[PathEntry], trusted: Collection[int]) -> bool:
 
 def reason_to_refuse_item(
     entries: Sequence[ManifestEntry],
-    before: Sequence[Found],
-    holder: Found,
+    before: Sequence[FileEntry],
+    holder: FileEntry,
     steps: Sequence[PathEntry],
     owners: Owners,
     trusted: Collection[int],
@@ -60,7 +60,7 @@ def reason_to_refuse_item(
 
 def reason_to_refuse_metadata(
     entry: ManifestEntry,
-    before: Found,
+    before: FileEntry,
     steps: Sequence[PathEntry],
     owners: Owners,
     trusted: Collection[int],

@@ -28,7 +28,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
 from ops.files.entry_kind import EntryKind
 from ops.files.nofollow import trusted_users
-from ops.files.nofollow_tree import Found, NoFollowTree
+from ops.files.nofollow_tree import FileEntry, NoFollowTree
 from ops.text.language import Text
 
 JOURNAL_NAME = ".gte-ops-restore.json"
@@ -229,7 +229,7 @@ def _put_back(tree: NoFollowTree, exchange: PathExchange) -> bool | None:
     return True
 
 
-def _find(tree: NoFollowTree, path: str) -> Found | None:
+def _find(tree: NoFollowTree, path: str) -> FileEntry | None:
     """The entry at ``path``; None also if somebody has replaced a directory above it. Raises OSError."""
     try:
         return tree.find(path)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from ops.archive.manifest import Manifest, ManifestEntry, resolve
 from ops.errors import UsageError
 from ops.files.entry_kind import EntryKind
-from ops.files.nofollow_tree import Found
+from ops.files.nofollow_tree import FileEntry
 from ops.text.language import Text
 
 
@@ -31,7 +31,7 @@ class Difference(StrEnum):
 class Present:
     """The existing entry at a path: its facts, a file's SHA-256 if its size matches, a directory's names."""
 
-    found: Found
+    found: FileEntry
     sha256: str = ""
     names: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class PathDifference:
     path: str
     difference: Difference
     entry: ManifestEntry | None
-    before: Found | None
+    before: FileEntry | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Item:
 
     path: str
     entries: tuple[ManifestEntry, ...]
-    before: Found | None
+    before: FileEntry | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class MetadataChange:
 
     path: str
     entry: ManifestEntry
-    before: Found
+    before: FileEntry
     mode: int
     owner: tuple[int, int] | None
 
@@ -223,7 +223,7 @@ class _Planner:
         self._present, self._owners = present, owners
         # The exchanged items: by topmost path, the new entries, and the existing one.
         self._items: dict[str, list[ManifestEntry]] = {}
-        self._before: dict[str, Found | None] = {}
+        self._before: dict[str, FileEntry | None] = {}
         self._adjustments: list[MetadataChange] = []
         self._changes: list[PathDifference] = []
         self._untouched: list[str] = []
@@ -271,7 +271,7 @@ class _Planner:
             owner = self._owners.wanted(entry) if self._owners.may_set else None
             self._adjustments.append(MetadataChange(entry.path, entry, here.found, entry.mode, owner))
 
-    def _begin_item(self, entry: ManifestEntry, before: Found | None) -> None:
+    def _begin_item(self, entry: ManifestEntry, before: FileEntry | None) -> None:
         self._items[entry.path], self._before[entry.path] = [entry], before
 
     def plan(self) -> RestorePlan:

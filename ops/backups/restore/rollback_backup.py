@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ops import __version__
 from ops.archive.encryption import encrypt, recipients
-from ops.archive.manifest import Asked, Manifest, ManifestEntry
+from ops.archive.manifest import Manifest, ManifestEntry, RequestedPath
 from ops.archive.name import (
     PARTIAL,
     backups_in,
@@ -30,7 +30,7 @@ from ops.backups.create import free_name, publish, signature_of
 from ops.backups.made_here import record
 from ops.backups.restore.plan import parents
 from ops.files.entry_kind import EntryKind
-from ops.files.nofollow_tree import Found, NoFollowTree
+from ops.files.nofollow_tree import FileEntry, NoFollowTree
 
 DIRECTORY_NAME = "before-restore"
 KEPT = 10
@@ -60,7 +60,7 @@ def keep_replaced(
         created_at=now,
         host=platform.node(),
         versions={"gte-ops": __version__},
-        asked=tuple(Asked(what="replaced by a restore", path=tree.shown(place)) for place in places),
+        asked=tuple(RequestedPath(what="replaced by a restore", path=tree.shown(place)) for place in places),
         letsencrypt_dir=letsencrypt_dir,
         entries=entries,
     )
@@ -103,7 +103,7 @@ def _entries(
 ) -> Iterator[ManifestEntry]:
     above = {parent for place in (*places, *directories) for parent in parents(place)}
     above.update(directories)
-    entries: dict[str, tuple[Found, bool]] = {}
+    entries: dict[str, tuple[FileEntry, bool]] = {}
     for path in above:
         if (here := tree.find(path)) is not None:
             entries[path] = (here, False)
@@ -113,7 +113,7 @@ def _entries(
         yield _entry(tree, path, here, whole)
 
 
-def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[Found, bool]]]:
+def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[FileEntry, bool]]]:
     here = tree.find(path)
     if here is None or here.kind is None:
         return
@@ -123,7 +123,7 @@ def _below(tree: NoFollowTree, path: str) -> Iterator[tuple[str, tuple[Found, bo
             yield from _below(tree, posixpath.join(path, name))
 
 
-def _entry(tree: NoFollowTree, path: str, stat: Found, whole: bool) -> ManifestEntry:
+def _entry(tree: NoFollowTree, path: str, stat: FileEntry, whole: bool) -> ManifestEntry:
     assert stat.kind is not None  # noqa: S101  `_below` leaves out what no backup can hold
     digest, size = hashlib.sha256(), 0
     if stat.kind == EntryKind.FILE:

@@ -232,7 +232,7 @@ class TrafficCount:
         )
 
 
-class _Known(msgspec.Struct):
+class _RepeatedRequest(msgspec.Struct):
     """Requests logged with the same text and status: their count, and the number of repeats."""
 
     count: _Count
@@ -254,7 +254,7 @@ class _Repeats:
         self._upstream_status = log_format.place("upstream_status")
         self._since = counted_since
         self._times: dict[bytes, float | None] = {}
-        self.known: dict[object, _Known] = {}
+        self.kinds: dict[object, _RepeatedRequest] = {}
 
     def count(self, raw: bytes) -> bool:
         """Count ``raw`` if its kind is known, and return whether it was counted."""
@@ -262,7 +262,7 @@ class _Repeats:
         if match is None:
             return False
         values = match.groups()
-        kind = self.known.get(self._key(values))
+        kind = self.kinds.get(self._key(values))
         if kind is None or OWN_AGENT in raw:
             return False
         stamp = values[self._time]
@@ -285,8 +285,8 @@ class _Repeats:
     def know(self, raw: bytes, count: _Count, *, status: bytes, is_prediction: bool) -> None:
         """Count further lines of the same kind as ``raw`` in ``count``."""
         match = self._match(raw)
-        if match is not None and len(self.known) < MAX_COUNTED:
-            self.known[self._key(match.groups())] = _Known(count, status.decode(), is_prediction)
+        if match is not None and len(self.kinds) < MAX_COUNTED:
+            self.kinds[self._key(match.groups())] = _RepeatedRequest(count, status.decode(), is_prediction)
 
 
 def _is_from_here(client: bytes) -> bool:
@@ -382,7 +382,7 @@ def count_requests(
                 again.know(raw, count, status=request.status, is_prediction=is_prediction)
     if has_lines and not has_times:
         return NotSeen(reason=safe_line(f"{source.path}: no line in it carries a time that is understood"))
-    for kind in again.known.values() if again is not None else ():
+    for kind in again.kinds.values() if again is not None else ():
         requests += kind.repeats
         statuses[kind.status] += kind.repeats
         moments = (kind.count.first, kind.count.last)

@@ -118,7 +118,7 @@ class HttpAnswer(NamedTuple):
     location: str = ""
 
 
-class _Wanted(NamedTuple):
+class _Request(NamedTuple):
     """One request, its address, its start (time.monotonic), and the number of bytes of the answer's body to keep."""
 
     method: str
@@ -161,7 +161,7 @@ def ask(
     a context is used as it is. ``server_name``: the SNI, by default the URL's host. ``connect_by``: the deadline for
     connecting alone (time.monotonic). ``preface``: sent before anything else (`proxy_line`);
     ``keep_bytes``: how much of the body is used after reading it."""
-    request = _Wanted(method, url, address, time.monotonic(), keep_bytes)
+    request = _Request(method, url, address, time.monotonic(), keep_bytes)
     phase = _Phase()
     wire: DialledConnection | None = None
     try:
@@ -253,7 +253,7 @@ def _send(
         connection.endheaders(content)
 
 
-def _read(request: _Wanted, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
+def _read(request: _Request, response: http.client.HTTPResponse, wire: DialledConnection) -> HttpAnswer:
     # http.client mistakes the end of the stream for the end of the head.
     if wire.is_ended or wire.is_cut_off:
         return request.failed(

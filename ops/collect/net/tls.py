@@ -68,7 +68,7 @@ def served_certificate(
         verdict_code, verdict = session.verify_code, safe_line(str(session.verify_message))
         # OpenSSL does not hand out the chain of a refused connection: connect again without verifying.
         session = shake(address, server_name, _unverifying(), patience)
-    if not isinstance(session, _Shown):
+    if not isinstance(session, _Session):
         return NotSeen(reason=_why_not(session, address, patience))
     if verdict_code and not roots.has_roots:
         verdict_code, verdict = NO_ROOTS, "this host has no root certificates to compare with"
@@ -119,7 +119,7 @@ def _served_with(
     address: str, server_name: str, ca_file: str | None, patience: Deadline, key: str, *, proxied: bool
 ) -> Served | NotSeen:
     trust = trust_of(ca_file)
-    session: _Shown | OSError | ValueError | None = None
+    session: _Session | OSError | ValueError | None = None
     code, error = 0, None
     for context in (trust.context, _unverifying()):
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -128,7 +128,7 @@ def _served_with(
         if not isinstance(session, ssl.SSLCertVerificationError):
             break
         code, error = session.verify_code, safe_line(str(session.verify_message))
-    if not isinstance(session, _Shown):
+    if not isinstance(session, _Session):
         assert session is not None  # noqa: S101  there are two contexts
         return NotSeen(reason=safe_line(f"no handshake with a key of kind {key}: {_words(session)}"))
     chain = _chain(session.chain)
@@ -164,7 +164,7 @@ def old_tls(address: str, server_name: str, deadline: float, *, proxied: bool = 
                 trouble = safe_line(f"this host cannot speak {name}: {_words(error)}")
                 continue
         outcome = _handshake(address, server_name, context, patience, proxied=proxied)
-        if isinstance(outcome, _Shown):
+        if isinstance(outcome, _Session):
             accepted.append(name)
         elif isinstance(outcome, ssl.SSLError) and outcome.reason in (
             "NO_PROTOCOLS_AVAILABLE",
@@ -246,14 +246,14 @@ def _unverifying() -> ssl.SSLContext:
     return context
 
 
-class _Shown(msgspec.Struct, frozen=True):
+class _Session(msgspec.Struct, frozen=True):
     chain: tuple[bytes, ...]
     protocol: str
 
 
 def _handshake(
     address: str, server_name: str, context: ssl.SSLContext, patience: Deadline, *, proxied: bool = False
-) -> _Shown | OSError | ValueError:
+) -> _Session | OSError | ValueError:
     wire: DialledConnection | None = None
     try:
         wire = dial(address, patience, MAX_HANDSHAKE_BYTES)
@@ -262,7 +262,7 @@ def _handshake(
         wire.start_tls(context, sni(server_name))
         secured = wire.tls
         assert secured is not None  # noqa: S101  start_tls raises or leaves one
-        return _Shown(_sent_chain(secured), secured.version() or "")
+        return _Session(_sent_chain(secured), secured.version() or "")
     except (OSError, ValueError) as error:
         return error
     finally:
@@ -272,7 +272,7 @@ def _handshake(
 
 def _mail_handshake(
     protocol: str, address: str, server_name: str, context: ssl.SSLContext, patience: Deadline
-) -> _Shown | OSError | ValueError:
+) -> _Session | OSError | ValueError:
     """Do the same inside a mail protocol. The SNI is the dialled host, as mail clients send it."""
     # Imported only here: importing Python's mail clients takes longer than a handshake.
     from ops.collect.net.starttls import secured
@@ -284,7 +284,7 @@ def _mail_handshake(
         return OutOfTimeError("deadline passed")
     try:
         with secured(protocol, host, port, context, seconds) as tls:
-            return _Shown(_sent_chain(tls), tls.version() or "")
+            return _Session(_sent_chain(tls), tls.version() or "")
     except (OSError, ValueError) as error:
         return error
 

@@ -7,7 +7,7 @@ import pytest
 from ops.archive.manifest import ManifestEntry
 from ops.backups.restore.plan import Difference, Owners, PathDifference, words_of
 from ops.files.entry_kind import EntryKind
-from ops.files.nofollow_tree import Found
+from ops.files.nofollow_tree import FileEntry
 
 OWNERS = Owners({}, {}, may_set=False)
 
@@ -28,6 +28,6 @@ def test_another_kind_of_entry_is_named_in_the_language_of_the_report(
     present: EntryKind | None, en: str, zh: str
 ) -> None:
     entry = ManifestEntry(path="etc", kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, modified_ns=0)
-    before = Found(present, 0o644, 0, 0, 0, 0, 1, 1)
+    before = FileEntry(present, 0o644, 0, 0, 0, 0, 1, 1)
     words = words_of(PathDifference("etc", Difference.KIND, entry, before), OWNERS)
     assert (words.en, words.zh) == (en, zh)

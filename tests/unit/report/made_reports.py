@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ops.archive.listing import Listed
-from ops.archive.manifest import Asked, Manifest
+from ops.archive.listing import ListedBackup
+from ops.archive.manifest import Manifest, RequestedPath
 from ops.archive.name import ArchiveName
 from ops.backup import BackupOutcome
 from ops.backups.create import Created
@@ -70,8 +70,8 @@ _REASON = Text(
 _NAME = ArchiveName(1_795_309_200.0, 1, "web1", "zst", encrypted=True)
 
 
-def _listed(good: bool | None) -> Listed:
-    return Listed(_NAME, LONG_PATH, 123_456_789, good, _REASON)
+def _listed(good: bool | None) -> ListedBackup:
+    return ListedBackup(_NAME, LONG_PATH, 123_456_789, good, _REASON)
 
 
 def _created() -> CommandReport:
@@ -85,7 +85,7 @@ def _created() -> CommandReport:
 
 def _plan() -> CommandReport:
     survey = Survey(left_out={"/etc/letsencrypt/archive/旧": "it is not a regular file"})
-    survey.asked.append(Asked(path=str(LONG_PATH), what="nginx", missing="it does not exist"))
+    survey.asked.append(RequestedPath(path=str(LONG_PATH), what="nginx", missing="it does not exist"))
     return BackupPlanReport(survey)
 
 

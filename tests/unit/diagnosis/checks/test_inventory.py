@@ -8,7 +8,14 @@ import msgspec
 
 from ops.certificates.assess import review
 from ops.facts.base import NotSeen
-from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, Judged, Review, ServedThere
+from ops.facts.certificate_inventory import (
+    Endpoint,
+    FilePair,
+    Inventory,
+    JudgedCertificate,
+    Review,
+    ServedThere,
+)
 from ops.facts.certificates import (
     CertbotRuns,
     Certificate,
@@ -92,15 +99,15 @@ def lasting(lifetime: float, left: float, **changes: Any) -> Certificate:
     return certificate(not_before=NOW - (lifetime - left) * DAY, not_after=NOW + left * DAY, **changes)
 
 
-def on_disk(judged: Review) -> Judged:
+def on_disk(judged: Review) -> JudgedCertificate:
     return next(one for one in judged.certificates if one.source == "file")
 
 
-def in_use(judged: Review) -> Judged:
+def in_use(judged: Review) -> JudgedCertificate:
     return next(one for one in judged.certificates if one.source == "served")
 
 
-def words(one: Judged) -> str:
+def words(one: JudgedCertificate) -> str:
     return " | ".join(remark.text.en for remark in one.remarks)
 
 
@@ -191,7 +198,7 @@ def test_files_of_no_use() -> None:
 
 
 def test_keys() -> None:
-    def with_key(**changes: Any) -> Judged:
+    def with_key(**changes: Any) -> JudgedCertificate:
         key = KeyFile(**{"path": "/k", "resolved": "/k", "mode": 0o600, "public_key": "bb" * 32, **changes})
         return on_disk(review(host(files=(pair(key=key),))))
 
