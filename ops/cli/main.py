@@ -14,8 +14,8 @@ import click
 
 from ops import __version__
 from ops.cli.command_modules import CommandModules
-from ops.cli.help import BilingualGroup, BilingualOption, is_chinese
-from ops.cli.options import language_option, written_option
+from ops.cli.help import BilingualGroup, BilingualOption
+from ops.cli.options import error_language, language_option, written_option
 from ops.errors import ErrorKind, OpsError, UsageError
 from ops.report import FORMATS
 
@@ -91,7 +91,8 @@ def _run() -> NoReturn:
     try:
         commands(prog_name="gte-ops", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _report_error("interrupted", ErrorKind.INTERRUPTED, INTERRUPTED)
+        words = "已中断" if error_language() == "zh" else "interrupted"
+        _report_error(words, ErrorKind.INTERRUPTED, INTERRUPTED)
         sys.exit(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -99,9 +100,9 @@ def _run() -> NoReturn:
     except click.ClickException as error:
         _fail(_click_message(error), ErrorKind.USAGE, MISUSED)
     except UsageError as error:
-        _fail(_see_help(error.words.to(_language()), error.command), error.kind, error.exit_code)
+        _fail(_see_help(error.words.to(error_language()), error.command), error.kind, error.exit_code)
     except OpsError as error:
-        _fail(error.words.to(_language()), error.kind, error.exit_code)
+        _fail(error.words.to(error_language()), error.kind, error.exit_code)
     except SystemExit:
         # click replaces the stream whose reader has gone away, and exits with 1, which would read as 'warning'.
         if sys.stdout is not stdout:
@@ -109,8 +110,11 @@ def _run() -> NoReturn:
         raise
     except Exception as error:  # noqa: BLE001  Python's own exit code 1 would read as 'warning'
         _end_if_output_failed(error)
+        what = f"{_where(error)}: {type(error).__name__}: {error}"
         words = (
-            f"{_where(error)}: {type(error).__name__}: {error}; nothing was judged, please report this line"
+            f"{what}；未作任何判断，请反馈这一行"
+            if error_language() == "zh"
+            else f"{what}; nothing was judged, please report this line"
         )
         _fail(words, ErrorKind.DEFECT, MISUSED)
     sys.exit(0)
@@ -138,7 +142,7 @@ def _end_if_output_failed(error: Exception | None = None) -> None:
             en=f"cannot write the output: {why}; it is incomplete",
             zh=f"无法写出输出：{chinese(why)}；输出不完整",
         )
-        click.echo(f"gte-ops: {safe_line(words.to(_language()), 600)}", err=True)
+        click.echo(f"gte-ops: {safe_line(words.to(error_language()), 600)}", err=True)
         sys.exit(MISUSED)
 
 
@@ -148,25 +152,22 @@ def _discard_output() -> None:
         os.dup2(null.fileno(), sys.stdout.fileno())
 
 
-def _language() -> Language:
-    """The language of an error on standard error, also if the command line cannot be parsed."""
-    from ops.report.sentences import can_show
-
-    return "zh" if is_chinese() and can_show("故障", sys.stderr) else "en"
-
-
 def _click_message(error: click.ClickException) -> str:
     """click's own message, which is English, in the reader's language."""
     from ops.text.reasons import reason
 
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "gte-ops"
-    return _see_help(reason(error.format_message()).to(_language()), command)
+    return _see_help(reason(error.format_message()).to(error_language()), command)
 
 
 def _see_help(message: str, command: str) -> str:
     if not command:
         return message
-    return f"{message}（见 {command} --help）" if _language() == "zh" else f"{message} (see {command} --help)"
+    return (
+        f"{message}（见 {command} --help）"
+        if error_language() == "zh"
+        else f"{message} (see {command} --help)"
+    )
 
 
 def _fail(message: str, kind: ErrorKind, exit_code: int) -> NoReturn:
@@ -186,7 +187,7 @@ def _report_error(message: str, kind: ErrorKind, exit_code: int) -> None:
     from ops.report.error import ErrorReport
 
     with contextlib.suppress(OSError):
-        show(form, ErrorReport(message, kind, exit_code), _language())
+        show(form, ErrorReport(message, kind, exit_code), error_language())
         sys.stdout.flush()
 
 

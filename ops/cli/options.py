@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.help import BilingualOption
+from ops.cli.help import BilingualOption, is_chinese
 from ops.report import FORMATS
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ def written_option(arguments: Sequence[str], name: str) -> str | None:
     return value
 
 
+def error_language() -> Language:
+    """The language of a line on standard error, also if the command line cannot be parsed."""
+    from ops.report.sentences import can_show
+
+    return "zh" if is_chinese() and can_show("故障", sys.stderr) else "en"
+
+
 def show(form: str, report: CommandReport, language: Language) -> None:
     """Write a command's report to standard output."""
     from ops.report import render
@@ -125,9 +132,13 @@ def settings_and_path(config: str | None) -> tuple[Settings, Path | None]:
 def find_file(config: str | None) -> SettingsFile:
     """The file that is read; one that was passed over is named on standard error. Raises SettingsError."""
     from ops.settings import find_settings_file
-    from ops.text.sanitize import safe_line
 
     file = find_settings_file(config)
-    for line in file.passed_over:
-        click.echo(f"gte-ops: {safe_line(line)}", err=True)
+    if file.passed_over:
+        from ops.text.reasons import reason
+        from ops.text.sanitize import safe_line
+
+        language = error_language()
+        for line in file.passed_over:
+            click.echo(f"gte-ops: {safe_line(reason(line).to(language))}", err=True)
     return file

@@ -29,6 +29,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{path} cannot be looked at: {why}", "无法查看 {path}：{why}"),
     ("{path} cannot be parsed: {any}", "无法解析 {path}：{any}"),
     ("{path} does not run: {why}", "{path} 无法运行：{why}"),
+    ("{path}: not read: {why}", "没有读取 {path}：{why}"),
     ("{path} is not run: {why}", "不运行 {path}：{why}"),
     ("{path} is larger than {size} KiB", "{path} 超过 {size} KiB"),
     ("the file is larger than {size} MiB", "文件超过 {size} MiB"),
@@ -56,6 +57,21 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "the front door wants {any}: the service is judged from behind",
         "入口要求{any}：改为从后端判断服务",
     ),
+    (
+        "a client certificate ({directive}; at {path}; tls.client_certificate shows one)",
+        "客户端证书（{path} 的 {directive}；设置 tls.client_certificate 即可出示）",
+    ),
+    ("a user name and a password ({directive}; at {path})", "用户名和密码（{path} 的 {directive}）"),
+    ("what {uri} lets in ({directive}; at {path})", "请求先通过 {uri} 的检查（{path} 的 {directive}）"),
+    (
+        "another address than {client} ({directive}; at {path})",
+        "来自 {client} 以外的地址（{path} 的 {directive}）",
+    ),
+    (
+        "clients to wait: a maintenance page is on ({directive}; at {path})",
+        "客户端等待：维护页已启用（{path} 的 {directive}）",
+    ),
+    ("fewer requests ({directive}; at {path})", "减少请求（{path} 的 {directive}）"),
     # A run.
     ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),
     ("'{name}' did not finish within the budget", "{name} 未能在时限内完成"),
@@ -218,9 +234,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("as whom nginx's workers run: there is none", "nginx 没有工作进程，不知道它们以哪个用户运行"),
     ("the files of process {pid} may not be looked at", "无权查看进程 {pid} 打开的文件"),
     (
-        "no nginx master of this host serves; {path} is held by {who}",
-        "本机没有正在服务的 nginx 主进程；{path} 由 {who} 占用",
+        "no nginx master of this host serves; {path} is held by {any}",
+        "本机没有正在服务的 nginx 主进程；{path} 由 {any} 占用",
     ),
+    ("nobody that is seen", "看不到的进程"),
     # gunicorn, the application, the model.
     ("{path} answers {status}: {any}", "{path} 返回 {status}：{any}"),
     (

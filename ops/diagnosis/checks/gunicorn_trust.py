@@ -8,6 +8,7 @@ from ops.diagnosis.finding import Evidence, Finding, check
 from ops.facts.base import NotSeen
 from ops.facts.logs import Logs
 from ops.facts.target import Target
+from ops.text.language import Text
 from ops.text.reasons import reason
 
 
@@ -20,7 +21,10 @@ def logs_of_its_own(target: Target, logs: Logs) -> Iterator[Finding]:
     }
     refusals = [log for log in logs_by_path.values() if isinstance(log, NotSeen) and log.is_refused]
     if refusals:
-        facts = {"why": refusals[0].reason, "pid": str(target.gunicorn_master or "?")}
+        facts: dict[str, str | Text] = {
+            "why": reason(refusals[0].reason),
+            "pid": str(target.gunicorn_master or "?"),
+        }
         evidence = tuple(Evidence("gte-ops", reason(log.reason)) for log in refusals)
         yield Finding("GUN018", evidence, facts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, check
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import NginxConfig, NginxTest
@@ -12,6 +12,7 @@ from ops.facts.target import Target
 from ops.interpret.authority import Standing, posing_as_nginx
 from ops.interpret.nginx import title
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 MAX_SHOWN = 8
 
@@ -55,8 +56,8 @@ def trust(nginx_config: NginxConfig, nginx_test: NginxTest | NotSeen) -> Iterato
     if nginx_config.distrusted is not None and is_refused and not nginx_config.is_partly_read:
         yield Finding(
             "NGX022",
-            (quote(nginx_config.file, nginx_config.distrusted),),
-            {"why": nginx_config.distrusted},
+            (Evidence(nginx_config.file, reason(nginx_config.distrusted)),),
+            {"why": reason(nginx_config.distrusted)},
         )
 
 

@@ -15,6 +15,7 @@ from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
 from ops.text.duration import age
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 
 @check("ops.rotation", "OPS001", en="every log of the service is rotated", zh="服务的日志都有轮转")
@@ -173,8 +174,8 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
     if newest.verified is False:
         yield Finding(
             "OPS004",
-            (quote(newest.path, newest.reason or "-"),),
-            {"archive": shlex.quote(newest.path), "reason": newest.reason or "-"},
+            (Evidence(newest.path, reason(newest.reason or "-")),),
+            {"archive": shlex.quote(newest.path), "reason": reason(newest.reason or "-")},
         )
     elif newest.needs_root and old <= backups.max_age:
         raise NotJudgedError(NotSeen(reason=f"{newest.path}: {newest.reason}", needs_root=True))
@@ -270,7 +271,7 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
 def configuration(passed_over: tuple[str, ...]) -> Iterator[Finding]:
     """OPS008: a configuration was not read, because somebody else could have written it."""
     if passed_over:
-        evidence = tuple(quote("gte-ops", line) for line in passed_over)
+        evidence = tuple(Evidence("gte-ops", reason(line)) for line in passed_over)
         yield Finding("OPS008", evidence, {"file": passed_over[0].partition(": not read: ")[0]})
 
 

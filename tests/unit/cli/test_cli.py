@@ -284,6 +284,37 @@ def test_the_tool_s_own_trouble_is_one_line_and_unknown_never_a_warning(
     assert "\x1b" not in err
 
 
+def test_a_defect_is_reported_in_chinese_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_options: object) -> Examination:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(ops.doctor, "examine", fails)
+    code, _, err = run("doctor", "--lang", "zh")
+    assert code == 3
+    assert "ZeroDivisionError: division by zero；未作任何判断，请反馈这一行" in err
+
+
+def test_a_configuration_that_is_passed_over_is_named_in_chinese_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gte-ops.toml").write_text("")
+    (tmp_path / "gte-ops.toml").chmod(0o666)
+    _, _, err = run("config", "show", "--lang", "zh")
+    place = tmp_path / "gte-ops.toml"
+    assert err == f"gte-ops: 没有读取 {place}：任何人都可以写 {place}\n"
+
+
+def test_an_interrupt_in_json_is_told_in_chinese_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_options: object) -> Examination:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ops.doctor, "examine", fails)
+    code, out, _ = run("doctor", "--format", "json", "--lang", "zh")
+    assert code == 130
+    assert json.loads(out)["error"]["message"] == "已中断"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.exceptions.Abort()])
 def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fails(*_args: object, **_options: object) -> Examination:

@@ -74,6 +74,11 @@ def test_what_the_door_wants_is_said_with_its_place(snapshot: Snapshot, wanted: 
     assert (diagnosis.causes, diagnosis.symptoms, diagnosis.status) == ((), (), "ok")
     door = next(check for check in diagnosis.checks if check.id == "nginx.server_block")
     assert door.status == "skip"
+    assert door.skipped_because is not None
+    in_chinese = door.skipped_because.to("zh")
+    assert in_chinese.startswith("入口要求")
+    assert wanted not in in_chinese
+    assert f"{SITE_FILE}:" in in_chinese
 
 
 @pytest.mark.parametrize(

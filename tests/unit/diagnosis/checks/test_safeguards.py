@@ -262,6 +262,13 @@ def test_case(case: Case) -> None:
     hold(case)
 
 
+def test_why_a_backup_is_damaged_is_chinese_too() -> None:
+    why = "its SHA-256 is not the one written beside it: it is damaged"
+    reason = found(saved(backup_file(verified=False, reason=why)))["OPS004"].facts["reason"]
+    assert isinstance(reason, Text)
+    assert (reason.to("en"), reason.to("zh")) == (why, "SHA-256 与旁边记录的不一致：文件已损坏")
+
+
 def _second_step(snapshot: Snapshot) -> str:
     step = (found(snapshot)["OPS002"].fix or ())[1]
     assert isinstance(step, Text)

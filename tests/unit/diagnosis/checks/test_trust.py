@@ -103,6 +103,24 @@ def test_case(case: Case) -> None:
     hold(case)
 
 
+@pytest.mark.parametrize(
+    ("code", "snapshot", "why"),
+    [
+        ("NGX022", but(nginx_config=config(WHY), nginx_test=NOT_RUN), "属于用户 1000"),
+        (
+            "OPS008",
+            but(passed_over=("/srv/gte-ops.toml: not read: /srv belongs to user 1000",)),
+            "属于用户 1000",
+        ),
+    ],
+)
+def test_the_reason_why_a_file_is_not_trusted_is_chinese_too(code: str, snapshot: Snapshot, why: str) -> None:
+    finding = found(snapshot)[code]
+    assert any(why in piece.detail.to("zh") for piece in finding.evidence)
+    facts = [value.to("zh") for value in finding.facts.values() if isinstance(value, Text)]
+    assert facts == [] or any(why in value for value in facts)
+
+
 def test_a_pidfile_that_names_a_living_process_is_removed_before_the_start() -> None:
     def first_fix(*, is_alive: bool) -> tuple[str | Text, ...] | None:
         assert isinstance(HEALTHY.gunicorn, Gunicorn)
