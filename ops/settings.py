@@ -181,7 +181,7 @@ class TargetSettings(Section, frozen=True):
     headers_file: Annotated[
         str,
         key(
-            "File of lines `Name: value`: headers that the doctor and the watchdog send where a path wants a key. Only"
+            "File of lines `Name: value`: headers that the doctor and the watchdog send if a path requires a key. Only"
             " its owner may read it (mode 0600). They are sent to the service's own gunicorn and, over verified TLS, to"
             " the front door before it; never shown.",
             "每行一个 `名称: 值` 的文件：路径需要密钥时，doctor 和 watchdog 发送的请求头。只能由属主读取（权限 0600）。"
@@ -230,7 +230,7 @@ class Ignore(Section, frozen=True):
 
 
 class DoctorSettings(Section, frozen=True):
-    """How far back the doctor looks, how long it may take, and which causes it sets aside."""
+    """How far back the doctor reads, how long it may take, and which causes it ignores."""
 
     since: Annotated[
         Seconds, key("How far back logs are read.", "日志回溯的时长。", example="1h", since="0.1.0")
@@ -285,7 +285,7 @@ class AppSettings(Section, frozen=True):
     wsgi: Annotated[
         str,
         key(
-            "WSGI application as gunicorn is given it, MODULE:NAME. Used where no running gunicorn names one.",
+            "WSGI application in gunicorn's form, MODULE:NAME. Used if no running gunicorn names one.",
             "交给 gunicorn 的 WSGI 应用，模块:名称。没有运行中的 gunicorn 可查时使用。",
             example="service.app:create_app()",
             since="0.1.0",
@@ -364,7 +364,7 @@ class GunicornSettings(Section, frozen=True):
             "gunicorn 的 pidfile。",
             example="/run/gte-api/gunicorn.pid",
             since="0.1.0",
-            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+            unset=("from gunicorn's own settings", "gunicorn 自身的设置"),
         ),
     ] = None
     access_log: Annotated[
@@ -374,7 +374,7 @@ class GunicornSettings(Section, frozen=True):
             "gunicorn 的访问日志。",
             example="/var/log/gte-api/access.log",
             since="0.1.0",
-            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+            unset=("from gunicorn's own settings", "gunicorn 自身的设置"),
         ),
     ] = None
     error_log: Annotated[
@@ -384,7 +384,7 @@ class GunicornSettings(Section, frozen=True):
             "gunicorn 的错误日志。",
             example="/var/log/gte-api/error.log",
             since="0.1.0",
-            unset=("the one gunicorn was told", "gunicorn 自身的设置"),
+            unset=("from gunicorn's own settings", "gunicorn 自身的设置"),
         ),
     ] = None
     control_socket: Annotated[
@@ -421,7 +421,7 @@ class GunicornSettings(Section, frozen=True):
 
 
 class NginxSettings(Section, frozen=True):
-    """Which nginx, and its files."""
+    """nginx's program and its files."""
 
     binary: Annotated[
         str,
@@ -494,7 +494,7 @@ class TlsThreshold(Section, frozen=True):
     names: Annotated[
         tuple[str, ...],
         key(
-            "Shell patterns, tried on every name in the certificate.",
+            "Shell patterns, matched against every name in the certificate.",
             "通配符（同 shell），与证书中的每个域名比较。",
             example=["*.corp.example.com"],
             since="0.1.0",
@@ -641,7 +641,7 @@ class ModelSettings(Section, frozen=True):
     source: Annotated[
         str | None,
         key(
-            "Where the model's files are fetched from, as a fix is to name it: an address, or ``modelscope:NAME`` or"
+            "Source of the model's files, shown in fixes: an address, or ``modelscope:NAME`` or"
             " ``huggingface:NAME``. Known for the guide's model.",
             "模型文件的下载来源，修复步骤里会写出来：一个地址，或 ``modelscope:名称``、``huggingface:名称``。"
             "部署指南里的模型无需填写。",
@@ -667,12 +667,12 @@ class LogrotateSettings(Section, frozen=True):
 
 
 class ScheduleSettings(Section, frozen=True):
-    """Where timers and cron entries are looked for."""
+    """Places to search for timers and cron entries."""
 
     cron: Annotated[
         tuple[str, ...],
         key(
-            "Files and directories where cron entries are looked for.",
+            "Files and directories to search for cron entries.",
             "查找 cron 条目的文件和目录。",
             example=["/etc/crontab", "/etc/cron.d"],
             since="0.1.0",
@@ -681,7 +681,7 @@ class ScheduleSettings(Section, frozen=True):
     systemd: Annotated[
         tuple[str, ...],
         key(
-            "Directories where systemd units and timers are looked for.",
+            "Directories to search for systemd units and timers.",
             "查找 systemd 单元和定时器的目录。",
             example=["/etc/systemd/system", "/usr/lib/systemd/system"],
             since="0.1.0",
@@ -704,7 +704,7 @@ class Keep(Section, frozen=True):
 
 
 class BackupSettings(Section, frozen=True):
-    """Where backups go, what they hold beside what is found by itself, how they are packed, and how many stay."""
+    """Backups: destination, additional content, compression and encryption, retention."""
 
     dir: Annotated[
         str,
@@ -744,7 +744,7 @@ class BackupSettings(Section, frozen=True):
     include: Annotated[
         tuple[str, ...],
         key(
-            "Files, directories and glob patterns to back up beside what is found.",
+            "Files, directories and glob patterns to back up in addition to those found automatically.",
             "在自动找到的内容之外还要备份的文件、目录或通配符。",
             example=["/etc/ssl/private/internal.pem", "/opt/gte-api/*.env"],
             since="0.1.0",
@@ -794,7 +794,7 @@ class Restarts(Section, frozen=True):
         int,
         key(
             "Actions that the watchdog may take within `within`; then it waits.",
-            "watchdog 在 `within` 时间内最多采取的动作数，用完就停手。",
+            "watchdog 在 `within` 时间内最多采取的动作数，用完后暂停动作。",
             example=5,
             since="0.1.0",
             unit="actions",
@@ -839,8 +839,8 @@ class WatchdogSettings(Section, frozen=True):
     state_file: Annotated[
         str,
         key(
-            "File of what the watchdog remembers between checks and over restarts.",
-            "watchdog 在两次检查之间、重启之后仍要记住的状态文件。",
+            "File with the watchdog's state, kept between checks and restarts.",
+            "watchdog 的状态文件，在两次检查之间和重启之后保留。",
             example="/srv/gte-ops/watchdog.json",
             since="0.1.0",
         ),
@@ -911,9 +911,9 @@ class Settings(Section, frozen=True):
             "Where gunicorn listens and logs, and how it is started.", "gunicorn 的监听地址、日志和启动方式。"
         ),
     ] = GunicornSettings()
-    nginx: Annotated[
-        NginxSettings, table("Which nginx, and its files.", "使用哪个 nginx，以及它的文件。")
-    ] = NginxSettings()
+    nginx: Annotated[NginxSettings, table("nginx's program and its files.", "nginx 的程序和文件。")] = (
+        NginxSettings()
+    )
     tls: Annotated[
         TlsSettings,
         table(
@@ -927,7 +927,7 @@ class Settings(Section, frozen=True):
     )
     schedule: Annotated[
         ScheduleSettings,
-        table("Where timers and cron entries are looked for.", "在哪里查找定时器和 cron 条目。"),
+        table("Places to search for timers and cron entries.", "查找定时器和 cron 条目的位置。"),
     ] = ScheduleSettings()
     backup: Annotated[
         BackupSettings,
@@ -943,7 +943,7 @@ class Settings(Section, frozen=True):
             "看门狗程序（watchdog）多久检查一次，何时动作。",
         ),
     ] = WatchdogSettings()
-    notify: Annotated[NotifySettings, table("Who is notified.", "通知谁。")] = NotifySettings()
+    notify: Annotated[NotifySettings, table("Notification destinations.", "通知目标。")] = NotifySettings()
 
 
 class SettingsFile(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class Settings:
         str,
         Variable(
             "`auto`: the model in GTE_MODEL_DIR if that is set, else the embedded default; `embedded`:"
-            " always the latter.",
+            " always the embedded default.",
             "`auto`：设了 GTE_MODEL_DIR 就用其中的模型，否则用内置默认；`embedded`：总用内置默认。",
             example="embedded",
             since="0.1.0",
@@ -68,7 +68,7 @@ class Settings:
     model_download: Annotated[
         bool,
         Variable(
-            "`1`: a GTE_MODEL_DIR or GTE_UNINLU_DIR that is missing or empty is filled from ModelScope's hub.",
+            "`1`: download a missing or empty GTE_MODEL_DIR or GTE_UNINLU_DIR from ModelScope's hub.",
             "`1`：GTE_MODEL_DIR 或 GTE_UNINLU_DIR 不存在或为空时从 ModelScope hub 下载。",
             example="1",
             since="0.1.0",
@@ -88,8 +88,8 @@ class Settings:
     trust_remote_code: Annotated[
         bool,
         Variable(
-            "`1`: a model may bring code of its own, which then runs as this service.",
-            "`1`：允许模型自带的代码，该代码以本服务的身份运行。",
+            "`1`: code in a model's directory may run, as this service.",
+            "`1`：允许运行模型目录中的代码，以本服务的身份运行。",
             example="1",
             since="0.1.0",
         ),
@@ -150,8 +150,8 @@ class Settings:
     result_cache: Annotated[
         int,
         Variable(
-            "Vectors of the last texts that GTE-large keeps; 0: none.",
-            "GTE-large 为最近的文本保留的向量数；0 表示不保留。",
+            "How many recent texts' vectors GTE-large caches; 0: none.",
+            "GTE-large 缓存多少条最近文本的向量；0 表示不缓存。",
             example="10000",
             since="0.1.0",
             unit="vectors",
@@ -170,7 +170,7 @@ class Settings:
     max_text_chars: Annotated[
         int,
         Variable(
-            "Largest text; a longer one is refused with 400 `text_too_long`.",
+            "Length limit of one text; a longer one is refused with 400 `text_too_long`.",
             "单条文本的最大长度，超过则 400 `text_too_long`。",
             example="2000",
             since="0.1.0",
@@ -180,7 +180,7 @@ class Settings:
     max_batch: Annotated[
         int,
         Variable(
-            "Most texts in one request.",
+            "Limit of texts in one request.",
             "一个请求最多的文本条数。",
             example="64",
             since="0.1.0",
@@ -190,8 +190,8 @@ class Settings:
     max_batch_chars: Annotated[
         int,
         Variable(
-            "Most characters of all texts of one request. The body's size and GTE_PREDICTION_TIMEOUT bound a request"
-            " anyway.",
+            "Limit of characters in all texts of one request. The body's size and GTE_PREDICTION_TIMEOUT bound a"
+            " request anyway.",
             "一个请求所有文本的总字数上限。请求体大小和 GTE_PREDICTION_TIMEOUT 本来就限制了一个请求。",
             example="50000",
             since="0.1.0",
@@ -346,7 +346,7 @@ class ServerSettings:
     log_level: Annotated[
         str,
         Variable(
-            "Least level that is logged: `debug`, `info`, `warning`, `error` or `critical`.",
+            "Lowest level that is logged: `debug`, `info`, `warning`, `error` or `critical`.",
             "记录日志的最低级别：`debug`、`info`、`warning`、`error`、`critical`。",
             example="warning",
             since="0.1.0",
@@ -375,7 +375,7 @@ class ServerSettings:
     timeout: Annotated[
         int,
         Variable(
-            "How long a worker may give no heartbeat before it is killed. Keep nginx's"
+            "Time without a heartbeat after which a worker is killed. Keep nginx's"
             " `proxy_read_timeout` above it.",
             "工作进程多久没有心跳就被杀掉。nginx 的 `proxy_read_timeout` 要比它大。",
             example="60",
@@ -406,7 +406,7 @@ class ServerSettings:
     max_requests: Annotated[
         int,
         Variable(
-            "Requests after which a worker is renewed; 0: never.",
+            "Requests after which a worker is recycled; 0: never.",
             "工作进程处理这么多请求后更换；0 表示从不。",
             example="50000",
             since="0.1.0",
@@ -417,7 +417,7 @@ class ServerSettings:
         int,
         Variable(
             "Up to so many requests are added to GTE_MAX_REQUESTS at random, so that workers are not"
-            " renewed together.",
+            " recycled together.",
             "在 GTE_MAX_REQUESTS 上随机增加的请求数上限，避免工作进程同时更换。",
             example="5000",
             since="0.1.0",
@@ -450,7 +450,7 @@ class ServerSettings:
     forwarded_allow_ips: Annotated[
         str,
         Variable(
-            "Proxies whose X-Forwarded-* headers are believed: addresses separated by commas, or `*`.",
+            "Proxies whose X-Forwarded-* headers are trusted: addresses separated by commas, or `*`.",
             "信任其 X-Forwarded-* 头的代理：以逗号分隔的地址，或 `*`。",
             example="10.0.0.2",
             since="0.1.0",
