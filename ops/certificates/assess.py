@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from ops.diagnosis.checks.tls import chain, is_stale, nothing_renews, when
 from ops.diagnosis.checks.tls_files import READABLE_BY_OTHERS
 from ops.diagnosis.finding import NotJudgedError
 from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import (
+    CertificateSource,
     FilePair,
     Inventory,
     JudgedCertificate,
@@ -96,7 +96,7 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
         opinion.note_unseen(pair.certificate, Status.UNKNOWN)
         return JudgedCertificate(
             name or pair.path,
-            "file",
+            CertificateSource.FILE,
             pair.path,
             opinion.status,
             remarks=tuple(opinion.remarks),
@@ -115,7 +115,7 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
         renewal = _renewal(lineage, leaf, stand, opinion, inventory)
     return _judged(
         name or (leaf.names[0] if leaf and leaf.names else pair.path),
-        "file",
+        CertificateSource.FILE,
         pair.path,
         opinion,
         leaf,
@@ -169,7 +169,12 @@ def _of_endpoint(
     if isinstance(place.served, NotSeen):
         opinion.note_unseen(place.served, Status.UNKNOWN)
         return JudgedCertificate(
-            name, "served", end.where, opinion.status, remarks=tuple(opinion.remarks), used_by=(end.origin,)
+            name,
+            CertificateSource.SERVED,
+            end.where,
+            opinion.status,
+            remarks=tuple(opinion.remarks),
+            used_by=(end.origin,),
         )
     served, leaf = place.served, place.served.chain[0]
     lineage = of_leaf.get(leaf.fingerprint)
@@ -190,7 +195,7 @@ def _of_endpoint(
     matches = _against_disk(leaf, pair, opinion, inventory)
     return _judged(
         name,
-        "served",
+        CertificateSource.SERVED,
         end.where,
         opinion,
         leaf,
@@ -400,7 +405,7 @@ def _leaf_of(file: PemFile | NotSeen) -> Certificate | None:
 
 def _judged(
     name: str,
-    source: Literal["file", "served"],
+    source: CertificateSource,
     where: str,
     opinion: _Opinion,
     leaf: Certificate | None,

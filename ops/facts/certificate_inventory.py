@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
 
 from ops.facts.base import Facts, NotSeen
 from ops.facts.certificates import CertbotRuns, Certificate, ExpiryStage, KeyFile, Lineages, PemFile, Served
@@ -95,12 +95,19 @@ class Renewal:
     certbot: str | None = None
 
 
+class CertificateSource(StrEnum):
+    """Where a certificate was seen."""
+
+    FILE = "file"
+    SERVED = "served"
+
+
 @dataclass(frozen=True)
 class JudgedCertificate:
     """One certificate. ``certificate`` None if none could be read; ``left``: seconds until it ends."""
 
     name: str
-    source: Literal["file", "served"]
+    source: CertificateSource
     where: str
     status: Status
     certificate: Certificate | None = None

@@ -19,16 +19,23 @@ class StartWords(Facts, frozen=True):
     lines: tuple[str, ...]
 
 
+class ServiceManager(StrEnum):
+    """The program that starts the service again if it ends."""
+
+    SYSTEMD = "systemd"
+    SUPERVISORD = "supervisord"
+
+
 class SupervisorAccount(Facts, frozen=True):
     """A supervisor's record of the service's last run.
 
-    ``manager``: systemd or supervisord; ``unit``: the unit's or the program's name; ``result``: systemd's result
-    (exit-code, signal, start-limit-hit, ...) or supervisord's state (FATAL, BACKOFF, spawnerr); ``status``: the exit
-    code; ``signal``: the signal's number; ``words``: its line in a log, if any; ``source``: that log. ``program``,
-    ``directory``, ``user``, ``group``, ``output``: the configured program, its working directory, user and group, and
-    the file that receives its output. ``config``: the file of supervisord's that has its section."""
+    ``unit``: the unit's or the program's name; ``result``: systemd's result (exit-code, signal, start-limit-hit, ...)
+    or supervisord's state (FATAL, BACKOFF, spawnerr); ``status``: the exit code; ``signal``: the signal's number;
+    ``words``: its line in a log, if any; ``source``: that log. ``program``, ``directory``, ``user``, ``group``,
+    ``output``: the configured program, its working directory, user and group, and the file that receives its output.
+    ``config``: the file of supervisord's that has its section."""
 
-    manager: str
+    manager: ServiceManager
     unit: str
     source: str
     result: str
@@ -123,12 +130,12 @@ class PidfileHolder(Facts, frozen=True):
 class DeclaredServer(Facts, frozen=True):
     """A server of Python applications other than gunicorn that a supervisor is to run for this service.
 
-    ``server``: uvicorn, hypercorn, ...; ``manager``: systemd or supervisord; ``name``: the unit's or the program's;
+    ``server``: uvicorn, hypercorn, ...; ``name``: the unit's or the program's;
     ``file``: the file that declares it; ``command``: what it runs, without secrets; ``has_address``: whether the
     command has the address that nginx connects to."""
 
     server: str
-    manager: str
+    manager: ServiceManager
     name: str
     file: str
     command: tuple[str, ...]

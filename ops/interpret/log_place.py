@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from enum import StrEnum
 
 import msgspec
 
@@ -12,12 +12,20 @@ from ops.facts.host import Process
 from ops.facts.nginx import Directive
 
 
+class LogPlaceKind(StrEnum):
+    """Where a program's lines lie."""
+
+    FILE = "file"
+    JOURNAL = "journal"
+    SYSLOG = "syslog"
+
+
 class LogLocation(msgspec.Struct, frozen=True):
     """One place: a file, a unit of the journal, or a program's lines in syslog's file. ``name``: the path or the unit;
     ``namer``: the user whose process writes to the file (`open_regular_file`); ``tags`` and ``pids``: they identify the
     program's lines in syslog."""
 
-    kind: Literal["file", "journal", "syslog"]
+    kind: LogPlaceKind
     name: str
     namer: int | None = None
     tags: tuple[str, ...] = ()
@@ -31,9 +39,9 @@ def stream_place(
     read; ``unit``: the program's system unit; ``outputs``: the files that supervisord writes the stream to."""
     if process is None or link is None:
         if outputs:
-            return LogLocation("file", outputs[0])
+            return LogLocation(LogPlaceKind.FILE, outputs[0])
         if unit:
-            return LogLocation("journal", unit)
+            return LogLocation(LogPlaceKind.JOURNAL, unit)
         return NotSeen(
             reason="where the standard output goes is not seen",
             needs_root=process is not None and link is None,
@@ -45,11 +53,11 @@ def stream_place(
     if link.startswith("/") and link.endswith(" (deleted)"):
         return NotSeen(reason="it goes to a file that was deleted")
     if link.startswith("/"):
-        return LogLocation("file", link, namer=process.uid)
+        return LogLocation(LogPlaceKind.FILE, link, namer=process.uid)
     if link.startswith("socket:") and unit:
-        return LogLocation("journal", unit)
+        return LogLocation(LogPlaceKind.JOURNAL, unit)
     if outputs:
-        return LogLocation("file", outputs[0])
+        return LogLocation(LogPlaceKind.FILE, outputs[0])
     return NotSeen(reason="it goes to another program, which keeps no file that is known")
 
 
@@ -64,7 +72,7 @@ def nginx_log_place(
     if not options.get("server", "").startswith("unix:"):
         return NotSeen(reason="it goes to the syslog of another host")
     if unit:
-        return LogLocation("journal", unit)
+        return LogLocation(LogPlaceKind.JOURNAL, unit)
     if syslog_file:
-        return LogLocation("syslog", syslog_file, tags=(options.get("tag", "nginx"),))
+        return LogLocation(LogPlaceKind.SYSLOG, syslog_file, tags=(options.get("tag", "nginx"),))
     return NotSeen(reason="it goes to syslog, which keeps no file that is known")

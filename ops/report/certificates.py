@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.facts.certificate_inventory import JudgedCertificate, Renewal, Review, Status
+from ops.facts.certificate_inventory import CertificateSource, JudgedCertificate, Renewal, Review, Status
 from ops.report.model import (
     BLANK,
     CASE_STATUSES,
@@ -37,7 +37,10 @@ _COUNT = Text(
     zh="共 {total} 张证书：{fail} 个故障，{warn} 个警告，{unknown} 个无法判断，{ok} 个正常",
 )
 _NOTHING = Text(en="no certificate was found", zh="没有找到任何证书")
-_SOURCES = {"file": Text(en="file", zh="文件"), "served": Text(en="served at", zh="在用")}
+_SOURCES = {
+    CertificateSource.FILE: Text(en="file", zh="文件"),
+    CertificateSource.SERVED: Text(en="served at", zh="在用"),
+}
 _UNSEEN = Text(en="Not seen: {}", zh="未能看到：{}")
 _YES_NO = {True: Text(en="yes", zh="是"), False: Text(en="no", zh="否")}
 

@@ -70,9 +70,9 @@ def _open_files(pid: int) -> Iterator[tuple[str, float, int]]:
 def _read(path: str, user: int, times: tuple[float, float, float]) -> Log | None:
     since, now, failed_at = times
     from ops.collect.logs.service_logs import error_log
-    from ops.interpret.log_place import LogLocation
+    from ops.interpret.log_place import LogLocation, LogPlaceKind
 
-    log = error_log(LogLocation("file", path, user), since, now, "gunicorn")
+    log = error_log(LogLocation(LogPlaceKind.FILE, path, user), since, now, "gunicorn")
     if isinstance(log, Log):
         return log
     return _untimed(path, user, since, failed_at)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ops.collect.logs.line import Program
 from ops.collect.logs.tail import LogTail
-from ops.interpret.log_place import LogLocation
+from ops.interpret.log_place import LogLocation, LogPlaceKind
 
 # Bytes to read from the end of the current file and the rotated one together.
 MAX_BYTES = 4 << 20
@@ -34,11 +34,11 @@ class LogLines(Protocol):
 
 def log_lines(place: LogLocation, since: float, program: Program) -> LogLines:
     """The lines of ``program`` at ``place``. Raises OSError or ValueError if they cannot be read."""
-    if place.kind == "journal":
+    if place.kind is LogPlaceKind.JOURNAL:
         from ops.collect.logs.journal import JournalTail
 
         return JournalTail(place.name, since, program)
-    if place.kind == "syslog":
+    if place.kind is LogPlaceKind.SYSLOG:
         from ops.collect.logs.syslog import SyslogTail
 
         return SyslogTail(place.name, since, MAX_BYTES, place.tags, place.pids)

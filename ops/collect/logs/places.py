@@ -15,7 +15,7 @@ from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
-from ops.interpret.log_place import LogLocation, nginx_log_place, stream_place
+from ops.interpret.log_place import LogLocation, LogPlaceKind, nginx_log_place, stream_place
 from ops.interpret.site import find_site
 from ops.interpret.traffic import (
     AccessLogSource,
@@ -80,11 +80,11 @@ def _gunicorn_requests(
 
 def _or_syslog(place: LogLocation | NotSeen, master: Process | None, target: Target) -> LogLocation | NotSeen:
     """``place``, or syslog's file if the journal cannot be read: rsyslog may copy the journal's lines."""
-    if isinstance(place, NotSeen) or place.kind != "journal" or _has_journal():
+    if isinstance(place, NotSeen) or place.kind is not LogPlaceKind.JOURNAL or _has_journal():
         return place
     file = _syslog_file()
     pids = (*((master.pid,) if master else ()), *target.gunicorn_workers)
-    return LogLocation("syslog", file, tags=("gunicorn",), pids=pids) if file else place
+    return LogLocation(LogPlaceKind.SYSLOG, file, tags=("gunicorn",), pids=pids) if file else place
 
 
 def _supervisord_outputs(target: Target) -> tuple[str, ...]:

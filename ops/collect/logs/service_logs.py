@@ -21,7 +21,7 @@ from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.target import Target
 from ops.facts.traffic import WebSocketRoute
 from ops.files.bounded_read import UntrustedFileError
-from ops.interpret.log_place import LogLocation
+from ops.interpret.log_place import LogLocation, LogPlaceKind
 from ops.interpret.target import log_namer
 from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
@@ -72,13 +72,15 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         places = LogPlaces(nginx=nginx, gunicorn=gunicorn)
     times, path = (since, places.answering_since, places.probed_since), target.predict_path
     nginx_errors = {
-        safe_line(log, 1000): error_log(LogLocation("file", log), since, now, "nginx")
+        safe_line(log, 1000): error_log(LogLocation(LogPlaceKind.FILE, log), since, now, "nginx")
         for log in target.nginx_error_logs[:MAX_LOGS]
     }
     for place in places.nginx_streams:
         stream = place if isinstance(place, NotSeen) else error_log(place, since, now, "nginx")
         nginx_errors[stream.path if isinstance(stream, Log) else "error_log"] = stream
-    own = LogLocation("file", target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log"))
+    own = LogLocation(
+        LogPlaceKind.FILE, target.gunicorn_error_log or "", log_namer(target, "gunicorn_error_log")
+    )
     gunicorn_error = error_log(
         own if target.gunicorn_error_log else places.gunicorn_error, since, now, "gunicorn"
     )
@@ -281,7 +283,7 @@ def _access_log(
     since, counted_since, probed_since = times
     if source is None or isinstance(source, NotSeen):
         return source or NotSeen(reason="no such log is configured")
-    tail = _opened(source.place or LogLocation("file", source.path, namer), since, program)
+    tail = _opened(source.place or LogLocation(LogPlaceKind.FILE, source.path, namer), since, program)
     if isinstance(tail, NotSeen):
         return tail
     try:
@@ -301,7 +303,7 @@ def _access_log(
 def _opened(place: LogLocation | NotSeen | None, since: float, program: Program) -> LogLines | NotSeen:
     if place is None or isinstance(place, NotSeen):
         return place or NotSeen(reason="no such log is configured")
-    elsewhere = _elsewhere(place.name) if place.kind == "file" else None
+    elsewhere = _elsewhere(place.name) if place.kind is LogPlaceKind.FILE else None
     if elsewhere is not None:
         return NotSeen(reason=safe_line(f"{place.name}: {elsewhere}"))
     try:

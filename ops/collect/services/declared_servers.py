@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ops.collect.host.schedule import service_units
 from ops.collect.services.supervisors import SUPERVISORD_PLACES, programs
-from ops.facts.start import DeclaredServer
+from ops.facts.start import DeclaredServer, ServiceManager
 from ops.facts.target import Target
 from ops.interpret.address import split_address
 from ops.interpret.gunicorn import server_of_command
@@ -32,15 +32,15 @@ def declared_servers(target: Target, settings: Settings) -> tuple[DeclaredServer
 def _servers(target: Target, settings: Settings) -> Iterator[DeclaredServer]:
     for unit in service_units(settings.schedule.systemd):
         for command in unit.commands:
-            yield from _server(target, "systemd", unit.name, unit.file, command, unit.directory)
+            yield from _server(target, ServiceManager.SYSTEMD, unit.name, unit.file, command, unit.directory)
     for place in SUPERVISORD_PLACES:
         for each in programs(place):
             command, directory = each.options.get("command", ""), each.options.get("directory", "")
-            yield from _server(target, "supervisord", each.name, each.file, command, directory)
+            yield from _server(target, ServiceManager.SUPERVISORD, each.name, each.file, command, directory)
 
 
 def _server(
-    target: Target, manager: str, name: str, file: str, command: str, directory: str
+    target: Target, manager: ServiceManager, name: str, file: str, command: str, directory: str
 ) -> Iterator[DeclaredServer]:
     has_address = _has_address(command, target.backend)
     if not (has_address or (target.app_dir and directory.rstrip("/") == target.app_dir)):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ops.collect.logs.tail import LogTail
 from ops.collect.services.units import SYSTEMD_RUNS, show_units
 from ops.facts.base import NotSeen
-from ops.facts.start import SupervisorAccount
+from ops.facts.start import ServiceManager, SupervisorAccount
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
@@ -105,7 +105,7 @@ def read_show(unit: str, printed: str) -> tuple[SupervisorAccount | None, tuple[
 
     return (
         SupervisorAccount(
-            manager="systemd",
+            manager=ServiceManager.SYSTEMD,
             unit=unit,
             source=f"systemctl show {unit}",
             result=safe_line(values.get("Result", ""), 40),
@@ -247,7 +247,7 @@ def _newest_word(program: Program) -> SupervisorAccount | None:
                 continue
             status = re.search(r"exit status (\d+)", words)
             account = SupervisorAccount(
-                manager="supervisord",
+                manager=ServiceManager.SUPERVISORD,
                 unit=safe_line(program.name, 100),
                 config=safe_line(program.file, 1000),
                 directory=safe_line(program.options.get("directory", ""), 400) or None,

@@ -12,7 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend
-from ops.facts.start import DeclaredServer, LastStart
+from ops.facts.start import DeclaredServer, LastStart, ServiceManager
 from ops.facts.target import Target
 from ops.interpret.gunicorn import application_server, listening_on
 from ops.text.language import Text
@@ -95,14 +95,18 @@ def _running(
 
 def _start(declared: DeclaredServer) -> tuple[str, ...]:
     name = shlex.quote(declared.name)
-    return (f"systemctl start {name}",) if declared.manager == "systemd" else (f"supervisorctl start {name}",)
+    return (
+        (f"systemctl start {name}",)
+        if declared.manager is ServiceManager.SYSTEMD
+        else (f"supervisorctl start {name}",)
+    )
 
 
 def _words_of(declared: DeclaredServer) -> tuple[str | Text, ...]:
     name = shlex.quote(declared.name)
     shown = (
         f"journalctl -u {name} -n 40 --no-pager"
-        if declared.manager == "systemd"
+        if declared.manager is ServiceManager.SYSTEMD
         else f"supervisorctl tail {name} stderr"
     )
     return (
@@ -114,7 +118,7 @@ def _words_of(declared: DeclaredServer) -> tuple[str | Text, ...]:
 
 
 def _same_address(target: Target, declared: DeclaredServer, address: str) -> tuple[str | Text, ...]:
-    restart = "systemctl restart" if declared.manager == "systemd" else "supervisorctl restart"
+    restart = "systemctl restart" if declared.manager is ServiceManager.SYSTEMD else "supervisorctl restart"
     where = target.site_file or target.nginx_config_file
     return (
         Text(

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ops.facts.start import LastStart
+from ops.facts.start import LastStart, ServiceManager
 from ops.interpret.packages import worker_package
 from ops.interpret.start_failure.kinds import Kind, StartFailure
 from ops.text.language import Text, verbatim
@@ -220,7 +220,7 @@ def _set_at_the_start(
                 f"grep -cE '^({pattern})='",
             ),
         )
-    program = next((a for a in last.supervisors if a.manager == "supervisord"), None)
+    program = next((a for a in last.supervisors if a.manager is ServiceManager.SUPERVISORD), None)
     if program is not None:
         quoted = ",".join(f'{name}="VALUE"' for name in names)
         config = program.config or "supervisord's configuration"
@@ -831,7 +831,9 @@ def _not_root(_failure: StartFailure, _last: LastStart, place: StartPlace) -> tu
 
 def _work_directory(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     path = failure.values.get("path")
-    program = next((a for a in last.supervisors if a.manager == "supervisord" and path == a.directory), None)
+    program = next(
+        (a for a in last.supervisors if a.manager is ServiceManager.SUPERVISORD and path == a.directory), None
+    )
     if program is not None and path:
         section = f"[program:{program.unit}]"
         return (

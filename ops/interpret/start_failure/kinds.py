@@ -15,7 +15,15 @@ from enum import StrEnum
 
 import msgspec
 
-from ops.facts.start import Default, EnvironmentRead, LastStart, StartWords, SupervisorAccount, Use
+from ops.facts.start import (
+    Default,
+    EnvironmentRead,
+    LastStart,
+    ServiceManager,
+    StartWords,
+    SupervisorAccount,
+    Use,
+)
 from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import StartReading, Trace, read_start
 
@@ -930,7 +938,7 @@ def _told_to(account: SupervisorAccount, kind: Kind) -> dict[str, str]:
 def _of_account(account: SupervisorAccount) -> StartFailure | None:
     """Return the failure that a supervisor's report alone proves; None if it reports none."""
     time = account.time or 0.0
-    if account.manager == "systemd":
+    if account.manager is ServiceManager.SYSTEMD:
         status = account.status
         name = SYSTEMD_NAMES.get(status or 0)
         if account.result in ("success", "") and not status:

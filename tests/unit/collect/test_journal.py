@@ -24,7 +24,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.target import Target
 from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
-from ops.interpret.log_place import LogLocation
+from ops.interpret.log_place import LogLocation, LogPlaceKind
 from ops.interpret.traffic import AccessLogSource
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -63,7 +63,7 @@ def read(**places: object) -> Logs:
 
 
 def test_a_traceback_of_many_entries_is_one(journalctl: Path) -> None:
-    log = read(gunicorn_error=LogLocation("journal", "shop")).gunicorn_error
+    log = read(gunicorn_error=LogLocation(LogPlaceKind.JOURNAL, "shop")).gunicorn_error
     assert isinstance(log, Log)
     assert log.path == "journalctl -u shop"
     raised = next(entry for entry in log.entries if "Exception on /predict" in entry.text)
@@ -80,7 +80,7 @@ def test_a_traceback_of_many_entries_is_one(journalctl: Path) -> None:
 
 @pytest.mark.usefixtures("journalctl")
 def test_requests_among_other_lines() -> None:
-    place = LogLocation("journal", "shop")
+    place = LogLocation(LogPlaceKind.JOURNAL, "shop")
     log = read(gunicorn=AccessLogSource("shop", GUNICORN_DEFAULT, place=place)).gunicorn_access
     assert isinstance(log, AccessLog)
     assert log.statuses == {"200": 1, "500": 1}
@@ -94,7 +94,7 @@ def test_requests_among_other_lines() -> None:
 
 @pytest.mark.usefixtures("journalctl")
 def test_nginx_sends_both_logs_to_syslog_with_its_host_and_tag() -> None:
-    place = LogLocation("journal", "nginx")
+    place = LogLocation(LogPlaceKind.JOURNAL, "nginx")
     logs = read(nginx_streams=(place,), nginx=AccessLogSource("syslog:", COMBINED, place=place))
     error, access = logs.nginx_errors["journalctl -u nginx"], logs.nginx_access
     assert isinstance(error, Log)
@@ -108,7 +108,7 @@ def test_nginx_sends_both_logs_to_syslog_with_its_host_and_tag() -> None:
 
 @pytest.mark.usefixtures("journalctl")
 def test_a_start_that_failed_with_systemds_own_words() -> None:
-    log = read(gunicorn_error=LogLocation("journal", "broken")).gunicorn_error
+    log = read(gunicorn_error=LogLocation(LogPlaceKind.JOURNAL, "broken")).gunicorn_error
     assert isinstance(log, Log)
     said = [entry.text for entry in log.entries]
     assert any(text.startswith("Exception in worker process") and "named 'none'" in text for text in said)
@@ -196,7 +196,7 @@ def test_a_journal_without_end_is_read_to_its_bound(tmp_path: Path, monkeypatch:
 
 def test_no_journalctl_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    log = read(gunicorn_error=LogLocation("journal", "shop.service")).gunicorn_error
+    log = read(gunicorn_error=LogLocation(LogPlaceKind.JOURNAL, "shop.service")).gunicorn_error
     assert isinstance(log, NotSeen)
     assert log.reason == "journalctl is not installed"
 
@@ -209,12 +209,12 @@ def test_what_is_no_unit_is_not_asked_for(journalctl: Path, unit: str) -> None:
 
 
 def test_the_lines_of_one_program_in_syslogs_file() -> None:
-    place = LogLocation("syslog", str(RECORDED / "syslog"), tags=("nginx_access",))
+    place = LogLocation(LogPlaceKind.SYSLOG, str(RECORDED / "syslog"), tags=("nginx_access",))
     log = read(nginx=AccessLogSource("syslog:", COMBINED, place=place)).nginx_access
     assert isinstance(log, AccessLog)
     assert log.statuses["502"] == 1
     errors = read(
-        nginx_streams=(LogLocation("syslog", str(RECORDED / "syslog"), tags=("nginx",)),)
+        nginx_streams=(LogLocation(LogPlaceKind.SYSLOG, str(RECORDED / "syslog"), tags=("nginx",)),)
     ).nginx_errors
     (error,) = errors.values()
     assert isinstance(error, Log)

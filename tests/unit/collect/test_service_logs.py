@@ -14,7 +14,7 @@ from ops.collect.logs.service_logs import MAX_ENTRIES, MAX_OF_ONE_SHAPE, entry_t
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.target import Target
-from ops.interpret.log_place import LogLocation
+from ops.interpret.log_place import LogLocation, LogPlaceKind
 
 NOW = 1_795_309_200.0
 SINCE = NOW - 900
@@ -334,7 +334,10 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     path = tmp_path / "error.log"
     path.write_bytes(before + PRELOAD * times)
     log = error_log(
-        LogLocation("file", str(path)), path.stat().st_mtime - 900, path.stat().st_mtime + 5, "gunicorn"
+        LogLocation(LogPlaceKind.FILE, str(path)),
+        path.stat().st_mtime - 900,
+        path.stat().st_mtime + 5,
+        "gunicorn",
     )
     assert isinstance(log, Log)
     (found,) = log.entries
@@ -343,7 +346,10 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
     assert 'arbiter.py", line 163, in setup' in found.text
     assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
     old = error_log(
-        LogLocation("file", str(path)), path.stat().st_mtime + 60, path.stat().st_mtime + 960, "gunicorn"
+        LogLocation(LogPlaceKind.FILE, str(path)),
+        path.stat().st_mtime + 60,
+        path.stat().st_mtime + 960,
+        "gunicorn",
     )
     assert not isinstance(old, Log) or old.entries == ()
 

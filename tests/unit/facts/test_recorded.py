@@ -16,6 +16,7 @@ from ops.facts.certificates import FileProblem
 from ops.facts.files import ModelProblem
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Front
+from ops.facts.start import ServiceManager
 
 # Written by `gte-ops doctor --bundle` 0.1.0 on a stack of the lab whose gunicorn had been stopped; processes of others
 # are taken out.
@@ -48,6 +49,7 @@ WORDS: list[tuple[type[StrEnum], str]] = [
     (ProbeFailure, FAILURES),
     (FileProblem, FILE_PROBLEMS),
     (ModelProblem, MODEL_PROBLEMS),
+    (ServiceManager, "systemd supervisord"),
 ]
 
 

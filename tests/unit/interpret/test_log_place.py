@@ -6,7 +6,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.nginx import Directive
-from ops.interpret.log_place import LogLocation, nginx_log_place, stream_place
+from ops.interpret.log_place import LogLocation, LogPlaceKind, nginx_log_place, stream_place
 from tests.unit.made_snapshot import process
 
 MASTER = process(900, 1, "gunicorn", uid=990)
@@ -17,9 +17,9 @@ OUTPUT = "/var/log/supervisor/shop-stdout.log"
 @pytest.mark.parametrize(
     ("link", "unit", "outputs", "place"),
     [
-        ("socket:[653020]", UNIT, (), LogLocation("journal", UNIT)),
-        ("/home/app/nohup.out", UNIT, (), LogLocation("file", "/home/app/nohup.out", namer=990)),
-        ("pipe:[12]", None, (OUTPUT,), LogLocation("file", OUTPUT)),
+        ("socket:[653020]", UNIT, (), LogLocation(LogPlaceKind.JOURNAL, UNIT)),
+        ("/home/app/nohup.out", UNIT, (), LogLocation(LogPlaceKind.FILE, "/home/app/nohup.out", namer=990)),
+        ("pipe:[12]", None, (OUTPUT,), LogLocation(LogPlaceKind.FILE, OUTPUT)),
         ("pipe:[12]", None, (), "another program"),
         ("socket:[12]", None, (), "another program"),
         ("/dev/null", UNIT, (), "thrown away"),
@@ -39,13 +39,13 @@ def test_of_a_running_master(
 
 
 def test_of_a_service_that_does_not_run() -> None:
-    assert stream_place(None, None, UNIT, ()) == LogLocation("journal", UNIT)
-    assert stream_place(None, None, UNIT, (OUTPUT,)) == LogLocation("file", OUTPUT)
+    assert stream_place(None, None, UNIT, ()) == LogLocation(LogPlaceKind.JOURNAL, UNIT)
+    assert stream_place(None, None, UNIT, (OUTPUT,)) == LogLocation(LogPlaceKind.FILE, OUTPUT)
     assert isinstance(stream_place(None, None, None, ()), NotSeen)
 
 
 def test_of_a_process_that_may_not_be_looked_at() -> None:
-    assert stream_place(None, MASTER, UNIT, ()) == LogLocation("journal", UNIT)
+    assert stream_place(None, MASTER, UNIT, ()) == LogLocation(LogPlaceKind.JOURNAL, UNIT)
     unseen = stream_place(None, MASTER, None, ())
     assert isinstance(unseen, NotSeen)
     assert unseen.needs_root
@@ -62,19 +62,19 @@ def directive(*args: str) -> Directive:
             ("syslog:server=unix:/dev/log,tag=shop", "combined"),
             "nginx.service",
             None,
-            LogLocation("journal", "nginx.service"),
+            LogLocation(LogPlaceKind.JOURNAL, "nginx.service"),
         ),
         (
             ("syslog:server=unix:/dev/log,tag=shop",),
             None,
             "/var/log/messages",
-            LogLocation("syslog", "/var/log/messages", tags=("shop",)),
+            LogLocation(LogPlaceKind.SYSLOG, "/var/log/messages", tags=("shop",)),
         ),
         (
             ("syslog:server=unix:/dev/log",),
             None,
             "/var/log/syslog",
-            LogLocation("syslog", "/var/log/syslog", tags=("nginx",)),
+            LogLocation(LogPlaceKind.SYSLOG, "/var/log/syslog", tags=("nginx",)),
         ),
         (("syslog:server=10.0.0.9:514",), "nginx.service", "/var/log/syslog", "another host"),
         (("syslog:server=unix:/dev/log",), None, None, "no file"),

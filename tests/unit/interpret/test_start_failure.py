@@ -11,7 +11,7 @@ import pytest
 from ops.collect.logs.journal import JournalRecord
 from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
-from ops.facts.start import EnvironmentFile, LastStart, StartWords, SupervisorAccount
+from ops.facts.start import EnvironmentFile, LastStart, ServiceManager, StartWords, SupervisorAccount
 from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
 from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
 from ops.interpret.start_failure.words import last_start
@@ -309,7 +309,9 @@ def test_a_variable_is_set_where_this_host_starts_the_service() -> None:
     assert "systemctl edit shop\n" in steps("systemctl start shop")
     assert "export SHOP_URL=VALUE" in steps("bash /srv/shop/start-prod.sh")
     assert 'raw_env = ["SHOP_URL=VALUE"] in /c.py' in steps("gunicorn -c /c.py app:app")
-    supervisor = SupervisorAccount(manager="supervisord", unit="shop", source="-", result="FATAL")
+    supervisor = SupervisorAccount(
+        manager=ServiceManager.SUPERVISORD, unit="shop", source="-", result="FATAL"
+    )
     assert 'environment=SHOP_URL="VALUE"' in steps(
         "supervisorctl start shop", LastStart(supervisors=(supervisor,))
     )

@@ -9,7 +9,7 @@ import pytest
 
 from ops.facts.host import Listener, Process
 from ops.facts.snapshot import Snapshot
-from ops.facts.start import DeclaredServer, LastStart
+from ops.facts.start import DeclaredServer, LastStart, ServiceManager
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     NGINX_LISTENERS,
@@ -24,14 +24,18 @@ from tests.unit.made_snapshot import (
 
 UVICORN = DeclaredServer(
     server="uvicorn",
-    manager="systemd",
+    manager=ServiceManager.SYSTEMD,
     name="shop.service",
     file="/etc/systemd/system/shop.service",
     command=("/srv/shop/venv/bin/uvicorn", "app:app", "--port", "8000"),
     has_address=True,
 )
 HYPERCORN = msgspec.structs.replace(
-    UVICORN, server="hypercorn", manager="supervisord", name="shop", file="/etc/supervisor/conf.d/shop.conf"
+    UVICORN,
+    server="hypercorn",
+    manager=ServiceManager.SUPERVISORD,
+    name="shop",
+    file="/etc/supervisor/conf.d/shop.conf",
 )
 ELSEWHERE = process(
     4300, 1, "/srv/shop/venv/bin/python", "/srv/shop/venv/bin/uvicorn", "app:app", cwd=TARGET.app_dir

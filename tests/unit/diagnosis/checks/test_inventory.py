@@ -9,6 +9,7 @@ import msgspec
 from ops.certificates.assess import review
 from ops.facts.base import NotSeen
 from ops.facts.certificate_inventory import (
+    CertificateSource,
     Endpoint,
     FilePair,
     Inventory,
@@ -100,11 +101,11 @@ def lasting(lifetime: float, left: float, **changes: Any) -> Certificate:
 
 
 def on_disk(judged: Review) -> JudgedCertificate:
-    return next(one for one in judged.certificates if one.source == "file")
+    return next(one for one in judged.certificates if one.source is CertificateSource.FILE)
 
 
 def in_use(judged: Review) -> JudgedCertificate:
-    return next(one for one in judged.certificates if one.source == "served")
+    return next(one for one in judged.certificates if one.source is CertificateSource.SERVED)
 
 
 def words(one: JudgedCertificate) -> str:
