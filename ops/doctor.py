@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ops.collect.run import collect
-from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.catalogue import CauseEntry, catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.finding import Check, Finding
 from ops.diagnosis.model import Diagnosis, Status
 from ops.errors import OpsError, SettingsError, UsageError
+from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore, Settings
 from ops.text.language import Text
@@ -27,6 +28,7 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     from ops.baselines.keep import HostState
     from ops.baselines.store import Stored
+    from ops.diagnosis.site_causes import SiteCauseDefinition
     from ops.settings import SettingsFile
 
 # How long `--wait-ok` waits before it looks again, seconds.
@@ -64,12 +66,13 @@ def examine(
     ``unprivileged``: whether the network is probed by a process that is not root; ``keeps_baseline``: whether a healthy
     host is remembered, where baselines are kept. Raises UsageError for a check or
     code that does not exist, BundleError."""
-    checks = chosen_checks(only, skip)
-    _refuse_unknown_ignores(settings.doctor.ignore)
     started = time.monotonic()
+    own = site_causes(settings)
+    checks = chosen_checks(only, skip, own.checks)
+    _refuse_unknown_ignores(settings.doctor.ignore, [code for check in own.checks for code in check.codes])
     snapshot = msgspec.structs.replace(
-        collect(settings, since, budget, unprivileged=unprivileged),
-        passed_over=tuple(map(safe_line, passed_over)),
+        collect(settings, since, budget, unprivileged=unprivileged, site_causes=own.definitions),
+        passed_over=tuple(map(safe_line, (*passed_over, *own.refused))),
         settings_file=settings_file,
     )
     present = _compared(snapshot, settings, settings_path)
@@ -87,7 +90,7 @@ def examine(
         # What is judged here is what is judged elsewhere: the two reports are the same.
         snapshot = redacted(snapshot, hide_clients=hide_clients)
         write_bundle(bundle, snapshot, settings.doctor.ignore)
-    diagnosis = diagnose(snapshot, checks, settings.doctor.ignore)
+    diagnosis = diagnose(snapshot, checks, settings.doctor.ignore, own.entries)
     if present is not None and keeps_baseline and not only and not skip and is_good(diagnosis):
         from ops.baselines.keep import keep_if_changed
 
@@ -95,6 +98,34 @@ def examine(
         with contextlib.suppress(OpsError):
             keep_if_changed(present, whole, settings)
     return Examination(snapshot, with_duration(diagnosis, time.monotonic() - started))
+
+
+class OwnCauses(msgspec.Struct, frozen=True):
+    """What a site adds to the catalogue: the ``definitions`` of its files, the files that are ``refused``, each with
+    the reason, the ``checks`` that prove its causes, and the ``entries`` of the packages that it names."""
+
+    definitions: tuple[SiteCauseDefinition, ...] = ()
+    refused: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    entries: dict[str, CauseEntry] = msgspec.field(default_factory=dict)
+
+
+def site_causes(settings: Settings) -> OwnCauses:
+    """The causes that the site defines itself (docs/site-causes.md). Raises SettingsError for a package that
+    ``doctor.plugins`` names and that does not load."""
+    own = OwnCauses()
+    if os.path.lexists(settings.doctor.causes_dir):
+        from ops.collect.site_causes import read_site_causes
+        from ops.diagnosis.site_causes import site_checks
+
+        files = read_site_causes(settings.doctor.causes_dir)
+        own = OwnCauses(files.definitions, files.refused, site_checks(files.definitions))
+    if settings.doctor.plugins:
+        from ops.diagnosis.plugins import load_plugins
+
+        plugins = load_plugins(settings.doctor.plugins)
+        own = msgspec.structs.replace(own, checks=own.checks + plugins.checks, entries=plugins.entries)
+    return own
 
 
 def is_good(diagnosis: Diagnosis) -> bool:
@@ -166,9 +197,14 @@ def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str]
     """What is wrong with the host that the bundle in ``path`` was made on. Raises BundleError, UsageError."""
     from ops.facts.bundle import read_bundle
 
-    checks = chosen_checks(only, skip)
     started = time.monotonic()
     bundle = read_bundle(path)
+    own: tuple[Check, ...] = ()
+    if not isinstance(bundle.snapshot.site_causes, NotSeen):
+        from ops.diagnosis.site_causes import definitions_in, site_checks
+
+        own = site_checks(definitions_in(bundle.snapshot.site_causes))
+    checks = chosen_checks(only, skip, own)
     return with_duration(diagnose(bundle.snapshot, checks, bundle.ignore), time.monotonic() - started)
 
 
@@ -182,9 +218,9 @@ def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
         time.sleep(BETWEEN_LOOKS)
 
 
-def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
+def _refuse_unknown_ignores(ignore: Sequence[Ignore], own: Sequence[str]) -> None:
     for entry in ignore:
-        if entry.code not in (codes := catalogue().codes):
+        if entry.code not in (codes := (*catalogue().codes, *own)):
             near = difflib.get_close_matches(entry.code, codes, n=3, cutoff=0.5)
             raise SettingsError(
                 Text(
@@ -196,27 +232,24 @@ def _refuse_unknown_ignores(ignore: Sequence[Ignore]) -> None:
             )
 
 
-def chosen_checks(only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]:
+def chosen_checks(only: Sequence[str], skip: Sequence[str], own: Sequence[Check] = ()) -> tuple[Check, ...]:
     """The checks that ``only`` selects, without what ``skip`` does; a code selects that one cause of its check.
-
-    Raises UsageError for an unknown id."""
+    ``own``: the site's own checks. Raises UsageError for an unknown id."""
+    checks = (*CHECKS, *own)
     for selector in (*only, *skip):
-        if not any(_selects(selector, check) for check in CHECKS):
-            names = [name for check in CHECKS for name in (check.id, *check.codes)]
+        if not any(_selects(selector, check) for check in checks):
+            names = [name for check in checks for name in (check.id, *check.codes)]
             near = _nearest(selector, names)
+            layers = _layers(checks)
             raise UsageError(
                 Text(
                     en=f"no check or cause is called {selector!r}"
-                    + (
-                        f"; the nearest are {', '.join(near)}"
-                        if near
-                        else f"; layers: {', '.join(_layers())}"
-                    ),
+                    + (f"; the nearest are {', '.join(near)}" if near else f"; layers: {', '.join(layers)}"),
                     zh=f"没有名为 {selector!r} 的检查项或故障代码"
-                    + (f"；最接近的是 {'、'.join(near)}" if near else f"；可选的层：{'、'.join(_layers())}"),
+                    + (f"；最接近的是 {'、'.join(near)}" if near else f"；可选的层：{'、'.join(layers)}"),
                 )
             )
-    selection = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in CHECKS)
+    selection = ((check, tuple(c for c in check.codes if _wants(c, check, only, skip))) for check in checks)
     return tuple(
         check if codes == check.codes else narrowed(check, codes) for check, codes in selection if codes
     )
@@ -248,5 +281,5 @@ def _selects(selector: str, check: Check) -> bool:
     return selector == check.id or check.id.startswith(f"{selector}.") or selector in check.codes
 
 
-def _layers() -> list[str]:
-    return list(dict.fromkeys(check.id.partition(".")[0] for check in CHECKS))
+def _layers(checks: Sequence[Check]) -> list[str]:
+    return list(dict.fromkeys(check.id.partition(".")[0] for check in checks))

@@ -254,6 +254,25 @@ class DoctorSettings(Section, frozen=True):
             unset=_NONE,
         ),
     ] = ()
+    causes_dir: Annotated[
+        str,
+        key(
+            "Directory of the site's own causes, *.toml: docs/site-causes.md. Only root may write it.",
+            "存放站点自定义故障原因（*.toml）的目录，见 docs/site-causes.zh-CN.md。只有 root 可写。",
+            example="/srv/runbook/causes.d",
+            since="0.2.0",
+        ),
+    ] = "/etc/gte-ops/causes.d"
+    plugins: Annotated[
+        tuple[str, ...],
+        key(
+            "Installed packages whose judges run too: names of entry points of the group gte_ops.checks.",
+            "一并运行其判断的已安装软件包：gte_ops.checks 组中的入口点名称。",
+            example=["our_runbook"],
+            since="0.2.0",
+            unset=_NONE,
+        ),
+    ] = ()
 
 
 class AppSettings(Section, frozen=True):

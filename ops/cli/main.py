@@ -32,6 +32,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, as shells count a program that nobody reads 
 COMMANDS = (
     "backup",
     "baseline",
+    "causes",
     "cert",
     "config",
     "deploy",

@@ -35,8 +35,12 @@ from ops.interpret.site import find_site
 from ops.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ops.collect.logs.service_logs import LogPlaces
     from ops.collect.net.probes import Probes
+    from ops.collect.site_causes import SiteCauseCollector
+    from ops.diagnosis.site_causes import SiteCauseDefinition
 
 # Seconds of the budget reserved for judging and rendering.
 RESERVE = 0.4
@@ -91,14 +95,22 @@ def look_around(settings: Settings, deadline: float) -> Surroundings:
     return Surroundings(host, processes, config, build, gunicorn, target)
 
 
-def collect(settings: Settings, since: float, budget: float, *, unprivileged: bool = False) -> Snapshot:
+def collect(
+    settings: Settings,
+    since: float,
+    budget: float,
+    *,
+    unprivileged: bool = False,
+    site_causes: Sequence[SiteCauseDefinition] = (),
+) -> Snapshot:
     """Take one snapshot of the host. ``since``: how far back logs are read; ``budget``: the whole run's length (both in
-    seconds); ``unprivileged``: peers' data is parsed in a process that is not root (`Prober`)."""
+    seconds); ``unprivileged``: peers' data is parsed in a process that is not root (`Prober`); ``site_causes``: the
+    causes of the site whose conditions are observed."""
     started = time.monotonic()
     deadline = started + max(budget - RESERVE, budget / 2)
     probes = _probes(deadline, unprivileged=unprivileged)
     try:
-        return _collect(settings, since, probes, deadline)
+        return _collect(settings, since, probes, deadline, site_causes)
     finally:
         probes.close()
 
@@ -116,7 +128,13 @@ def _probes(deadline: float, *, unprivileged: bool) -> Probes:
     return Probes(deadline)
 
 
-def _collect(settings: Settings, since: float, probes: Probes, deadline: float) -> Snapshot:
+def _collect(
+    settings: Settings,
+    since: float,
+    probes: Probes,
+    deadline: float,
+    site_causes: Sequence[SiteCauseDefinition],
+) -> Snapshot:
     now = time.time()
     # The slowest imports start now, in parallel with the first round's system calls.
     warm = _start("libraries", _import_libraries)
@@ -131,6 +149,7 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
     test_task = (
         _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
+    site_tasks = _site_causes(site_causes, target, now, deadline) if site_causes else None
     resolution_task = early or _start("dns", _resolve, probes, target.domain, target.resolver, deadline)
     warm.wait(deadline)
     elsewhere = None
@@ -158,8 +177,19 @@ def _collect(settings: Settings, since: float, probes: Probes, deadline: float) 
         open_logs=open_logs_task.wait(deadline),
         **({"elsewhere": elsewhere.wait(deadline)} if elsewhere else {}),
         other_doors=_with_files([task.wait(deadline) for task in doors], config),
+        site_causes=site_tasks.wait()
+        if site_tasks
+        else NotSeen(reason="the site defines no causes of its own"),
         **behaviour,
     )
+
+
+def _site_causes(
+    definitions: Sequence[SiteCauseDefinition], target: Target, now: float, deadline: float
+) -> SiteCauseCollector:
+    from ops.collect.site_causes import SiteCauseCollector
+
+    return SiteCauseCollector(definitions, target, now, deadline)
 
 
 def _headers_unread(target: Target) -> str:

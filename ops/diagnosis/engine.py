@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from ops.diagnosis.catalogue import Catalogue, catalogue, fill_text
+from ops.diagnosis.catalogue import Catalogue, CauseEntry, catalogue, fill_text
 from ops.diagnosis.door import from_behind
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
 from ops.diagnosis.model import (
@@ -44,11 +44,16 @@ from ops.text.timestamps import local_time
 _PASSED = Text(en="in order", zh="正常")
 
 
-def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignore] = ()) -> Diagnosis:
-    """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. Pure, but for the durations
-    that it reports."""
+def diagnose(
+    snapshot: Snapshot,
+    checks: Sequence[Check],
+    ignore: Sequence[Ignore] = (),
+    added: Mapping[str, CauseEntry] | None = None,
+) -> Diagnosis:
+    """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. ``added``: the causes of
+    other packages' checks. Pure, but for the durations that it reports."""
     snapshot = from_behind(snapshot)
-    book = catalogue()
+    book = _catalogue_of(snapshot, added)
     results, findings = run_checks(snapshot, checks, book)
     values = host_values(snapshot)
     observed = observed_symptoms(snapshot)
@@ -76,6 +81,16 @@ def diagnose(snapshot: Snapshot, checks: Sequence[Check], ignore: Sequence[Ignor
         last_good=_last_good(changes),
         changes=ranked,
     )
+
+
+def _catalogue_of(snapshot: Snapshot, added: Mapping[str, CauseEntry] | None) -> Catalogue:
+    """The catalogue, with the site's own causes and those of other packages if there are any."""
+    own = catalogue().extended(added, ()) if added else catalogue()
+    if isinstance(snapshot.site_causes, NotSeen):
+        return own
+    from ops.diagnosis.site_causes import definitions_in, extended_catalogue
+
+    return extended_catalogue(definitions_in(snapshot.site_causes), own)
 
 
 def _last_good(changes: Changes | NotSeen) -> LastGood | None:
@@ -384,7 +399,7 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     # expected sections are unseen on a healthy host: the name leads nowhere else, and the service answers. OPS006
     # reports a missing watchdog.
     failure = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
-    expected = ("elsewhere", "watchdog", "last_start", "changes")
+    expected = ("elsewhere", "watchdog", "last_start", "changes", "site_causes")
     moot = (*expected, "backend.") if failure else expected
     return tuple((place, words) for place, words in entries if not place.startswith(moot))
 

@@ -20,6 +20,7 @@ from ops.facts.machine import Footprint, KernelLog, Machine
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
 from ops.facts.probes import Activity, Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
+from ops.facts.site_causes import SiteCauses
 from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.facts.units import Units
@@ -32,7 +33,8 @@ class Snapshot(Facts, frozen=True):
     with address translation it may still be this service. ``passed_over``: configuration files of gte-ops that were not
     read, each with why. ``settings_file``: the one that was read; None if none was, or if every command finds it by
     itself. ``last_start``: collected only if the service does not answer. ``changes``: since the service was last
-    healthy. ``units``: empty where systemd is not the init."""
+    healthy. ``site_causes``: the conditions of the causes that the site defines. ``units``: empty where systemd is not
+    the init."""
 
     taken_at: float
     host: Host | NotSeen
@@ -72,6 +74,7 @@ class Snapshot(Facts, frozen=True):
     elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
     settings_file: str | NotSeen | None = None
     changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded")
+    site_causes: SiteCauses | NotSeen = NotSeen(reason="the site defines no causes of its own")
     units: Units | NotSeen = Units(units=())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ops.diagnosis.catalogue import GUIDE_VALUES, CauseEntry, catalogue, is_command
+from ops.diagnosis.catalogue import GUIDE_VALUES, Catalogue, CauseEntry, catalogue, is_command
 from ops.diagnosis.steps import step_marks
 from ops.facts.status import Severity
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
@@ -31,9 +31,10 @@ class ExplanationReport(CommandReport):
 
     command = "explain"
 
-    def __init__(self, code: str) -> None:
-        """``code`` in either case of letters. Raises `ops.diagnosis.catalogue.UnknownCodeError`."""
-        self.entry = catalogue().entry(code.strip().upper())
+    def __init__(self, code: str, book: Catalogue | None = None) -> None:
+        """``code`` in either case of letters; ``book``: the catalogue with the site's own causes. Raises
+        `ops.diagnosis.catalogue.UnknownCodeError`."""
+        self.entry = (book or catalogue()).entry(code.strip().upper())
         self.values = example_values(self.entry)
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
@@ -43,17 +44,15 @@ class ExplanationReport(CommandReport):
             entry.title.to(language), style="bold", lead=f"{entry.code}  ", lead_style="bold red"
         )
         yield ReportLine(_USUALLY[entry.severity].to(language), style="dim")
-        for heading, words in ((_MEANS, entry.means), (_SHOWS, entry.shows)):
-            yield from _heading(heading.to(language))
-            yield ReportLine(words.to(language), indent=3)
+        yield from _section(_MEANS, entry.means, language)
+        yield from _section(_SHOWS, entry.shows, language)
         yield from _heading(_VERIFY.to(language))
         yield command_line(entry.verify_with(self.values).to(language), indent=3)
         yield from _heading(_FIX.to(language))
         for mark, step in step_marks(entry.fix_with(self.values)):
             show = command_line if is_command(step) else ReportLine
             yield show(step.to(language), indent=3, lead=mark)
-        yield from _heading(_PREVENT.to(language))
-        yield ReportLine(entry.prevent.to(language), indent=3)
+        yield from _section(_PREVENT, entry.prevent, language)
         yield BLANK
         yield ReportLine(_EXAMPLE_HOST.to(language), style="dim")
 
@@ -77,15 +76,19 @@ class CauseListReport(CommandReport):
 
     command = "explain"
 
+    def __init__(self, book: Catalogue | None = None) -> None:
+        """``book``: the catalogue with the site's own causes."""
+        self.book = book or catalogue()
+
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each code."""
-        for code in catalogue().codes:
-            title = catalogue().entry(code).title.to(language)
+        for code in self.book.codes:
+            title = self.book.entry(code).title.to(language)
             yield ReportLine(title, lead=f"{code}  ", lead_style="bold")
 
     def document(self, language: Language) -> dict[str, Any]:
         """``causes``: code, severity and title of each."""
-        entries = [catalogue().entry(code) for code in catalogue().codes]
+        entries = [self.book.entry(code) for code in self.book.codes]
         return {
             "causes": [
                 {"code": entry.code, "severity": entry.severity, "title": entry.title.to(language)}
@@ -97,6 +100,13 @@ class CauseListReport(CommandReport):
 def example_values(entry: CauseEntry) -> dict[str, str]:
     """The guide's own host, and for what only a real case knows the name in capitals: ``kill PID``."""
     return GUIDE_VALUES | {name: name.upper() for name in entry.facts}
+
+
+def _section(heading: Text, words: Text, language: Language) -> Iterator[ReportLine]:
+    """A text below its heading; nothing if a site's own cause does not have it."""
+    if words.to(language):
+        yield from _heading(heading.to(language))
+        yield ReportLine(words.to(language), indent=3)
 
 
 def _heading(words: str) -> Iterator[ReportLine]:

@@ -154,7 +154,7 @@ def test_a_start_command_is_a_string_or_an_argument_list() -> None:
         ("[backup.keep]\ndayly = 3", ["backup.keep.dayly", "backup.keep.daily"]),
         ("[watchdog]\nrestarts = {bugdet = 3}", ["watchdog.restarts.bugdet", "watchdog.restarts.budget"]),
         ('[nginx]\nletsencrypt_dir = "/x"', ["nginx.letsencrypt_dir", "did you mean tls.letsencrypt_dir?"]),
-        ("[doctor]\nzzzz = 1", ["doctor.zzzz", "known here: budget, ignore, since"]),
+        ("[doctor]\nzzzz = 1", ["doctor.zzzz", "known here: budget, causes_dir, ignore, plugins, since"]),
     ],
 )
 def test_an_unknown_key_names_itself_and_the_nearest_known_one(text: str, words: list[str]) -> None:

@@ -186,11 +186,23 @@ class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Catalogue:
     """Every cause and symptom there is, and which cause goes before which.
 
-    ``read`` gives the TOML document. Nothing is read before it is asked for: a healthy host needs none of it."""
+    ``read`` gives the TOML document. Nothing is read before it is asked for: a healthy host needs none of it.
+    ``added``: causes that stand before the document's, ``added_rules``: theirs."""
 
-    def __init__(self, read: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], str],
+        added: Mapping[str, CauseEntry] | None = None,
+        added_rules: tuple[str, ...] = (),
+    ) -> None:
         self._read = read
-        self._entries: dict[str, CauseEntry] = {}
+        self._added = dict(added or {})
+        self._added_rules = added_rules
+        self._entries: dict[str, CauseEntry] = dict(self._added)
+
+    def extended(self, entries: Mapping[str, CauseEntry], rules: tuple[str, ...]) -> Catalogue:
+        """This catalogue with ``entries`` before its own, and their precedence ``rules``."""
+        return Catalogue(self._read, {**self._added, **entries}, self._added_rules + rules)
 
     @functools.cached_property
     def _source(self) -> tuple[str, dict[str, str]]:
@@ -216,7 +228,7 @@ class Catalogue:
     @property
     def rules(self) -> tuple[str, ...]:
         """Chains of codes: each is the cause of those behind it."""
-        return tuple(self._head["precedence"]["rules"])
+        return (*self._head["precedence"]["rules"], *self._added_rules)
 
     @functools.cached_property
     def last(self) -> frozenset[str]:
@@ -230,7 +242,7 @@ class Catalogue:
     @property
     def codes(self) -> tuple[str, ...]:
         """Every code, in the catalogue's order."""
-        return tuple(self._parts)
+        return (*self._added, *self._parts)
 
     @property
     def symptoms(self) -> tuple[str, ...]:
@@ -241,8 +253,8 @@ class Catalogue:
         """The cause called ``code``. Raises `UnknownCodeError`, which names the nearest ones."""
         if code not in self._entries:
             if code not in self._parts:
-                raise _unknown("cause", code, self._parts)
-            self._entries[code] = _entry(code, tomllib.loads(self._parts[code])[code])
+                raise _unknown("cause", code, self.codes)
+            self._entries[code] = made_entry(code, tomllib.loads(self._parts[code])[code])
         return self._entries[code]
 
     def symptom(self, id: str) -> Text:  # noqa: A002
@@ -357,7 +369,9 @@ def with_derived(values: Mapping[str, str | Text]) -> dict[str, str]:
     return derived
 
 
-def _entry(code: str, table: dict[str, Any]) -> CauseEntry:
+def made_entry(code: str, table: dict[str, Any]) -> CauseEntry:
+    """The cause ``code`` from its TOML table, which this uses up. Raises OpsError if a text is in one language only,
+    msgspec.ValidationError for a table of another form."""
     english, chinese = table.pop("en"), table.pop("zh")
     if english.keys() != chinese.keys():
         raise OpsError(

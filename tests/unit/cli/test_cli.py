@@ -421,9 +421,12 @@ def leaves() -> list[tuple[str, ...]]:
 def test_an_error_of_every_command_is_one_document_with_the_exit_code(
     run: Run, words: tuple[str, ...]
 ) -> None:
-    needed = {("watchdog", "pause"): ("5m",), ("render",): ("nginx",), ("route",): ("/health",)}.get(
-        words, ()
-    )
+    needed = {
+        ("watchdog", "pause"): ("5m",),
+        ("render",): ("nginx",),
+        ("route",): ("/health",),
+        ("causes", "test"): ("licence.toml",),
+    }.get(words, ())
     yes = ("--yes",) if words == ("backup", "restore") else ()
     code, out, err = run(*words, *needed, *yes, "--format", "json", "--config", "/no/such.toml")
     document = json.loads(out)

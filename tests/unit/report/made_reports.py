@@ -25,8 +25,11 @@ from ops.collect.nginx_route import RoutingFacts, compute_route
 from ops.deployment.install import FileChange, Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
+from ops.diagnosis.site_causes import parse_site_causes
+from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.facts.nginx import NginxConfig
+from ops.facts.site_causes import ProofObservation
 from ops.facts.status import Status
 from ops.facts.target import Target
 from ops.interpret.routing.request import named_request
@@ -41,6 +44,7 @@ from ops.report.baseline import (
     BaselineReport,
     DeployMarkReport,
 )
+from ops.report.causes import CausesCheckReport, CausesTestReport
 from ops.report.certificates import CertificateReport
 from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
 from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, InstallReport
@@ -193,6 +197,33 @@ _CHANGES = (
 )
 
 
+_OWN_CAUSES = """
+[SITE001]
+[SITE001.en]
+title = "The licence server refuses"
+summary = "The licence server {server} refuses."
+[[SITE001.proof]]
+log = "/srv/app/app.log"
+pattern = "(?<server>lic[0-9]) refused"
+[[SITE001.proof]]
+command = ["/usr/bin/licence-check"]
+"""
+
+
+def _causes_test() -> CommandReport:
+    (definition,) = parse_site_causes(_OWN_CAUSES.encode(), str(LONG_PATH))
+    seen = ProofObservation(
+        holds=True, source="/srv/app/app.log", detail="lic1 refused", values={"server": "lic1"}
+    )
+    unseen = NotSeen(reason="/usr/bin/licence-check did not finish within 3.0 s")
+    return CausesTestReport([(definition, definition.observed((seen, unseen)))])
+
+
+def _causes_check() -> CommandReport:
+    definitions = parse_site_causes(_OWN_CAUSES.encode(), str(LONG_PATH))
+    return CausesCheckReport("/etc/gte-ops/causes.d", definitions, [_REASON])
+
+
 _FILES = (
     RenderedFile(path="/etc/nginx/conf.d/gte.conf", text="server {\n\tlisten 443;\n}\n", mode=0o644),
     RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
@@ -224,6 +255,8 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "preflight": _preflight,
     "cert check": lambda: CertificateReport(TROUBLE),
     "explain": CauseListReport,
+    "causes check": _causes_check,
+    "causes test": _causes_test,
     "explain GUN012": functools.partial(ExplanationReport, "gun012"),
     "config show": lambda: SettingsReport(Settings(), SettingsFile(LONG_PATH), {}),
     "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), (_REASON,))),
