@@ -24,11 +24,12 @@ from service.api import (
 from service.api.json_request import JsonRequest, invalid_fields
 from service.engines.registry import EngineRegistry, engines_of
 from service.http import unread_body
+from service.http.forwarded import Proxies
 from service.keys.keyring import Keyring
 from service.monitoring import metrics as counts
 from service.monitoring import progress
 from service.prediction.context import Context, attach, context_of
-from service.settings import Settings, SettingsError, read_settings
+from service.settings import Settings, SettingsError, read_server_settings, read_settings
 from service.version import version
 
 
@@ -36,6 +37,8 @@ class Service(OpenAPI):
     """The Flask application class of this service."""
 
     request_class = JsonRequest
+    # Looks at requests before they get a thread, see gunicorn_patches.receive_aside.
+    door: entrance.Door | None = None
 
     def generate_spec_json(self) -> None:
         """Generate the description of the API."""
@@ -58,8 +61,12 @@ def create_app(settings: Settings | None = None, engines: EngineRegistry | None 
     engines = engines or engines_of(settings)
     places = Places(settings.max_concurrent + settings.max_queue)
     turns = Turns(settings.max_concurrent, settings.queue_timeout, counts.QUEUE_DEPTH.labels("gate").set)
-    attach(app.extensions, Context(settings, engines, places, turns))
-    _register_routes(app, settings)
+    here = Context(settings, engines, places, turns)
+    attach(app.extensions, here)
+    proxies = Proxies(read_server_settings().forwarded_allow_ips)
+    keyring = None if settings.api_keys_file is None else Keyring(settings.api_keys_file)
+    _register_routes(app, settings, proxies, keyring)
+    app.door = entrance.Door(here, proxies, keyring)
     record = progress.current()
     engines.start(then=lambda: record.enter(progress.Phase.READY) if record else None)
     return app
@@ -88,13 +95,13 @@ def _flask_application(settings: Settings) -> Service:
     return app
 
 
-def _register_routes(app: Service, settings: Settings) -> None:
+def _register_routes(app: Service, settings: Settings, proxies: Proxies, keyring: Keyring | None) -> None:
     errors.register(app)
     if settings.cors_origins:
         cors.register(app, settings.cors_origins)
-    if settings.api_keys_file is not None:
-        access.register(app, Keyring(settings.api_keys_file))
-    entrance.register(app)
+    if keyring is not None:
+        access.register(app, keyring)
+    entrance.register(app, proxies)
     unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, models.api, rerank.api, metrics.api):
         app.register_api(group)

@@ -142,6 +142,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
     gunicorn_patches.answer_parse_errors_in_json()
     gunicorn_patches.linger_aside()
+    gunicorn_patches.receive_aside(worker, _settings.max_body_bytes)
     gunicorn_patches.reopen_logs_one_at_a_time(worker)
 
 

@@ -1,21 +1,37 @@
-"""Changes to three behaviours of gunicorn's workers for which gunicorn has no setting.
+"""Changes to four behaviours of gunicorn's workers for which gunicorn has no setting.
 
 Each replaces one function, and does nothing if a version of gunicorn lacks it. ``tests/system/test_service_api.py``
 tests them.
 """
 
+import contextlib
 import json
+import selectors
+import socket
+import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 from threading import BoundedSemaphore
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 from gunicorn import util  # type: ignore[import-untyped,unused-ignore]
 
+from service.http.arrival import Arrival
 from service.http.problems import PROBLEM_JSON, from_http_status
 from service.http.request_id import HEADER, choose
 
 # Connections that may linger at once; further ones are closed without waiting for the client.
 _MOST_LINGERING = 64
+# Seconds in which a request has to arrive, from its first byte on, and in which a client has to take a part of its
+# answer: 1 MiB in 30 s is 280 kbit/s. nginx sends a request only once it has all of it.
+_PATIENCE = 30
+_MOST_WAITING_BYTES = 64 * 2**20  # of all requests that have not arrived whole
+_SCAN = 0.5  # seconds between two searches for connections whose time is over
+_LINGER = 2.0  # seconds that a stopping worker leaves to a client that has sent nothing yet
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def answer_parse_errors_in_json() -> None:
@@ -73,6 +89,209 @@ def reopen_logs_one_at_a_time(worker: Any) -> None:
                 is_running = False
 
     worker.handle_usr1 = handle_usr1
+
+
+def receive_aside(worker: Any, most: int) -> None:
+    """Let requests arrive in the worker's main loop, and give a thread only to one that has arrived whole.
+
+    Gunicorn's gthread reads a request in one of its threads, which wait as long as the client takes: sixty connections
+    that send half a request, or two hundred that send nothing, hold every thread, and ``/health`` waits with all
+    others. Here they hold a few kilobytes. A request that does not arrive within 30 s is answered 408, and a connection
+    that sends nothing is closed like one kept alive. When there are too many connections, the longest idle are closed.
+
+    ``most``: bytes of the largest body that is waited for. The application may have a ``door``
+    (``service/api/entrance.py``): what it refuses costs no thread either. Connections over TLS or HTTP/2 are
+    gunicorn's own, as before.
+    """
+    is_gthread = getattr(worker, "pending_conns", None) is not None
+    if not is_gthread or worker.cfg.is_ssl or getattr(worker.cfg, "http2_cleartext", "off") != "off":
+        return
+    _Reception(worker, most).take_over()
+
+
+class _Reception:
+    """The connections of a gthread worker that have not sent a whole request. All but ``_handle`` in its main loop."""
+
+    def __init__(self, worker: Any, most: int) -> None:
+        self._worker = worker
+        self._most = most
+        self._bytes = 0
+        self._next_scan = 0.0
+        self._stopped: float | None = None
+
+    def take_over(self) -> None:
+        worker = self._worker
+        self._handle_whole, self._finish = worker.handle, worker.finish_request
+        worker.accept = self._accepted
+        worker.on_client_socket_readable = self._kept_readable
+        worker.murder_pending = self._close_overdue
+        worker.handle = self._handle
+        worker.finish_request = self._finished
+
+    def _accepted(self, listener: Any) -> None:
+        from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped,unused-ignore]
+
+        try:
+            sock, address = listener.accept()
+        except OSError:
+            return  # gone already, or another worker has it
+        self._worker.nr_conns += 1
+        # In the kernel, because gunicorn makes its sockets blocking again.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
+        conn = TConn(self._worker.cfg, sock, address, listener.getsockname())
+        conn.init()
+        self._wait(conn)
+        if self._worker.nr_conns >= self._worker.worker_connections:
+            self._close_longest_idle()
+
+    def _kept_readable(self, conn: Any, sock: Any) -> None:
+        self._worker.poller.unregister(sock)
+        self._worker.keepalived_conns.remove(conn)
+        self._wait(conn)
+        self._read(conn, conn.sock)
+
+    def _finished(self, conn: Any, future: Any) -> None:
+        is_kept = not future.cancelled() and future.exception() is None and future.result() is True
+        rest = conn.parser.unreader.take_buffered() if is_kept else b""
+        if not rest:
+            self._finish(conn, future)
+            return
+        # The next request, or a part of it, came in one piece with the one before.
+        self._wait(conn)
+        self._add(conn, rest)
+
+    def _wait(self, conn: Any) -> None:
+        conn.arrival, conn.entered = Arrival(self._most), contextlib.nullcontext()
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + self._worker.cfg.keepalive
+        self._worker.pending_conns.append(conn)
+        self._worker.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read, conn))
+
+    def _read(self, conn: Any, sock: Any) -> None:
+        try:
+            data = sock.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(conn)
+            return
+        try:
+            self._add(conn, data)
+        except Exception:
+            # The main loop must go on for all other connections.
+            self._worker.log.exception("a request could not be received")
+            self._drop(conn)
+
+    def _add(self, conn: Any, data: bytes) -> None:
+        arrival = conn.arrival
+        if not arrival.data:
+            conn.timeout = time.monotonic() + _PATIENCE
+        self._bytes += len(data)
+        arrival.add(data)
+        if arrival.is_whole:
+            self._arrived(conn)
+            return
+        if arrival.wants_continue:
+            arrival.wants_continue = False
+            self._send(conn, _CONTINUE)
+        if self._bytes > _MOST_WAITING_BYTES:
+            self._close_longest_idle()
+
+    def _arrived(self, conn: Any) -> None:
+        arrival, door = conn.arrival, getattr(self._worker.wsgi, "door", None)
+        if door is not None and arrival.head:
+            conn.entered, refusal = door(arrival.head, conn.client, conn.sock)
+            if refusal is not None:
+                self._refuse(conn, refusal)
+                return
+        self._release(conn)
+        conn.parser.unreader.unread(bytes(arrival.data))
+        conn.parser.unreader.chunk = MethodType(_chunk_in_time, conn.parser.unreader)
+        conn.parser.unreader.ends = time.monotonic() + _PATIENCE
+        conn.arrival = None
+        conn.data_ready = True
+        self._worker.enqueue_req(conn)
+
+    def _refuse(self, conn: Any, refusal: Any) -> None:
+        began = time.monotonic()
+        arrival, worker = conn.arrival, self._worker
+        is_last = arrival.is_last or not worker.alive or not worker.cfg.keepalive
+        sent = self._send(conn, refusal.encoded("close" if is_last else "keep-alive"))
+        answer = SimpleNamespace(status=refusal.status, sent=len(refusal.body), headers=refusal.headers)
+        worker.log.access(answer, {}, refusal.environ, timedelta(seconds=time.monotonic() - began))
+        if is_last or not sent:
+            self._drop(conn, graceful=True)
+            return
+        self._bytes -= len(arrival.data)
+        conn.arrival = Arrival(self._most)
+        conn.timeout = time.monotonic() + worker.cfg.keepalive
+
+    def _send(self, conn: Any, data: bytes) -> bool:
+        try:
+            return int(conn.sock.send(data)) == len(data)
+        except OSError:
+            return False
+
+    def _release(self, conn: Any) -> None:
+        self._worker.poller.unregister(conn.sock)
+        self._worker.pending_conns.remove(conn)
+        self._bytes -= len(conn.arrival.data) if conn.arrival else 0
+
+    def _drop(self, conn: Any, *, graceful: bool = False) -> None:
+        self._release(conn)
+        self._worker.nr_conns -= 1
+        conn.close(graceful=graceful)
+
+    def _close_overdue(self) -> None:
+        now = time.monotonic()
+        if now < self._next_scan:
+            return
+        self._next_scan = now + _SCAN
+        if not self._worker.alive:
+            self._stopped = self._stopped or now
+        for conn in list(self._worker.pending_conns):
+            is_silent = not (conn.arrival and conn.arrival.data)
+            if conn.timeout <= now or (is_silent and self._stopped and now - self._stopped > _LINGER):
+                if not is_silent:
+                    with contextlib.suppress(OSError):
+                        util.write_error(conn.sock, 408, "Request Timeout", "")
+                self._drop(conn, graceful=not is_silent)
+
+    def _close_longest_idle(self) -> None:
+        for waiting in (self._worker.pending_conns, self._worker.keepalived_conns):
+            if waiting:
+                conn = waiting[0]
+                if waiting is self._worker.pending_conns:
+                    self._drop(conn)
+                else:
+                    waiting.popleft()
+                    self._worker.poller.unregister(conn.sock)
+                    self._worker.nr_conns -= 1
+                    conn.close()
+                return
+
+    def _handle(self, conn: Any) -> Any:
+        """In a thread: the request holds what it got at the door."""
+        with conn.entered:
+            return self._handle_whole(conn)
+
+
+def _chunk_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
+    """gunicorn's ``SocketUnreader.chunk``, but not for longer than the request has to arrive: what it still reads in a
+    thread is the rest of a body that is too large."""
+    left = unreader.ends - time.monotonic()
+    if left <= 0:
+        raise ConnectionResetError("the request did not arrive in time")
+    unreader.sock.settimeout(left)
+    try:
+        data: bytes = type(unreader).chunk(unreader, size_hint)
+    except TimeoutError:
+        raise ConnectionResetError("the request did not arrive in time") from None
+    finally:
+        unreader.sock.settimeout(None)
+    return data
 
 
 def _write_problem(sock: Any, status_int: int, reason: str, _mesg: str) -> None:

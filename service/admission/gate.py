@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from service.admission import deadline
 from service.admission.client import Client
@@ -45,13 +46,26 @@ class OverloadedError(Exception):
 
 
 class Place:
-    """A place that ``client`` holds."""
+    """A place that ``client`` holds, until it calls ``leave``."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, places: "Places", client: Client) -> None:
         self.client = client
         self.is_dear = False
-        self.began = time.monotonic()
         self.is_held = True
+        self.began = time.monotonic()
+        self._places = places
+
+    def make_dear(self) -> None:
+        """The request turns out to be one for the encoder or the extractor.
+
+        Raises:
+            OverloadedError: such requests hold too many places.
+        """
+        self._places.make_dear(self)
+
+    def leave(self) -> None:
+        """Give the place back; nothing happens the second time."""
+        self._places.leave(self)
 
 
 class Places:
@@ -71,7 +85,7 @@ class Places:
         return self._inside
 
     def take(self, client: Client, *, dear: bool = False) -> Place:
-        """A place for a request of ``client``; see ``make_dear`` for ``dear``. Give it back by ``leave``.
+        """A place for a request of ``client``; see ``Place.make_dear`` for ``dear``.
 
         Raises:
             OverloadedError: there is none, or the client or dear work holds too many.
@@ -86,7 +100,7 @@ class Places:
             self._require(
                 held, free, f"{held} of {self.capacity} places are this client's, as many as it may hold now"
             )
-            place = Place(client)
+            place = Place(self, client)
             if dear:
                 self._count_dear(place, free)
             self._inside += 1
@@ -94,18 +108,14 @@ class Places:
             return place
 
     def make_dear(self, place: Place) -> None:
-        """The request of ``place`` turns out to be one for the encoder or the extractor.
-
-        Raises:
-            OverloadedError: such requests hold too many places.
-        """
+        """See ``Place.make_dear``."""
         with self._lock:
             if not place.is_dear:
                 # Its own place counts as free, as when it came.
                 self._count_dear(place, self.capacity - self._inside + 1)
 
     def leave(self, place: Place) -> None:
-        """Give ``place`` back; nothing happens the second time."""
+        """See ``Place.leave``."""
         with self._lock:
             if not place.is_held:
                 return
@@ -127,6 +137,27 @@ class Places:
     def _require(self, held: int, free: int, otherwise: str) -> None:
         if held >= _SHARE * free:
             raise OverloadedError(otherwise, retry_after(self._mean_duration))
+
+
+_arrived: ContextVar[Place | None] = ContextVar("arrived", default=None)
+
+
+@contextmanager
+def arrived_with(place: Place | None) -> Iterator[None]:
+    """In this block, in this thread, a request is served that already holds ``place``, if it is not None."""
+    token = _arrived.set(place)
+    try:
+        yield
+    finally:
+        _arrived.reset(token)
+        if place is not None:
+            place.leave()
+
+
+def place_on_arrival() -> Place | None:
+    """The place that the request in this thread has held since it arrived, or None."""
+    place = _arrived.get()
+    return place if place is not None and place.is_held else None
 
 
 class _Waiter:

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask import request
 
-
-def checker() -> Callable[[], bool]:
-    """For the current request: a function that tells, in any thread, whether the other end of its connection is closed.
+def checker(connection: Any) -> Callable[[], bool]:
+    """A function that tells, in any thread, whether the other end of ``connection`` is closed.
 
     gunicorn passes the socket in the WSGI environment; nginx closes its connection when its own client disconnects
     (proxy_ignore_client_abort is off). Without a socket the client counts as connected.
     """
-    connection: Any = request.environ.get("gunicorn.socket")
     # An SSL socket does not support MSG_PEEK.
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
         return bool

@@ -131,7 +131,7 @@ def _require_room(here: Context, place: Place, backend: TaskBackend) -> None:
     """Refuse a request for a large model, before anything is done for it, that could not be begun in time."""
     for kind in backend.kinds:
         if kind is not EngineKind.LEXICAL:
-            here.places.make_dear(place)
+            place.make_dear()
             here.engines.require_room(kind, place.client.name)
 
 

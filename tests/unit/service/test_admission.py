@@ -70,11 +70,11 @@ def test_dear_requests_of_many_clients_leave_places_for_cheap_ones() -> None:
 def test_a_request_that_turns_out_dear_counts_as_such() -> None:
     places = Places(8)
     for number in range(6):
-        places.make_dear(places.take(Client(str(number))))
+        places.take(Client(str(number))).make_dear()
     places.take(A)
     cheap = places.take(A)
     with pytest.raises(OverloadedError, match="large model"):
-        places.make_dear(cheap)
+        cheap.make_dear()
     assert not cheap.is_dear
 
 
@@ -82,7 +82,7 @@ def test_a_place_is_given_back_once() -> None:
     places = Places(4)
     held = taken(places, A, dear=True)
     for place in [*held, *held]:
-        places.leave(place)
+        place.leave()
     assert places.inside == 0
     assert len(taken(places, A, dear=True)) == len(held)
 

@@ -1,0 +1,139 @@
+"""Clients that send slowly, or nothing, straight at gunicorn: they hold no thread, and nobody waits for them."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Gunicorn, eventually, gunicorn
+from tests.system.hasty_service import PATIENCE
+
+APP = "tests.system.hasty_service:create()"
+POST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+WHOLE = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+# How many connections, what each sends at first, and what it sends now and then.
+SLOW = {
+    "silent": (200, b"", b""),
+    "half a request line": (60, b"GET /hea", b""),
+    "headers bit by bit": (60, b"GET /health HTTP/1.1\r\nHost: a\r\n", b"X"),
+    "a body bit by bit": (60, POST + b"Content-Length: 100000\r\n\r\n{", b" "),
+    "a body that was announced and never comes": (
+        60,
+        POST + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+        b"",
+    ),
+    "chunks bit by bit": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n \r\n"),
+    "half a chunk's line": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n1", b""),
+    "half a trailer": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: ", b"b"),
+    "half a request after a whole one": (60, WHOLE, b"GET /"),
+    "bare line feeds": (60, b"GET /health HTTP/1.0\n\n", b"\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    directory = tmp_path_factory.mktemp("service")
+    with gunicorn(directory, APP, wait_for="/health", GTE_THREADS="8") as started:
+        yield started
+
+
+@contextlib.contextmanager
+def connections(service: Gunicorn, count: int, first: bytes) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        links = []
+        for _ in range(count):
+            link = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=10))
+            link.sendall(first)
+            links.append(link)
+        yield links
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_health_answers_beside_slow_clients(service: Gunicorn, name: str) -> None:
+    count, first, more = SLOW[name]
+    with connections(service, count, first) as links:
+        slowest = 0.0
+        for _ in range(5):
+            for link in links if more else ():
+                with contextlib.suppress(OSError):  # closed, for its time is over
+                    link.sendall(more)
+            began = time.monotonic()
+            assert service.get("/health").status == 200
+            slowest = max(slowest, time.monotonic() - began)
+        # Behind gunicorn's threads it is five seconds and more.
+        assert slowest < 2
+
+
+def test_a_request_that_does_not_arrive_in_time_is_told_so(service: Gunicorn) -> None:
+    with connections(service, 1, SLOW["a body bit by bit"][1]) as (link,):
+        began = time.monotonic()
+        received = b""
+        while part := link.recv(65536):
+            received += part
+        assert PATIENCE - 0.1 <= time.monotonic() - began < PATIENCE + 5
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b'"status": 408' in received
+    assert b"Connection: close" in received
+
+
+def test_more_connections_than_gunicorn_takes_push_out_the_idle_ones(service: Gunicorn) -> None:
+    with connections(service, 1020, b""):
+        for _ in range(3):
+            assert service.get("/health").status == 200
+
+
+def test_a_stop_does_not_wait_for_silent_clients(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, APP, wait_for="/health") as started, connections(started, 3, b""):
+        began = time.monotonic()
+        started.process.terminate()
+        eventually(lambda: started.process.poll() is not None, 20)
+        assert time.monotonic() - began < 15
+
+
+def test_a_kept_connection_serves_one_request_after_the_other_in_any_pieces(service: Gunicorn) -> None:
+    body = b'{"task_type": "invented", "input_text": "a"}'
+    pieces = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with connections(service, 1, b"") as (link,):
+        for size in (1, 7, 1000):
+            for start in range(0, len(pieces), size):
+                link.sendall(pieces[start : start + size])
+            received = b""
+            while b"unknown_task" not in received:
+                received += link.recv(65536)
+            assert received.startswith(b"HTTP/1.1 400 ")
+        # Two in one piece.
+        link.sendall(WHOLE + WHOLE)
+        received = b""
+        while received.count(b'"status":"ok"') < 2:
+            received += link.recv(65536)
+
+
+def test_under_overload_the_refusal_comes_without_a_thread_and_the_connection_stays(tmp_path: Path) -> None:
+    """Whose threads are all held by predictions answers on, also on the connection that was refused."""
+    with gunicorn(
+        tmp_path, "faulty_service:create()", GTE_THREADS="4", GTE_MAX_CONCURRENT="1", GTE_MAX_QUEUE="0"
+    ) as busy:
+        gate = tmp_path / "gate"
+        held = json.dumps(
+            {"task_type": "similarity", "input_text": str(gate), "parameters": {"candidates": ["a"]}}
+        )
+        with connections(busy, 1, POST + b"Content-Length: %d\r\n\r\n" % len(held) + held.encode()):
+            eventually(lambda: busy.records()[0]["in_flight"])
+            with connections(busy, 1, b"") as (link,):
+                for _ in range(3):
+                    link.sendall(POST + b"Content-Length: 2\r\n\r\n{}")
+                    answer = link.recv(65536)
+                    assert answer.startswith(b"HTTP/1.1 503 ")
+                    assert b"Retry-After: " in answer
+                    assert answer.count(b"Connection: keep-alive") == 1
+                    assert b'"code": "overloaded"' in answer
+                link.sendall(WHOLE)
+                assert link.recv(65536).startswith(b"HTTP/1.1 200 ")
+            counted = 'gte_requests_total{outcome="overloaded",route="/predict",task=""} 3.0'
+            assert counted in busy.get("/metrics").body.decode()
+            gate.touch()
+            eventually(lambda: not busy.records()[0]["in_flight"])

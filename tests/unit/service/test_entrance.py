@@ -1,0 +1,122 @@
+"""The door: what gets a place or a refusal before it gets a thread."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.admission.client import Client
+from service.api.entrance import Door
+from service.app import create_app
+from service.engines.registry import EngineRegistry
+from service.keys import key_file
+from service.prediction.context import Context, context_of
+from tests.unit.service.test_app import SETTINGS
+
+PEER = ("192.0.2.1", 4711)
+
+
+@pytest.fixture
+def connection() -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours
+
+
+def service(**changes: Any) -> tuple[Door, Context]:
+    settings = replace(SETTINGS, max_concurrent=1, max_queue=3, **changes)
+    app = create_app(settings, EngineRegistry({}, load_wait=0))
+    assert app.door is not None
+    return app.door, context_of(app.extensions)
+
+
+def head(path: str, *headers: str, method: str = "POST") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *headers, "", ""]).encode()
+
+
+def fill(here: Context) -> None:
+    for number in range(4):
+        here.places.take(Client(f"{number}"))
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict?a=b", "/v1/embeddings", "/v1/rerank"])
+def test_a_prediction_gets_a_place_and_gives_it_back(path: str, connection: socket.socket) -> None:
+    door, here = service()
+    entered, refusal = door(head(path), PEER, connection)
+    assert refusal is None
+    assert here.places.inside == 1
+    with entered:
+        assert here.places.inside == 1
+    assert here.places.inside == 0
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [head("/health", method="GET"), head("/predict", method="GET"), head("/predict/x"), b"\x16\x03\x01", b""],
+)
+def test_what_wants_no_prediction_is_never_refused(request_head: bytes, connection: socket.socket) -> None:
+    door, here = service()
+    fill(here)
+    entered, refusal = door(request_head, PEER, connection)
+    assert refusal is None
+    with entered:
+        assert here.places.inside == 4
+
+
+@pytest.mark.parametrize(("path", "member"), [("/predict", "code"), ("/v1/embeddings", "error")])
+def test_when_all_places_are_taken_the_answer_is_whole(
+    path: str, member: str, connection: socket.socket
+) -> None:
+    door, here = service()
+    fill(here)
+    _, refusal = door(head(path, "X-Request-ID: mine.1"), PEER, connection)
+    assert refusal is not None
+    lines, _, body = refusal.encoded("close").partition(b"\r\n\r\n")
+    status, *headers = lines.decode().split("\r\n")
+    fields = dict(line.split(": ", 1) for line in headers)
+    assert status == "HTTP/1.1 503 Service Unavailable"
+    assert int(fields["Content-Length"]) == len(body)
+    assert fields["Connection"] == "close"
+    assert int(fields["Retry-After"]) >= 1
+    assert fields["X-Request-ID"] == "mine.1"
+    assert member in json.loads(body)
+
+
+def test_one_client_does_not_get_every_place(connection: socket.socket) -> None:
+    door, here = service()
+    refusals = [door(head("/predict"), PEER, connection)[1] for _ in range(4)]
+    assert [refusal is None for refusal in refusals] == [True, True, True, False]
+    assert door(head("/predict"), ("192.0.2.2", 1), connection)[1] is None
+    assert here.places.inside == 4
+
+
+def test_behind_a_proxy_of_ours_the_header_says_who_asks(connection: socket.socket) -> None:
+    door, here = service()
+    for number in range(4):
+        asked = head("/predict", f"X-Forwarded-For: 1.1.1.1, 192.0.2.{number}")
+        assert door(asked, ("127.0.0.1", 1), connection)[1] is None
+    assert here.places.inside == 4
+
+
+def test_with_keys_the_key_says_who_asks_and_a_wrong_one_is_for_the_application(
+    tmp_path: Path, connection: socket.socket
+) -> None:
+    path = tmp_path / "keys.json"
+    keys = [key_file.add(path, name) for name in ("one", "two")]
+    door, here = service(api_keys_file=path)
+    for key in (keys[0], keys[0], keys[0], keys[1]):
+        assert door(head("/predict", f"authorization: bearer {key}"), PEER, connection)[1] is None
+    assert here.places.inside == 4
+    for wrong in ("Authorization: Bearer nonsense", "A: b"):
+        assert door(head("/predict", wrong), PEER, connection)[1] is None
+    assert here.places.inside == 4
+
+
+def test_a_browsers_page_is_refused_by_the_application_with_its_headers(connection: socket.socket) -> None:
+    door, here = service(cors_origins=("*",))
+    fill(here)
+    assert door(head("/predict", "Origin: https://a.example"), PEER, connection)[1] is None
