@@ -25,7 +25,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
 from ops.settings import BackupSettings, Settings
 from ops.text.language import Text
-from ops.text.reasons import chinese
+from ops.text.reasons import chinese, root_hint
 
 # `create` leaves these be whatever the policy: what was made by hand before a change outlives the day's own backup.
 SPARED_BY_CREATE = 3
@@ -114,10 +114,11 @@ def list_backups(settings: Settings) -> list[ListedBackup]:
     except FileNotFoundError:
         return []
     except OSError as error:
+        hint = root_hint(error)
         raise OpsError(
             Text(
-                en=f"{directory}: {error.strerror or error}; run it as root",
-                zh=f"{directory}: {chinese(error.strerror or error)}；请以 root 运行",
+                en=f"{directory}: {error.strerror or error}{hint.en}",
+                zh=f"{directory}: {chinese(error.strerror or error)}{hint.zh}",
             )
         ) from None
 

@@ -90,7 +90,7 @@ def verify(
         verified.notes.append(
             Text(
                 en=f"{source.path} was to be saved and is not in it: {source.missing}",
-                zh=f"{source.path} 应备份但不在其中：{source.missing}",
+                zh=f"{source.path} 应备份但不在其中：{chinese(source.missing)}",
             )
         )
     if nginx_test is not None and verified.manifest.nginx is not None and not verified.problems:
@@ -104,7 +104,9 @@ def _judge_signature(verified: Verified, signature: SignatureCheck, *, unsigned:
         words = Text(en=f"signature of {signature.detail}", zh=f"{signature.detail} 的签名")
         verified.checks.append(words)
     elif signature.state == SignatureState.BAD:
-        words = Text(en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{signature.detail}")
+        words = Text(
+            en=f"its signature is bad: {signature.detail}", zh=f"签名无效：{chinese(signature.detail)}"
+        )
         verified.problems.append(words)
     else:
         (verified.notes if unsigned else verified.problems).append(unsigned_words())

@@ -26,7 +26,7 @@ from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.text.language import Text
-from ops.text.reasons import reason
+from ops.text.reasons import reason, root_hint
 from ops.text.sanitize import safe_line
 
 # Number of states, and bytes of all texts: the changes of a few weeks.
@@ -236,11 +236,10 @@ def unreadable(directory: Path) -> BaselineError:
 
 def _unwritable(path: str, error: OSError) -> BaselineError:
     why = reason(error.strerror or str(error))
-    # On a full disk root is no help.
-    hint = ("; run it as root", "；请以 root 运行") if isinstance(error, PermissionError) else ("", "")
+    hint = root_hint(error)
     return BaselineError(
         Text(
-            en=safe_line(f"{path}: cannot be written: {why.en}{hint[0]}"),
-            zh=safe_line(f"{path}：无法写入：{why.to('zh')}{hint[1]}"),
+            en=safe_line(f"{path}: cannot be written: {why.en}{hint.en}"),
+            zh=safe_line(f"{path}：无法写入：{why.to('zh')}{hint.zh}"),
         )
     )

@@ -21,6 +21,7 @@ from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
 from ops.text.duration import age
 from ops.text.language import Language, Text
+from ops.text.reasons import chinese
 
 # Loading Apprise alone takes about one second on a slow host; with less time than this no round is started.
 MIN_ROUND_S = 2.0
@@ -236,7 +237,7 @@ class Outbox:
             return Ledger()
 
     def _problem(self, error: StoreError) -> None:
-        text = Text(en=_FROM_MEMORY.en.format(error), zh=_FROM_MEMORY.zh.format(error))
+        text = Text(en=_FROM_MEMORY.en.format(error), zh=_FROM_MEMORY.zh.format(chinese(error)))
         if text not in self._problems:
             self._problems.append(text)
 

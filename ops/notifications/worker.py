@@ -26,6 +26,7 @@ from ops.notifications.delivery_result import ACCEPTED, DeliveryOutcome, Deliver
 from ops.notifications.destination import scrubbed
 from ops.notifications.message import MessageKind
 from ops.text.language import Text, verbatim
+from ops.text.reasons import chinese
 
 # Apprise's plug-ins log this if the peer did not answer 2xx.
 _STATUS_IN_LOG = re.compile(r"\berror=(\d{3})\b")
@@ -107,7 +108,7 @@ def _send(url: str, letter: Letter, asset: Any, within: float) -> DeliveryResult
     try:
         plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except MalformedUrlError as error:
-        return DeliveryResult(DeliveryOutcome.UNUSABLE, verbatim(str(error)))
+        return DeliveryResult(DeliveryOutcome.UNUSABLE, Text(en=str(error), zh=chinese(error)))
     except Exception:  # noqa: BLE001  (each plug-in refuses a URL in its own way; the message may quote it)
         plugin = None
     if plugin is None:

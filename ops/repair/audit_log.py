@@ -21,7 +21,7 @@ from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
 from ops.settings import Settings
 from ops.text.language import Text
-from ops.text.reasons import chinese
+from ops.text.reasons import chinese, root_hint
 from ops.text.sanitize import safe_line
 
 NAME = "fix.jsonl"
@@ -69,10 +69,11 @@ class AuditLog:
             self._descriptor = os.open(self.path, flags, 0o600)
             os.fchmod(self._descriptor, 0o600)
         except OSError as error:
+            hint = root_hint(error)
             raise OpsError(
                 Text(
-                    en=f"{self.path}: {error.strerror or error}: without its log --fix does nothing; run it as root",
-                    zh=f"{self.path}: {chinese(error.strerror or error)}；没有日志，--fix 不作任何改动；请以 root 运行",
+                    en=f"{self.path}: {error.strerror or error}: without its log --fix does nothing{hint.en}",
+                    zh=f"{self.path}: {chinese(error.strerror or error)}；没有日志，--fix 不作任何改动{hint.zh}",
                 )
             ) from None
         try:

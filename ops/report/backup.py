@@ -13,6 +13,8 @@ from ops.diagnosis.model import Status
 from ops.files.entry_kind import EntryKind
 from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.text.language import Language, Text
+from ops.text.reasons import chinese
+from ops.text.reasons import reason as as_reason
 from ops.text.sanitize import without_controls
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ class BackupPlanReport(CommandReport):
         total = _size(sum(entry.size for entry in entries.values()))
         yield ReportLine(_NOTHING_WRITTEN.to(language).format(files, total))
         for place, reason in self._survey.left_out.items():
-            yield ReportLine(_plain(_LEFT_OUT.to(language).format(place, reason)))
+            yield ReportLine(_plain(_LEFT_OUT.to(language).format(place, as_reason(reason).to(language))))
         yield from _missing_lines(self.missing, language)
 
     def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
@@ -301,7 +303,7 @@ def progress_line(what: str, bytes_done: int, total: int, language: Language) ->
 
 def _missing_lines(missing: Mapping[str, str], language: Language) -> Iterator[ReportLine]:
     for path, reason in missing.items():
-        yield _warning(_MISSING.to(language).format(path, reason))
+        yield _warning(_MISSING.to(language).format(path, as_reason(reason).to(language)))
 
 
 def _warning(words: str) -> ReportLine:
@@ -310,7 +312,7 @@ def _warning(words: str) -> ReportLine:
 
 def _signature_words(signature: SignatureCheck) -> Text:
     words = _SIGNATURES[signature.state]
-    return Text(en=words.en.format(signature.detail), zh=words.zh.format(signature.detail))
+    return Text(en=words.en.format(signature.detail), zh=words.zh.format(chinese(signature.detail)))
 
 
 def _plain(words: str) -> str:

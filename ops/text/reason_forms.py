@@ -14,7 +14,16 @@ import re
 # {name}: taken over as it is. {why...}: a reason again, which needs a form too. {any}: a reason or any other words.
 _FORMS: tuple[tuple[str, str], ...] = (
     ("{any} (run as root to see)", "{any}（需以 root 运行才能看到）"),
+    ("{any}; run it as root", "{any}；请以 root 运行"),
     # Files and the system.
+    ("{path}: the certificate on disk cannot be read: {why}", "{path}：无法读取磁盘上的证书：{why}"),
+    ("{path}: cannot be read: {why}", "{path}：无法读取：{why}"),
+    ("{path}: cannot be written: {why}", "{path}：无法写入：{why}"),
+    ("{path}: cannot be locked: {why}", "{path}：无法加锁：{why}"),
+    (
+        "{path}: locked by another process for more than {seconds} s",
+        "{path}：被其他进程锁定超过 {seconds} 秒",
+    ),
     ("permission denied for this user", "当前用户权限不足"),
     ("permission denied", "权限不足"),
     ("{path} does not exist: no watchdog has run", "{path} 不存在：watchdog 从未运行过"),
@@ -163,7 +172,6 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("it was not made", "没有生成"),
     ("it is not a regular file with a single name", "它不是只有一个名字的普通文件"),
     ("{any}; nothing was changed", "{any}；未作任何改动"),
-    ("{any}; nothing was changed, run it as root", "{any}；未作任何改动，请以 root 运行"),
     ("systemctl {first} {second}: {any}", "systemctl {first} {second} 失败：{any}"),
     ("systemctl {first}: {any}", "systemctl {first} 失败：{any}"),
     ("a master has come up by itself meanwhile", "主进程已自行启动"),
@@ -369,6 +377,44 @@ _FORMS: tuple[tuple[str, str], ...] = (
     (
         "a process of this machine cannot be looked at, which keeps its memory locked: {any}",
         "本机有一个进程锁住了内存，无法查看：{any}",
+    ),
+    # Backups.
+    ("{path}: there is no certificate in it", "{path}：其中没有证书"),
+    (
+        "{name}: {address} serves the certificate {first}…, and {path} holds {second}…",
+        "{name}：{address} 提供的证书是 {first}…，而 {path} 中的是 {second}…",
+    ),
+    ("it is {why}", "它是{why}"),
+    ("a socket", "套接字"),
+    ("its name is not UTF-8", "文件名不是 UTF-8"),
+    ("its target's name is not UTF-8", "链接目标的名称不是 UTF-8"),
+    ("its name is the manifest's", "文件名与备份清单相同"),
+    (
+        "a process of user {uid} names it, and it is no file of that user's; to have it in the backup, set "
+        "gunicorn.config_file or backup.include",
+        "由用户 {uid} 的进程指定，却不是该用户的文件；要备份它，请设置 gunicorn.config_file 或 backup.include",
+    ),
+    (
+        "{link} is a link of user {uid} to what is not that user's",
+        "{link} 是用户 {uid} 的链接，指向不属于该用户的内容",
+    ),
+    ("it kept changing while it was read", "读取期间一直在变化"),
+    (
+        "it changed while the backup was made; the backup holds it as it was before",
+        "备份期间有改动；备份中是改动前的内容",
+    ),
+    ("none of the allowed signers made it", "不是任何受信任的签名者所签"),
+    ("{path} is no signature of ssh-keygen's", "{path} 不是 ssh-keygen 的签名"),
+    (
+        "nginx cannot be run here without privileges and network: that takes CAP_SYS_ADMIN (unshare(2))",
+        "这里无法让 nginx 在没有特权和网络的环境中运行：这需要 CAP_SYS_ADMIN（unshare(2)）",
+    ),
+    # Notifications.
+    ("no usable token in it", "其中没有可用的 token"),
+    ("{name} robots know no secret", "{name} 机器人没有密钥（secret）"),
+    (
+        "endpoint= must be https://host[:port], or http:// on this machine",
+        "endpoint= 须为 https://主机[:端口]，或本机的 http://",
     ),
     # Why an archive is refused.
     ("it is empty", "文件为空"),

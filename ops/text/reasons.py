@@ -22,6 +22,14 @@ def chinese(words: object) -> str:
     return reason(str(words)).to("zh")
 
 
+def root_hint(error: OSError) -> Text:
+    """The advice to run it as root, if the system refused it for want of a permission (EACCES, EPERM); empty otherwise,
+    for root is no help on a full disk."""
+    if isinstance(error, PermissionError):
+        return Text(en="; run it as root", zh="；请以 root 运行")
+    return Text(en="", zh="")
+
+
 def reason(words: str) -> Reason:
     """An English sentence of the facts, as a reason."""
     return Reason(en=words, zh=words)
