@@ -88,10 +88,10 @@ def _routes_in(path: Path) -> Iterator[WebSocketRoute]:
     if "socket" not in text.lower() and ".as_asgi(" not in text and "sock." not in text:
         return
     for number, line in enumerate(text.splitlines(), 1):
-        declared = _DECLARED.search(line)
-        channel = None if declared else _CHANNELS.search(line)
-        if declared:
-            pattern = _pattern(declared[1])
+        declaration = _DECLARED.search(line)
+        channel = None if declaration else _CHANNELS.search(line)
+        if declaration:
+            pattern = _pattern(declaration[1])
         elif channel:
             pattern = _pattern(channel[1].strip("^$"))
         elif _SOCKET_IO.search(line):

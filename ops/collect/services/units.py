@@ -61,12 +61,12 @@ def show_units(names: Sequence[str], properties: Sequence[str], seconds: float) 
     NotSeen if systemctl cannot be run, or does not answer within ``seconds``."""
     program = trusted_program("systemctl")
     if program is None:
-        refused = refused_program("systemctl")
-        return NotSeen(reason=refused or "systemctl is not installed", is_refused=refused is not None)
-    wanted = [name for name in names if _UNIT_NAME.fullmatch(name)]
-    if not wanted or seconds <= 0:
+        reason = refused_program("systemctl")
+        return NotSeen(reason=reason or "systemctl is not installed", is_refused=reason is not None)
+    unit_names = [name for name in names if _UNIT_NAME.fullmatch(name)]
+    if not unit_names or seconds <= 0:
         return NotSeen(reason="systemd was not asked")
-    command = [program, "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *wanted]
+    command = [program, "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *unit_names]
     try:
         result = _run(command, seconds)
         if result.returncode != 0:
@@ -105,21 +105,23 @@ def units(
     printed = show_units(tuple(names), _PROPERTIES, min(SECONDS, deadline - time.monotonic()))
     if isinstance(printed, NotSeen):
         return printed
-    parsed = tuple(parse_units(printed, tuple(names)))
+    all_units = tuple(parse_units(printed, tuple(names)))
     # Of the units that a distribution does not have there is nothing to say.
-    kept = tuple(unit for unit in parsed if unit.load != "not-found" or unit.name in (own, service, front))
+    relevant_units = tuple(
+        unit for unit in all_units if unit.load != "not-found" or unit.name in (own, service, front)
+    )
     return Units(
-        units=tuple(_completed(unit, places, deadline) for unit in kept),
+        units=tuple(_completed(unit, places, deadline) for unit in relevant_units),
         service=own,
         nginx=front,
         watchdog=WATCHDOG,
     )
 
 
-def parse_units(printed: str, asked: Sequence[str]) -> Iterator[Unit]:
+def parse_units(printed: str, names: Sequence[str]) -> Iterator[Unit]:
     """Parse the output of `systemctl show` for several units: one block each, in the order asked for."""
     blocks = [block for block in re.split(r"\n[ \t]*\n", printed.strip("\n")) if block.strip()]
-    for name, block in zip(asked, blocks, strict=False):
+    for name, block in zip(names, blocks, strict=False):
         values: dict[str, list[str]] = {}
         for line in block.splitlines():
             key, equals, value = line.partition("=")
@@ -178,21 +180,21 @@ def _unit(name: str, values: dict[str, list[str]]) -> Unit:
     )
 
 
-def _unix(written: str) -> float | None:
-    return float(written[1:]) if re.fullmatch(r"@\d{1,12}", written) else None
+def _unix(text: str) -> float | None:
+    return float(text[1:]) if re.fullmatch(r"@\d{1,12}", text) else None
 
 
-def _limit(*written: str) -> int | None:
+def _limit(*texts: str) -> int | None:
     """The lower of MemoryMax= and, from before control groups of version 2, MemoryLimit= (systemd.resource-control)."""
-    numbers = [int(value) for value in written if value.isdecimal() and value not in _NO_LIMIT]
+    numbers = [int(value) for value in texts if value.isdecimal() and value not in _NO_LIMIT]
     return min(numbers, default=None)
 
 
-def _environment(written: str) -> dict[str, str]:
+def _environment(text: str) -> dict[str, str]:
     try:
-        words = shlex.split(written)
+        words = shlex.split(text)
     except ValueError:
-        words = written.split()
+        words = text.split()
     pairs = (word.partition("=") for word in words[:200])
     return {
         safe_line(name, 100): safe_line(value, 1000) if name in PLACE_VARIABLES else ""
@@ -286,13 +288,13 @@ def _written_in(path: str) -> dict[str, str]:
         text = read_regular_file(path, MAX_FILE_BYTES).content.decode("utf-8", "replace")
     except (OSError, ValueError):
         return {}
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for line in text.splitlines()[:500]:
         name, equals, value = line.strip().partition("=")
         if equals and name.isidentifier():
             plain = value.strip().strip("\"'")
-            found[safe_line(name, 100)] = safe_line(plain, 1000) if name in PLACE_VARIABLES else ""
-    return found
+            variables[safe_line(name, 100)] = safe_line(plain, 1000) if name in PLACE_VARIABLES else ""
+    return variables
 
 
 def _directory_error(unit: Unit) -> str:

@@ -20,7 +20,7 @@ CREATED = 1_795_300_000.0
 
 def file(path: str, content: bytes, **changes: object) -> ManifestEntry:
     """A plain file's entry."""
-    made = ManifestEntry(
+    entry = ManifestEntry(
         path=path,
         kind=EntryKind.FILE,
         mode=0o644,
@@ -32,15 +32,15 @@ def file(path: str, content: bytes, **changes: object) -> ManifestEntry:
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    return msgspec.structs.replace(made, **changes)
+    return msgspec.structs.replace(entry, **changes)
 
 
 def directory(path: str, **changes: object) -> ManifestEntry:
     """A directory's entry."""
-    made = ManifestEntry(
+    entry = ManifestEntry(
         path=path, kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, modified_ns=1_700_000_000 * 10**9
     )
-    return msgspec.structs.replace(made, **changes)
+    return msgspec.structs.replace(entry, **changes)
 
 
 def link(path: str, target: str) -> ManifestEntry:

@@ -58,11 +58,11 @@ CONF = file("etc/a.conf", b"a")
 def test_a_manifest_of_such_entries_is_refused(
     tmp_path: Path, entries: list[ManifestEntry], why: str
 ) -> None:
-    made = manifest(*entries)
+    forgery = manifest(*entries)
     with pytest.raises(ManifestError, match=why):
-        manifests.check(made)
+        manifests.check(forgery)
     with pytest.raises(ArchiveError, match="manifest is refused"):
-        read(forged(tmp_path / "x", made, []))
+        read(forged(tmp_path / "x", forgery, []))
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_members_that_differ_from_the_manifest_are_refused(
     tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], why: str
 ) -> None:
     path = forged(tmp_path / "x", manifest(ETC, CONF), members)
-    with pytest.raises(ArchiveError, match=why) as told:
+    with pytest.raises(ArchiveError, match=why) as raised:
         read(path)
-    assert "\n" not in str(told.value)
-    assert str(path) in str(told.value)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_a_manifest_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 def test_a_window_that_would_take_all_memory_is_refused(tmp_path: Path) -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
-    made = packed(tmp_path / "x", sample())
-    plain = zstandard.ZstdDecompressor().decompressobj().decompress(made.read_bytes())
+    archive = packed(tmp_path / "x", sample())
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read_bytes())
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-    made.write_bytes(compressor.compress(plain) + compressor.flush())
+    archive.write_bytes(compressor.compress(plain) + compressor.flush())
     with pytest.raises(ArchiveError, match="compression"):
-        read(made)
+        read(archive)
 
 
 def test_what_the_caller_does_not_read_is_checked_all_the_same(tmp_path: Path) -> None:

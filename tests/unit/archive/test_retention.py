@@ -25,9 +25,9 @@ def backup(days_ago: float, host: str = "web1") -> tuple[ArchiveName, Path]:
 def kept(
     backups: list[tuple[ArchiveName, Path]], keep: Keep, bad: frozenset[Path] = frozenset()
 ) -> list[float]:
-    gone = to_remove(backups, keep, lambda path: path not in bad)
+    removals = to_remove(backups, keep, lambda path: path not in bad)
     return sorted(
-        (NOW.timestamp() - name.created_at) / 86400 for name, path in backups if (name, path) not in gone
+        (NOW.timestamp() - name.created_at) / 86400 for name, path in backups if (name, path) not in removals
     )
 
 
@@ -70,8 +70,8 @@ def test_a_broken_one_is_not_kept_in_place_of_a_good_one_of_the_same_day() -> No
 
 def test_the_newest_few_can_be_spared() -> None:
     backups = [backup(day / 10) for day in range(10)]
-    gone = to_remove(backups, Keep(daily=1, weekly=0, monthly=0), lambda _: True, spare=3)
-    assert len(gone) == 7
+    removals = to_remove(backups, Keep(daily=1, weekly=0, monthly=0), lambda _: True, spare=3)
+    assert len(removals) == 7
 
 
 def test_hosts_count_by_themselves() -> None:
@@ -94,9 +94,9 @@ def test_a_policy_that_keeps_nothing_is_refused(keep: Keep) -> None:
 def test_the_newest_good_one_always_stays(days: list[tuple[int, bool]], keep: Keep) -> None:
     backups = {day: backup(day) for day, _ in days}
     bad = frozenset(backups[day][1] for day, good in days if not good)
-    left = kept(list(backups.values()), keep, bad)
+    remaining = kept(list(backups.values()), keep, bad)
     newest_good = min((day for day, good in days if good), default=None)
-    assert newest_good in left if newest_good is not None else len(left) == len(days)
+    assert newest_good in remaining if newest_good is not None else len(remaining) == len(days)
 
 
 @pytest.mark.parametrize(

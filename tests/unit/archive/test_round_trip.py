@@ -20,16 +20,16 @@ from tests.unit.archive.made_archive import CONTENTS, packed, read, sample
 
 @pytest.mark.parametrize("compression", ["zst", "gz"])
 def test_every_file_comes_back_as_it_was(tmp_path: Path, compression: str) -> None:
-    made = packed(tmp_path / "a", sample(), compression=compression)
-    assert read(made) == CONTENTS
-    with open_archive(made) as archive:
+    path = packed(tmp_path / "a", sample(), compression=compression)
+    assert read(path) == CONTENTS
+    with open_archive(path) as archive:
         assert archive.manifest == sample()
         assert [m.entry for m in archive.members()] == list(sample().entries)
 
 
 def test_plain_tar_opens_it(tmp_path: Path) -> None:
-    made = packed(tmp_path / "a.tar.zst", sample())
-    plain = zstandard.ZstdDecompressor().decompressobj().decompress(made.read_bytes())
+    path = packed(tmp_path / "a.tar.zst", sample())
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
         names = tar.getnames()
         assert names[0] == manifests.MANIFEST_NAME

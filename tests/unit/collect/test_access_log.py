@@ -28,14 +28,14 @@ def combined(ago: float, request: str, status: int, agent: str = "curl") -> str:
 def read(
     path: Path,
     text: str,
-    written: str | None = COMBINED,
+    log_format: str | None = COMBINED,
     *,
     counted_since: float = 0.0,
     of_nginx: bool = True,
 ) -> AccessLog:
     path.write_text(text)
     tail = LogTail(str(path), SINCE, 4 << 20)
-    source = AccessLogSource(str(path), written)
+    source = AccessLogSource(str(path), log_format)
     log = count_requests(tail, source, SINCE, counted_since, "/predict", of_nginx=of_nginx)
     assert isinstance(log, AccessLog), log
     return log
@@ -47,7 +47,7 @@ def traffic(log: AccessLog) -> Traffic:
 
 
 def test_by_path_and_status_without_queries(tmp_path: Path) -> None:
-    found = traffic(
+    counts = traffic(
         read(
             tmp_path / "log",
             combined(1000, "GET /old", 500)
@@ -56,7 +56,7 @@ def test_by_path_and_status_without_queries(tmp_path: Path) -> None:
             + combined(60, "POST /predict", 200),
         )
     )
-    failed, served = found.answers
+    failed, served = counts.answers
     assert (served.method, served.path, served.status, served.count) == ("POST", "/predict", "200", 2)
     assert (served.first, served.last) == (NOW - 80, NOW - 60)
     assert served.newest == ()
@@ -71,16 +71,16 @@ def test_sizes_times_and_addresses(tmp_path: Path) -> None:
         f'10.0.0.7 [{stamp(NOW - 9)}] "POST /predict HTTP/1.1" 200 {size} {took} 127.0.0.1:1, 127.0.0.1:2 502, 200\n'
         for size, took in ((100, "0.100"), (300, "0.300"), (200, "2.000"))
     ]
-    found = traffic(read(tmp_path / "log", "".join(lines), TIMED))
-    (answers,) = found.answers
+    counts = traffic(read(tmp_path / "log", "".join(lines), TIMED))
+    (answers,) = counts.answers
     assert answers.lengths == Spread(least=100, median=200, most=300)
     assert answers.seconds == Spread(least=0.1, median=0.3, most=2.0)
     assert answers.upstreams == {"127.0.0.1:2": 3}
-    assert found.attempts == (
+    assert counts.attempts == (
         Attempts(address="127.0.0.1:1", statuses={"502": 3}, last=NOW - 9),
         Attempts(address="127.0.0.1:2", statuses={"200": 3}, last=NOW - 9),
     )
-    assert set(found.tells) >= {"length", "seconds", "upstream", "upstream_status"}
+    assert set(counts.tells) >= {"length", "seconds", "upstream", "upstream_status"}
 
 
 def test_its_own_requests_are_apart(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_what_processes_answered_that_are_gone_does_not_count(tmp_path: Path) ->
 
 
 def test_a_line_of_another_format_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    for written in (TIMED, None):
-        (answers,) = traffic(read(tmp_path / "log", combined(9, "PUT /a", 404), written)).answers
+    for log_format in (TIMED, None):
+        (answers,) = traffic(read(tmp_path / "log", combined(9, "PUT /a", 404), log_format)).answers
         assert (answers.method, answers.path, answers.status) == ("PUT", "/a", "404")
 
 
@@ -174,22 +174,22 @@ def test_the_many_are_counted_as_the_few(tmp_path: Path) -> None:
     assert log.statuses == {"200": 1500, "404": 1500}
     assert log.last == NOW - 800 + 299
     assert (log.first_prediction, log.last_prediction) == (NOW - 800, NOW - 800 + 299)
-    found = traffic(log)
-    counted = {answers.path: answers for answers in found.answers}
-    assert counted["/predict"].count == 1400 - 28, "without the probes, and what is older"
-    assert counted["/a"].count == 1400
-    assert (counted["/a"].first, counted["/a"].last) == (NOW - 780, NOW - 800 + 299)
-    assert sum(counted["/a"].upstreams.values()) == 1400
-    assert sum(sum(one.statuses.values()) for one in found.attempts) == 2800 - 28
+    counts = traffic(log)
+    by_path = {answers.path: answers for answers in counts.answers}
+    assert by_path["/predict"].count == 1400 - 28, "without the probes, and what is older"
+    assert by_path["/a"].count == 1400
+    assert (by_path["/a"].first, by_path["/a"].last) == (NOW - 780, NOW - 800 + 299)
+    assert sum(by_path["/a"].upstreams.values()) == 1400
+    assert sum(sum(one.statuses.values()) for one in counts.attempts) == 2800 - 28
 
 
 def test_many_paths_are_bounded_and_failures_kept(tmp_path: Path) -> None:
     paths = [f"/{chr(97 + n % 26)}{'x' * (n // 26)}" for n in range(MAX_COUNTED)]
     text = combined(100, "GET /broken", 502) + "".join(combined(90, f"GET {path}", 404) for path in paths)
-    found = traffic(read(tmp_path / "log", text + combined(80, "GET /broken", 502)))
-    assert len(found.answers) == MAX_KEPT
-    assert found.answers[0].path == "/broken"
-    assert sum(answers.count for answers in found.answers) + found.omitted == MAX_COUNTED + 2
+    counts = traffic(read(tmp_path / "log", text + combined(80, "GET /broken", 502)))
+    assert len(counts.answers) == MAX_KEPT
+    assert counts.answers[0].path == "/broken"
+    assert sum(answers.count for answers in counts.answers) + counts.omitted == MAX_COUNTED + 2
 
 
 def test_secrets_and_control_characters_are_not_kept(tmp_path: Path) -> None:
@@ -216,20 +216,20 @@ def test_of_failures_how_many_requests_were_answered_before_and_since(tmp_path: 
         (200, 30),
         (200, 20),
     ]
-    found = traffic(
+    counts = traffic(
         read(
             tmp_path / "log",
             "".join(combined(ago, "POST /predict", status) for status, ago in lines)
             + combined(10, "GET /predict", 200),
         )
     )
-    failed = found.answers[0]
+    failed = counts.answers[0]
     assert (failed.status, failed.count, failed.preceded, failed.followed) == ("502", 2, 2, 3)
 
 
 def test_so_in_a_busy_log_whose_lines_are_counted_by_their_like(tmp_path: Path) -> None:
     many = 300
-    found = traffic(
+    counts = traffic(
         read(
             tmp_path / "log",
             combined(90, "POST /predict", 200) * many
@@ -237,6 +237,6 @@ def test_so_in_a_busy_log_whose_lines_are_counted_by_their_like(tmp_path: Path) 
             + combined(30, "POST /predict", 200) * many,
         )
     )
-    failed = found.answers[0]
+    failed = counts.answers[0]
     assert (failed.count, failed.followed) == (many, many + 1)
     assert failed.preceded == many

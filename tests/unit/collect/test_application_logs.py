@@ -24,10 +24,10 @@ werkzeug.exceptions.NotFound: 404 Not Found
 """
 
 
-def logs(path: Path, *known: str) -> tuple[Log, ...]:
+def logs(path: Path, *other_logs: str) -> tuple[Log, ...]:
     now = time.time()
-    found = application_logs([os.getpid()], known, now - 900, now + 1, now - 60)
-    return tuple(log for log in found if log.path.startswith(str(path)))
+    all_logs = application_logs([os.getpid()], other_logs, now - 900, now + 1, now - 60)
+    return tuple(log for log in all_logs if log.path.startswith(str(path)))
 
 
 @pytest.fixture

@@ -63,10 +63,10 @@ def authority() -> Authority:
 
 
 def one(directory: Path) -> Lineage:
-    found = lineages(str(directory))
-    assert isinstance(found, Lineages)
-    assert len(found.lineages) == 1
-    return found.lineages[0]
+    facts = lineages(str(directory))
+    assert isinstance(facts, Lineages)
+    assert len(facts.lineages) == 1
+    return facts.lineages[0]
 
 
 def test_a_renewal_configuration() -> None:
@@ -110,9 +110,9 @@ def test_a_lineage_as_certbot_lays_it_down(authority: Authority, tmp_path: Path)
     hooks.mkdir(parents=True)
     (hooks / "reload").touch(mode=0o755)
     (hooks / "notes.txt").touch(mode=0o644)
-    found = lineages(str(tmp_path))
-    assert isinstance(found, Lineages)
-    assert found.deploy_hooks == (str(hooks / "reload"),)
+    facts = lineages(str(tmp_path))
+    assert isinstance(facts, Lineages)
+    assert facts.deploy_hooks == (str(hooks / "reload"),)
     lineage = one(tmp_path)
     assert (lineage.name, lineage.linked, lineage.outside) == (NAME, True, ())
     assert isinstance(lineage.certificate, PemFile)
@@ -152,10 +152,10 @@ def test_hostile_directories(tmp_path: Path) -> None:
     (tmp_path / "renewal").mkdir()
     (tmp_path / "renewal" / "huge.conf").write_bytes(b"a = b\n" * MAX_CONF_BYTES)
     (tmp_path / "renewal" / "bad\x1b[2Jname.conf").write_bytes(b"\xff\xfe")
-    found = lineages(str(tmp_path))
-    assert isinstance(found, Lineages)
-    assert {lineage.renewal.problem for lineage in found.lineages} == {"malformed"}
-    assert "\x1b" not in repr([(lineage.name, lineage.renewal) for lineage in found.lineages])
+    facts = lineages(str(tmp_path))
+    assert isinstance(facts, Lineages)
+    assert {lineage.renewal.problem for lineage in facts.lineages} == {"malformed"}
+    assert "\x1b" not in repr([(lineage.name, lineage.renewal) for lineage in facts.lineages])
 
 
 def test_a_failed_renewal_is_told_with_the_authoritys_reason() -> None:

@@ -41,9 +41,9 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **texts: str) -> tupl
 def test_a_unit_at_the_address_or_in_the_directory_is_the_service_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, server: str, has_address: bool
 ) -> None:
-    (declared,) = units(tmp_path, monkeypatch, shop=command)
-    assert (declared.server, declared.manager, declared.name) == (server, "systemd", "shop.service")
-    assert declared.has_address is has_address
+    (unit,) = units(tmp_path, monkeypatch, shop=command)
+    assert (unit.server, unit.manager, unit.name) == (server, "systemd", "shop.service")
+    assert unit.has_address is has_address
 
 
 @pytest.mark.parametrize(

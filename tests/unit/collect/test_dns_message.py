@@ -69,17 +69,17 @@ def test_what_is_no_name_is_not_asked_for(name: str) -> None:
     ],
 )
 def test_aliases_are_followed_to_their_end(records: list[str], addresses: tuple[str, ...]) -> None:
-    seen = read(answer(*records).to_wire())
-    assert seen is not None
+    reply = read(answer(*records).to_wire())
+    assert reply is not None
     # The other library writes records of one name in any order.
-    assert sorted(seen.addresses) == sorted(addresses)
+    assert sorted(reply.addresses) == sorted(addresses)
 
 
 def test_addresses_of_the_other_family() -> None:
     wire = answer("gte.example. 1 IN AAAA fd00::1", kind="AAAA").to_wire()
-    seen = read(wire, asked(kind=AAAA))
-    assert seen is not None
-    assert seen.addresses == ("fd00::1",)
+    reply = read(wire, asked(kind=AAAA))
+    assert reply is not None
+    assert reply.addresses == ("fd00::1",)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_the_code_is_the_whole_one(code: dns.rcode.Rcode) -> None:
     message = answer()
     message.use_edns(0)
     message.set_rcode(code)
-    seen = read(message.to_wire())
-    assert seen is not None
-    assert seen.rcode == code
+    reply = read(message.to_wire())
+    assert reply is not None
+    assert reply.rcode == code
 
 
 def test_a_bare_refusal_counts_and_a_bare_nothing_does_not() -> None:

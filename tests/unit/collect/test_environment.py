@@ -41,8 +41,8 @@ def test_one_that_sees_the_systems_packages_too(tmp_path: Path) -> None:
 
 def test_an_interpreter_without_one_and_its_users_own_packages(tmp_path: Path) -> None:
     python = python_in(tmp_path / "base")
-    found = package_directories(python, tmp_path / "home")
-    assert found == (
+    directories = package_directories(python, tmp_path / "home")
+    assert directories == (
         tmp_path / "base/lib/python3.11/site-packages",
         tmp_path / "home/.local/lib/python3.11/site-packages",
     )

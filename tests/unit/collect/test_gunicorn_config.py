@@ -30,9 +30,9 @@ def parsed(text: str | bytes) -> GunicornConfig:
 
 
 def value(text: str, name: str = "bind") -> Any:
-    found = parsed(text).assigned[name]
-    assert found.known, found.source
-    return found.value
+    assignment = parsed(text).assigned[name]
+    assert assignment.known, assignment.source
+    return assignment.value
 
 
 CORES = multiprocessing.cpu_count()
@@ -88,9 +88,9 @@ def test_plain_values_are_known(text: str, expected: Any) -> None:
     ],
 )
 def test_what_needs_to_be_run_is_not_known_and_not_run(text: str) -> None:
-    found = parsed(text).assigned["bind"]
-    assert (found.known, found.value) == (False, None)
-    assert found.source
+    assignment = parsed(text).assigned["bind"]
+    assert (assignment.known, assignment.value) == (False, None)
+    assert assignment.source
 
 
 def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:

@@ -21,17 +21,17 @@ def test_every_address_of_a_name_is_dialled_at_its_port(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = host_names.resolved_and_dialled(
+        names = host_names.resolved_and_dialled(
             ["backend", f"backend:{port}"], Deadline(time.monotonic() + 5)
         )
-    assert found.addresses == {"backend": ("127.0.0.1", "::1")}
-    assert [(one.address, one.failure) for one in found.dialled] == [
+    assert names.addresses == {"backend": ("127.0.0.1", "::1")}
+    assert [(one.address, one.failure) for one in names.dialled] == [
         (f"127.0.0.1:{port}", None),
         (f"[::1]:{port}", "refused"),
     ]
 
 
 def test_a_name_without_a_port_is_resolved_and_not_dialled() -> None:
-    found = host_names.resolved_and_dialled(["localhost"], Deadline(time.monotonic() + 5))
-    assert found.addresses["localhost"]
-    assert found.dialled == ()
+    names = host_names.resolved_and_dialled(["localhost"], Deadline(time.monotonic() + 5))
+    assert names.addresses["localhost"]
+    assert names.dialled == ()

@@ -54,9 +54,9 @@ def test_many_beginnings_of_a_key_are_read_once(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" * 37_000)
     with at_once():
-        found = key_file(str(path))
-    assert not isinstance(found, NotSeen)
-    assert (found.problem, found.detail) == ("not_pem", "it holds PRIVATE KEY instead")
+        key = key_file(str(path))
+    assert not isinstance(key, NotSeen)
+    assert (key.problem, key.detail) == ("not_pem", "it holds PRIVATE KEY instead")
 
 
 def test_a_body_in_an_encoding_of_python_s_own_is_read_as_utf_8() -> None:
@@ -81,9 +81,9 @@ def test_no_json_line_raises(line: bytes) -> None:
 
 
 def test_a_process_id_that_none_can_have_is_none() -> None:
-    found = gunicorn_line(b'{"time": 1764000000, "pid": ' + b"9" * 4000 + b"}", 0.0)
-    assert found is not None
-    assert found.pid is None
+    line = gunicorn_line(b'{"time": 1764000000, "pid": ' + b"9" * 4000 + b"}", 0.0)
+    assert line is not None
+    assert line.pid is None
 
 
 # --- gunicorn's configuration ---
@@ -105,23 +105,23 @@ def test_a_process_id_that_none_can_have_is_none() -> None:
 def test_names_that_double_each_other_are_not_followed_for_ever(text: str) -> None:
     """Sixty lines were all the memory there is."""
     with at_once():
-        found = parse_config("x", text.encode())
-    assert found.error is None
-    assert not found.assigned["bind"].known
-    assert len(to_json(but(gunicorn__config=found))) < 1 << 20
+        config = parse_config("x", text.encode())
+    assert config.error is None
+    assert not config.assigned["bind"].known
+    assert len(to_json(but(gunicorn__config=config))) < 1 << 20
 
 
 def test_a_value_of_many_names_is_worked_out_once() -> None:
     """Ten minutes for 1 MiB, each name by itself."""
     text = "".join(f"x{n} = " for n in range(3000)) + "[" + "1, " * 1500 + "]"
     with at_once():
-        found = parse_config("x", text.encode())
-    assert len(found.assigned) == 3000
+        config = parse_config("x", text.encode())
+    assert len(config.assigned) == 3000
 
 
 def test_a_long_chain_of_elif_is_read() -> None:
-    found = parse_config("x", b"if a:\n    timeout = 1\n" + b"elif a:\n    timeout = 2\n" * 1500)
-    assert found.error is not None or found.assigned["timeout"].value == 2
+    config = parse_config("x", b"if a:\n    timeout = 1\n" + b"elif a:\n    timeout = 2\n" * 1500)
+    assert config.error is not None or config.assigned["timeout"].value == 2
 
 
 def test_a_configuration_too_large_for_one_is_not_seen(tmp_path: Path) -> None:
@@ -171,10 +171,10 @@ def test_a_pidfile_s_number_is_one_a_process_can_have(tmp_path: Path, written: s
 def read(directory: Path, **files: str) -> NginxConfig:
     for name, text in files.items():
         (directory / f"{name}.conf").write_text(text)
-    found = nginx.read_config(None, {"prefix": str(directory)}, str(directory / "main.conf"), ())
-    assert isinstance(found, NginxConfig), found
-    assert to_json(but(nginx_config=found))
-    return found
+    config = nginx.read_config(None, {"prefix": str(directory)}, str(directory / "main.conf"), ())
+    assert isinstance(config, NginxConfig), config
+    assert to_json(but(nginx_config=config))
+    return config
 
 
 def test_files_that_include_each_other_are_read_once_each(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_files_that_include_each_other_are_read_once_each(tmp_path: Path) -> Non
         for name, after in zip(["main", *names], [*names, "main"], strict=False)
     }
     with at_once():
-        found = read(tmp_path, **files)
-    assert any("included by itself, or too deeply" in error.message for error in found.errors)
+        config = read(tmp_path, **files)
+    assert any("included by itself, or too deeply" in error.message for error in config.errors)
     again = read(tmp_path, main="user x;\ninclude main.conf;\nuser y;\n")
     assert [d.args for d in again.directives] == [("x",), ("y",)]
     assert [(error.line, "included by itself" in error.message) for error in again.errors] == [(2, True)]
@@ -197,16 +197,16 @@ def test_an_included_pipe_or_device_is_told_and_the_rest_is_read(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe.conf")
     (tmp_path / "zero.conf").symlink_to("/dev/zero")
     with at_once():
-        found = read(tmp_path, main="include pipe.conf;\ninclude zero.conf;\nuser x;\n")
-    assert [d.name for d in found.directives] == ["user"]
-    assert [error.line for error in found.errors] == [1, 2]
-    assert "not a regular file" in found.errors[0].message
+        config = read(tmp_path, main="include pipe.conf;\ninclude zero.conf;\nuser x;\n")
+    assert [d.name for d in config.directives] == ["user"]
+    assert [error.line for error in config.errors] == [1, 2]
+    assert "not a regular file" in config.errors[0].message
 
 
 def test_blocks_are_read_to_a_depth(tmp_path: Path) -> None:
-    found = read(tmp_path, main="http {" + "location / {" * 200 + "}" * 201)
-    assert len(list(every(found, "location"))) == nginx.MAX_DEPTH
-    assert "nested deeper than" in found.errors[0].message
+    config = read(tmp_path, main="http {" + "location / {" * 200 + "}" * 201)
+    assert len(list(every(config, "location"))) == nginx.MAX_DEPTH
+    assert "nested deeper than" in config.errors[0].message
     snapshot: Snapshot = but(nginx_config=read(tmp_path, main="a {" * 5000 + "}" * 5000))
     assert to_json(snapshot)
 
@@ -214,9 +214,9 @@ def test_blocks_are_read_to_a_depth(tmp_path: Path) -> None:
 def test_an_included_file_too_large_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     with (tmp_path / "list.conf").open("wb") as file:
         file.truncate(nginx.MAX_FILE_BYTES)
-    found = read(tmp_path, main="include list.conf;\nuser x;\n")
-    assert [d.name for d in found.directives] == ["user"]
-    assert "larger than 4 MiB" in found.errors[0].message
+    config = read(tmp_path, main="include list.conf;\nuser x;\n")
+    assert [d.name for d in config.directives] == ["user"]
+    assert "larger than 4 MiB" in config.errors[0].message
 
 
 def test_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
@@ -229,9 +229,9 @@ def test_directives_are_counted_each_time_they_are_included(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nginx, "MAX_DIRECTIVES", 100)
-    found = read(tmp_path, main="include many.conf;\n" * 30, many="user x;\n" * 10)
-    assert len(found.directives) == 30
-    assert [error.message for error in found.errors] == ["there are more than 100 directives"]
+    config = read(tmp_path, main="include many.conf;\n" * 30, many="user x;\n" * 10)
+    assert len(config.directives) == 30
+    assert [error.message for error in config.errors] == ["there are more than 100 directives"]
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_nginx_sends_both_logs_to_syslog_with_its_host_and_tag() -> None:
 def test_a_start_that_failed_with_systemds_own_words() -> None:
     log = read(gunicorn_error=LogLocation(LogPlaceKind.JOURNAL, "broken")).gunicorn_error
     assert isinstance(log, Log)
-    said = [entry.text for entry in log.entries]
-    assert any(text.startswith("Exception in worker process") and "named 'none'" in text for text in said)
+    texts = [entry.text for entry in log.entries]
+    assert any(text.startswith("Exception in worker process") and "named 'none'" in text for text in texts)
     ended = next(entry for entry in log.entries if "Main process exited" in entry.text)
     assert ended.time == pytest.approx(1_796_022_162, abs=1)
     assert (ended.pid, ended.level) == (1, "info")

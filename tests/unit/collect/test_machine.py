@@ -17,9 +17,9 @@ TRACKING = (
 
 
 def test_chrony_tells_how_far_the_clock_is_off() -> None:
-    told = parse_chrony(TRACKING)
-    assert told is not None
-    assert (told.offset, told.synchronised) == (-75.204, True)
+    clock = parse_chrony(TRACKING)
+    assert clock is not None
+    assert (clock.offset, clock.synchronised) == (-75.204, True)
     unsynchronised = parse_chrony(TRACKING.replace("Normal", "Not synchronised"))
     assert unsynchronised is not None
     assert not unsynchronised.synchronised
@@ -35,11 +35,11 @@ def test_what_chrony_does_not_tell_is_not_made_up(said: str) -> None:
     [("+1min 2.5s", 62.5), ("-1.6ms", -0.0016), ("+12us", 0.000012), ("-2h 5min", -7500.0)],
 )
 def test_timesyncd_tells_it_as_a_time_span(written: str, seconds: float) -> None:
-    told = parse_timesync(
+    clock = parse_timesync(
         f"       Server: 192.0.2.1 (ntp.example)\n       Offset: {written}\n        Delay: 20ms\n"
     )
-    assert told is not None
-    assert told.offset == pytest.approx(seconds)
+    assert clock is not None
+    assert clock.offset == pytest.approx(seconds)
 
 
 def test_timesyncd_without_a_measurement_tells_nothing() -> None:
@@ -83,15 +83,15 @@ def test_an_empty_place_has_no_consumer(tmp_path: Path) -> None:
 
 
 def test_places_on_one_file_system_are_one_fact(tmp_path: Path) -> None:
-    (told,) = file_systems([str(tmp_path), str(tmp_path / "not" / "there"), str(tmp_path / "nor\0this")])
-    assert told.mount == str(mount_of(tmp_path.resolve()))
-    assert told.places == (str(tmp_path.resolve()),)
-    assert 0 < told.free <= told.total
-    assert os.stat(told.mount).st_dev == tmp_path.stat().st_dev  # noqa: PTH116
+    (fact,) = file_systems([str(tmp_path), str(tmp_path / "not" / "there"), str(tmp_path / "nor\0this")])
+    assert fact.mount == str(mount_of(tmp_path.resolve()))
+    assert fact.places == (str(tmp_path.resolve()),)
+    assert 0 < fact.free <= fact.total
+    assert os.stat(fact.mount).st_dev == tmp_path.stat().st_dev  # noqa: PTH116
 
 
 def test_a_group_that_came_in_between_has_no_difference() -> None:
     before = {"/a": Throttling(10, 1, 0.5)}
     after = {"/a": Throttling(18, 7, 1.0), "/b": Throttling(5, 5, 1.0)}
-    (told,) = cpu_groups(before, after)
-    assert (told.path, told.periods, told.throttled, told.seconds) == ("/a", 8, 6, 0.5)
+    (group,) = cpu_groups(before, after)
+    assert (group.path, group.periods, group.throttled, group.seconds) == ("/a", 8, 6, 0.5)

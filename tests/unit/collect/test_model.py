@@ -18,9 +18,9 @@ NAME = "nlp_gte_sentence-embedding_chinese-large"
 
 
 def look(path: Path) -> ModelFiles:
-    found = model_files(str(path))
-    assert isinstance(found, ModelFiles), found
-    return found
+    files = model_files(str(path))
+    assert isinstance(files, ModelFiles), files
+    return files
 
 
 def test_a_model_in_place(tmp_path: Path) -> None:
@@ -28,31 +28,35 @@ def test_a_model_in_place(tmp_path: Path) -> None:
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "vocab.txt").touch()
-    seen = look(model)
-    assert seen.exists
-    assert seen.is_directory
-    assert seen.has_config
-    assert not seen.nested
-    assert seen.entries == ("config.json", "vocab.txt")
-    assert seen.archives == ()
+    files = look(model)
+    assert files.exists
+    assert files.is_directory
+    assert files.has_config
+    assert not files.nested
+    assert files.entries == ("config.json", "vocab.txt")
+    assert files.archives == ()
 
 
 def test_one_directory_too_deep(tmp_path: Path) -> None:
     (tmp_path / NAME / NAME).mkdir(parents=True)
     (tmp_path / NAME / NAME / "config.json").write_text("{}")
-    seen = look(tmp_path / NAME)
-    assert (seen.has_config, seen.nested) == (False, True)
+    files = look(tmp_path / NAME)
+    assert (files.has_config, files.nested) == (False, True)
 
 
 def test_still_an_archive(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.zip").touch()
-    seen = look(tmp_path / NAME)
-    assert (seen.exists, seen.parent_exists, seen.archives) == (False, True, (str(tmp_path / f"{NAME}.zip"),))
+    files = look(tmp_path / NAME)
+    assert (files.exists, files.parent_exists, files.archives) == (
+        False,
+        True,
+        (str(tmp_path / f"{NAME}.zip"),),
+    )
 
 
 def test_missing_with_its_parents(tmp_path: Path) -> None:
-    seen = look(tmp_path / "iic" / NAME)
-    assert (seen.exists, seen.parent_exists, seen.archives) == (False, False, ())
+    files = look(tmp_path / "iic" / NAME)
+    assert (files.exists, files.parent_exists, files.archives) == (False, False, ())
 
 
 def test_a_file_or_a_dead_link_in_its_place(tmp_path: Path) -> None:

@@ -69,13 +69,13 @@ def test_every_place_is_read_in_its_own_form(tmp_path: Path) -> None:
     write(tmp_path / "cron.d/site", "@hourly nobody second\n")
     write(tmp_path / "cron.d/site.dpkg-old", "@hourly nobody ignored\n")
     write(tmp_path / "crontabs/lin", "@weekly third --flag\n")
-    found = seen(tmp_path, cron=("crontab", "cron.d", "crontabs", "absent"))
-    assert [(e.user, e.command, e.line) for e in found.cron] == [
+    facts = seen(tmp_path, cron=("crontab", "cron.d", "crontabs", "absent"))
+    assert [(e.user, e.command, e.line) for e in facts.cron] == [
         ("root", "first", 2),
         ("nobody", "second", 1),
         ("lin", "third --flag", 1),
     ]
-    assert found.unseen == ()
+    assert facts.unseen == ()
 
 
 def test_scripts_are_looked_into(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_scripts_are_looked_into(tmp_path: Path) -> None:
 
 def test_debians_cron_entry_does_nothing_where_systemd_runs(tmp_path: Path) -> None:
     write(tmp_path / "cron.d/certbot", DEBIAN_CERTBOT + "\n")
-    found = seen(tmp_path, cron=("cron.d",))
-    assert [job.idle for job in jobs_running(found, RENEWAL, has_systemd=False)] == [None]
-    assert [job.idle for job in jobs_running(found, RENEWAL, has_systemd=True)] != [None]
+    facts = seen(tmp_path, cron=("cron.d",))
+    assert [job.idle for job in jobs_running(facts, RENEWAL, has_systemd=False)] == [None]
+    assert [job.idle for job in jobs_running(facts, RENEWAL, has_systemd=True)] != [None]
 
 
 def test_a_timer_counts_when_some_target_wants_it(tmp_path: Path) -> None:
@@ -150,10 +150,10 @@ def test_hostile_files_cost_nothing(tmp_path: Path) -> None:
     (tmp_path / "cron.d/binary").write_bytes(b"\x00\xff\x1b[2J" * 1000)
     (tmp_path / "cron.d/huge").write_bytes(b"* * * * * root x\n" * (MAX_FILE_BYTES // 8))
     (tmp_path / "cron.d/escape").write_text("@daily root echo \x1b]0;gotcha\x07 TOKEN=abc123secret\n")
-    found = seen(tmp_path, cron=("cron.d",))
-    assert any("pipe" in place.reason for place in found.unseen)
-    assert len(found.cron) <= 500
-    words = " ".join(entry.command for entry in found.cron)
+    facts = seen(tmp_path, cron=("cron.d",))
+    assert any("pipe" in place.reason for place in facts.unseen)
+    assert len(facts.cron) <= 500
+    words = " ".join(entry.command for entry in facts.cron)
     assert "\x1b" not in words
     assert "abc123secret" not in words
 

@@ -82,17 +82,17 @@ def test_the_database_is_found_by_what_the_source_names_and_what_lies_there(
     with closing(sqlite3.connect(tmp_path / database)) as connection:
         connection.execute("create table t (x)")
     target = msgspec.structs.replace(TARGET, app_dir=directory, gunicorn_workers=(os.getpid(),))
-    found = service_files(log(traceback(READONLY, str(app))), target)
-    assert [item.path for item in found] == [str(tmp_path / database)]
-    assert found[0].steps[-1].path == str(tmp_path / database)
-    assert found[0].reader is not None
-    assert found[0].reader.uid == os.geteuid()
+    files = service_files(log(traceback(READONLY, str(app))), target)
+    assert [item.path for item in files] == [str(tmp_path / database)]
+    assert files[0].steps[-1].path == str(tmp_path / database)
+    assert files[0].reader is not None
+    assert files[0].reader.uid == os.geteuid()
 
 
 def test_one_for_each_exception_with_its_count_and_its_newest_time(tmp_path: Path) -> None:
     denied = traceback(f"PermissionError: [Errno 13] Permission denied: '{tmp_path}/media/x'")
-    found = service_files(log(denied, denied, "else"), msgspec.structs.replace(TARGET, app_dir=str(tmp_path)))
-    (one,) = found
+    files = service_files(log(denied, denied, "else"), msgspec.structs.replace(TARGET, app_dir=str(tmp_path)))
+    (one,) = files
     assert (one.count, one.last, one.missing) == (2, 1.0, f"{tmp_path}/media")
 
 

@@ -27,21 +27,21 @@ def read(**paths: Any) -> Logs:
 
 
 def nginx_log(path: Path) -> Log:
-    found = read(nginx_error_logs=(str(path),)).nginx_errors[str(path)]
-    assert isinstance(found, Log), found
-    return found
+    log = read(nginx_error_logs=(str(path),)).nginx_errors[str(path)]
+    assert isinstance(log, Log), log
+    return log
 
 
 def gunicorn_log(path: Path) -> Log:
-    found = read(gunicorn_error_log=str(path)).gunicorn_error
-    assert isinstance(found, Log), found
-    return found
+    log = read(gunicorn_error_log=str(path)).gunicorn_error
+    assert isinstance(log, Log), log
+    return log
 
 
 def access_log(path: Path) -> AccessLog:
-    found = read(nginx_access_log=str(path)).nginx_access
-    assert isinstance(found, AccessLog), found
-    return found
+    log = read(nginx_access_log=str(path)).nginx_access
+    assert isinstance(log, AccessLog), log
+    return log
 
 
 def nginx(at: float, text: str) -> str:
@@ -159,18 +159,18 @@ def test_a_log_of_two_gigabytes_costs_what_its_end_costs(path: Path, monkeypatch
         file.truncate(2 << 30)
         file.seek(0, os.SEEK_END)
         file.write(b"\n" + nginx(NOW - 1, "last").encode())
-    taken = []
+    sizes = []
     steps = tail.LogTail._backwards
 
     def counted(self: tail.LogTail, file: Any) -> Any:
         yield from steps(self, file)
-        taken.append(self.limit - self._left)
+        sizes.append(self.limit - self._left)
 
     monkeypatch.setattr(tail.LogTail, "_backwards", counted)
     log = nginx_log(path)
     assert texts(log) == ["last"]
     assert not log.complete
-    assert taken == [log_lines.MAX_BYTES]
+    assert sizes == [log_lines.MAX_BYTES]
 
 
 def test_lines_across_the_steps_of_reading(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +238,10 @@ def test_an_empty_log_is_no_failure(path: Path) -> None:
 
 def test_a_log_in_another_format_is_not_called_empty(path: Path) -> None:
     path.write_text("hello\nworld\n")
-    seen = read(nginx_error_logs=(str(path),), nginx_access_log=str(path), gunicorn_error_log=str(path))
-    for found in (seen.nginx_errors[str(path)], seen.nginx_access, seen.gunicorn_error):
-        assert isinstance(found, NotSeen)
-        assert "understood" in found.reason
+    logs = read(nginx_error_logs=(str(path),), nginx_access_log=str(path), gunicorn_error_log=str(path))
+    for log in (logs.nginx_errors[str(path)], logs.nginx_access, logs.gunicorn_error):
+        assert isinstance(log, NotSeen)
+        assert "understood" in log.reason
 
 
 def test_requests_are_counted_by_status(path: Path) -> None:
@@ -256,16 +256,16 @@ def test_requests_are_counted_by_status(path: Path) -> None:
     "name", ["off", "-", "stderr", "syslog:server=unix:/dev/log", "/dev/stderr", "/dev/null"]
 )
 def test_what_goes_elsewhere_is_said(name: str) -> None:
-    found = read(nginx_error_logs=(name,)).nginx_errors[name]
-    assert isinstance(found, NotSeen)
-    assert "it " in found.reason
+    log = read(nginx_error_logs=(name,)).nginx_errors[name]
+    assert isinstance(log, NotSeen)
+    assert "it " in log.reason
 
 
 def test_a_link_to_a_stream_is_not_this_programs_own(path: Path) -> None:
     path.symlink_to("/dev/stderr")
-    found = read(nginx_access_log=str(path)).nginx_access
-    assert isinstance(found, NotSeen)
-    assert "stream" in found.reason
+    log = read(nginx_access_log=str(path)).nginx_access
+    assert isinstance(log, NotSeen)
+    assert "stream" in log.reason
 
 
 def test_what_cannot_be_read_is_not_seen(tmp_path: Path) -> None:
@@ -275,9 +275,9 @@ def test_what_cannot_be_read_is_not_seen(tmp_path: Path) -> None:
         (tmp_path, "is a directory"),
         (tmp_path / "pipe", "not a regular file"),
     ):
-        found = read(gunicorn_error_log=str(name)).gunicorn_error
-        assert isinstance(found, NotSeen)
-        assert words in found.reason
+        log = read(gunicorn_error_log=str(name)).gunicorn_error
+        assert isinstance(log, NotSeen)
+        assert words in log.reason
     assert isinstance(read().gunicorn_access, NotSeen)
 
 
@@ -302,14 +302,14 @@ def test_of_long_logs_a_few_megabytes_are_read(tmp_path: Path) -> None:
             file.seek(0, os.SEEK_END)
             file.write(b"\n" + line.encode() * ((log_lines.MAX_BYTES + (1 << 20)) // len(line)))
     before = bytes_read()
-    found = read(**{name: str(tmp_path / name) for name in kinds})
-    taken = bytes_read() - before
-    assert isinstance(found.nginx_access, AccessLog)
-    assert found.nginx_access.requests > 1000
-    assert not found.nginx_access.complete
-    assert isinstance(found.gunicorn_error, Log)
-    assert found.gunicorn_error.entries
-    assert taken <= len(kinds) * log_lines.MAX_BYTES + (1 << 20)
+    logs = read(**{name: str(tmp_path / name) for name in kinds})
+    size = bytes_read() - before
+    assert isinstance(logs.nginx_access, AccessLog)
+    assert logs.nginx_access.requests > 1000
+    assert not logs.nginx_access.complete
+    assert isinstance(logs.gunicorn_error, Log)
+    assert logs.gunicorn_error.entries
+    assert size <= len(kinds) * log_lines.MAX_BYTES + (1 << 20)
 
 
 PRELOAD = b"""Traceback (most recent call last):
@@ -340,11 +340,11 @@ def test_a_master_that_could_not_load_the_application_is_an_entry_of_its_own(
         "gunicorn",
     )
     assert isinstance(log, Log)
-    (found,) = log.entries
-    assert found.time == path.stat().st_mtime
-    assert found.text.splitlines()[0] == "Traceback (most recent call last):"
-    assert 'arbiter.py", line 163, in setup' in found.text
-    assert found.text.endswith("ModuleNotFoundError: No module named 'nothing'")
+    (entry,) = log.entries
+    assert entry.time == path.stat().st_mtime
+    assert entry.text.splitlines()[0] == "Traceback (most recent call last):"
+    assert 'arbiter.py", line 163, in setup' in entry.text
+    assert entry.text.endswith("ModuleNotFoundError: No module named 'nothing'")
     old = error_log(
         LogLocation(LogPlaceKind.FILE, str(path)),
         path.stat().st_mtime + 60,
@@ -366,9 +366,9 @@ def test_a_log_that_was_just_rotated_is_read_on_in_the_one_before(tmp_path: Path
     log.write_bytes(b"")
     _rotated(tmp_path / f"error.log{ending}", stamp + b" [error] 7#7: before the rotation\n")
     _rotated(tmp_path / "error.log-other", stamp + b" [error] 7#7: no rotated log\n")
-    found = nginx_log(log)
-    assert [(e.text, e.time) for e in found.entries] == [("before the rotation", NOW - 200)]
-    assert found.complete
+    facts = nginx_log(log)
+    assert [(e.text, e.time) for e in facts.entries] == [("before the rotation", NOW - 200)]
+    assert facts.complete
 
 
 def test_a_rotated_log_that_unpacks_to_too_much_is_left(

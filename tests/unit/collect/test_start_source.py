@@ -65,9 +65,9 @@ def test_a_source_that_cannot_be_parsed_says_nothing(content: str, tmp_path: Pat
 
 def test_of_a_file_of_variables_the_names_alone_are_taken(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# a comment\nexport SHOP_A=hunter2\nSHOP_B = 'x'\n")
-    (found,) = environment_files(str(tmp_path))
-    assert found.names == ("SHOP_A", "SHOP_B")
-    assert "hunter2" not in repr(found)
+    (file,) = environment_files(str(tmp_path))
+    assert file.names == ("SHOP_A", "SHOP_B")
+    assert "hunter2" not in repr(file)
 
 
 def test_the_command_that_makes_the_tables_is_that_of_the_framework(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def test_a_thread_that_has_run_in_between_proves_nothing(monkeypatch: pytest.Mon
     ids=["deadlock", "sleep", "read", "wait with a limit"],
 )
 def test_on_real_processes(program: str, proves: bool) -> None:
-    told = f"import sys; print('there', flush=True); {program}"
-    command = [sys.executable, "-c", told]
+    code = f"import sys; print('there', flush=True); {program}"
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

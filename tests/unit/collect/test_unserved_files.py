@@ -35,34 +35,34 @@ def style(tmp_path: Path) -> Path:
 
 
 def test_a_slash_that_is_missing_is_put_in(style: Path) -> None:
-    (found,) = looked_at(f"{style.parent}app.css")
-    assert (found.lies_at, found.count, found.request) == (str(style), 3, "GET /static/app.css")
+    (file,) = looked_at(f"{style.parent}app.css")
+    assert (file.lies_at, file.count, file.request) == (str(style), 3, "GET /static/app.css")
 
 
 def test_a_directory_too_many_is_left_out(style: Path) -> None:
-    (found,) = looked_at(f"{style.parent}/static/app.css")
-    assert found.lies_at == str(style)
+    (file,) = looked_at(f"{style.parent}/static/app.css")
+    assert file.lies_at == str(style)
 
 
 def test_a_directory_that_is_missing_is_that_of_the_request(style: Path) -> None:
-    (found,) = looked_at(f"{style.parent.parent}/app.css")
-    assert found.lies_at == str(style)
+    (file,) = looked_at(f"{style.parent.parent}/app.css")
+    assert file.lies_at == str(style)
 
 
 def test_what_is_nowhere_is_nowhere(style: Path) -> None:
-    (found,) = looked_at(f"{style.parent}/wp-login.php", asked="/static/wp-login.php")
-    assert (found.lies_at, found.is_there) == ("", False)
+    (file,) = looked_at(f"{style.parent}/wp-login.php", asked="/static/wp-login.php")
+    assert (file.lies_at, file.is_there) == ("", False)
 
 
 def test_the_way_to_a_closed_file_is_gone(style: Path) -> None:
     style.parent.chmod(0o700)
-    (found,) = looked_at(str(style), error="13: Permission denied")
-    modes = {step.path: step.mode for step in found.steps}
+    (file,) = looked_at(str(style), error="13: Permission denied")
+    modes = {step.path: step.mode for step in file.steps}
     assert modes[str(style.parent)] == 0o700
-    assert found.reader is not None
-    assert found.reader.pid == os.getpid()
+    assert file.reader is not None
+    assert file.reader.pid == os.getpid()
 
 
 def test_a_request_for_a_parent_is_followed_nowhere(style: Path) -> None:
-    (found,) = looked_at(f"{style.parent}/a/../../x/app.css", asked="/static/../../app.css")
-    assert found.lies_at == ""
+    (file,) = looked_at(f"{style.parent}/a/../../x/app.css", asked="/static/../../app.css")
+    assert file.lies_at == ""

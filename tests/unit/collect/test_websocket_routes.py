@@ -15,8 +15,8 @@ from tests.unit.made_snapshot import NGINX_ACCESS_LOG, access_log, answered, tra
 
 
 def refused_at(path: str, status: str = "404", method: str = "GET") -> AccessLog:
-    asked = traffic(answered(status, 3, path=path, method=method))
-    return msgspec.structs.replace(access_log(NGINX_ACCESS_LOG, {}), traffic=asked)
+    requests = traffic(answered(status, 3, path=path, method=method))
+    return msgspec.structs.replace(access_log(NGINX_ACCESS_LOG, {}), traffic=requests)
 
 
 def routes(tmp_path: Path, source: str, path: str = "/ws") -> tuple[WebSocketRoute, ...]:

@@ -147,8 +147,8 @@ def test_without_workers_nobody_is_said_to_hang_while_booting() -> None:
 
 
 def access_lines(*times: int, path: str = "/predict") -> str:
-    shown = (datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000") for at in times)
-    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30 "-" "-"\n' for time in shown)
+    stamps = (datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000") for at in times)
+    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30 "-" "-"\n' for time in stamps)
 
 
 @pytest.mark.parametrize(

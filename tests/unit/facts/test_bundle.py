@@ -107,10 +107,10 @@ def test_no_secret_leaves_the_host(tmp_path: Path, host: Callable[[Snapshot], No
     )
     host(leaking())
     examine(Settings(), since=900, budget=10, bundle=tmp_path / "b.json")
-    written = (tmp_path / "b.json").read_text()
+    text = (tmp_path / "b.json").read_text()
     for secret in SECRETS:
-        assert secret not in written
-    assert "203.0.113.9" in written
+        assert secret not in text
+    assert "203.0.113.9" in text
     assert (tmp_path / "b.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -133,8 +133,8 @@ def test_redaction_changes_no_judgement() -> None:
 
 def test_a_question_mark_of_the_configuration_stays() -> None:
     config = nginx_config("server { listen 80; rewrite ^/(.*)$ /$1?lang=zh last; }")
-    kept = redacted(but(nginx_config=config)).nginx_config
-    assert kept == config
+    clean = redacted(but(nginx_config=config)).nginx_config
+    assert clean == config
 
 
 def test_the_configuration_s_ignore_list_travels(tmp_path: Path, host: Callable[[Snapshot], None]) -> None:
@@ -166,9 +166,9 @@ def whole(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(BundleError) as refused:
+    with pytest.raises(BundleError) as raised:
         read_bundle(path)
-    message = str(refused.value)
+    message = str(raised.value)
     assert message.startswith(str(path))
     assert "\n" not in message
     assert len(message) < 500 + len(str(path))
@@ -178,15 +178,18 @@ def refusal(path: Path) -> str:
 def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, whole: Path) -> None:
     content = whole.read_bytes()
     plain = gzip.decompress(content)
-    changed = json.loads(plain)
+    document = json.loads(plain)
     cases = {
         "empty": (b"", "not a bundle"),
         "text": (b"hello", "not a bundle"),
         "cut": (content[: len(content) // 2], "cut off"),
         "flipped": (content[:200] + bytes([content[200] ^ 0xFF]) + content[201:], "damaged"),
         "deep": (b"[" * 200_000, "not a bundle"),
-        "newer": (json.dumps({**changed, "bundle_version": 9, "made_by": "9.0\x1b[2J"}).encode(), "format 9"),
-        "holed": (json.dumps({**changed, "snapshot": {}}).encode(), "changed by hand"),
+        "newer": (
+            json.dumps({**document, "bundle_version": 9, "made_by": "9.0\x1b[2J"}).encode(),
+            "format 9",
+        ),
+        "holed": (json.dumps({**document, "snapshot": {}}).encode(), "changed by hand"),
         "bomb": (gzip.compress(bytes(MAX_BYTES + 2)), "larger than 64 MiB"),
     }
     for name, (bad, words) in cases.items():
