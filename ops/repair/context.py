@@ -7,25 +7,32 @@ import grp
 import os
 import pwd
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ops.control.restart import GRACE, find_supervisor
 from ops.deployment.install import present_text, reason_not_to_replace
 from ops.diagnosis.model import Diagnosis
 from ops.errors import OpsError
 from ops.facts.certificates import Certificates, KeyFile
+from ops.facts.changes import Change, PlaceKind
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.nginx import NginxConfig
 from ops.facts.snapshot import Snapshot
+from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.repair.audit_log import audit_log_path
-from ops.repair.model import KnownGood, NewFile, RepairContext
+from ops.repair.file_entry import file_entry
+from ops.repair.model import NewFile, RepairContext, Replacement
 from ops.settings import Settings
 from ops.text.sanitize import without_controls, without_secrets
 
 MAX_FILE_BYTES = 4 << 20
-_EDITED = {"NGX005", "NGX006", "NGX018"}
+_EDITED = {"HST004", "NGX003", "NGX005", "NGX006", "NGX010", "NGX014", "NGX018", "TLS006", "TLS007"}
+# Their remedy is the newest pair in certbot's archive that fits.
+_PAIR = {"TLS001", "TLS003", "TLS004", "TLS007", "TLS012", "TLS021", "TLS022", "TLS023"}
 
 
 def gather(
@@ -38,16 +45,27 @@ def gather(
     if supervisor is not None:
         start = f"systemctl start {supervisor.unit}" if supervisor.unit else shlex.join(supervisor.argv)
     files: dict[str, bytes] = {}
-    if _EDITED.intersection(codes) and isinstance(snapshot.nginx_config, NginxConfig):
+    is_printed = any("sed -i" in step.en for cause in diagnosis.causes for step in cause.fix)
+    if (is_printed or _EDITED.intersection(codes)) and isinstance(snapshot.nginx_config, NginxConfig):
         for file in snapshot.nginx_config.files:
             with contextlib.suppress(OSError, ValueError):
                 files[file] = read_regular_file(file, MAX_FILE_BYTES).content
     gunicorn = snapshot.gunicorn
-    if "GUN008" in codes and isinstance(gunicorn, Gunicorn) and isinstance(gunicorn.config, GunicornConfig):
+    if (
+        (is_printed or "GUN008" in codes)
+        and isinstance(gunicorn, Gunicorn)
+        and isinstance(gunicorn.config, GunicornConfig)
+    ):
         with contextlib.suppress(OSError, ValueError):
             path = gunicorn.config.path
             files[path] = read_regular_file(path, MAX_FILE_BYTES).content
+    if is_printed and isinstance(snapshot.target, Target):
+        for path in filter(None, (snapshot.target.certificate, snapshot.target.private_key)):
+            with contextlib.suppress(OSError, ValueError):
+                files[path] = read_regular_file(path, MAX_FILE_BYTES).content
     reasons = {file: reason_not_to_replace(Path(file).resolve()) for file in files}
+    real = {file: str(Path(file).resolve()) for file in files}
+    entries = {path: entry for path in real.values() if (entry := file_entry(path, b"")) is not None}
     context = RepairContext(
         files=files,
         start=start,
@@ -58,20 +76,61 @@ def gather(
         grace_seconds=GRACE,
         changes=diagnosis.changes,
         known_good=_known_good(settings, diagnosis),
+        entries=entries,
+        real=real,
+        **_without_past(snapshot, diagnosis, files, real, is_printed=is_printed),
         now=diagnosis.started_at,
         utc_offset=diagnosis.utc_offset,
     )
     return _with_rotation(context, settings, settings_path) if "OPS001" in codes else context
 
 
-def _known_good(settings: Settings, diagnosis: Diagnosis) -> dict[str, tuple[KnownGood, ...]]:
-    """What to put back of the changes that belong to a cause's proof."""
+def _certificates_too(diagnosis: Diagnosis) -> list[Change]:
+    """The changes that belong to a proof; with one certificate all others: a pair is put back together."""
     fitting = [item.change for item in diagnosis.changes if item.fits]
+    if any(change.place is PlaceKind.CERTIFICATE for change in fitting):
+        others = (item.change for item in diagnosis.changes if not item.fits)
+        fitting += [change for change in others if change.place is PlaceKind.CERTIFICATE]
+    return fitting
+
+
+def _known_good(settings: Settings, diagnosis: Diagnosis) -> dict[str, tuple[Replacement, ...]]:
+    """What to put back of the changes that belong to a cause's proof."""
+    fitting = _certificates_too(diagnosis)
     if not fitting:
         return {}
     from ops.repair.known_good import find_known_good
 
     return find_known_good(settings, fitting, diagnosis.utc_offset)
+
+
+def _without_past(
+    snapshot: Snapshot,
+    diagnosis: Diagnosis,
+    files: Mapping[str, bytes],
+    real: Mapping[str, str],
+    *,
+    is_printed: bool,
+) -> dict[str, Any]:
+    """What mends a cause by what lies on the host now: printed edits, certbot's archive, the intermediate."""
+    target = snapshot.target
+    codes = {cause.code for cause in diagnosis.causes}
+    parts: dict[str, Any] = {}
+    if not isinstance(target, Target):
+        return parts
+    if is_printed:
+        from ops.repair.printed_edits import printed_edits
+
+        edits = {cause.code: printed_edits(cause, target, files, real) for cause in diagnosis.causes}
+        parts["printed"] = {code: edit for code, edit in edits.items() if edit}
+    if _PAIR & codes or "TLS006" in codes:
+        from ops.repair.certificate_pairs import archived_pair, with_intermediate
+
+        if _PAIR & codes:
+            parts["pair"] = archived_pair(target, diagnosis.started_at)
+        if "TLS006" in codes and isinstance(snapshot.certificates, Certificates):
+            parts["with_intermediate"] = with_intermediate(snapshot.certificates)
+    return parts
 
 
 def _with_rotation(context: RepairContext, settings: Settings, settings_path: Path | None) -> RepairContext:

@@ -24,7 +24,7 @@ from ops.baselines.store import BaselineStore, Stored
 from ops.facts.changes import Change, ChangeKind
 from ops.files.bounded_read import read_regular_file
 from ops.files.entry_kind import EntryKind
-from ops.repair.model import KnownGood
+from ops.repair.model import Replacement
 from ops.settings import Settings
 from ops.text.language import Text
 from ops.text.timestamps import local_time
@@ -36,7 +36,7 @@ MAX_BYTES = MAX_HASHED_BYTES
 
 def find_known_good(
     settings: Settings, changes: Iterable[Change], utc_offset: int
-) -> dict[str, tuple[KnownGood, ...]]:
+) -> dict[str, tuple[Replacement, ...]]:
     """Return for each changed file what to put back; a path whose former content is nowhere is left out."""
     wanted = [change for change in changes if change.what.startswith("/")]
     store = BaselineStore(baseline_directory(settings))
@@ -52,7 +52,7 @@ def find_known_good(
         state.digest for state in states.values() if state and state.digest and state.digest not in contents
     }
     contents |= dict(_from_backups(settings, lacking))
-    good: dict[str, tuple[KnownGood, ...]] = {}
+    good: dict[str, tuple[Replacement, ...]] = {}
     for change in wanted:
         state = states[change.what]
         files = _added(change) if state is None else tuple(_files(change, state, contents))
@@ -100,16 +100,16 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
                     yield member.entry.sha256, (content, source)
 
 
-def _added(change: Change) -> tuple[KnownGood, ...]:
+def _added(change: Change) -> tuple[Replacement, ...]:
     """A file that was not there: it is set aside."""
     present = _read(change.what)
     if change.kind is not ChangeKind.ADDED or present is None:
         return ()
     source = Text(en="the baseline, which has no such file", zh="基线中没有这个文件")
-    return (KnownGood(change.what, None, b"", source, present),)
+    return (Replacement(change.what, None, b"", source, present),)
 
 
-def _files(change: Change, state: FileState, contents: _Contents) -> Iterator[KnownGood]:
+def _files(change: Change, state: FileState, contents: _Contents) -> Iterator[Replacement]:
     path, real = change.what, state.link
     if not real:
         yield from _file(path, state, contents)
@@ -125,7 +125,7 @@ def _files(change: Change, state: FileState, contents: _Contents) -> Iterator[Kn
         yield from behind
 
 
-def _link(path: str, real: str, state: FileState) -> KnownGood:
+def _link(path: str, real: str, state: FileState) -> Replacement:
     """A link at ``path`` to ``real``, relative as certbot writes them."""
     directory = os.path.realpath(posixpath.dirname(path))
     entry = ManifestEntry(
@@ -137,10 +137,10 @@ def _link(path: str, real: str, state: FileState) -> KnownGood:
         modified_ns=state.mtime,
         target=os.path.relpath(real, directory),
     )
-    return KnownGood(path, entry, b"", Text(en="the baseline", zh="基线"), None)
+    return Replacement(path, entry, b"", Text(en="the baseline", zh="基线"), None)
 
 
-def _file(path: str, state: FileState, contents: _Contents) -> Iterator[KnownGood]:
+def _file(path: str, state: FileState, contents: _Contents) -> Iterator[Replacement]:
     if state.digest not in contents or state.mode & (stat.S_ISUID | stat.S_ISGID):
         return
     content, source = contents[state.digest]
@@ -157,7 +157,7 @@ def _file(path: str, state: FileState, contents: _Contents) -> Iterator[KnownGoo
         size=len(content),
         sha256=state.digest,
     )
-    yield KnownGood(path, entry, content, source, _read(path))
+    yield Replacement(path, entry, content, source, _read(path))
 
 
 def _read(path: str) -> bytes | None:

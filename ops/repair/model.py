@@ -190,11 +190,11 @@ class InstallRotation:
 
 
 @dataclass(frozen=True)
-class KnownGood:
-    """A file as it was while the service was healthy.
+class Replacement:
+    """What is to lie at a path: what was there while the service was healthy, or an edited file.
 
-    ``entry``: what belongs there, None if there was no file; ``content``: a file's; ``source``: where it was kept;
-    ``present``: the content now, None for no file or one that cannot be read."""
+    ``entry``: None for no file; ``content``: a file's; ``source``: where it was kept, or what it is; ``present``: the
+    content now, None for no file or one that cannot be read."""
 
     path: str
     entry: ManifestEntry | None
@@ -204,11 +204,12 @@ class KnownGood:
 
 
 @dataclass(frozen=True)
-class PutBack:
-    """Put back files as they were while the service was healthy, and have them loaded. ``nginx``, ``gunicorn``: whether
-    that reads one of the files; ``interrupts``: whether gunicorn is restarted although it serves."""
+class ExchangeFiles:
+    """Exchange files, have them tested and loaded, and exchange them back if that does not help. ``nginx``,
+    ``gunicorn``: whether that reads one of the files; ``interrupts``: whether gunicorn is restarted although it
+    serves."""
 
-    files: tuple[KnownGood, ...]
+    files: tuple[Replacement, ...]
     nginx: bool
     gunicorn: bool
     interrupts: bool = False
@@ -241,7 +242,7 @@ Action = (
     | ChangeMode
     | InstallRotation
     | CreateBackup
-    | PutBack
+    | ExchangeFiles
 )
 
 
@@ -255,7 +256,10 @@ class RepairContext:
     group has no member but the key's owner. ``not_edited``: by file, why root does not change it. ``pidfile``:
     gunicorn's, as the settings name it. ``settings_file``: what printed gte-ops commands need after --config;
     ``grace_seconds``: how long a master that reacts gets to end. ``changes``: what differs from the last baseline, with
-    the causes whose proof it belongs to; ``known_good``: what to put back, by changed path; ``now``: Unix seconds;
+    the causes whose proof it belongs to; ``known_good``: what to put back, by changed path; ``entries``: owner and
+    mode of each file in ``files``, by its real path, and ``real``: that path of each. ``printed``: the edits that a
+    cause's printed fix makes, by code; ``pair``: the site's links to the newest pair in certbot's archive that fits;
+    ``with_intermediate``: the site's certificate with the intermediate that it lacks. ``now``: Unix seconds;
     ``utc_offset``: the host's (seconds east)."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -269,7 +273,12 @@ class RepairContext:
     settings_file: str | None = None
     grace_seconds: float = 8.0
     changes: Sequence[RankedChange] = ()
-    known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
+    known_good: Mapping[str, tuple[Replacement, ...]] = field(default_factory=dict)
+    entries: Mapping[str, ManifestEntry] = field(default_factory=dict)
+    real: Mapping[str, str] = field(default_factory=dict)
+    printed: Mapping[str, tuple[FileEdit, ...]] = field(default_factory=dict)
+    pair: tuple[Replacement, ...] = ()
+    with_intermediate: Replacement | None = None
     now: float = 0.0
     utc_offset: int = 0
 

@@ -55,12 +55,59 @@ def without_statement(text: str, line: int, name: str) -> str:
     return "".join(lines)
 
 
+def moved_before_block(text: str, line: int, name: str, block: str) -> str:
+    """``text`` with the simple directive ``name`` on ``line`` moved before the outermost ``block`` that is around it.
+    Raises NotLocatedError."""
+    tokens = _statement(text, line, name)
+    around = [start for start in _blocks_around(text, tokens[0].begin) if start.words == block]
+    if not around:
+        raise NotLocatedError(f"line {line}: {name} is in no block {block}")
+    begin = around[0].begin
+    start = text.rfind("\n", 0, begin) + 1
+    indent = text[start:begin]
+    statement = text[tokens[0].begin : tokens[-1].end]
+    rest = without_statement(text, line, name)
+    return rest[:begin] + statement + "\n" + (indent if not indent.strip() else "") + rest[begin:]
+
+
+def _blocks_around(text: str, at: int) -> list[_Token]:
+    """The names of the blocks that are open at ``at``, outermost first."""
+    blocks: list[_Token] = []
+    first: _Token | None = None
+    for token in _tokens(text):
+        if token.begin >= at:
+            break
+        if token.kind == "word":
+            first = first or token
+            continue
+        if token.kind == "{":
+            blocks.append(first or token)
+        elif token.kind == "}" and blocks:
+            blocks.pop()
+        first = None
+    return blocks
+
+
 def replace_argument(text: str, line: int, name: str, old: str, new: str) -> str:
     """``text`` with the first argument of ``name`` on ``line``, which is ``old``, replaced. Raises NotLocatedError."""
     tokens = _statement(text, line, name)
     if len(tokens) < 3 or tokens[1].words != old:
         raise NotLocatedError(f"line {line}: {name} is not followed by {old}")
     return text[: tokens[1].begin] + new + text[tokens[1].end :]
+
+
+def replace_argument_at(text: str, line: int, name: str, old: str, new: str) -> str:
+    """``text`` with the one word of ``name`` on ``line`` that contains ``old`` changed there. Raises NotLocatedError.
+
+    An `if`'s last word ends with the condition's parenthesis."""
+    words = [token for token in _statement(text, line, name) if token.kind == "word" and old in token.words]
+    if len(words) != 1 or words[0].words.count(old) != 1:
+        raise NotLocatedError(f"line {line}: {name} has {old} {len(words)} times")
+    word = words[0]
+    raw = text[word.begin : word.end]
+    if raw.count(old) != 1:
+        raise NotLocatedError(f"line {line}: {name} has {old} 0 times")
+    return text[: word.begin] + raw.replace(old, new) + text[word.end :]
 
 
 def _statement(text: str, line: int, name: str) -> list[_Token]:

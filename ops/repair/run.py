@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ops.diagnosis.model import Diagnosis
@@ -14,7 +14,7 @@ from ops.repair.apply import Applier
 from ops.repair.apply.session import RepairSession
 from ops.repair.audit_log import AuditLog, AuditStep, UnfinishedRemedy, audit_log_path, unfinished
 from ops.repair.context import gather
-from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, helps
+from ops.repair.model import ExchangeFiles, Outcome, Remedy, RemedyResult, Repair, Safety, helps
 from ops.repair.plan import plan
 from ops.repair.watchdog_hold import WatchdogHold, hold_watchdog
 from ops.settings import Settings
@@ -82,7 +82,9 @@ def repair(
         applier = Applier(session)
         last = first
         for _ in range(MAX_ROUNDS):
-            outcomes = [_carry_out(remedy, level, ask, applier, session) for remedy in remedies]
+            outcomes: list[RemedyResult] = []
+            for remedy in remedies:
+                outcomes.append(_carry_out(remedy, level, ask, applier, session, outcomes))
             results += outcomes
             if not any(result.outcome.is_attempt for result in outcomes):
                 break
@@ -116,10 +118,15 @@ def _carry_out(
     ask: Callable[[Remedy], bool],
     applier: Applier,
     session: RepairSession,
+    earlier: Sequence[RemedyResult],
 ) -> RemedyResult:
     if not helps(remedy, level):
         return _not_applied(remedy, level)
-    if remedy.cause.code not in {cause.code for cause in session.latest().causes}:
+    # Files are exchanged in place of another remedy of the same cause, and not after it.
+    is_alternative = isinstance(remedy.action, ExchangeFiles)
+    applied = {result.remedy.cause.code for result in earlier if result.outcome is Outcome.APPLIED}
+    is_gone = remedy.cause.code not in {cause.code for cause in session.latest().causes}
+    if is_gone or (is_alternative and remedy.cause.code in applied):
         return RemedyResult(remedy, Outcome.NOT_NEEDED, GONE)
     if not ask(remedy):
         return RemedyResult(remedy, Outcome.DECLINED)

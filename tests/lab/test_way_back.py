@@ -52,7 +52,7 @@ def test_a_changed_upstream_is_put_back_and_the_changed_file_kept() -> None:
         assert [Path(kept).read_bytes() for kept in first["kept"]] == [changed]
         assert list((stack.backups / "before-restore").glob("*.tar.zst"))
         steps = [json.loads(line) for line in (stack.run / "fix.jsonl").read_text().splitlines()]
-        assert [line["action"] for line in steps if line["step"] == "done"] == ["PutBack"]
+        assert [line["action"] for line in steps if line["step"] == "done"] == ["ExchangeFiles"]
 
 
 def test_what_served_users_is_not_reloaded_away_where_nothing_good_is_known() -> None:

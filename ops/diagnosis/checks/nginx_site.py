@@ -156,24 +156,28 @@ def server_block(
         evidence.append(quote(block.where, f"server_name {names}"))
     if site is not None and site != block:
         evidence.append(quote(site.where, f"server_name {' '.join(site.names)}"))
-    misspelt = next(_one_letter_off(nginx_config, target.domain), None)
-    if misspelt is not None:
-        evidence.append(
-            Evidence(
-                f"{misspelt.file}:{misspelt.line}",
-                Text(
-                    en=f"server_name {misspelt.name} differs from {target.domain} in one letter",
-                    zh=f"server_name {misspelt.name} 与 {target.domain} 只差一个字母",
-                ),
-            )
+    misspelt = tuple(_one_letter_off(nginx_config, target.domain))
+    evidence += [
+        Evidence(
+            f"{name.file}:{name.line}",
+            Text(
+                en=f"server_name {name.name} differs from {target.domain} in one letter",
+                zh=f"server_name {name.name} 与 {target.domain} 只差一个字母",
+            ),
         )
+        for name in misspelt
+    ]
     yield Finding(
         "NGX011",
         tuple(evidence),
         {"answering": names, "where": block.where if block else "?"},
-        fix=None
-        if misspelt is None
-        else (*misspelt.fix(target.domain), target.test_nginx, target.reload_nginx),
+        fix=(
+            *(step for name in misspelt for step in name.fix(target.domain)),
+            target.test_nginx,
+            target.reload_nginx,
+        )
+        if misspelt
+        else None,
     )
 
 

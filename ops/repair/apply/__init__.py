@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ops.diagnosis.steps import with_settings
 from ops.errors import OpsError
+from ops.repair.apply.exchange import FileExchanger
 from ops.repair.apply.files import apply_to_files
 from ops.repair.apply.gunicorn import GunicornApplier
-from ops.repair.apply.known_good import KnownGoodApplier
 from ops.repair.apply.nginx import NginxApplier
 from ops.repair.apply.session import AppliedChange, NotAppliedError, RepairSession, blocked
 from ops.repair.audit_log import AuditStep
@@ -19,10 +19,10 @@ from ops.repair.model import (
     ChangeMode,
     CreateBackup,
     EditNginx,
+    ExchangeFiles,
     InstallRotation,
     MendPidfile,
     Outcome,
-    PutBack,
     ReloadNginx,
     Remedy,
     RemedyResult,
@@ -41,7 +41,7 @@ class Applier:
     def __init__(self, session: RepairSession) -> None:
         self.session = session
         self._gunicorn, self._nginx = GunicornApplier(session), NginxApplier(session)
-        self._known_good = KnownGoodApplier(session, self._gunicorn, self._nginx)
+        self._files = FileExchanger(session, self._gunicorn, self._nginx)
 
     def apply(self, remedy: Remedy) -> RemedyResult:
         """Apply ``remedy``, with every step in the audit log. Raises OpsError if the log cannot be written."""
@@ -99,8 +99,8 @@ class Applier:
 
     def _dispatch(self, action: Action, remedy: Remedy) -> AppliedChange:
         match action:
-            case PutBack():
-                return self._known_good.apply(action, remedy.cause)
+            case ExchangeFiles():
+                return self._files.apply(action, remedy.cause)
             case StartNginx() | ReloadNginx() | EditNginx():
                 return self._nginx.apply(action)
             case ReopenLogs() | MendPidfile() | ChangeMode() | InstallRotation() | CreateBackup():

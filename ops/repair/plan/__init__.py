@@ -14,13 +14,16 @@ from ops.diagnosis.steps import with_settings
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.repair.model import Remedy, RepairContext
-from ops.repair.plan import files, gunicorn, nginx
+from ops.repair.plan import certificates, files, gunicorn, nginx, nginx_edits
 from ops.repair.plan.case import NO_PLAN, Case
+from ops.repair.plan.edits import printed
 from ops.repair.plan.known_good import put_back
 from ops.text.language import verbatim
 
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
     **nginx.PLANNERS,
+    **nginx_edits.PLANNERS,
+    **certificates.PLANNERS,
     **gunicorn.PLANNERS,
     **files.PLANNERS,
 }
@@ -40,14 +43,15 @@ def plan(causes: Sequence[Cause], snapshot: Snapshot, context: RepairContext) ->
 
 
 def _remedies(case: Case) -> Sequence[Remedy]:
-    """The remedies of one cause, those first that are known to have been good."""
+    """The remedies of one cause: what is known to have been good, then its own, then the edits that are printed."""
     planner = PLANNERS.get(case.cause.code)
     own = tuple(planner(case)) if planner else ()
     back = tuple(put_back(case))
-    if case.cause.code in _LOADS_WHAT_IS_THERE and any(remedy.action for remedy in own):
-        return own
-    acting = tuple(remedy for remedy in (*back, *own) if remedy.action is not None)
-    return acting or back or own or (case.by_hand(NO_PLAN),)
+    ordered = (*own, *back) if case.cause.code in _LOADS_WHAT_IS_THERE else (*back, *own)
+    acting = tuple(remedy for remedy in ordered if remedy.action is not None)
+    if not any(remedy.action for remedy in own):
+        acting += tuple(printed(case))
+    return acting or ordered or (case.by_hand(NO_PLAN),)
 
 
 def _with_settings(remedy: Remedy, settings_file: str | None) -> Remedy:

@@ -102,10 +102,11 @@ def _continue_or_restart(case: Case) -> Iterator[Remedy]:
             commands=(f"kill -CONT {pids}",),
         )
         return
-    yield from _restart_gunicorn(case)
+    yield from restart_gunicorn(case)
 
 
-def _restart_gunicorn(case: Case) -> Iterator[Remedy]:
+def restart_gunicorn(case: Case) -> Iterator[Remedy]:
+    """Restart the service; by hand if nothing here can start it."""
     master = case.master
     if case.context.start is None or master is None:
         yield case.by_hand(NO_START if master else NO_MASTER)
@@ -127,7 +128,7 @@ def _take_up_change(case: Case) -> Iterator[Remedy]:
         return
     arguments = gunicorn_rules.arguments(master)
     if gunicorn_rules.setting("preload_app", "preload", arguments, gunicorn.config):
-        yield from _restart_gunicorn(case)
+        yield from restart_gunicorn(case)
         return
     yield case.remedy(
         Safety.RISKY,
@@ -235,11 +236,43 @@ def _stuck_workers(case: Case) -> tuple[int, ...]:
     return tuple(sorted(ours & old & booting))
 
 
+def _end_the_second_copy(case: Case) -> Iterator[Remedy]:
+    """GUN012: what holds the port is a gunicorn of the same application, which nobody manages: end it, and start the
+    service."""
+    processes, target = case.snapshot.processes, case.target
+    table = processes.processes if isinstance(processes, Processes) else ()
+    listeners = processes.listeners if isinstance(processes, Processes) else ()
+    pids = {pid for listener in listeners if listener.address == target.backend for pid in listener.pids}
+    copies = [
+        p
+        for p in table
+        if p.pid in pids
+        and p.ppid not in pids
+        and gunicorn_rules.is_gunicorn(p)
+        and p.cwd == target.app_dir
+        and p.uid in (case.caller, None if case.master is None else case.master.uid)
+    ]
+    if len(copies) != 1 or case.context.start is None:
+        yield case.by_hand(NO_PLAN if case.context.start else NO_START)
+        return
+    yield case.remedy(
+        Safety.RISKY,
+        RestartGunicorn(identity(copies[0])),
+        Text(
+            en=f"end the second copy of the service (process {copies[0].pid}), and start the service",
+            zh=f"结束服务的第二个副本（进程 {copies[0].pid}），再启动服务",
+        ),
+        risk=_INTERRUPTS,
+        commands=_end_and_start(case, copies[0], case.context.start),
+    )
+
+
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
     "GUN001": _start_gunicorn,
     "GUN007": _continue_or_restart,
     "GUN008": _rename_settings,
     "GUN011": _take_up_change,
+    "GUN012": _end_the_second_copy,
     "GUN015": _end_worker,
     "GUN016": _continue_or_restart,
     "GUN017": _end_worker,

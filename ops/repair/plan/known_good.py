@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ops.backups.restore.difference import content_difference
 from ops.facts.changes import Change, PlaceKind
 from ops.files.entry_kind import EntryKind
-from ops.repair.model import KnownGood, PutBack, Remedy, Safety
+from ops.repair.model import ExchangeFiles, Remedy, Replacement, Safety
 from ops.repair.plan.case import Case
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -43,12 +43,16 @@ def put_back(case: Case) -> Iterator[Remedy]:
         for item in case.context.changes
         if case.cause.code in item.fits and item.change.what in known
     ]
+    if any(change.place is PlaceKind.CERTIFICATE for change in changes):
+        # A certificate and its key go together.
+        others = (item.change for item in case.context.changes if case.cause.code not in item.fits)
+        changes += [c for c in others if c.place is PlaceKind.CERTIFICATE and c.what in known]
     files = tuple({file.path: file for change in changes for file in known[change.what]}.values())
     if not files:
         return
     nginx = any(change.place in _OF_NGINX for change in changes)
     gunicorn = any(change.place in _OF_GUNICORN for change in changes)
-    lines = [line for file in files for line in _difference(file)]
+    lines = [line for file in files for line in replacement_lines(file)]
     if nginx and case.untested is not None:
         yield case.by_hand(case.untested, lines)
         return
@@ -56,14 +60,14 @@ def put_back(case: Case) -> Iterator[Remedy]:
     risk = _risk(changes, case, is_served=is_served, gunicorn=gunicorn)
     yield case.remedy(
         Safety.RISKY if risk else Safety.SAFE,
-        PutBack(files, nginx, gunicorn, interrupts=is_served),
+        ExchangeFiles(files, nginx, gunicorn, interrupts=is_served),
         _what(files, changes, case),
         risk=risk,
         diff=lines,
     )
 
 
-def _what(files: Sequence[KnownGood], changes: Sequence[Change], case: Case) -> Text:
+def _what(files: Sequence[Replacement], changes: Sequence[Change], case: Case) -> Text:
     paths = [safe_line(file.path) for file in files[:_MAX_NAMED]]
     more = len(files) - len(paths)
     sources = dict.fromkeys((file.source.en, file.source.zh) for file in files)
@@ -106,14 +110,14 @@ def _risk(changes: Sequence[Change], case: Case, *, is_served: bool, gunicorn: b
     return None
 
 
-def _difference(file: KnownGood) -> Iterator[str]:
+def replacement_lines(file: Replacement) -> Iterator[str]:
     """The change of one file as lines of a diff, without secrets; a sentence where the content is not shown."""
     path = safe_line(file.path)
     if file.entry is None:
         yield f"--- {path} (now)"
         yield "+++ /dev/null"
         return
-    if file.entry.kind == EntryKind.LINK:
+    if file.entry.kind is EntryKind.LINK:
         yield f"--- {path} (now)"
         yield f"+++ {path} -> {safe_line(file.entry.target)}"
         return

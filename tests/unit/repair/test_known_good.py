@@ -22,7 +22,7 @@ from ops.diagnosis.model import Cause, RankedChange
 from ops.facts.changes import Change, ChangeKind, PlaceKind
 from ops.files.entry_kind import EntryKind
 from ops.repair.known_good import find_known_good
-from ops.repair.model import KnownGood, PutBack, Remedy, RepairContext, Safety
+from ops.repair.model import ExchangeFiles, ReloadNginx, Remedy, RepairContext, Replacement, Safety
 from ops.repair.plan import plan
 from ops.settings import Settings
 from ops.text.language import Text, verbatim
@@ -55,7 +55,7 @@ def changed(path: Path, kind: ChangeKind = ChangeKind.CONTENT) -> Change:
     return Change(place=PlaceKind.NGINX, what=str(path), kind=kind, time=NOW - 60)
 
 
-def found(settings: Settings, path: Path, kind: ChangeKind = ChangeKind.CONTENT) -> list[KnownGood]:
+def found(settings: Settings, path: Path, kind: ChangeKind = ChangeKind.CONTENT) -> list[Replacement]:
     """What is to be put back for one changed path."""
     return list(find_known_good(settings, [changed(path, kind)], 0).get(str(path), ()))
 
@@ -184,7 +184,7 @@ def cause(code: str, severity: str | None = None) -> Cause:
     )
 
 
-GOOD = KnownGood(
+GOOD = Replacement(
     SITE_FILE,
     ManifestEntry(path=SITE_FILE.strip("/"), kind=EntryKind.FILE, mode=0o644, uid=0, gid=0, modified_ns=0),
     SITE.encode(),
@@ -209,7 +209,7 @@ def planned(
 
 def test_what_was_good_comes_first_and_says_who_and_when() -> None:
     first, *_ = planned("NGX005", by="git: Li Lei: release")
-    assert isinstance(first.action, PutBack)
+    assert isinstance(first.action, ExchangeFiles)
     assert (first.action.nginx, first.action.gunicorn) == (True, False)
     assert first.safety is Safety.RISKY
     assert first.risk is not None
@@ -238,11 +238,13 @@ def test_it_is_risky_where_it_undoes_recent_work_or_users_are_served(
 
 
 def test_a_change_of_another_cause_is_not_undone() -> None:
-    assert not any(isinstance(remedy.action, PutBack) for remedy in planned("NGX030", fits="NGX031"))
+    assert not any(isinstance(remedy.action, ExchangeFiles) for remedy in planned("NGX030", fits="NGX031"))
 
 
-def test_what_somebody_wrote_and_nobody_loaded_is_loaded_and_not_undone() -> None:
-    assert not any(isinstance(remedy.action, PutBack) for remedy in planned("NGX004"))
+def test_what_somebody_wrote_and_nobody_loaded_is_loaded_first() -> None:
+    first, *others = planned("NGX004")
+    assert isinstance(first.action, ReloadNginx)
+    assert [type(remedy.action) for remedy in others] == [ExchangeFiles]
 
 
 def test_a_private_key_is_not_shown() -> None:
@@ -260,7 +262,7 @@ def test_a_private_key_is_not_shown() -> None:
         changes=(RankedChange(change, ("TLS007",)),), known_good={key.path: (key,)}, now=NOW
     )
     remedy, *_ = plan((cause("TLS007"),), HEALTHY, context)
-    assert isinstance(remedy.action, PutBack)
+    assert isinstance(remedy.action, ExchangeFiles)
     assert "MIGH0" not in "".join(remedy.diff)
     assert "OTHER" not in "".join(remedy.diff)
     assert remedy.diff

@@ -45,7 +45,7 @@ from ops.repair.apply.session import (
     refused,
 )
 from ops.repair.audit_log import AuditStep
-from ops.repair.model import KnownGood, PutBack, StartNginx
+from ops.repair.model import ExchangeFiles, Replacement, StartNginx
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
@@ -57,7 +57,7 @@ CERTBOT_WAIT = 20.0
 _SYSTEMCTL_START = "systemctl start "
 
 
-class KnownGoodApplier:
+class FileExchanger:
     """Puts files back, and exchanges them back if that does not help."""
 
     def __init__(self, session: RepairSession, gunicorn: GunicornApplier, nginx: NginxApplier) -> None:
@@ -65,7 +65,7 @@ class KnownGoodApplier:
         self.session, self.settings = session, session.settings
         self._gunicorn, self._nginx = gunicorn, nginx
 
-    def apply(self, action: PutBack, cause: Cause) -> AppliedChange:
+    def apply(self, action: ExchangeFiles, cause: Cause) -> AppliedChange:
         """Put the files back. Raises NotAppliedError, OpsError, OSError."""
         files = [file for file in action.files if _differs(file)]
         if not files:
@@ -87,7 +87,7 @@ class KnownGoodApplier:
             attempt = _Attempt(self, action, cause, files)
             return attempt.run(tree, keeper, preview)
 
-    def _preview(self, tree: NoFollowTree, scratch: Path, files: list[KnownGood]) -> RestorePreview | None:
+    def _preview(self, tree: NoFollowTree, scratch: Path, files: list[Replacement]) -> RestorePreview | None:
         if not files:
             return None
         entries = {file.entry.path: (file.entry, file.content) for file in files if file.entry is not None}
@@ -107,7 +107,7 @@ class KnownGoodApplier:
         archive.write_bytes(b"".join(chunks))
         return look(tree, archive, (), wanted)
 
-    def test(self, action: PutBack, files: list[KnownGood]) -> Text | None:
+    def test(self, action: ExchangeFiles, files: list[Replacement]) -> Text | None:
         """What the programs that read the files find wrong with them; None if nothing."""
         if action.nginx and (problem := self._nginx.problem()) is not None:
             return Text(en=f"nginx -t refuses: {problem}", zh=f"nginx -t 不通过：{reason(problem).to('zh')}")
@@ -124,7 +124,7 @@ class KnownGoodApplier:
                 return Text(en=f"gunicorn --check-config: {words}", zh=f"gunicorn --check-config：{words}")
         return None
 
-    def load(self, action: PutBack) -> None:
+    def load(self, action: ExchangeFiles) -> None:
         """Have nginx and gunicorn load the files. Raises NotAppliedError, OpsError."""
         if action.nginx:
             self.load_nginx()
@@ -152,7 +152,7 @@ class _Attempt:
     """One exchange, with everything that its undoing needs."""
 
     def __init__(
-        self, applier: KnownGoodApplier, action: PutBack, cause: Cause, files: list[KnownGood]
+        self, applier: FileExchanger, action: ExchangeFiles, cause: Cause, files: list[Replacement]
     ) -> None:
         self._applier, self._action, self._cause, self._files = applier, action, cause, files
         self._session = applier.session
@@ -269,7 +269,7 @@ class _Attempt:
             if self._action.nginx and self._nginx_ran:
                 self._applier.load_nginx()
             if self._action.gunicorn and self._action.interrupts:
-                self._applier.load(PutBack((), nginx=False, gunicorn=True))
+                self._applier.load(ExchangeFiles((), nginx=False, gunicorn=True))
         return None
 
     def _noted(self, problem: Text | None) -> str | None:
@@ -325,12 +325,12 @@ def _directory(path: str, inside: ManifestEntry) -> ManifestEntry:
     )
 
 
-def _differs(file: KnownGood) -> bool:
+def _differs(file: Replacement) -> bool:
     """Whether the path is not as it was: content, mode, owner, or where a link leads."""
     path = Path(file.path)
     if file.entry is None:
         return path.exists()
-    if file.entry.kind == EntryKind.LINK:
+    if file.entry.kind is EntryKind.LINK:
         return not path.is_symlink() or str(path.readlink()) != file.entry.target
     try:
         status = path.stat()
@@ -342,7 +342,7 @@ def _differs(file: KnownGood) -> bool:
     )
 
 
-def _must_be_as_planned(file: KnownGood) -> None:
+def _must_be_as_planned(file: Replacement) -> None:
     """Raises NotAppliedError if the file has changed since the plan was shown."""
     if file.present is None:
         return
