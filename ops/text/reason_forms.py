@@ -165,6 +165,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("nginx kept its old configuration at the reload", "重新加载后 nginx 仍在使用旧配置"),
     ("nginx kept its old configuration at the reload: {any}", "重新加载后 nginx 仍在使用旧配置：{any}"),
     ("line {first}: {second} opens a block", "第 {first} 行：{second} 后面是一个块"),
+    ("line {first}: {second} is in no block {third}", "第 {first} 行：{second} 不在任何 {third} 块内"),
+    ("line {first}: {second} has {any} times", "第 {first} 行：{second} 中的词与次数不符：{any}"),
     ("line {first}: {second} is not followed by {third}", "第 {first} 行：{second} 后面不是 {third}"),
     ("a file with Lua in it is not edited", "含有 Lua 的文件不做修改"),
     ("line {first}: {second} occurs there {third} times", "第 {first} 行：{second} 出现了 {third} 次"),
