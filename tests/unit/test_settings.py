@@ -322,9 +322,9 @@ def test_a_configuration_that_others_could_have_written_is_passed_over_and_named
 ) -> None:
     assert find_settings_file(None, {}).path == Path("gte-ops.toml")
     why = spoil(elsewhere)
-    found = find_settings_file(None, {})
-    assert found.path == elsewhere.parent / "etc" / "gte-ops.toml"
-    (line,) = found.passed_over
+    file = find_settings_file(None, {})
+    assert file.path == elsewhere.parent / "etc" / "gte-ops.toml"
+    (line,) = file.passed_over
     assert line.startswith(f"{elsewhere}/gte-ops.toml: not read: ")
     assert why in line
     with pytest.raises(SettingsError, match=why):
@@ -334,9 +334,9 @@ def test_a_configuration_that_others_could_have_written_is_passed_over_and_named
 def test_a_link_of_root_s_to_root_s_configuration_is_followed(elsewhere: Path) -> None:
     (elsewhere / "gte-ops.toml").rename(elsewhere / "real.toml")
     (elsewhere / "gte-ops.toml").symlink_to("real.toml")
-    found = find_settings_file(None, {})
-    assert (found.path, found.passed_over) == (Path("gte-ops.toml"), ())
-    load_settings(found.path)
+    file = find_settings_file(None, {})
+    assert (file.path, file.passed_over) == (Path("gte-ops.toml"), ())
+    load_settings(file.path)
 
 
 def test_a_pipe_in_its_place_is_no_configuration_and_is_not_waited_for(tmp_path: Path) -> None:
@@ -421,9 +421,9 @@ def tables(draw: st.DrawFn) -> str:
 
 @given(tables())
 def test_tables_are_settings_or_refused(text: str) -> None:
-    told = outcome(text.encode())
-    assert told.startswith(("settings", "x: "))
-    assert "not valid TOML" not in told
+    result = outcome(text.encode())
+    assert result.startswith(("settings", "x: "))
+    assert "not valid TOML" not in result
 
 
 def test_thresholds_of_certificates() -> None:

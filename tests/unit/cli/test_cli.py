@@ -376,7 +376,7 @@ def test_what_is_skipped_is_left_out_of_what_was_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("selector", "words"),
     [
         ("GUN0O1", "GUN001"),
         ("tls.date", "tls.dates"),
@@ -385,12 +385,12 @@ def test_what_is_skipped_is_left_out_of_what_was_chosen() -> None:
         ("tl", "layers"),
     ],
 )
-def test_an_unknown_id_is_refused_with_the_nearest(wanted: str, words: str) -> None:
-    for only, skip in (((wanted,), ()), ((), (wanted,))):
-        with pytest.raises(UsageError) as refused:
+def test_an_unknown_id_is_refused_with_the_nearest(selector: str, words: str) -> None:
+    for only, skip in (((selector,), ()), ((), (selector,))):
+        with pytest.raises(UsageError) as refusal:
             chosen_checks(only, skip)
-        assert repr(wanted) in str(refused.value)
-        assert words.lower() in str(refused.value).lower()
+        assert repr(selector) in str(refusal.value)
+        assert words.lower() in str(refusal.value).lower()
 
 
 def test_a_command_of_every_name_is_there() -> None:
@@ -408,12 +408,12 @@ def test_the_made_host_is_whole() -> None:
 
 def leaves() -> list[tuple[str, ...]]:
     """Every command that reads the configuration and reports."""
-    found: list[tuple[str, ...]] = []
+    paths: list[tuple[str, ...]] = []
     for name, command in ops.cli.main.commands.commands.items():
         children = command.commands if isinstance(command, click.Group) else {}
-        found += [(name, child) for child in children] or [(name,)]
+        paths += [(name, child) for child in children] or [(name,)]
     return [
-        words for words in found if words not in (("explain",), ("config", "schema"), ("config", "sample"))
+        words for words in paths if words not in (("explain",), ("config", "schema"), ("config", "sample"))
     ]
 
 

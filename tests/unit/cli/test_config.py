@@ -64,14 +64,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def leaves(kind: type[msgspec.Struct], prefix: str = "") -> set[str]:
     """Names of the keys of a section as msgspec knows them, by its own inspection."""
-    found = set()
+    keys = set()
     for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
         inner = field.type.type if isinstance(field.type, msgspec.inspect.Metadata) else field.type
         if isinstance(inner, msgspec.inspect.StructType):
-            found |= leaves(inner.cls, f"{prefix}{field.encode_name}.")
+            keys |= leaves(inner.cls, f"{prefix}{field.encode_name}.")
         else:
-            found.add(f"{prefix}{field.encode_name}")
-    return found
+            keys.add(f"{prefix}{field.encode_name}")
+    return keys
 
 
 # --- every key is said ------------------------------------------------------------------------------------------------
@@ -346,11 +346,11 @@ def test_check_without_a_file_says_that_defaults_are_used(run: Run) -> None:
     assert out.startswith("No gte-ops.toml was read: every key has its default.")
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_check_says_that_a_file_which_others_may_write_is_not_read(run: Run, named: bool) -> None:
+@pytest.mark.parametrize("by_name", [True, False])
+def test_check_says_that_a_file_which_others_may_write_is_not_read(run: Run, by_name: bool) -> None:
     Path("gte-ops.toml").write_text('[target]\ndomain = "a.example.com"\n')
     Path("gte-ops.toml").chmod(0o666)
-    code, out, _ = run("check", *(("gte-ops.toml",) if named else ()), "--lang", "en")
+    code, out, _ = run("check", *(("gte-ops.toml",) if by_name else ()), "--lang", "en")
     assert code == 3
     assert "not read: " in out
     assert "cannot be used; errors: 1" in out

@@ -57,20 +57,20 @@ def templates(entry: CauseEntry) -> list[str]:
 
 def broken_promises(book: Catalogue) -> list[str]:
     """What other programs rely on and ``book`` does not hold any more."""
-    found = []
+    promises = []
     if [code for code in book.codes if code in CODES] != CODES:
-        found.append("codes")
+        promises.append("codes")
     if len(set(book.codes)) != len(book.codes):
-        found.append("twice")
+        promises.append("twice")
     for code in set(CODES) & set(book.codes):
         entry, promised = book.entry(code), CONTRACT["codes"][code]
         if entry.title.en != promised["title"]:
-            found.append(f"{code} title")
+            promises.append(f"{code} title")
         if entry.severity != promised["severity"]:
-            found.append(f"{code} severity")
+            promises.append(f"{code} severity")
     if book.rules[: len(CONTRACT["rules"])] != tuple(CONTRACT["rules"]):
-        found.append("rules")
-    return found
+        promises.append("rules")
+    return promises
 
 
 def test_every_code_of_the_contract_is_there_once_in_its_order_with_its_title_and_severity() -> None:
@@ -389,7 +389,7 @@ def test_loading_and_two_entries_cost_little() -> None:
 
 def _findings_in_checks() -> list[tuple[str, str, set[str]]]:
     """(place, code, names of facts) of every Finding(...) that the checks write out literally."""
-    found = []
+    findings = []
     for path in sorted(CHECKS.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args):
@@ -401,16 +401,16 @@ def _findings_in_checks() -> list[tuple[str, str, set[str]]]:
                 keys = facts.keys if isinstance(facts, ast.Dict) else []
                 if all(isinstance(key, ast.Constant) for key in keys):
                     names = {str(key.value) for key in keys if isinstance(key, ast.Constant)}
-                    found.append((f"{path.name}:{node.lineno}", str(code.value), names))
-    return found
+                    findings.append((f"{path.name}:{node.lineno}", str(code.value), names))
+    return findings
 
 
 def test_checks_supply_every_fact_that_their_cause_asks_for() -> None:
-    found = _findings_in_checks()
-    assert found, "the checks have moved: this test sees nothing"
+    findings = _findings_in_checks()
+    assert findings, "the checks have moved: this test sees nothing"
     missing = {
         place: set(catalogue().entry(code).facts) - names
-        for place, code, names in found
+        for place, code, names in findings
         if set(catalogue().entry(code).facts) - names
     }
     assert not missing

@@ -42,16 +42,16 @@ PACKAGE = change(PlaceKind.PACKAGE, "rich", ChangeKind.VALUE, before="13", after
 
 
 def with_changes(snapshot: Snapshot, *changes: Change) -> Snapshot:
-    found = Changes(taken_at=NOW - 7200, confirmed_at=NOW - 300, by="watchdog", changes=changes)
-    return msgspec.structs.replace(snapshot, changes=found)
+    reading = Changes(taken_at=NOW - 7200, confirmed_at=NOW - 300, by="watchdog", changes=changes)
+    return msgspec.structs.replace(snapshot, changes=reading)
 
 
 def fitting(diagnosis: Diagnosis) -> dict[str, list[Change]]:
-    found: dict[str, list[Change]] = {}
+    by_code: dict[str, list[Change]] = {}
     for item in diagnosis.changes:
         for code in item.fits:
-            found.setdefault(code, []).append(item.change)
-    return found
+            by_code.setdefault(code, []).append(item.change)
+    return by_code
 
 
 def proof(diagnosis: Diagnosis, code: str) -> Sequence[str]:
@@ -101,14 +101,14 @@ def test_what_nothing_explains_gets_the_changes_to_try_next_the_likely_ones_firs
 
 def test_of_several_files_that_fit_only_those_that_the_evidence_names_count() -> None:
     snapshot = but(HEALTHY, front__predict=exchange(status=413, kind="text/html", server="nginx"))
-    named = change(PlaceKind.NGINX, SITE, lines=lines(30, "a;", "b;", "client_max_body_size"))
+    evident = change(PlaceKind.NGINX, SITE, lines=lines(30, "a;", "b;", "client_max_body_size"))
     other = change(
         PlaceKind.NGINX, "/etc/nginx/conf.d/other.conf", lines=lines(3, "a;", "b;", "client_max_body_size")
     )
-    diagnosis = diagnose(with_changes(snapshot, named, other), CHECKS)
-    for code, found in fitting(diagnosis).items():
+    diagnosis = diagnose(with_changes(snapshot, evident, other), CHECKS)
+    for code, fits in fitting(diagnosis).items():
         text = " ".join(proof(diagnose(snapshot, CHECKS), code))
-        assert found == ([named] if SITE in text else [named, other])
+        assert fits == ([evident] if SITE in text else [evident, other])
 
 
 @pytest.mark.parametrize(

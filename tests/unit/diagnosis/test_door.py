@@ -49,7 +49,7 @@ def hidden(snapshot: Snapshot) -> str:
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "wanted"),
+    ("snapshot", "demand"),
     [
         (at_the_door(400, "ssl_verify_client on;"), "a client certificate"),
         (
@@ -66,9 +66,9 @@ def hidden(snapshot: Snapshot) -> str:
         (at_the_door(401, location="auth_basic Members;"), "a user name and a password"),
     ],
 )
-def test_what_the_door_wants_is_said_with_its_place(snapshot: Snapshot, wanted: str) -> None:
+def test_what_the_door_wants_is_said_with_its_place(snapshot: Snapshot, demand: str) -> None:
     reason = hidden(snapshot)
-    assert wanted in reason
+    assert demand in reason
     assert f"at {SITE_FILE}:" in reason
     diagnosis = diagnose(snapshot, CHECKS)
     assert (diagnosis.causes, diagnosis.symptoms, diagnosis.status) == ((), (), "ok")
@@ -77,7 +77,7 @@ def test_what_the_door_wants_is_said_with_its_place(snapshot: Snapshot, wanted: 
     assert door.skipped_because is not None
     in_chinese = door.skipped_because.to("zh")
     assert in_chinese.startswith("入口要求")
-    assert wanted not in in_chinese
+    assert demand not in in_chinese
     assert f"{SITE_FILE}:" in in_chinese
 
 

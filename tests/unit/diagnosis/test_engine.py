@@ -282,9 +282,9 @@ def test_the_order_of_findings_changes_nothing(shuffler: random.Random, chosen: 
 
 @given(st.sets(st.sampled_from(catalogue().codes), min_size=1, max_size=8))
 def test_every_finding_is_a_cause_or_explained_by_one(chosen: set[str]) -> None:
-    told = causes_of(*(made(code) for code in chosen))
-    roots = {c.code for c in told}
-    assert roots | {name for c in told for name in c.explains} == chosen
+    causes = causes_of(*(made(code) for code in chosen))
+    roots = {c.code for c in causes}
+    assert roots | {name for c in causes for name in c.explains} == chosen
     assert not any(catalogue().outranks(a, b) for a in roots for b in roots)
 
 
@@ -468,8 +468,8 @@ def test_the_front_is_given_as_host_and_port() -> None:
 def test_a_judge_s_own_words_go_before_the_catalogue_s() -> None:
     words = Text(en="in its own words", zh="自己的话")
     own = replace(made("GUN001"), summary=words, verify="ps aux", fix=(verbatim("systemctl start x"),))
-    (told,) = causes_of(own)
-    assert (told.summary, told.verify.en, [step.zh for step in told.fix]) == (
+    (root,) = causes_of(own)
+    assert (root.summary, root.verify.en, [step.zh for step in root.fix]) == (
         words,
         "ps aux",
         ["systemctl start x", "gte-ops doctor --wait-ok 2m"],
@@ -547,7 +547,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     words = draw(
         st.lists(st.sampled_from([BOOT, "WORKER TIMEOUT", "Address already in use", "…"]), max_size=3)
     )
-    changes["logs__gunicorn_error"] = gunicorn_log(*(entry(said) for said in words))
+    changes["logs__gunicorn_error"] = gunicorn_log(*(entry(line) for line in words))
     if draw(st.booleans()):
         changes["target__gunicorn_master"] = None
     if draw(st.booleans()):

@@ -57,8 +57,8 @@ def test_nginx_that_does_not_send_the_scheme_is_told_to() -> None:
 
 
 def test_a_server_that_believes_others_is_told_to_believe_nginx() -> None:
-    said = steps(TOLD, gunicorn_config(forwarded_allow_ips="10.0.0.1"))
-    assert f"1s#10\\.0\\.0\\.1#127.0.0.1#' {GUNICORN_CONF}" in said
+    fix = steps(TOLD, gunicorn_config(forwarded_allow_ips="10.0.0.1"))
+    assert f"1s#10\\.0\\.0\\.1#127.0.0.1#' {GUNICORN_CONF}" in fix
 
 
 def test_a_backend_of_another_address_is_asked_from_that_address() -> None:
@@ -67,6 +67,6 @@ def test_a_backend_of_another_address_is_asked_from_that_address() -> None:
 
 
 def test_without_any_configuration_the_settings_of_all_servers_are_named() -> None:
-    said = steps(NOT_READ)
+    fix = steps(NOT_READ)
     for word in ("forwarded_allow_ips", "--proxy-headers", "SECURE_PROXY_SSL_HEADER", "ProxyFix"):
-        assert word in said
+        assert word in fix

@@ -27,26 +27,26 @@ def diagnosed(until: date, code: str = "GUN001") -> Diagnosis:
 
 @pytest.mark.parametrize("until", [TODAY, TODAY + timedelta(days=300)])
 def test_it_is_set_aside_through_its_last_day(until: date) -> None:
-    found = diagnosed(until)
-    assert "GUN001" not in [cause.code for cause in found.causes]
-    assert [(item.cause.code, item.reason, item.until) for item in found.ignored] == [
+    diagnosis = diagnosed(until)
+    assert "GUN001" not in [cause.code for cause in diagnosis.causes]
+    assert [(item.cause.code, item.reason, item.until) for item in diagnosis.ignored] == [
         ("GUN001", "being moved", until.isoformat())
     ]
-    assert found.status == "ok"
+    assert diagnosis.status == "ok"
 
 
 def test_its_symptoms_stay_explained() -> None:
-    found = diagnosed(TODAY)
-    assert found.symptoms
-    assert all(symptom.explained_by for symptom in found.symptoms)
+    diagnosis = diagnosed(TODAY)
+    assert diagnosis.symptoms
+    assert all(symptom.explained_by for symptom in diagnosis.symptoms)
 
 
 def test_afterwards_it_counts_again_and_says_so() -> None:
-    found = diagnosed(TODAY - timedelta(days=1))
-    assert found.causes[0].code == "GUN001"
-    assert found.causes[0].evidence[-1].detail.en == "was ignored until 2026-11-21: being moved"
-    assert not found.ignored
-    assert found.status == "fail"
+    diagnosis = diagnosed(TODAY - timedelta(days=1))
+    assert diagnosis.causes[0].code == "GUN001"
+    assert diagnosis.causes[0].evidence[-1].detail.en == "was ignored until 2026-11-21: being moved"
+    assert not diagnosis.ignored
+    assert diagnosis.status == "fail"
 
 
 def test_other_causes_count() -> None:

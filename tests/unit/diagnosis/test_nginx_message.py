@@ -83,10 +83,10 @@ def test_what_the_real_nginx_says_is_understood(tmp_path: Path, text: str, expec
     main.write_text(
         f"pid {tmp_path}/pid; error_log {tmp_path}/log;\nevents {{ }}\nhttp {{ include {site}; }}\n"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         ["nginx", "-t", "-c", str(main)], capture_output=True, text=True, timeout=20, check=False
     ).stderr
-    line = next(line for line in said.splitlines() if "[emerg]" in line).partition("] ")[2]
+    line = next(line for line in output.splitlines() if "[emerg]" in line).partition("] ")[2]
     where = re.search(r" in (\S+):(\d+)$", line)
     message, number = (line[: where.start()], where[2]) if where else (line, None)
     assert expected in advice(message, where[1] if where else str(main), number, str(main)).en, line
@@ -181,10 +181,10 @@ def advised(message: str) -> Text:
     [("brotli_static", "brotli"), ("more_set_headers", "headers-more"), ("content_by_lua_block", "http-lua")],
 )
 def test_a_directive_of_a_module_names_its_package(name: str, package: str) -> None:
-    told = advised(f'unknown directive "{name}"')
-    assert package in told.en
-    assert "load_module" in told.en
-    assert package in told.zh
+    text = advised(f'unknown directive "{name}"')
+    assert package in text.en
+    assert "load_module" in text.en
+    assert package in text.zh
 
 
 def test_a_hash_that_is_too_small_is_doubled() -> None:
@@ -199,9 +199,9 @@ def test_a_hash_that_is_too_small_is_doubled() -> None:
 
 @pytest.mark.parametrize(("reason", "words"), [("ee key too small", "2048"), ("ca md too weak", "SHA-1")])
 def test_a_certificate_that_openssl_refuses_says_why(reason: str, words: str) -> None:
-    told = advised(
+    text = advised(
         f'SSL_CTX_use_certificate("/c/full.pem") failed (SSL: error:0A00018F:SSL routines::{reason})'
     )
-    assert "/c/full.pem" in told.en
-    assert words in told.en
-    assert words in told.zh
+    assert "/c/full.pem" in text.en
+    assert words in text.en
+    assert words in text.zh

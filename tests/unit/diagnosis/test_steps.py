@@ -84,9 +84,9 @@ def test_a_command_within_a_sentence_names_it_too_in_both_languages() -> None:
     text = Text(
         en="Then schedule it: gte-ops render cron --install", zh="然后用gte-ops render cron --install设置"
     )
-    named = with_settings(text, "/a b")
-    assert named.en == "Then schedule it: gte-ops render cron --config '/a b' --install"
-    assert named.zh == "然后用gte-ops render cron --config '/a b' --install设置"
+    step = with_settings(text, "/a b")
+    assert step.en == "Then schedule it: gte-ops render cron --config '/a b' --install"
+    assert step.zh == "然后用gte-ops render cron --config '/a b' --install设置"
 
 
 @pytest.mark.parametrize(

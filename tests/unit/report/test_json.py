@@ -25,8 +25,8 @@ def document(diagnosis: Diagnosis, language: Language = "en") -> dict[str, Any]:
 
 
 def test_the_whole_document() -> None:
-    found = document(DOWN)
-    assert list(found) == [
+    whole = document(DOWN)
+    assert list(whole) == [
         "schema_version",
         "status",
         "target",
@@ -39,12 +39,12 @@ def test_the_whole_document() -> None:
         "ignored",
         "changes",
     ]
-    assert found["schema_version"] == 1
-    assert found["status"] == "fail"
-    assert found["target"]["backend"] == "127.0.0.1:8000"
-    assert found["duration_ms"] == 412
-    assert isinstance(found["duration_ms"], int)
-    assert found["symptoms"][0] == {
+    assert whole["schema_version"] == 1
+    assert whole["status"] == "fail"
+    assert whole["target"]["backend"] == "127.0.0.1:8000"
+    assert whole["duration_ms"] == 412
+    assert isinstance(whole["duration_ms"], int)
+    assert whole["symptoms"][0] == {
         "id": "http.502",
         "summary": "https://gte-api.example.com answers 502 Bad Gateway",
         "explained_by": ["GUN001"],
@@ -53,8 +53,8 @@ def test_the_whole_document() -> None:
         "route": [],
         "next_commands": [],
     }
-    assert found["symptoms"][1]["explained_by"] == []
-    unexplained = found["symptoms"][1]
+    assert whole["symptoms"][1]["explained_by"] == []
+    unexplained = whole["symptoms"][1]
     assert unexplained["next"] == unexplained["next_commands"][0] == "gte-ops route POST /predict"
     assert any(command.startswith("tail ") for command in unexplained["next_commands"])
     assert unexplained["evidence"] == [
@@ -63,7 +63,7 @@ def test_the_whole_document() -> None:
     assert unexplained["route"] == [
         {"where": "/etc/nginx/conf.d/gte-api.conf:31", "words": "deny all refuses it"}
     ]
-    assert list(found["causes"][0].items()) == list(
+    assert list(whole["causes"][0].items()) == list(
         {
             "code": "GUN001",
             "severity": "fail",
@@ -80,16 +80,16 @@ def test_the_whole_document() -> None:
             "learn": "gte-ops explain GUN001",
         }.items()
     )
-    assert [cause["code"] for cause in found["causes"]] == ["GUN001", "GUN008"]
-    assert found["checks"][0] == {
+    assert [cause["code"] for cause in whole["causes"]] == ["GUN001", "GUN008"]
+    assert whole["checks"][0] == {
         "id": "gunicorn.process",
         "status": "fail",
         "summary": "gunicorn.process looked at",
         "duration_ms": 3.1,
         "skipped_because": None,
     }
-    assert found["checks"][1]["skipped_because"] == "permission denied (run as root to see)"
-    assert found["unseen"] == [{"what": "logs.gunicorn_error", "reason": "timed out"}]
+    assert whole["checks"][1]["skipped_because"] == "permission denied (run as root to see)"
+    assert whole["unseen"] == [{"what": "logs.gunicorn_error", "reason": "timed out"}]
 
 
 def test_the_time_carries_its_offset() -> None:
@@ -128,9 +128,9 @@ def test_no_string_carries_control_characters_or_secrets() -> None:
 def test_long_evidence_is_bounded_and_a_long_command_is_not() -> None:
     long = "x" * 5000
     broken = replace(DOWN.causes[0], evidence=(quote("log", long),), verify=quote("", long).detail)
-    found = document(replace(DOWN, causes=(broken,)))["causes"][0]
-    assert len(found["evidence"][0]["detail"]) <= 600
-    assert found["verify"] == long
+    entry = document(replace(DOWN, causes=(broken,)))["causes"][0]
+    assert len(entry["evidence"][0]["detail"]) <= 600
+    assert entry["verify"] == long
 
 
 def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be() -> None:
@@ -144,8 +144,8 @@ def test_chinese_is_written_as_it_is_and_escaped_only_where_it_must_be() -> None
 
 def test_a_cause_of_several_kinds_says_which() -> None:
     first = replace(DOWN.causes[0], kind="variable_missing")
-    found = document(replace(DOWN, causes=(first, *DOWN.causes[1:])))
-    assert [cause.get("kind") for cause in found["causes"]] == [
+    whole = document(replace(DOWN, causes=(first, *DOWN.causes[1:])))
+    assert [cause.get("kind") for cause in whole["causes"]] == [
         "variable_missing",
         *[None] * (len(DOWN.causes) - 1),
     ]

@@ -27,27 +27,27 @@ def suite(diagnosis: Diagnosis, language: Language = "en") -> ElementTree.Elemen
     render("junit", DoctorReport(diagnosis), language, out)
     root = ElementTree.fromstring(out.getvalue())  # noqa: S314  our own document
     assert root.tag == "testsuites"
-    found = root.find("testsuite")
-    assert found is not None
-    return found
+    element = root.find("testsuite")
+    assert element is not None
+    return element
 
 
-def case(found: ElementTree.Element, name: str) -> ElementTree.Element:
-    return next(item for item in found.iter("testcase") if item.get("name") == name)
+def case(element: ElementTree.Element, name: str) -> ElementTree.Element:
+    return next(item for item in element.iter("testcase") if item.get("name") == name)
 
 
 def test_a_healthy_host_fails_nothing() -> None:
-    found = suite(HEALTHY)
-    assert [found.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["3", "0", "0", "2"]
-    assert found.get("time") == "0.312"
-    assert case(found, "tls.key").find("skipped").get("message") == "permission denied (run as root to see)"
+    element = suite(HEALTHY)
+    assert [element.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["3", "0", "0", "2"]
+    assert element.get("time") == "0.312"
+    assert case(element, "tls.key").find("skipped").get("message") == "permission denied (run as root to see)"
 
 
 def test_a_failed_check_and_a_warning_are_failures() -> None:
-    found = suite(DOWN)
-    assert case(found, "gunicorn.process").find("failure").get("type") == "fail"
-    assert case(found, "gunicorn.config").find("failure").get("type") == "warn"
-    assert case(found, "gunicorn.process").get("classname") == "gte-ops.gunicorn"
+    element = suite(DOWN)
+    assert case(element, "gunicorn.process").find("failure").get("type") == "fail"
+    assert case(element, "gunicorn.config").find("failure").get("type") == "warn"
+    assert case(element, "gunicorn.process").get("classname") == "gte-ops.gunicorn"
 
 
 def test_an_unexplained_symptom_fails_with_the_next_command() -> None:
@@ -67,9 +67,9 @@ def test_the_report_in_words_goes_with_it() -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_hostile_words_stay_words(language: Language) -> None:
-    found = suite(HOSTILE, language)
-    assert not list(found.iter("script"))
-    assert "hunter2" not in "".join(found.itertext())
+    element = suite(HOSTILE, language)
+    assert not list(element.iter("script"))
+    assert "hunter2" not in "".join(element.itertext())
 
 
 def test_a_terminal_that_knows_only_ascii_gets_references() -> None:

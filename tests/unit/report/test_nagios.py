@@ -66,11 +66,11 @@ def test_the_word_is_that_of_the_exit_code(diagnosis: Diagnosis, begin: str) -> 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_data_cannot_forge_performance_data_or_lines(language: Language) -> None:
-    found = lines(HOSTILE, language)
-    assert len(found) == 3  # the status line, one cause, one unexplained symptom
-    assert found[0].count("|") == 1
-    assert not [line for line in found[1:] if "|" in line]
-    measures = found[0].partition(" | ")[2].split()
+    shown_lines = lines(HOSTILE, language)
+    assert len(shown_lines) == 3  # the status line, one cause, one unexplained symptom
+    assert shown_lines[0].count("|") == 1
+    assert not [line for line in shown_lines[1:] if "|" in line]
+    measures = shown_lines[0].partition(" | ")[2].split()
     assert len(measures) == 6
     assert all(MEASURE.fullmatch(measure) for measure in measures)
 

@@ -60,12 +60,12 @@ def test_a_wrong_severity_is_noticed() -> None:
 
 
 def test_it_knows_every_key_that_is_written() -> None:
-    found = document(DOWN)
-    assert set(found) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/repair/test_fix.py
+    whole = document(DOWN)
+    assert set(whole) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/repair/test_fix.py
     # ``kind``: of causes that have several, a start that failed for one (tests/unit/report/test_json.py).
-    assert set(found["causes"][0]) | {"kind"} == set(SCHEMA["$defs"]["cause"]["properties"])
-    assert set(found["checks"][0]) == set(SCHEMA["$defs"]["check"]["properties"])
+    assert set(whole["causes"][0]) | {"kind"} == set(SCHEMA["$defs"]["cause"]["properties"])
+    assert set(whole["checks"][0]) == set(SCHEMA["$defs"]["check"]["properties"])
     changes = document(CHANGED)["changes"]
     assert set(changes) == set(SCHEMA["$defs"]["changes"]["properties"])
     assert set(changes["items"][0]) == set(SCHEMA["$defs"]["change"]["properties"])
-    assert set(found["symptoms"][0]) == set(SCHEMA["$defs"]["symptom"]["properties"])
+    assert set(whole["symptoms"][0]) == set(SCHEMA["$defs"]["symptom"]["properties"])

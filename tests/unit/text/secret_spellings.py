@@ -148,19 +148,19 @@ _HEARTBEATS = [
 
 def spellings() -> list[tuple[str, str]]:
     """Each text with the secret it holds."""
-    found = [(text.format(SECRET), SECRET) for text in _BY_NAME]
-    found += [
+    pairs = [(text.format(SECRET), SECRET) for text in _BY_NAME]
+    pairs += [
         (text.format(CHOSEN), CHOSEN) for text in (*_USER_INFO, *_OF_OTHER_NAMES, *_CODED, *_ENVIRONMENT)
     ]
-    found += [(text.format(CHECK_ID), CHECK_ID) for text in _HEARTBEATS]
-    found += [(f"using {secret} here", secret) for secret in _BY_FORM]
-    found += [(PEM, line) for line in PEM.splitlines()[1:3]]
-    found += [("key: |\n  " + PEM.replace("\n", "\n  "), PEM.splitlines()[2])]
-    found += [(json.dumps({"pem": PEM}), PEM.splitlines()[2])]
-    found += [(PEM[: len(PEM) // 2], PEM.splitlines()[1]), (PEM[60:], PEM.splitlines()[2])]
+    pairs += [(text.format(CHECK_ID), CHECK_ID) for text in _HEARTBEATS]
+    pairs += [(f"using {secret} here", secret) for secret in _BY_FORM]
+    pairs += [(PEM, line) for line in PEM.splitlines()[1:3]]
+    pairs += [("key: |\n  " + PEM.replace("\n", "\n  "), PEM.splitlines()[2])]
+    pairs += [(json.dumps({"pem": PEM}), PEM.splitlines()[2])]
+    pairs += [(PEM[: len(PEM) // 2], PEM.splitlines()[1]), (PEM[60:], PEM.splitlines()[2])]
     hook = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
-    found += [(text.format(hook), hook) for text in _WEBHOOKS]
-    found += [
+    pairs += [(text.format(hook), hook) for text in _WEBHOOKS]
+    pairs += [
         ('{"password": 12345678}', "12345678"),
         ("password=123456", "123456"),
         ("密码：666888", "666888"),
@@ -176,7 +176,7 @@ def spellings() -> list[tuple[str, str]]:
         (f"Authorization: Basic {BASIC}", BASIC),
         (f"basic {BASIC}", BASIC),
     ]
-    return found
+    return pairs
 
 
 # Digests that are said to be some: kept where words that look random go.

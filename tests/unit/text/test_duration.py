@@ -49,7 +49,7 @@ def test_any_text_is_a_length_of_time_or_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "words"),
     [
         (3 * 86400, "3d"),
         (47 * 3600, "47h"),
@@ -60,8 +60,8 @@ def test_any_text_is_a_length_of_time_or_refused(written: str) -> None:
         (-7200, "-2h"),
     ],
 )
-def test_an_age_is_told_in_its_largest_sensible_unit(seconds: float, told: str) -> None:
-    assert age(seconds) == told
+def test_an_age_is_told_in_its_largest_sensible_unit(seconds: float, words: str) -> None:
+    assert age(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_every_rule_says_where_it_is_from_and_compiles() -> None:
 
 def _samples(pattern: str) -> st.SearchStrategy[str]:
     # hypothesis' from_regex does not know possessive repetitions.
-    return st.from_regex(re.sub(r"(?<=[+*?}])\+", "", pattern)).map(lambda found: found[:5000])
+    return st.from_regex(re.sub(r"(?<=[+*?}])\+", "", pattern)).map(lambda sample: sample[:5000])
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.id)

@@ -61,16 +61,16 @@ def hold(case: Case) -> None:
         assert case.code not in findings, findings[case.code]
         return
     assert case.code in findings, f"found {sorted(findings)} only"
-    finding, known = findings[case.code], catalogue().entry(case.code)
+    finding, entry = findings[case.code], catalogue().entry(case.code)
     assert finding.evidence, "no proof, no cause"
-    assert set(known.facts) <= set(finding.facts), "the catalogue's sentence would have holes"
+    assert set(entry.facts) <= set(finding.facts), "the catalogue's sentence would have holes"
     if case.severity is not None:
-        assert (finding.severity or known.severity) == case.severity
+        assert (finding.severity or entry.severity) == case.severity
     if case.facts is not None:
         assert {name: _english(finding.facts.get(name)) for name in case.facts} == case.facts
-    told = " | ".join(f"{e.source} {e.detail.en}" for e in finding.evidence)
+    proofs = " | ".join(f"{e.source} {e.detail.en}" for e in finding.evidence)
     for words in case.quotes:
-        assert words in told
+        assert words in proofs
 
 
 def _english(value: str | Text | None) -> str | None:

@@ -77,12 +77,12 @@ def test_case(case: Case) -> None:
 
 
 def test_nginx_is_changed_only_where_it_does_not_say_so() -> None:
-    untold, told = (
+    before, after = (
         [str(step) for step in found(said(REFUSED, site=site))["APP025"].fix or ()] for site in (SITE, TOLD)
     )
-    assert any("sed -i" in step for step in untold)
-    assert not any("sed -i" in step for step in told)
-    assert "SECURE_PROXY_SSL_HEADER" in told[-1]
+    assert any("sed -i" in step for step in before)
+    assert not any("sed -i" in step for step in after)
+    assert "SECURE_PROXY_SSL_HEADER" in after[-1]
 
 
 def test_django_s_log_without_a_time_is_read_from_the_application_s_own_log() -> None:

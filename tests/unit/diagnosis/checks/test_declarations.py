@@ -93,8 +93,10 @@ def test_no_two_cases_are_called_the_same() -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
 def test_a_judge_bears_whatever_it_welcomes_unseen(check: Check) -> None:
     snapshots = [HEALTHY, *(case.snapshot for case in CASES if case.code in check.codes)]
-    seen = [s for s in snapshots if not any(isinstance(getattr(s, name), NotSeen) for name in check.needs)]
-    for snapshot in seen:
+    complete = [
+        s for s in snapshots if not any(isinstance(getattr(s, name), NotSeen) for name in check.needs)
+    ]
+    for snapshot in complete:
         for name in check.welcomes:
             with contextlib.suppress(NotJudgedError):
                 list(check.judge(**check.inputs(but(snapshot, **{name: NotSeen(reason="-")}))))

@@ -669,9 +669,9 @@ def test_every_known_setting_is_silent_and_every_nickname_is_not() -> None:
     known = configured("".join(f"{name} = None\n" for name in KNOWN_SETTINGS))
     assert "GUN008" not in found(known)
     nicknames = configured("".join(f"{name} = None\n" for name in MEANT))
-    told = found(nicknames)["GUN008"]
-    assert told.facts["names"].split(", ") == list(MEANT)
-    assert all(f"meant: {MEANT[name]}" in told.evidence[n].detail.en for n, name in enumerate(MEANT))
+    finding = found(nicknames)["GUN008"]
+    assert finding.facts["names"].split(", ") == list(MEANT)
+    assert all(f"meant: {MEANT[name]}" in finding.evidence[n].detail.en for n, name in enumerate(MEANT))
 
 
 def test_gunicorn_files_that_were_not_seen_cost_no_crash() -> None:

@@ -82,8 +82,8 @@ def workers(
     return but(
         activity__progress=records,
         activity__workers=tuple(
-            WorkerActivity(pid=pid, state="sleeping", cpu=(1.0, 1.0), completed=None, has_beaten=told)
-            for pid, told in zip(GUNICORN_WORKERS, beaten, strict=False)
+            WorkerActivity(pid=pid, state="sleeping", cpu=(1.0, 1.0), completed=None, has_beaten=has_beaten)
+            for pid, has_beaten in zip(GUNICORN_WORKERS, beaten, strict=False)
         ),
         processes=processes(
             tuple(
@@ -266,5 +266,5 @@ def test_case(case: Case) -> None:
 
 def test_one_starved_and_one_killed_are_two_causes() -> None:
     other = entry("Worker (pid:902) was sent SIGKILL! Perhaps out of memory?", ago=30)
-    told = found(logged(KILLED, other, **starved()))
-    assert (told["GUN005"].facts["pid"], told["GUN014"].facts["pid"]) == ("901", "902")
+    findings = found(logged(KILLED, other, **starved()))
+    assert (findings["GUN005"].facts["pid"], findings["GUN014"].facts["pid"]) == ("901", "902")

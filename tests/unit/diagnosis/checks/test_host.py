@@ -203,8 +203,8 @@ def test_case(case: Case) -> None:
     ids=["full disk", "few descriptors"],
 )
 def test_what_nginx_lacks_because_the_machine_lacks_it_is_the_machines(machine: Snapshot, code: str) -> None:
-    told = but(machine, logs__nginx_errors=nginx_logs(EXHAUSTED))
-    causes = diagnose(told, CHECKS).causes
+    snapshot = but(machine, logs__nginx_errors=nginx_logs(EXHAUSTED))
+    causes = diagnose(snapshot, CHECKS).causes
     assert [cause.code for cause in causes] == [code]
     assert "NGX015" in causes[0].explains
     assert causes[0].severity == "fail"
@@ -213,9 +213,9 @@ def test_what_nginx_lacks_because_the_machine_lacks_it_is_the_machines(machine: 
 def test_a_warning_of_what_may_come_explains_no_failure_of_now() -> None:
     failing = {"front__predict": page(502, "502 Bad Gateway", **PREDICT)}
     for snapshot in (on(left(0.09), **failing), files(512, **failing)):  # type: ignore[arg-type]
-        told = diagnose(snapshot, CHECKS)
-        assert told.status == "fail"
-        assert [s.explained_by for s in told.symptoms] == [()]
+        diagnosis = diagnose(snapshot, CHECKS)
+        assert diagnosis.status == "fail"
+        assert [s.explained_by for s in diagnosis.symptoms] == [()]
 
 
 def test_the_fullest_of_several_is_named_and_all_are_quoted() -> None:

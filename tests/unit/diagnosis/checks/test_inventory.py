@@ -248,9 +248,9 @@ def test_renewal_that_fails_is_told_with_certbots_reason() -> None:
         ("TLS002",),
         "warn",
     )
-    told = on_disk(twice).renewal
-    assert told is not None
-    assert (told.failed_tries, told.reason) == (2, "403 Forbidden")
+    renewal = on_disk(twice).renewal
+    assert renewal is not None
+    assert (renewal.failed_tries, renewal.reason) == (2, "403 Forbidden")
     # What is served belongs to the same lineage.
     assert in_use(twice).status == "warn"
 

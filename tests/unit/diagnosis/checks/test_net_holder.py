@@ -87,13 +87,13 @@ def behind_a_socket(
 ) -> Snapshot:
     """The service listens at a unix socket, which is or is not where the path leads."""
     listening = Listener(address=f"unix:{SOCKET}", pids=(GUNICORN_MASTER,))
-    seen = processes(listeners=NGINX_LISTENERS if is_private else (*NGINX_LISTENERS, listening))
+    host_processes = processes(listeners=NGINX_LISTENERS if is_private else (*NGINX_LISTENERS, listening))
     return but(
         nginx_config=nginx_config(AT_SOCKET),
         nginx_sockets=(
             SocketView(path=SOCKET, nginx_pid=NGINX_MASTER, is_here=is_here, is_nginx_s=is_nginx_s),
         ),
-        processes=msgspec.structs.replace(seen, private=(listening,) if is_private else ()),
+        processes=msgspec.structs.replace(host_processes, private=(listening,) if is_private else ()),
         front__predict=answer or page(502, "502 Bad Gateway", **PREDICT),
     )
 

@@ -147,12 +147,12 @@ def no_answer(address: str, failure: ProbeFailure = ProbeFailure.REFUSED) -> Exc
 def behind_read_timeout(
     took: float, timeout: str = "proxy_read_timeout 2s;", logged: bool = True
 ) -> Snapshot:
-    said = "upstream timed out (110: Connection timed out) while reading response header from upstream"
+    message = "upstream timed out (110: Connection timed out) while reading response header from upstream"
     return but(
         edited("proxy_read_timeout 120s;", timeout),
         backend__predict=exchange(200, PREDICTION, **{**PREDICT, **AT_BACKEND, "elapsed": took}),
         front__predict=page(504, "504 Gateway Time-out", **PREDICT, elapsed=2.0),
-        logs__nginx_errors=nginx_logs(*([entry(said)] if logged else [])),
+        logs__nginx_errors=nginx_logs(*([entry(message)] if logged else [])),
     )
 
 
@@ -160,10 +160,10 @@ LIMITING = 'limiting requests, excess: 20.740 by zone "gte_api", client: 203.0.1
 
 
 def limited(
-    count: int, statuses: dict[str, int], said: str = LIMITING, predict: Exchange | None = None
+    count: int, statuses: dict[str, int], message: str = LIMITING, predict: Exchange | None = None
 ) -> Snapshot:
     return but(
-        logs__nginx_errors=nginx_logs(*(entry(said, ago=5 + n) for n in range(count))),
+        logs__nginx_errors=nginx_logs(*(entry(message, ago=5 + n) for n in range(count))),
         logs__nginx_access=access_log(NGINX_ACCESS_LOG, statuses),
         front__predict=predict or HEALTHY.front.predict,
     )
@@ -226,11 +226,11 @@ def to_plain_http() -> Snapshot:
     """The application redirects to its route with the slash, by http, though nginx tells it of HTTPS."""
     location = f"http://{DOMAIN}/predict/"
     own = page(307, "", **{**PREDICT, **AT_BACKEND}, location=location)
-    told = SITE.replace(
+    site = SITE.replace(
         "proxy_pass http://gte_backend;",
         "proxy_set_header X-Forwarded-Proto $scheme; proxy_pass http://gte_backend;",
     )
-    return but(redirected(307, location, own), nginx_config=nginx_config(told))
+    return but(redirected(307, location, own), nginx_config=nginx_config(site))
 
 
 CASES: list[Case] = [

@@ -48,9 +48,9 @@ def refused(statuses: dict[str, int], text: str = TOO_LARGE) -> Snapshot:
     return logged(entry(text), logs__nginx_access=access_log(NGINX_ACCESS_LOG, statuses))
 
 
-def closed(*said: LogEntry, text: str = CLOSED, ago: float = 60.0, base: Snapshot = HEALTHY) -> Snapshot:
-    """nginx met a closed connection, and gunicorn's log holds ``said``."""
-    return logged(entry(text, ago=ago), base=base, logs__gunicorn_error=gunicorn_log(*said))
+def closed(*entries: LogEntry, text: str = CLOSED, ago: float = 60.0, base: Snapshot = HEALTHY) -> Snapshot:
+    """nginx met a closed connection, and gunicorn's log holds ``entries``."""
+    return logged(entry(text, ago=ago), base=base, logs__gunicorn_error=gunicorn_log(*entries))
 
 
 CASES: list[Case] = [

@@ -97,8 +97,8 @@ def group(members: str, *logged: Any, answer: Exchange | None = BAD_GATEWAY, **c
 
 def challenged(rule: str, authenticator: str = "webroot") -> Snapshot:
     """``rule`` in the block of port 80, whose certificate is renewed by ``authenticator``."""
-    kept = lineage()
-    renewal = type(kept.renewal)(path=kept.renewal.path, authenticator=authenticator)
+    own = lineage()
+    renewal = type(own.renewal)(path=own.renewal.path, authenticator=authenticator)
     return but(
         nginx_config=nginx_config(
             SITE.replace("    location / { return 308", f"    {rule}\n    location / {{ return 308", 1)

@@ -216,16 +216,16 @@ def test_the_line_that_empties_is_taken_out() -> None:
 
 
 def test_a_dropped_header_is_renamed() -> None:
-    said = steps(site(REMOTE, front=NO_USER, answers=(answered("403", 9),)))
-    assert "20s#REMOTE_USER#REMOTE-USER#" in said
-    assert "forwarder_headers" in said
+    fix = steps(site(REMOTE, front=NO_USER, answers=(answered("403", 9),)))
+    assert "20s#REMOTE_USER#REMOTE-USER#" in fix
+    assert "forwarder_headers" in fix
 
 
 def test_a_handshake_gets_all_that_is_missing() -> None:
-    said = steps(chat(answers=(at_route("/ws/*", "404"),)))
+    fix = steps(chat(answers=(at_route("/ws/*", "404"),)))
     for words in (
         "map $http_upgrade",
         "Connection $connection_upgrade;",
         "proxy_set_header Upgrade $http_upgrade;",
     ):
-        assert words in said
+        assert words in fix

@@ -87,11 +87,11 @@ def about_the_reload(pid: int) -> Snapshot:
 def earlier_probe(path: str) -> Snapshot:
     """Something failed at /login a minute ago; in that second an earlier run of the doctor had asked for ``path``."""
     asked = LoggedRequest(time=NOW - 60, method="POST", path=path, status="500", line="")
-    seen = said(f"*3 auth request unexpected status: 404{OF_LOGIN}")
-    log = seen.logs.nginx_access
+    snapshot = said(f"*3 auth request unexpected status: 404{OF_LOGIN}")
+    log = snapshot.logs.nginx_access
     assert log.traffic is not None
     traffic = msgspec.structs.replace(log.traffic, probes=(asked,))
-    return but(seen, logs__nginx_access=msgspec.structs.replace(log, traffic=traffic))
+    return but(snapshot, logs__nginx_access=msgspec.structs.replace(log, traffic=traffic))
 
 
 RESET = (

@@ -47,16 +47,16 @@ NO_SERVICE = (
 def host(
     *answers: Answers,
     since: float = NOW - 900,
-    said: tuple[LogEntry, ...] = (),
+    entries: tuple[LogEntry, ...] = (),
     by_nginx: tuple[LogEntry, ...] = (),
     probes: tuple[LoggedRequest, ...] = (),
     **changes: Any,
 ) -> Snapshot:
-    """Both access logs have these ``answers`` since the workers were started; ``said``: gunicorn's error log."""
+    """Both access logs have these ``answers`` since the workers were started; ``entries``: gunicorn's error log."""
     return but(
         logs__gunicorn_access=logged(GUNICORN_ACCESS_LOG, *answers, since=since, probes=probes),
         logs__nginx_access=logged(NGINX_ACCESS_LOG, *answers, since=since, probes=probes),
-        logs__gunicorn_error=gunicorn_log(*said),
+        logs__gunicorn_error=gunicorn_log(*entries),
         logs__nginx_errors=nginx_logs(*by_nginx),
         **changes,
     )
@@ -130,7 +130,7 @@ CASES = [
             SERVED,
             since=START,
             by_nginx=(entry(NO_SERVICE, ago=10, pid=NGINX_WORKER),),
-            said=(entry(RAISED, ago=10, pid=GUNICORN_WORKERS[0]),),
+            entries=(entry(RAISED, ago=10, pid=GUNICORN_WORKERS[0]),),
         ),
     ),
     quiet(
@@ -145,33 +145,33 @@ CASES = [
     quiet(
         "APP020",
         "a worker that is gone raised",
-        host(answered("500", 3, ago=THEN), since=START, said=(entry(RAISED, ago=10, pid=OLD_WORKER),)),
+        host(answered("500", 3, ago=THEN), since=START, entries=(entry(RAISED, ago=10, pid=OLD_WORKER),)),
     ),
     fires(
         "APP020",
         "a worker of now raised",
-        host(AT_THE_START, SERVED, since=START, said=(entry(RAISED, ago=10, pid=GUNICORN_WORKERS[0]),)),
+        host(AT_THE_START, SERVED, since=START, entries=(entry(RAISED, ago=10, pid=GUNICORN_WORKERS[0]),)),
     ),
     fires(
         "APP020",
         "nobody knows which worker raised, and it went on",
-        host(answered("500", 3, ago=(10.0, 5.0)), since=START, said=(entry(RAISED, ago=5),)),
+        host(answered("500", 3, ago=(10.0, 5.0)), since=START, entries=(entry(RAISED, ago=5),)),
     ),
     # --- what lies outside the application
     *(
-        quiet(code, f"{words} and has ended", host(answered("500", 9, followed=9), said=(entry(text),)))
+        quiet(code, f"{words} and has ended", host(answered("500", 9, followed=9), entries=(entry(text),)))
         for code in ("APP020", "APP024")
         for words, text in (("the disk was full", FULL), ("a table was locked", LOCKED), ("redis", REDIS))
     ),
     fires(
         "APP020",
         "the disk was full, and one success since proves nothing",
-        host(answered("500", 3, followed=1), said=(entry(FULL),)),
+        host(answered("500", 3, followed=1), entries=(entry(FULL),)),
     ),
     fires(
         "APP020",
         "a tenth of the requests fail, and nine good ones in a row are chance",
-        host(answered("500", 10, followed=9), answered("200", 99), said=(entry(LOCKED),)),
+        host(answered("500", 10, followed=9), answered("200", 99), entries=(entry(LOCKED),)),
     ),
     quiet(
         "APP020",
@@ -179,23 +179,23 @@ CASES = [
         host(
             answered("500", 10, followed=9, preceded=990),
             answered("200", 999),
-            said=(entry(LOCKED),),
+            entries=(entry(LOCKED),),
         ),
     ),
     fires(
         "APP020",
         "code that raises is not mended by other inputs",
-        host(answered("500", 3, followed=90), answered("200", 90), said=(entry(RAISED),)),
+        host(answered("500", 3, followed=90), answered("200", 90), entries=(entry(RAISED),)),
     ),
     fires(
         "APP020",
         "the doctor's own request failed since",
-        host(answered("500", 3, followed=90), said=(entry(FULL),), probes=(probe("500"),)),
+        host(answered("500", 3, followed=90), entries=(entry(FULL),), probes=(probe("500"),)),
     ),
     quiet(
         "APP020",
         "hardly a user came since: the doctor's own requests count",
-        host(answered("500", 3, followed=2), said=(entry(FULL),), probes=(probe("200"),)),
+        host(answered("500", 3, followed=2), entries=(entry(FULL),), probes=(probe("200"),)),
     ),
     # --- nginx's files
     quiet(

@@ -127,8 +127,8 @@ def lineage_set(**changes: Any) -> Lineages:
     return Lineages(directory="/etc/letsencrypt", lineages=(lineage(**changes),))
 
 
-def lineages(*found: Lineage) -> Snapshot:
-    return but(lineages=Lineages(directory="/etc/letsencrypt", lineages=found))
+def lineages(*items: Lineage) -> Snapshot:
+    return but(lineages=Lineages(directory="/etc/letsencrypt", lineages=items))
 
 
 def timer(**changes: Any) -> Timer:
