@@ -63,6 +63,8 @@ _URL_SIGNS = re.compile(
 _CHINESE_SIGNS = re.compile(
     "[密口令私金凭授访秘憑盐]|(?:[验驗][证證]|校验|[动動][态態]|安全|提取|激活|邀请|通行)[码碼]|助记"
     "|[验驗校动動安提激邀通助][ \\t\u00a0\u3000]{1,4}[证證验态態全取活请行记]"
+    # Behind a letter, as in serverPIN, the quick test of English names does not take it.
+    "|P[ \\t\u00a0\u3000]{0,4}I[ \\t\u00a0\u3000]{0,4}N[ \\t\u00a0\u3000]{0,4}码"
 )
 # User info without a scheme, USER:PASSWORD@HOST, and Oracle's USER/PASSWORD@SERVICE.
 _USER_INFO = re.compile(r"(?::|%3[Aa]|/)[^\s/@\"'<>]{0,256}+@")

@@ -230,6 +230,8 @@ def test_hiding_twice_changes_nothing_and_nothing_grows_without_bound(written: s
 
 @settings(max_examples=100, deadline=None)
 @given(PIECES)
+@example("name:gte@1.servicePIN码：4829")
+@example("myP I\u3000N 码：4829")
 def test_no_secret_is_without_a_sign(written: str) -> None:
     quick = without_secrets(written)
     with pytest.MonkeyPatch.context() as patched:
