@@ -70,8 +70,7 @@ def backup(ctx: click.Context, /, **options: Any) -> None:
 def create(**options: Any) -> None:
     """Make a backup, verify what was written, remove what is too old. 创建备份，校验写入结果，并清理过期备份。
 
-    Exit code: 0 made, 1 made but something is missing in it, or not signed, 2 not made, or not copied to where --to
-    says.
+    Exit code: 0 made, 1 made but something is missing in it, or not signed, 2 not made, or not copied (--to).
 
     \b
     Example:
@@ -161,7 +160,7 @@ def verify(
 @report_format_option
 @language_option
 def prune(config: str | None, dry_run: bool, form: str, language: Language) -> None:
-    """Remove what backup.keep no longer keeps, never the last good one. 清理过期备份，始终保留最近一份完好的。
+    """Remove backups that backup.keep no longer retains, never the last good one. 清理过期备份。
 
     \b
     Example:

@@ -31,12 +31,12 @@ REFUSED = 2
 
 @click.group(
     cls=BilingualGroup,
-    zh="""服务健康时主机的样子：哪些文件、哪些版本；以及此后变了什么。
+    zh="""记录服务健康时主机的状态，并显示此后的变更。
 
     服务持续健康时由 watchdog 记录；gte-ops doctor 在故障时与之比较。""",
 )
 def baseline() -> None:
-    """The host as it was while the service was healthy, and what has changed since. 健康时的基线与此后的变更。
+    """Record the host's healthy state, and show what has changed since. 健康时的基线与此后的变更。
 
     The watchdog records it while the service stays healthy; gte-ops doctor compares with it.
 
@@ -60,8 +60,8 @@ def baseline() -> None:
 def accept(config: str | None, force: bool, by: str, form: str, language: Language) -> None:
     """Record the host as it is now, if the service is healthy. 把现状记录为基线。
 
-    Of a file that was changed and that neither nginx nor gunicorn has loaded yet, the former content stays. Exit code:
-    0 recorded, 2 the service is not healthy, 3 it could not be done.
+    For a changed file that neither nginx nor gunicorn has loaded yet, the baseline keeps the former content. Exit
+    code: 0 recorded, 2 the service is not healthy, 3 it could not be done.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def show_command(number: int | None, config: str | None, form: str, language: La
 def diff(since: int | None, until: int | None, config: str | None, form: str, language: Language) -> None:
     """Show line by line what has changed since a baseline, or up to another one. 显示变更。
 
-    From the newest baseline to the present host, unless told otherwise. Secrets are masked.
+    Default: from the newest baseline to the present host. Secrets are masked.
 
     \b
     Example:

@@ -34,7 +34,7 @@ MODE = 0o644
 
 @click.group(cls=BilingualGroup, zh="证书：有哪些、还剩多久、谁来续期。")
 def cert() -> None:
-    """Certificates: which there are, how long they last, who renews them. 证书：有哪些、还剩多久、谁来续期。
+    """Check certificates: which exist, how long they last, who renews them. 证书：有哪些、还剩多久、谁来续期。
 
     \b
     Example:

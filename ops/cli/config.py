@@ -43,8 +43,8 @@ def config() -> None:
 def show_command(config: str | None, form: str, language: Language) -> None:
     """Show each value and whether the file or the default set it. 显示每个值，以及它来自文件还是默认值。
 
-    What is found on the host in place of a key that is not set is in the doctor's report. Secrets are masked.
-    Exit code: 0, or 3 where the file cannot be used.
+    For keys that are not set, the doctor's report shows the values found on the host. Secrets are masked.
+    Exit code: 0, or 3 if the file cannot be used.
 
     \b
     Example:

@@ -17,7 +17,7 @@ MAX_TEXT_CHARS = 200
 
 @click.group(cls=BilingualGroup, zh="记录部署，供变更对照。")
 def deploy() -> None:
-    """Deployments, for the account of what changed. 记录部署。
+    """Record deployments, so that changes are attributed to them. 记录部署。
 
     \b
     Example:
@@ -35,7 +35,7 @@ def deploy() -> None:
 @report_format_option
 @language_option
 def mark(text: str, config: str | None, form: str, language: Language) -> None:
-    """Mark a deployment, for pipelines: changes made around it are shown as its own. 标记一次部署。
+    """Mark a deployment, for pipelines: nearby changes are attributed to it. 标记一次部署。
 
     TEXT: a few words, the version for example.
 

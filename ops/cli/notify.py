@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ops.text.language import Language
 
 
-@click.group(cls=BilingualGroup, zh="通知渠道。")
+@click.group(cls=BilingualGroup, zh="通知目标。")
 def notify() -> None:
-    """Whom gte-ops tells. 通知渠道。
+    """Notification destinations. 通知目标。
 
     \b
     Example:
@@ -25,15 +25,15 @@ def notify() -> None:
 
 
 @notify.command(
-    zh="""向每个通知渠道发送一条测试消息，并逐个报告结果。
+    zh="""向每个通知目标发送一条测试消息，并逐个报告结果。
 
-    退出码：0 全部接受，2 有渠道未接受，3 没有配置渠道或某一项无法使用。"""
+    退出码：0 全部接受，2 有目标未接受，3 没有配置目标或某一项无法使用。"""
 )
 @config_option
 @report_format_option
 @language_option
 def test(config: str | None, form: str, language: Language) -> None:
-    """Send one message to every destination and say who accepted it. 向每个通知渠道发送一条测试消息。
+    """Send one message to every destination and say who accepted it. 向每个通知目标发送一条测试消息。
 
     Exit code: 0 all accepted it, 2 one did not, 3 none is configured or an entry cannot be used.
 

@@ -69,10 +69,10 @@ def render(
     form: str,
     language: Language,
 ) -> None:
-    """The deployment files for this configuration, or installed. 按配置生成部署文件。
+    """Generate or install the deployment files for this configuration. 按配置生成部署文件。
 
-    KIND: nginx, systemd, logrotate, cron or prometheus. What gte-ops.toml does not say is taken from this host,
-    and else from the examples under deploy/. A different file that is there already is kept beside the new one.
+    KIND: nginx, systemd, logrotate, cron or prometheus. Values that gte-ops.toml does not set come from this
+    host, else from the examples under deploy/. An existing file that differs is kept beside the new one.
     Exit code: 0 done, or nothing to do; 2 refused by nginx, systemd, logrotate, cron or promtool, nothing changed.
 
     \b

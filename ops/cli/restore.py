@@ -81,7 +81,7 @@ identity_option = option(
 def restore(
     archive: str | None, paths: tuple[str, ...], form: str, language: Language, **options: Any
 ) -> None:
-    """Put back what a backup holds: ARCHIVE, or the newest good one; all of it, or PATHs. 恢复备份。
+    """Restore a backup: ARCHIVE, or the newest good one; all of it, or PATHs. 恢复备份。
 
     Shows the changes and asks; and asks before it uses an archive that is neither signed (backup.allowed_signers) nor
     made on this host, whatever --yes says. What is replaced is backed up first; nginx must take the result, or
@@ -206,8 +206,8 @@ def drill(
 ) -> None:
     """Rehearse a restore: serve the newest good backup from a scratch directory. 恢复演练。
 
-    For a weekly timer. Nothing of the host is touched, nothing is left behind. Exit code: 0 it would serve again, 2 it
-    would not, 3 it could not be tried.
+    Run it weekly by a timer. It changes nothing on the host and leaves nothing behind. Exit code: 0 it would serve
+    again, 2 it would not, 3 it could not be tried.
 
     \b
     Example:

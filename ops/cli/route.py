@@ -40,7 +40,7 @@ def _headers(
     zh="""显示 nginx 如何处理一个请求，并指出配置的文件和行号。
 
     从磁盘上的配置算出 server 块、location、重写、proxy_pass、后端收到的 URI 和请求头、限制和超时；不发送任何请求。不写
-    METHOD 时为 GET。PATH 是本服务站点的路径。退出码：0 算到了终点，3 无法从配置得知或配置读不出来。""",
+    METHOD 时为 GET。PATH 是本服务站点的路径。退出码：0 已算出最终结果，3 无法从配置得知或配置读不出来。""",
 )
 @click.argument("words", nargs=-1, metavar="[METHOD] URL|PATH")
 @config_option
@@ -96,7 +96,7 @@ def route(
 
     Server block, location, rewrites, proxy_pass, the URI and headers that the service gets, limits and time-outs:
     computed from the configuration on disk; no request is sent. Without METHOD: GET. A PATH is one of this service's
-    site. Exit code: 0 computed to its end, 3 it cannot be known from the configuration, or that cannot be read.
+    site. Exit code: 0 computed to its end, 3 the configuration does not decide it or cannot be read.
 
     \b
     Example:

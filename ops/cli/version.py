@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=BilingualCommand,
-    zh="""工具及其监护对象的版本。
+    zh="""工具及相关程序的版本。
 
     包括 nginx、服务所用解释器中的 gunicorn、certbot 和 openssl；找不到的不列出。""",
 )
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @report_format_option
 @language_option
 def version(config: str | None, form: str, language: Language) -> None:
-    """Versions of the tool and of what it watches. 工具及其监护对象的版本。
+    """Show the versions of gte-ops and of the programs it uses. 工具及相关程序的版本。
 
-    nginx, gunicorn of the service's interpreter, certbot and openssl; what is not found is not listed.
+    nginx, gunicorn of the service's interpreter, certbot and openssl; programs that are not found are not listed.
 
     \b
     Example:

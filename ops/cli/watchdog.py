@@ -34,7 +34,7 @@ UNDETERMINED = 3
 @click.group(
     cls=BilingualGroup,
     invoke_without_command=True,
-    zh="""守护服务：只重启真正失效或卡死的部分。
+    zh="""守护服务：只重启失效或卡死的进程。
 
     不带 --once 时持续运行，直到被停止。--once 的退出码：0 健康，1 已处理并恢复，2 故障，3 无法判断。""",
 )
@@ -49,7 +49,7 @@ UNDETERMINED = 3
 @language_option
 @click.pass_context
 def watchdog(ctx: click.Context, config: str | None, once: bool, form: str, language: Language) -> None:
-    """Keep the service up: restart what is dead or stuck, and nothing else. 守护服务：只重启真正卡死的部分。
+    """Keep the service running: restart only dead or stuck processes. 守护服务：只重启失效或卡死的进程。
 
     Without --once it runs until it is stopped. Exit code of --once: 0 healthy, 1 acted and recovered, 2 failing,
     3 could not judge.
@@ -216,7 +216,7 @@ def resume(config: str | None, form: str, language: Language) -> None:
 @report_format_option
 @language_option
 def forget(config: str | None, form: str, language: Language) -> None:
-    """Forget how the service was started; what runs now is remembered instead. 忘记服务的启动环境。
+    """Forget how the service was started; record the running one instead. 忘记服务的启动环境。
 
     \b
     Example:
@@ -249,7 +249,7 @@ def forget(config: str | None, form: str, language: Language) -> None:
 @report_format_option
 @language_option
 def status(config: str | None, form: str, language: Language) -> None:
-    """What the watchdog observed and did last, and whether it is suspended. 守护状态。
+    """Show what the watchdog observed and did last, and whether it is suspended. 守护状态。
 
     Exit code: 0 ok, 1 saturated, booting, paused or suspended, 2 failing, 3 not checked yet or cannot tell.
 
