@@ -73,18 +73,18 @@ def read_site_causes(directory: str) -> SiteCauseFiles:
     except OSError as error:
         return SiteCauseFiles(refused=(safe_line(f"{directory}: cannot be read: {error.strerror}"),))
     definitions: dict[str, SiteCauseDefinition] = {}
-    refused = []
+    refusals = []
     for name in names[:MAX_FILES]:
         try:
             read = read_file_of_causes(Path(directory, name))
             refuse_doubles(read, definitions)
         except SiteCauseError as error:
-            refused.append(safe_line(str(error)))
+            refusals.append(safe_line(str(error)))
             continue
         definitions |= {definition.code: definition for definition in read}
     if len(names) > MAX_FILES:
-        refused.append(f"{directory}: more than {MAX_FILES} files; the others are not read")
-    return SiteCauseFiles(tuple(definitions.values()), tuple(refused))
+        refusals.append(f"{directory}: more than {MAX_FILES} files; the others are not read")
+    return SiteCauseFiles(tuple(definitions.values()), tuple(refusals))
 
 
 def read_file_of_causes(path: Path) -> tuple[SiteCauseDefinition, ...]:
@@ -171,7 +171,7 @@ def log_observation(proof: ProofDefinition, path: str | None, now: float) -> Pro
         return NotSeen(reason=f"the {proof.log} log is not known")
     since = now - proof.seconds("within", DEFAULT_WITHIN)
     pattern = TimedPattern(proof.pattern or "")
-    wanted = proof.count or 1
+    least = proof.count or 1
     matches: list[tuple[str, dict[str, str]]] = []
     try:
         tail = LogTail(path, since, MAX_READ_BYTES)
@@ -181,7 +181,7 @@ def log_observation(proof: ProofDefinition, path: str | None, now: float) -> Pro
             if at is not None and at < since:
                 break
             is_all = number < MAX_LINES
-            if not is_all or len(matches) >= wanted:
+            if not is_all or len(matches) >= least:
                 break
             if (groups := pattern.groups(line.decode(errors="replace"))) is not None:
                 matches.append((safe_line(line.decode(errors="replace")), groups))
@@ -193,7 +193,7 @@ def log_observation(proof: ProofDefinition, path: str | None, now: float) -> Pro
         return _unreadable(path, error)
     count = len(matches)
     if proof.is_present:
-        if count >= wanted:
+        if count >= least:
             return ProofObservation(holds=True, source=path, detail=matches[0][0], values=matches[0][1])
         # The lines before the bound may have matched.
         return (
@@ -209,10 +209,10 @@ def log_observation(proof: ProofDefinition, path: str | None, now: float) -> Pro
 
 
 def _line_time(line: bytes, newest: float) -> float | None:
-    parsed = nginx_line(line, newest) or access_line(line)
-    if parsed is None and (line.startswith(b"{") or _OTHER_DATE.match(line)):
-        parsed = gunicorn_line(line, newest)
-    return parsed.time if parsed is not None else None
+    entry = nginx_line(line, newest) or access_line(line)
+    if entry is None and (line.startswith(b"{") or _OTHER_DATE.match(line)):
+        entry = gunicorn_line(line, newest)
+    return entry.time if entry is not None else None
 
 
 def url_observation(proof: ProofDefinition, deadline: float) -> ProofObservation | NotSeen:

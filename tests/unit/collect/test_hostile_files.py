@@ -157,11 +157,9 @@ def test_a_record_s_numbers_may_be_anything(tmp_path: Path) -> None:
     assert [record.in_flight for record in records] == [()]
 
 
-@pytest.mark.parametrize(
-    ("written", "pid"), [("0", None), ("99999999", None), ("4194304", 4194304), ("12", 12)]
-)
-def test_a_pidfile_s_number_is_one_a_process_can_have(tmp_path: Path, written: str, pid: int | None) -> None:
-    (tmp_path / "x.pid").write_text(written)
+@pytest.mark.parametrize(("text", "pid"), [("0", None), ("99999999", None), ("4194304", 4194304), ("12", 12)])
+def test_a_pidfile_s_number_is_one_a_process_can_have(tmp_path: Path, text: str, pid: int | None) -> None:
+    (tmp_path / "x.pid").write_text(text)
     assert nginx.read_pidfile(str(tmp_path / "x.pid")).pid == pid
 
 
@@ -244,7 +242,7 @@ def test_a_pattern_that_takes_for_ever_is_not_found(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words", "ignore_case", "found"),
+    ("pattern", "words", "ignore_case", "matches"),
     [
         (r"^(?<sub>.+)\.(?<rest>.+)\.example$", "a.b.example", False, True),
         (r"^/v(?<version>\d+)/", "/v2/predict", False, True),
@@ -255,8 +253,8 @@ def test_a_pattern_that_takes_for_ever_is_not_found(pattern: str) -> None:
         (r"(" * 300 + r"+*", "a", False, False),
     ],
 )
-def test_patterns_are_nginx_s(pattern: str, words: str, ignore_case: bool, found: bool) -> None:
-    assert pattern_found(pattern, words, ignore_case=ignore_case) is found
+def test_patterns_are_nginx_s(pattern: str, words: str, ignore_case: bool, matches: bool) -> None:
+    assert pattern_found(pattern, words, ignore_case=ignore_case) is matches
 
 
 def test_the_made_pipe_would_have_been_waited_for(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_hiding_a_secret_does_not_break_the_json(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "charset", "kept"),
+    ("content", "charset", "text"),
     [
         ("北京".encode("gbk"), "gbk", "北京"),
         ("北京".encode(), "no-such-charset", "北京"),
@@ -43,8 +43,8 @@ def test_hiding_a_secret_does_not_break_the_json(secret: str) -> None:
         (b"[" * 60_000, None, "[" * 4095 + "…"),
     ],
 )
-def test_other_bodies(content: bytes, charset: str | None, kept: str) -> None:
-    assert kept_body(content, charset) == (kept, "")
+def test_other_bodies(content: bytes, charset: str | None, text: str) -> None:
+    assert kept_body(content, charset) == (text, "")
 
 
 @given(

@@ -222,7 +222,7 @@ def test_the_lines_of_one_program_in_syslogs_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "lines"),
     [
         (b"Nov 30 07:02:43 web1 gunicorn[126]: [2026-11-30] x", [b"[2026-11-30] x"]),
         (b"<30>Nov  3 07:02:43 web1 gunicorn.shop.error: a#012b#011c", [b"b\tc", b"a"]),
@@ -233,8 +233,8 @@ def test_the_lines_of_one_program_in_syslogs_file() -> None:
         (b"", []),
     ],
 )
-def test_syslog_lines(line: bytes, found: list[bytes]) -> None:
-    assert syslog_line(line, ("gunicorn",), (77,)) == found
+def test_syslog_lines(line: bytes, lines: list[bytes]) -> None:
+    assert syslog_line(line, ("gunicorn",), (77,)) == lines
 
 
 def test_recorded_lines_are_whole() -> None:

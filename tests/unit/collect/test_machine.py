@@ -25,18 +25,18 @@ def test_chrony_tells_how_far_the_clock_is_off() -> None:
     assert not unsynchronised.synchronised
 
 
-@pytest.mark.parametrize("said", ["", "506 Cannot talk to daemon\n", "a,b,c,d,e,f\n"])
-def test_what_chrony_does_not_tell_is_not_made_up(said: str) -> None:
-    assert parse_chrony(said) is None
+@pytest.mark.parametrize("output", ["", "506 Cannot talk to daemon\n", "a,b,c,d,e,f\n"])
+def test_what_chrony_does_not_tell_is_not_made_up(output: str) -> None:
+    assert parse_chrony(output) is None
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"),
+    ("text", "seconds"),
     [("+1min 2.5s", 62.5), ("-1.6ms", -0.0016), ("+12us", 0.000012), ("-2h 5min", -7500.0)],
 )
-def test_timesyncd_tells_it_as_a_time_span(written: str, seconds: float) -> None:
+def test_timesyncd_tells_it_as_a_time_span(text: str, seconds: float) -> None:
     clock = parse_timesync(
-        f"       Server: 192.0.2.1 (ntp.example)\n       Offset: {written}\n        Delay: 20ms\n"
+        f"       Server: 192.0.2.1 (ntp.example)\n       Offset: {text}\n        Delay: 20ms\n"
     )
     assert clock is not None
     assert clock.offset == pytest.approx(seconds)

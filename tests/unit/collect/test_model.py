@@ -78,11 +78,11 @@ def test_a_trailing_slash_and_hostile_names(tmp_path: Path) -> None:
     (model / "\x1b[31mred\n").touch()
     for number in range(300):
         (model / f"part-{number}").touch()
-    found = model_files(f"{model}/")
-    assert isinstance(found, ModelFiles)
-    assert found.path == str(model)
-    assert len(found.entries) == 200
-    assert not any("\x1b" in name for name in found.entries)
+    files = model_files(f"{model}/")
+    assert isinstance(files, ModelFiles)
+    assert files.path == str(model)
+    assert len(files.entries) == 200
+    assert not any("\x1b" in name for name in files.entries)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -95,8 +95,8 @@ def test_what_this_user_may_not_see_needs_root(tmp_path: Path) -> None:
             for directory in (tmp_path, *tmp_path.parents[:-2]):
                 directory.chmod(directory.stat().st_mode | 0o055)
             os.setuid(65534)
-            found = model_files(str(tmp_path / "closed" / NAME))
-            status = 0 if isinstance(found, NotSeen) and found.needs_root else 2
+            files = model_files(str(tmp_path / "closed" / NAME))
+            status = 0 if isinstance(files, NotSeen) and files.needs_root else 2
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -119,10 +119,10 @@ TENSORS = struct.pack("<Q", len(HEADER)) + HEADER + b"\0" * 8
 
 
 def archive() -> bytes:
-    kept = io.BytesIO()
-    with zipfile.ZipFile(kept, "w") as written:
-        written.writestr("archive/data.pkl", b"x" * 500)
-    return kept.getvalue()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive_file:
+        archive_file.writestr("archive/data.pkl", b"x" * 500)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_a_file_that_is_not_whole_is_known_by_its_content(
     tmp_path: Path, name: str, content: bytes, problem: str | None
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    (seen,) = look(tmp_path).files
-    assert (seen.problem, seen.size) == (problem, len(content))
+    (file,) = look(tmp_path).files
+    assert (file.problem, file.size) == (problem, len(content))
 
 
 def test_what_a_model_is_not_loaded_from_is_not_looked_at(tmp_path: Path) -> None:
@@ -164,16 +164,16 @@ def test_what_a_model_is_not_loaded_from_is_not_looked_at(tmp_path: Path) -> Non
 def test_a_pipe_and_a_dead_link_among_the_weights(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.bin")
     (tmp_path / "b.bin").symlink_to("gone")
-    assert [seen.problem for seen in look(tmp_path).files] == ["unreadable", "absent"]
+    assert [file.problem for file in look(tmp_path).files] == ["unreadable", "absent"]
 
 
 def test_a_shard_that_the_index_names_is_missing_once(tmp_path: Path) -> None:
     shards = {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors", "d": "../etc/passwd"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (tmp_path / "1.safetensors").write_bytes(TENSORS)
-    found = {Path(seen.path).name: seen.problem for seen in look(tmp_path).files}
-    assert found["2.safetensors"] == "absent"
-    assert list(found.values()).count(ModelProblem.ABSENT) == 1
+    problems = {Path(file.path).name: file.problem for file in look(tmp_path).files}
+    assert problems["2.safetensors"] == "absent"
+    assert list(problems.values()).count(ModelProblem.ABSENT) == 1
 
 
 def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path) -> None:
@@ -184,11 +184,11 @@ def test_the_way_into_a_model_is_seen_through_links(tmp_path: Path) -> None:
     model.mkdir()
     (model / "model.safetensors").symlink_to(blobs / "weights")
     steps, complete = ways_into(model)
-    seen = {step.path: step for step in steps}
+    by_path = {step.path: step for step in steps}
     assert complete
-    assert seen[str(blobs)].mode == 0o711
-    assert seen[str(blobs / "weights")].is_directory is False
-    assert "/" in seen
+    assert by_path[str(blobs)].mode == 0o711
+    assert by_path[str(blobs / "weights")].is_directory is False
+    assert "/" in by_path
 
 
 def test_this_process_may_be_asked_for_as_whom_it_reads() -> None:

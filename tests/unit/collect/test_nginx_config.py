@@ -43,8 +43,8 @@ def written(directory: Path, **files: str) -> Path:
     return directory / f"{next(iter(files))}.conf"
 
 
-def plain(found: tuple[Directive, ...]) -> list[Any]:
-    return [(d.name, d.args, d.line, None if d.block is None else plain(d.block)) for d in found]
+def plain(directives: tuple[Directive, ...]) -> list[Any]:
+    return [(d.name, d.args, d.line, None if d.block is None else plain(d.block)) for d in directives]
 
 
 def test_includes_are_resolved_in_their_place_and_keep_file_and_line(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_a_file_that_is_not_there_or_too_large_is_not_seen(tmp_path: Path) -> No
 def test_a_file_that_may_not_be_read_asks_for_root(tmp_path: Path) -> None:
     main = written(tmp_path, nginx="gzip on;")
     main.chmod(0)
-    found = nginx.read_config(None, {}, str(main), ())
-    assert isinstance(found, NotSeen)
-    assert found.needs_root
+    config = nginx.read_config(None, {}, str(main), ())
+    assert isinstance(config, NotSeen)
+    assert config.needs_root
 
 
 def test_the_running_master_s_own_file_is_read_before_the_compiled_one(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_the_running_master_s_own_file_is_read_before_the_compiled_one(tmp_path:
     compiled = written(tmp_path, compiled="worker_processes 1;")
     master = process(1, 0, f"nginx: master process nginx -p {tmp_path} -c running.conf")
     build = {"conf-path": str(compiled), "prefix": "/usr/share/nginx"}
-    found = nginx.read_config(None, build, None, (master,))
-    assert isinstance(found, NginxConfig)
-    assert (found.file, found.prefix) == (str(running), str(tmp_path))
+    config = nginx.read_config(None, build, None, (master,))
+    assert isinstance(config, NginxConfig)
+    assert (config.file, config.prefix) == (str(running), str(tmp_path))
     assert isinstance(alone := nginx.read_config(None, build, None, ()), NginxConfig)
     assert (alone.file, alone.prefix) == (str(compiled), "/usr/share/nginx")
-    assert isinstance(named := nginx.read_config(None, build, str(compiled), (master,)), NginxConfig)
-    assert (named.file, named.prefix) == (str(compiled), "/usr/share/nginx")
+    assert isinstance(configured := nginx.read_config(None, build, str(compiled), (master,)), NginxConfig)
+    assert (configured.file, configured.prefix) == (str(compiled), "/usr/share/nginx")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -147,13 +147,13 @@ def test_the_running_master_s_own_file_is_read_before_the_compiled_one(tmp_path:
 def test_no_file_crashes_it_nor_what_is_read_from_it(tmp_path: Path, text: str) -> None:
     main = tmp_path / "nginx.conf"
     main.write_bytes(text.encode(errors="surrogatepass"))
-    found = nginx.read_config(None, {}, str(main), ())
-    snapshot: Snapshot = but(nginx_config=found)
+    config = nginx.read_config(None, {}, str(main), ())
+    snapshot: Snapshot = but(nginx_config=config)
     assert to_json(snapshot)
-    if isinstance(found, NginxConfig):
-        for server in topology.servers(found):
+    if isinstance(config, NginxConfig):
+        for server in topology.servers(config):
             server.location_for("/predict")
-            topology.proxy_passes(found, server)
+            topology.proxy_passes(config, server)
 
 
 # --- nginx -V and nginx -t ---
@@ -225,9 +225,9 @@ def test_what_the_test_leaves_behind_is_removed_and_what_was_there_is_kept(
     assert not isinstance(tested, NotSeen)
     assert tested.exit_code == 1
     assert tested.lines[0].startswith('nginx: [emerg] unknown directive "x"')
-    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
+    names = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")}
     # A log that was there, and one that somebody wrote to meanwhile.
-    assert left == {"nginx", "nginx.conf", "kept.log", "made", "made/full.log"}
+    assert names == {"nginx", "nginx.conf", "kept.log", "made", "made/full.log"}
 
 
 MEDDLER = """#!/bin/sh
@@ -328,15 +328,15 @@ def test_nginx_built_from_source_has_its_configuration_below_its_prefix(tmp_path
     )
     (tmp_path / "conf" / "nginx.conf").write_text("http { include site.conf; }")
     master = process(1, 0, f"nginx: master process sbin/nginx -p {tmp_path}")
-    found = nginx.read_config("sbin/nginx", build, None, (master,))
-    assert isinstance(found, NginxConfig), found
-    assert (found.prefix, found.file) == (str(tmp_path), str(tmp_path / "conf/nginx.conf"))
-    site = find_site(found, None, None) or NginxSiteConfig(topology.servers(found)[0], ())
-    reading = SiteReading(found, build, site)
+    config = nginx.read_config("sbin/nginx", build, None, (master,))
+    assert isinstance(config, NginxConfig), config
+    assert (config.prefix, config.file) == (str(tmp_path), str(tmp_path / "conf/nginx.conf"))
+    site = find_site(config, None, None) or NginxSiteConfig(topology.servers(config)[0], ())
+    reading = SiteReading(config, build, site)
     assert reading.access_log() == str(tmp_path / "logs/a.log")
     assert reading.error_logs() == (str(tmp_path / "logs/error.log"),)
     assert reading.file_of("ssl_certificate") == str(tmp_path / "conf/a.pem")
-    assert nginx.test_command(found, build) == ("sbin/nginx", "-t", "-p", str(tmp_path))
+    assert nginx.test_command(config, build) == ("sbin/nginx", "-t", "-p", str(tmp_path))
 
 
 def test_what_was_not_printed_is_not_made_up() -> None:
@@ -387,8 +387,8 @@ def laid_out(root: Path) -> Path:
 def test_a_configuration_that_root_alone_decides_is_trusted(tmp_path: Path) -> None:
     main = laid_out(tmp_path)
     assert read(main).distrusted is None
-    named = {str(tmp_path / name) for name in ("modules/x.so", "tools/app.js", "lua")} | {"/srv/none"}
-    assert named <= set(topology.loaded_code(read(main)))
+    paths = {str(tmp_path / name) for name in ("modules/x.so", "tools/app.js", "lua")} | {"/srv/none"}
+    assert paths <= set(topology.loaded_code(read(main)))
 
 
 @as_root

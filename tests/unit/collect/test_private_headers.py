@@ -58,10 +58,10 @@ def test_what_is_no_header_is_refused_by_its_line_and_not_repeated(
     content: str, says: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path / "headers", content)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as raised:
         read_private_headers(path)
-    assert says in str(refused.value)
-    assert KEY not in str(refused.value)
+    assert says in str(raised.value)
+    assert KEY not in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_an_answer_that_repeats_a_value_does_not_show_it() -> None:
         method="GET", url="http://x/health", address="127.0.0.1:1", status=401, headers=(("X-Echo", f"<{KEY}>"),),
         body=f"no such key: {KEY}",
     )  # fmt: skip
-    shown = without_private(answer, {"X-Api-Key": KEY})
-    assert KEY not in repr(shown)
-    assert shown.private_headers == ("X-Api-Key",)
-    assert shown.body.startswith("no such key: ")
+    clean = without_private(answer, {"X-Api-Key": KEY})
+    assert KEY not in repr(clean)
+    assert clean.private_headers == ("X-Api-Key",)
+    assert clean.body.startswith("no such key: ")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_part_of_a_value_that_opens_the_door_is_not_shown_either(
         status=401,
         body=f"no such key: {repeated}.",
     )
-    shown = without_private(answer, {name: value})
-    assert repeated not in shown.body
-    assert shown.body.startswith("no such key: ")
+    clean = without_private(answer, {name: value})
+    assert repeated not in clean.body
+    assert clean.body.startswith("no such key: ")
 
 
 def test_who_does_not_listen_there_is_not_the_service() -> None:

@@ -25,10 +25,10 @@ def test_a_process_that_cannot_be_read_to_its_end_is_passed_over(monkeypatch: py
             raise OSError("it ended")
         return process(pid, 1, "nginx") if pid != 6 else None
 
-    found, unread = table.read_each(range(1, 9), read, 100)
+    facts, unread = table.read_each(range(1, 9), read, 100)
     never.set()
     table._abandoned.join(10)
-    assert [one.pid for one in found] == [1, 2, 7, 8]
+    assert [one.pid for one in facts] == [1, 2, 7, 8]
     assert unread == (3, 5)
 
 
@@ -41,16 +41,16 @@ def test_with_too_many_that_cannot_be_read_the_rest_is_left(monkeypatch: pytest.
             never.wait(60)
         return process(pid, 1, "nginx")
 
-    found, unread = table.read_each(range(1, 50), read, 100)
+    facts, unread = table.read_each(range(1, 50), read, 100)
     never.set()
     table._abandoned.join(10)
-    assert [one.pid for one in found] == [1, 2]
+    assert [one.pid for one in facts] == [1, 2]
     assert unread == tuple(range(3, 3 + table.MAX_UNREAD))
 
 
 def test_no_more_processes_are_kept_than_the_bound() -> None:
-    found, unread = table.read_each(range(1, 50), lambda pid: process(pid, 1, "nginx"), 7)
-    assert [one.pid for one in found] == list(range(1, 8))
+    facts, unread = table.read_each(range(1, 50), lambda pid: process(pid, 1, "nginx"), 7)
+    assert [one.pid for one in facts] == list(range(1, 8))
     assert unread == ()
 
 
@@ -69,14 +69,14 @@ def test_a_process_that_cannot_be_read_takes_one_thread_however_often_the_table_
         return process(pid, 1, "nginx")
 
     for _ in range(5):
-        found, unread = table.read_each(range(1, 6), read, 100)
-        assert [one.pid for one in found] == [1, 2, 4, 5]
+        facts, unread = table.read_each(range(1, 6), read, 100)
+        assert [one.pid for one in facts] == [1, 2, 4, 5]
         assert unread == (3,)
     assert begun.count(3) == 1
     never.set()
     table._abandoned.join(10)
-    found, unread = table.read_each(range(1, 6), read, 100)
-    assert [one.pid for one in found] == [1, 2, 3, 4, 5], "once it can be read, it is"
+    facts, unread = table.read_each(range(1, 6), read, 100)
+    assert [one.pid for one in facts] == [1, 2, 3, 4, 5], "once it can be read, it is"
     assert unread == ()
 
 

@@ -152,7 +152,7 @@ def access_lines(*times: int, path: str = "/predict") -> str:
 
 
 @pytest.mark.parametrize(
-    ("gained", "answered", "complete"),
+    ("gained", "answers", "complete"),
     [
         (access_lines(*range(101, 106)), 0, True),
         (access_lines(*range(101, 105)), 0, False),
@@ -164,7 +164,7 @@ def access_lines(*times: int, path: str = "/predict") -> str:
     ],
 )
 def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
-    tmp_path: Path, gained: str, answered: int, complete: bool
+    tmp_path: Path, gained: str, answers: int, complete: bool
 ) -> None:
     log = tmp_path / "access.log"
     log.write_text(access_lines(*range(101, 150)))
@@ -173,21 +173,21 @@ def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
     others = worker_activity.OthersRequests(reading(100.5), target, patience)  # type: ignore[arg-type]
     with log.open("a") as file:
         file.write(gained)
-    for _ in range(answered):
+    for _ in range(answers):
         patience.count_answer()
     assert others.complete(reading(102.0)) is complete
 
 
 @pytest.mark.parametrize(
-    ("completed", "answered", "complete"), [(55, 0, True), (54, 0, False), (55, 1, False)]
+    ("completed", "answers", "complete"), [(55, 0, True), (54, 0, False), (55, 1, False)]
 )
 def test_others_requests_are_what_the_records_count_beyond_our_own(
-    completed: int, answered: int, complete: bool
+    completed: int, answers: int, complete: bool
 ) -> None:
     patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=None).target
     others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)  # type: ignore[arg-type]
-    for _ in range(answered):
+    for _ in range(answers):
         patience.count_answer()
     assert others.complete(reading(records=(record(1, completed),))) is complete
 
