@@ -38,22 +38,22 @@ def find_known_good(
     settings: Settings, changes: Iterable[Change], utc_offset: int
 ) -> dict[str, tuple[Replacement, ...]]:
     """Return for each changed file what to put back; a path whose former content is nowhere is left out."""
-    wanted = [change for change in changes if change.what.startswith("/")]
+    file_changes = [change for change in changes if change.what.startswith("/")]
     store = BaselineStore(baseline_directory(settings))
     try:
-        stored = store.latest() if wanted and store.may_read() else None
+        stored = store.latest() if file_changes and store.may_read() else None
     except PermissionError:
         stored = None
     if stored is None:
         return {}
-    states = {change.what: stored.baseline.files.get(change.what) for change in wanted}
+    states = {change.what: stored.baseline.files.get(change.what) for change in file_changes}
     contents = dict(_contents(store, states, stored, utc_offset))
     lacking = {
         state.digest for state in states.values() if state and state.digest and state.digest not in contents
     }
     contents |= dict(_from_backups(settings, lacking))
     good: dict[str, tuple[Replacement, ...]] = {}
-    for change in wanted:
+    for change in file_changes:
         state = states[change.what]
         files = _added(change) if state is None else tuple(_files(change, state, contents))
         if files:
@@ -92,8 +92,8 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
             continue
         source = Text(en=f"the backup {path.name}", zh=f"备份 {path.name}")
         with contextlib.suppress(ArchiveError, OSError), open_archive(path) as archive:
-            held = {entry.sha256 for entry in archive.manifest.entries if entry.size <= MAX_BYTES}
-            for member in archive.members() if held & lacking else ():
+            available = {entry.sha256 for entry in archive.manifest.entries if entry.size <= MAX_BYTES}
+            for member in archive.members() if available & lacking else ():
                 if member.entry.sha256 in lacking and member.entry.size <= MAX_BYTES:
                     content = b"".join(member.chunks())
                     lacking.discard(member.entry.sha256)

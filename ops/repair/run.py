@@ -92,8 +92,8 @@ def repair(
             examination = look(None)
             last = examination.diagnosis
             diagnoses.append(last)
-            known = {r.remedy.cause.code for r in results if r.outcome is not Outcome.NOT_NEEDED}
-            fresh = [cause for cause in last.causes if cause.code not in known]
+            handled_codes = {r.remedy.cause.code for r in results if r.outcome is not Outcome.NOT_NEEDED}
+            fresh = [cause for cause in last.causes if cause.code not in handled_codes]
             context = gather(settings, settings_path, examination.snapshot, last)
             remedies = plan(fresh, examination.snapshot, context)
             if not any(helps(remedy, level) for remedy in remedies):

@@ -91,7 +91,7 @@ class FileExchanger:
         if not files:
             return None
         entries = {file.entry.path: (file.entry, file.content) for file in files if file.entry is not None}
-        wanted = [f"/{path}" for path in entries]
+        paths = [f"/{path}" for path in entries]
         for entry, _ in tuple(entries.values()):
             for directory in parents(entry.path):
                 entries.setdefault(directory, (_directory(directory, entry), b""))
@@ -105,7 +105,7 @@ class FileExchanger:
         archive = scratch / "known-good.tar.gz"
         chunks = compressed(tar_stream(manifest, lambda entry: [entries[entry.path][1]]), "gz")
         archive.write_bytes(b"".join(chunks))
-        return look(tree, archive, (), wanted)
+        return look(tree, archive, (), paths)
 
     def test(self, action: ExchangeFiles, files: list[Replacement]) -> Text | None:
         """What the programs that read the files find wrong with them; None if nothing."""
@@ -183,14 +183,14 @@ class _Attempt:
             raise
         with contextlib.suppress(OSError):
             drop_oldest(keeper)
-        kept = [str(path) for path in (*self._copies, *(copy for _, copy in self._removed))]
-        if not kept and self._kept is not None:
-            kept = [str(self._kept)]
+        copies = [str(path) for path in (*self._copies, *(copy for _, copy in self._removed))]
+        if not copies and self._kept is not None:
+            copies = [str(self._kept)]
         paths = ", ".join(file.path for file in self._files)
         return AppliedChange(
             verbatim(safe_line(paths)),
             Text(en="as it was while the service was healthy", zh="已恢复到服务正常时的内容"),
-            copies=tuple(kept),
+            copies=tuple(copies),
         )
 
     def _without_exchange(self, validation: RestoreValidation) -> None:

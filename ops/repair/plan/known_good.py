@@ -37,17 +37,17 @@ _SERVED = Text(en="users are served now", zh="用户目前正常")
 
 def put_back(case: Case) -> Iterator[Remedy]:
     """The remedy for the changes that belong to the cause's proof; none if their former content is nowhere."""
-    known = case.context.known_good
+    former_files = case.context.known_good
     changes = [
         item.change
         for item in case.context.changes
-        if case.cause.code in item.fits and item.change.what in known
+        if case.cause.code in item.fits and item.change.what in former_files
     ]
     if any(change.place is PlaceKind.CERTIFICATE for change in changes):
         # A certificate and its key go together.
         others = (item.change for item in case.context.changes if case.cause.code not in item.fits)
-        changes += [c for c in others if c.place is PlaceKind.CERTIFICATE and c.what in known]
-    files = tuple({file.path: file for change in changes for file in known[change.what]}.values())
+        changes += [c for c in others if c.place is PlaceKind.CERTIFICATE and c.what in former_files]
+    files = tuple({file.path: file for change in changes for file in former_files[change.what]}.values())
     if not files:
         return
     nginx = any(change.place in _OF_NGINX for change in changes)
@@ -71,12 +71,12 @@ def _what(files: Sequence[Replacement], changes: Sequence[Change], case: Case) -
     paths = [safe_line(file.path) for file in files[:_MAX_NAMED]]
     more = len(files) - len(paths)
     sources = dict.fromkeys((file.source.en, file.source.zh) for file in files)
-    made = [_made(change, case) for change in changes[:_MAX_NAMED]]
+    descriptions = [_made(change, case) for change in changes[:_MAX_NAMED]]
     return Text(
         en=f"put back {', '.join(paths)}{f' and {more} more' if more else ''} as it was while the service was healthy"
-        f" ({', '.join(en for en, _ in sources)}); changed {', '.join(words.en for words in made)}",
+        f" ({', '.join(en for en, _ in sources)}); changed {', '.join(words.en for words in descriptions)}",
         zh=f"恢复 {'、'.join(paths)}{f' 等 {len(files)} 个文件' if more else ''} 到服务正常时的内容"
-        f"（{'、'.join(zh for _, zh in sources)}）；改动：{'、'.join(words.zh for words in made)}",
+        f"（{'、'.join(zh for _, zh in sources)}）；改动：{'、'.join(words.zh for words in descriptions)}",
     )
 
 
@@ -103,8 +103,8 @@ def _risk(changes: Sequence[Change], case: Case, *, is_served: bool, gunicorn: b
         and (change.time is None or case.context.now - change.time < MINUTES_AGO)
     ]
     if recent:
-        made = _made(recent[-1], case)
-        return Text(en=f"it undoes what was changed {made.en}", zh=f"会撤销这次改动：{made.zh}")
+        description = _made(recent[-1], case)
+        return Text(en=f"it undoes what was changed {description.en}", zh=f"会撤销这次改动：{description.zh}")
     if is_served:
         return _INTERRUPTS if gunicorn else _SERVED
     return None

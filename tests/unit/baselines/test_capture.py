@@ -69,10 +69,10 @@ def test_a_touched_file_means_the_same(tmp_path: Path) -> None:
 )
 def test_only_small_texts_without_a_key_are_kept(tmp_path: Path, content: bytes, is_kept: bool) -> None:
     path = aged(tmp_path / "file", content)
-    found = capture({str(path): PlaceKind.CERTIFICATE}, {}, 0.0)
-    state = found.files[str(path)]
+    result = capture({str(path): PlaceKind.CERTIFICATE}, {}, 0.0)
+    state = result.files[str(path)]
     assert state.is_kept is is_kept
-    assert found.texts == ({state.digest: content} if is_kept else {})
+    assert result.texts == ({state.digest: content} if is_kept else {})
     assert len(state.digest) == 64
 
 
@@ -93,9 +93,9 @@ def test_what_is_gone_is_missing_and_what_is_no_file_is_neither(tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "socket-directory").mkdir()
     paths = {str(tmp_path / name): PlaceKind.NGINX for name in ("gone", "pipe", "socket-directory", "a/b")}
-    found = capture(paths, {}, 0.0)
-    assert found.files == {}
-    assert set(found.missing) == {str(tmp_path / "gone"), str(tmp_path / "a/b")}
+    result = capture(paths, {}, 0.0)
+    assert result.files == {}
+    assert set(result.missing) == {str(tmp_path / "gone"), str(tmp_path / "a/b")}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led to what its leader may not read")
@@ -109,9 +109,9 @@ def test_another_users_link_to_roots_file_is_not_followed(tmp_path: Path) -> Non
     link.symlink_to(secret)
     os.chown(link, 12345, 12345, follow_symlinks=False)
     os.chown(home, 12345, 12345)
-    found = capture({str(link): PlaceKind.APPLICATION}, {}, 0.0)
-    assert found.files == {}
-    assert found.texts == {}
+    result = capture({str(link): PlaceKind.APPLICATION}, {}, 0.0)
+    assert result.files == {}
+    assert result.texts == {}
 
 
 def test_where_a_link_leads_is_part_of_what_it_means(tmp_path: Path) -> None:

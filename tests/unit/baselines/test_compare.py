@@ -154,8 +154,8 @@ def test_a_file_counts_once_the_process_that_reads_it_has_loaded_it(
 ) -> None:
     before = state({"/f": text("a;\n", place=place)})
     present = state({"/f": text("b;\n", at=at, place=place)}, taken_at=NOW)
-    kept = in_effect(present, before, LOADED)
-    assert kept.files["/f"] == (present if is_taken else before).files["/f"]
+    baseline = in_effect(present, before, LOADED)
+    assert baseline.files["/f"] == (present if is_taken else before).files["/f"]
 
 
 def test_a_new_file_of_nginx_that_is_not_loaded_is_left_out() -> None:

@@ -80,8 +80,8 @@ def test_the_texts_stay_within_their_bound(store: BaselineStore, monkeypatch: py
     monkeypatch.setattr(store_module, "MAX_TEXT_BYTES", 3000)
     for number in range(6):
         store.record(state(a=file(digest_of(number))), {digest_of(number): os.urandom(1000)})
-    kept = sum(path.stat().st_size for path in (store.directory / "texts").iterdir())
-    assert kept <= 3000
+    size = sum(path.stat().st_size for path in (store.directory / "texts").iterdir())
+    assert size <= 3000
     assert store.text(store.latest().baseline.files["a"].digest) is not None
 
 

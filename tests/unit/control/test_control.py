@@ -113,5 +113,5 @@ def test_the_start_command_meets_no_shell(
     tmp_path: Path, given: str | list[str], argv: tuple[str, ...] | None
 ) -> None:
     settings = Settings(gunicorn=GunicornSettings(unit="", start_command=given))
-    found = find_supervisor(settings, tmp_path / "o")
-    assert (found.argv if found else None) == argv
+    service_supervisor = find_supervisor(settings, tmp_path / "o")
+    assert (service_supervisor.argv if service_supervisor else None) == argv

@@ -70,21 +70,21 @@ def test_a_start_is_read_whole(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
 
     with process(env=environment, cwd=tmp_path, umask=0o027, preexec_fn=limited) as pid:
-        found = read_launch(pid)
-    assert found is not None
-    assert dict(entry.split(b"=", 1) for entry in found.environment) == environment
-    assert (found.cwd, found.umask, found.account) == (str(tmp_path), 0o027, HERE)
-    assert found.limits["RLIMIT_NOFILE"] == (100, 200)
-    assert found.limits["RLIMIT_CPU"] == resource.getrlimit(resource.RLIMIT_CPU)
-    assert found.files == ("GTE_API_KEYS_FILE",)
-    assert b"INVOCATION_ID" not in found.variables, "systemd's own for one start"
+        master_start = read_launch(pid)
+    assert master_start is not None
+    assert dict(entry.split(b"=", 1) for entry in master_start.environment) == environment
+    assert (master_start.cwd, master_start.umask, master_start.account) == (str(tmp_path), 0o027, HERE)
+    assert master_start.limits["RLIMIT_NOFILE"] == (100, 200)
+    assert master_start.limits["RLIMIT_CPU"] == resource.getrlimit(resource.RLIMIT_CPU)
+    assert master_start.files == ("GTE_API_KEYS_FILE",)
+    assert b"INVOCATION_ID" not in master_start.variables, "systemd's own for one start"
 
 
 def test_an_empty_environment_is_one() -> None:
     with process("env", "-i") as pid:
-        found = read_launch(pid)
-    assert found is not None
-    assert found.environment == ()
+        master_start = read_launch(pid)
+    assert master_start is not None
+    assert master_start.environment == ()
 
 
 def test_a_process_that_has_written_over_its_environment_is_not_believed() -> None:
@@ -148,9 +148,9 @@ def test_a_file_that_was_there_is_missed(tmp_path: Path, name: str) -> None:
 
 def test_a_file_of_the_services_own_making_may_be_gone() -> None:
     with process(env={"GTE_PID_FILE": "/etc/hostname", "ACCESS_LOG_FILE": "/etc/hostname"}) as pid:
-        found = read_launch(pid)
-    assert found is not None
-    assert found.files == ()
+        master_start = read_launch(pid)
+    assert master_start is not None
+    assert master_start.files == ()
 
 
 # --- starting ---------------------------------------------------------------------------------------------------------
@@ -212,9 +212,9 @@ class Cycles:
 
     @property
     def kept(self) -> Remembered:
-        found = launch.load(self.path)
-        assert found is not None
-        return found
+        remembered = launch.load(self.path)
+        assert remembered is not None
+        return remembered
 
 
 def restarting() -> WatchdogState:
@@ -296,9 +296,9 @@ def test_a_torn_file_is_nothing_remembered(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_file_of_another_version_is_nothing_remembered(tmp_path: Path) -> None:
-    kept = Remembered(made("A=1"), ProcessRef(1, 1), "b")
+    remembered = Remembered(made("A=1"), ProcessRef(1, 1), "b")
     path = tmp_path / "launch.json"
-    launch.save(path, kept)
-    assert launch.load(path) == kept
-    launch.save(path, msgspec.structs.replace(kept, version=2))
+    launch.save(path, remembered)
+    assert launch.load(path) == remembered
+    launch.save(path, msgspec.structs.replace(remembered, version=2))
     assert launch.load(path) is None

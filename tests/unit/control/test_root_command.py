@@ -44,8 +44,8 @@ def refused(ours: Path, command: list[str], environment: dict[str, str] = PATH) 
     words = [
         word.replace("THEIRS", str(ours.parent / "theirs")).replace("OURS", str(ours)) for word in command
     ]
-    found = reason_not_to_run_as_root(words, str(ours), environment)
-    return None if found is None else str(found.what)
+    refusal = reason_not_to_run_as_root(words, str(ours), environment)
+    return None if refusal is None else str(refusal.what)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_what_is_roots_or_becomes_another_users_is_run(ours: Path, command: list
 
 def test_the_directory_counts_where_a_command_takes_modules_from_it(theirs: Path) -> None:
     for command in (["gunicorn", "mine:app"], ["python3", "-m", "mine"], ["/bin/true"]):
-        found = reason_not_to_run_as_root(command, str(theirs), PATH)
-        assert found is not None
-        assert found.what == str(theirs)
+        refusal = reason_not_to_run_as_root(command, str(theirs), PATH)
+        assert refusal is not None
+        assert refusal.what == str(theirs)
     change = ["setpriv", "--reuid=1000", "gunicorn", "mine:app"]
     assert reason_not_to_run_as_root(change, str(theirs), PATH) is None
     assert reason_not_to_run_as_root(["/bin/true"], str(theirs), PATH, any_cwd=True) is None

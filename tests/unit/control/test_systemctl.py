@@ -106,6 +106,6 @@ def test_the_unit_is_used_where_systemd_runs_and_the_unit_is_there(
         gunicorn=GunicornSettings(unit="gte-api.service", start_command=["/bin/true"]),
         schedule=ScheduleSettings(systemd=(str(units),)),
     )
-    found = find_supervisor(settings, tmp_path / "o")
-    assert found is not None
-    assert (found.unit, found.argv) == (unit, () if unit else ("/bin/true",))
+    service_supervisor = find_supervisor(settings, tmp_path / "o")
+    assert service_supervisor is not None
+    assert (service_supervisor.unit, service_supervisor.argv) == (unit, () if unit else ("/bin/true",))

@@ -89,9 +89,9 @@ def test_no_link_laid_under_a_copys_name_is_written_through(
     file.write_text("old\n")
     (tree / "site.conf.20300101T000000~").symlink_to(victim)
     (tree / "site.conf.20300101T000000-2~").symlink_to(tree / "made by root")
-    kept = keep_copy(file)
+    copy = keep_copy(file)
     assert victim.read_text() == "mine\n"
     assert not (tree / "made by root").exists()
-    assert kept.name == "site.conf.20300101T000000-3~"
-    assert kept.read_text() == "old\n"
-    assert kept.stat().st_mtime_ns == file.stat().st_mtime_ns
+    assert copy.name == "site.conf.20300101T000000-3~"
+    assert copy.read_text() == "old\n"
+    assert copy.stat().st_mtime_ns == file.stat().st_mtime_ns

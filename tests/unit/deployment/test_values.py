@@ -48,8 +48,8 @@ def around(version: str = "1.22.1", **master: Any) -> Surroundings:
     )
 
 
-def built(settings: Settings, seen: Surroundings | None) -> Deployment:
-    return values._Builder(settings, None, seen, ()).deployment()
+def built(settings: Settings, surroundings: Surroundings | None) -> Deployment:
+    return values._Builder(settings, None, surroundings, ()).deployment()
 
 
 def moved(directory: str = "/opt/app", **changes: str) -> Settings:
@@ -90,16 +90,16 @@ def test_without_a_service_there_is_the_account() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "found"),
+    ("script", "program"),
     [
         ("venv/bin/gunicorn", "/srv/app/venv/bin"),
         ("../lib/venv/bin/gunicorn", "/srv/lib/venv/bin"),
         ("/opt/app/bin/gunicorn", "/opt/app/bin"),
     ],
 )
-def test_the_unit_starts_the_program_that_runs(script: str, found: str) -> None:
-    seen = around(command=("/usr/bin/python3", script, "app:app"), cwd="/srv/app")
-    assert built(Settings(), seen).programs == found
+def test_the_unit_starts_the_program_that_runs(script: str, program: str) -> None:
+    surroundings = around(command=("/usr/bin/python3", script, "app:app"), cwd="/srv/app")
+    assert built(Settings(), surroundings).programs == program
 
 
 def test_the_watchdogs_unit_may_remove_a_stale_pidfile() -> None:
@@ -108,8 +108,8 @@ def test_the_watchdogs_unit_may_remove_a_stale_pidfile() -> None:
 
 
 def test_units_are_told_where_backups_and_certbots_tree_lie() -> None:
-    found = built(Settings(), around())
-    assert (found.backup_dir, found.letsencrypt_dir) == ("/var/backups/gte-ops", "/etc/letsencrypt")
+    deployment = built(Settings(), around())
+    assert (deployment.backup_dir, deployment.letsencrypt_dir) == ("/var/backups/gte-ops", "/etc/letsencrypt")
 
 
 @pytest.mark.parametrize(
@@ -147,38 +147,38 @@ USER = 4242  # no account has this number
 
 def of_user(*, listening: bool, uid: int = USER, **changes: Any) -> Surroundings:
     """The guide's host, its gunicorn a user's own."""
-    seen = around(
+    surroundings = around(
         user="somebody", uid=uid, command=("/theirs/python", "/theirs/gunicorn", "app:app"), **changes
     )
-    assert isinstance(seen.processes, Processes)
-    listeners = seen.processes.listeners if listening else ()
-    processes = msgspec.structs.replace(seen.processes, listeners=listeners, caller=0)
+    assert isinstance(surroundings.processes, Processes)
+    listeners = surroundings.processes.listeners if listening else ()
+    processes = msgspec.structs.replace(surroundings.processes, listeners=listeners, caller=0)
     target = msgspec.structs.replace(
-        seen.target,
+        surroundings.target,
         app_dir="/theirs",
         backend="127.0.0.1:9",
         origin={"app_dir": "gunicorn's directory", "backend": "gunicorn 1 listens there"},
     )
-    return msgspec.structs.replace(seen, processes=processes, target=target)
+    return msgspec.structs.replace(surroundings, processes=processes, target=target)
 
 
 def test_a_users_gunicorn_that_nobody_else_names_decides_nothing() -> None:
-    found = built(Settings(), of_user(listening=False))
-    assert found.gunicorn_owner == ACCOUNT
-    assert (found.programs, found.app_dir) == (Deployment().programs, Deployment().app_dir)
-    assert found.gunicorn_arguments == Deployment().gunicorn_arguments
-    assert found.gunicorn_pidfile == Deployment().gunicorn_pidfile
-    assert found.site.backend == HEALTHY.target.upstreams[0]
-    assert found.gunicorn_note is not None
-    assert "of user somebody calls itself gunicorn, and nothing else says" in found.gunicorn_note.en
+    deployment = built(Settings(), of_user(listening=False))
+    assert deployment.gunicorn_owner == ACCOUNT
+    assert (deployment.programs, deployment.app_dir) == (Deployment().programs, Deployment().app_dir)
+    assert deployment.gunicorn_arguments == Deployment().gunicorn_arguments
+    assert deployment.gunicorn_pidfile == Deployment().gunicorn_pidfile
+    assert deployment.site.backend == HEALTHY.target.upstreams[0]
+    assert deployment.gunicorn_note is not None
+    assert "of user somebody calls itself gunicorn, and nothing else says" in deployment.gunicorn_note.en
 
 
 def test_one_that_listens_where_nginx_looks_speaks_for_its_own_user() -> None:
-    found = built(Settings(), of_user(listening=True))
-    assert found.gunicorn_owner[0] == str(USER)
-    assert (found.programs, found.app_dir) == ("/theirs", "/theirs")
-    assert found.gunicorn_note is not None
-    assert "the files follow the gunicorn that user somebody runs" in found.gunicorn_note.en
+    deployment = built(Settings(), of_user(listening=True))
+    assert deployment.gunicorn_owner[0] == str(USER)
+    assert (deployment.programs, deployment.app_dir) == ("/theirs", "/theirs")
+    assert deployment.gunicorn_note is not None
+    assert "the files follow the gunicorn that user somebody runs" in deployment.gunicorn_note.en
 
 
 def test_not_where_the_configured_files_are_another_users(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,13 +196,13 @@ def test_not_where_the_configured_files_are_another_users(monkeypatch: pytest.Mo
     "elsewhere", [{"is_nested": True}, {"has_other_root": True}, {"is_setuid": True, "uid": 0}]
 )
 def test_a_containers_gunicorn_and_a_borrowed_user_id_speak_for_no_unit(elsewhere: dict[str, Any]) -> None:
-    found = built(Settings(), of_user(listening=False, **elsewhere))
-    assert (found.gunicorn_owner, found.programs) == (ACCOUNT, Deployment().programs)
+    deployment = built(Settings(), of_user(listening=False, **elsewhere))
+    assert (deployment.gunicorn_owner, deployment.programs) == (ACCOUNT, Deployment().programs)
 
 
 def test_roots_gunicorn_speaks_without_more() -> None:
-    found = built(Settings(), of_user(listening=False, uid=0))
-    assert (found.programs, found.gunicorn_note) == ("/theirs", None)
+    deployment = built(Settings(), of_user(listening=False, uid=0))
+    assert (deployment.programs, deployment.gunicorn_note) == ("/theirs", None)
 
 
 def test_the_unit_starts_the_running_application_as_it_was_started() -> None:
@@ -227,6 +227,6 @@ def test_what_settings_name_is_started_all_the_same() -> None:
 
 def test_an_argument_that_systemd_would_read_its_own_way_is_not_taken_over() -> None:
     command = ("/srv/venv/bin/gunicorn", "--access-logformat", "%(h)s $x", "shop.main:app")
-    found = built(Settings(), around(command=command)).gunicorn_arguments
-    assert "%" not in found
-    assert found.endswith(" shop.main:app")
+    arguments = built(Settings(), around(command=command)).gunicorn_arguments
+    assert "%" not in arguments
+    assert arguments.endswith(" shop.main:app")

@@ -63,6 +63,6 @@ def test_an_entry_that_is_no_url_is_named_by_its_place(bad: str) -> None:
 
 
 def test_the_same_url_twice_is_told_once_and_the_number_is_bounded() -> None:
-    assert [found.index for found in destinations(["a://x", "a://x ", "b://x"])] == [0, 2]
+    assert [destination.index for destination in destinations(["a://x", "a://x ", "b://x"])] == [0, 2]
     with pytest.raises(SettingsError, match="at most 20"):
         destinations([f"a://{n}" for n in range(21)])

@@ -32,13 +32,13 @@ def titles(ledger: Ledger, destination: str, now: float) -> list[str]:
 def deliver(ledger: Ledger, destination: str, now: float, verdict: DeliveryResult = ACCEPTED) -> list[str]:
     """Settle everything due at one destination; returns the titles."""
     work, _ = due(ledger, ["a", "b"], now)
-    told = []
+    sent_titles = []
     for entry in work.get(destination, []):
         settle(ledger, entry, destination, verdict, now, 0.5)
-        told.append(entry.message.title.en)
+        sent_titles.append(entry.message.title.en)
         if verdict.outcome == "failed":
             break
-    return told
+    return sent_titles
 
 
 def test_a_trouble_is_told_once_until_it_ended() -> None:
@@ -158,11 +158,11 @@ def test_a_flood_becomes_one_message() -> None:
     added = [add(ledger, message(f"K{n}"), ["a"], NOW + n) for n in range(50)]
     assert added == ["queued"] * rules.HOURLY + ["held-back"] * (50 - rules.HOURLY)
     assert add(ledger, message("P", MessageKind.PAGE), ["a"], NOW + 60) == "queued"
-    told = []
+    sent_titles = []
     for minute in range(62):
-        told += deliver(ledger, "a", NOW + 60 * minute)
-    assert len(told) == rules.HOURLY + 2
-    assert told[-1] == "38 more messages were held back"
+        sent_titles += deliver(ledger, "a", NOW + 60 * minute)
+    assert len(sent_titles) == rules.HOURLY + 2
+    assert sent_titles[-1] == "38 more messages were held back"
     assert ledger.held.count == 0
 
 
@@ -194,7 +194,7 @@ def test_whatever_happens_nobody_is_told_the_same_twice(steps: list[Any]) -> Non
     """Of one outage (from a key's first message to its recovery) a destination accepts each kind at most once."""
     ledger, now = Ledger(), NOW
     outage = {"K1": 0, "K2": 0}
-    told = []
+    sent_titles = []
     for what, key, kind, verdict, later in steps:
         now += later
         if what == "add":
@@ -209,11 +209,11 @@ def test_whatever_happens_nobody_is_told_the_same_twice(steps: list[Any]) -> Non
                 if verdict is FAILED:
                     break
                 if verdict is ACCEPTED and entry.message.key in outage:
-                    told.append(entry.message.title.en)
+                    sent_titles.append(entry.message.title.en)
                     if entry.began is not None and "a" not in entry.heard:
-                        told.append(entry.began.title.en)
+                        sent_titles.append(entry.began.title.en)
         ledger = msgspec.json.decode(msgspec.json.encode(ledger), type=Ledger)
-    assert len(told) == len(set(told))
+    assert len(sent_titles) == len(set(sent_titles))
 
 
 @pytest.mark.parametrize("kind", ["trouble", "page", "recovered"])

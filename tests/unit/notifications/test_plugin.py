@@ -13,11 +13,11 @@ DING = "https://oapi.dingtalk.com/robot/send"
 
 def robot(url: str) -> RobotPlugin:
     register()
-    found = apprise.Apprise.instantiate(
+    plugin = apprise.Apprise.instantiate(
         url, asset=apprise.AppriseAsset(storage_mode="memory"), suppress_exceptions=False
     )
-    assert isinstance(found, RobotPlugin)
-    return found
+    assert isinstance(plugin, RobotPlugin)
+    return plugin
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ def test_a_name_is_this_host_where_it_resolves_to_one_of_its_addresses(
     def getaddrinfo(name: str, port: int, **options: Any) -> Any:
         if options.get("flags") or name not in answers:
             return real(name, port, **options)
-        found = real(answers[name], port, **options)
-        return found + real("127.0.0.1", port, **options) if name == "both" else found
+        addresses = real(answers[name], port, **options)
+        return addresses + real("127.0.0.1", port, **options) if name == "both" else addresses
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert [rule.is_this_host(name) for name in ("relay", "mapped", "both", "other")] == [

@@ -59,8 +59,8 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.chmod(0o644)
 
     def collect(*_: object, **__: object) -> Snapshot:
-        seen = msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=file.stat().st_mode & 0o7777)
-        return but(certificates__key=seen)
+        key_file = msgspec.structs.replace(KEY_FILE, resolved=str(file), mode=file.stat().st_mode & 0o7777)
+        return but(certificates__key=key_file)
 
     monkeypatch.setattr(ops.doctor, "collect", collect)
     return file
@@ -186,14 +186,14 @@ def test_at_a_terminal_each_remedy_is_asked_for(run: Run, key: Path, answer: str
         stderr=theirs,  # where Python's input() puts its prompt
     )
     os.close(theirs)
-    said, answered = b"", False
+    screen, has_answered = b"", False
     killer = threading.Timer(60, process.kill)  # a question that never comes must not hang the tests
     killer.start()
     try:
         while piece := os.read(ours, 4096):
-            said += piece
-            if b"Do it?" in said and not answered:
-                answered = True
+            screen += piece
+            if b"Do it?" in screen and not has_answered:
+                has_answered = True
                 assert mode(key) == 0o644
                 os.write(ours, answer.encode() + b"\n")
     except OSError:
@@ -201,7 +201,7 @@ def test_at_a_terminal_each_remedy_is_asked_for(run: Run, key: Path, answer: str
     process.wait(timeout=60)
     killer.cancel()
     os.close(ours)
-    assert answered, said.decode()
+    assert has_answered, screen.decode()
     assert mode(key) == after
     assert process.returncode == (0 if answer == "y" else 1)
 

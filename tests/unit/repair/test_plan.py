@@ -122,15 +122,15 @@ def test_gunicorn_is_started_by_its_supervisor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "starts"),
+    ("line", "starts"),
     [
         ("Error: No such user: 'shop'", False),
         ("Error: the moon is in the wrong house", True),
         ("Error: Already running on PID 7 (or pid file '/run/g.pid' is stale)", True),
     ],
 )
-def test_what_would_fail_again_is_not_started(said: str, *, starts: bool) -> None:
-    words = StartWords(source="/var/log/g.log", time=NOW, lines=(said,))
+def test_what_would_fail_again_is_not_started(line: str, *, starts: bool) -> None:
+    words = StartWords(source="/var/log/g.log", time=NOW, lines=(line,))
     snapshot = but(
         without_gunicorn(), last_start=LastStart(words=(words,)), logs__gunicorn_access=NotSeen(reason="-")
     )
@@ -178,9 +178,9 @@ def test_a_pidfile_on_another_users_word_is_that_users_to_write() -> None:
     assert remedy.action.namer == 990
     (command,) = remedy.commands
     assert command.startswith("runuser -u gte-api -- sh -c ")
-    named = only("GUN002", _of_user(990, "gte-api", stale), pidfile=GUNICORN_PIDFILE)
-    assert isinstance(named.action, MendPidfile)
-    assert named.action.namer is None
+    of_settings = only("GUN002", _of_user(990, "gte-api", stale), pidfile=GUNICORN_PIDFILE)
+    assert isinstance(of_settings.action, MendPidfile)
+    assert of_settings.action.namer is None
 
 
 def test_a_file_without_a_number_is_no_pidfile() -> None:

@@ -392,13 +392,13 @@ def test_calls_that_are_awaited_together_are_under_way_together_and_hold_up_nobo
 
         async with AsyncGteClient(url, most=4) as client:
             counting = asyncio.create_task(count())
-            found = await asyncio.gather(*[client.similarity("a", ["b"]) for _ in range(4)])
+            scores = await asyncio.gather(*[client.similarity("a", ["b"]) for _ in range(4)])
             counting.cancel()
-        return found, turns
+        return scores, turns
 
     with serving(Peer(answer)) as url:
-        found, turns = asyncio.run(ask(url))
-    assert found == [[0.5]] * 4
+        scores, turns = asyncio.run(ask(url))
+    assert scores == [[0.5]] * 4
     assert turns > 1, "the event loop stood still"
 
 
@@ -452,18 +452,18 @@ def test_threads_share_a_client_and_not_a_connection() -> None:
         return predicted({"scores": [float(body["input_text"])]})
 
     with serving(Peer(echo)) as url, GteClient(url) as client:
-        found: dict[int, list[float]] = {}
+        scores: dict[int, list[float]] = {}
 
         def ask(number: int) -> None:
             for _ in range(5):
-                found[number] = client.similarity(str(number), ["b"])
+                scores[number] = client.similarity(str(number), ["b"])
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
-    assert found == {number: [float(number)] for number in range(8)}
+    assert scores == {number: [float(number)] for number in range(8)}
 
 
 def test_not_ready_is_an_answer_and_no_error() -> None:

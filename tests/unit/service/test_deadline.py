@@ -35,12 +35,12 @@ def test_after_it_the_next_step_is_not_begun() -> None:
 
 
 def test_it_is_that_of_its_own_thread() -> None:
-    seen: list[float | None] = []
+    times_left: list[float | None] = []
     with deadline.within(60):
-        thread = threading.Thread(target=lambda: seen.append(deadline.remaining()))
+        thread = threading.Thread(target=lambda: times_left.append(deadline.remaining()))
         thread.start()
         thread.join(10)
-    assert seen == [None]
+    assert times_left == [None]
 
 
 class SlowModel:

@@ -90,7 +90,7 @@ class _AnsweredError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (_SeveralFailedError(OSError(errno.ENOSPC, "No space left on device")), "the disk is full"),
@@ -99,8 +99,8 @@ class _AnsweredError(Exception):
         (ConnectionError("refused"), r"could not be reached, or broke off \(ConnectionError\)"),
     ],
 )
-def test_a_failure_is_named_by_what_caused_it(error: Exception, said: str) -> None:
-    with pytest.raises(AssertionError, match=said):
+def test_a_failure_is_named_by_what_caused_it(error: Exception, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
         raise AssertionError(process._reason(error))
 
 
@@ -130,12 +130,12 @@ def test_attempts_that_fail_are_repeated_ever_more_slowly_until_one_succeeds(
 ) -> None:
     outcomes: list[tuple[str, str] | None] = [("no network", "")] * 8 + [None]
     monkeypatch.setattr(client, "_attempt", lambda *_: outcomes.pop(0))
-    told: list[EngineUnavailableError] = []
+    reports: list[EngineUnavailableError] = []
     pauses: list[float] = []
-    client.fetch(checkpoint.SOURCE, tmp_path, told.append, pauses.append)
+    client.fetch(checkpoint.SOURCE, tmp_path, reports.append, pauses.append)
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
-    assert {one.reason for one in told} == {"model_missing"}
-    assert "no network; tried again in 600 s" in told[-1].detail
+    assert {one.reason for one in reports} == {"model_missing"}
+    assert "no network; tried again in 600 s" in reports[-1].detail
     assert not outcomes
 
 

@@ -12,10 +12,10 @@ def entities(recorded: str) -> list[tuple[str, str]]:
     """Text and type of each entity in ``word/tag word/tag``, whose offsets are checked on the way."""
     tokens = with_offsets([tuple(word.rsplit("/", 1)) for word in recorded.split(" ")])  # type: ignore[misc]
     text = "".join(token.text for token in tokens)
-    found = entities_of(tokens)
-    assert all(entity.text == text[entity.start : entity.end] for entity in found)
-    assert all(left.end <= right.start for left, right in pairwise(found))
-    return [(entity.text, entity.type) for entity in found]
+    matches = entities_of(tokens)
+    assert all(entity.text == text[entity.start : entity.end] for entity in matches)
+    assert all(left.end <= right.start for left, right in pairwise(matches))
+    return [(entity.text, entity.type) for entity in matches]
 
 
 def test_the_example_of_the_contract() -> None:

@@ -22,21 +22,21 @@ def segmented(recorded: str) -> tuple[str, list[Token]]:
 
 def relations(recorded: str) -> list[tuple[str, str, str]]:
     text, tokens = segmented(recorded)
-    found = relations_of(mask(text, tokens))
-    for one in found:
+    matches = relations_of(mask(text, tokens))
+    for one in matches:
         for entity in (one.subject, one.object):
             assert text[entity.start : entity.end] == entity.text
-    return [(one.subject.text, one.predicate, one.object.text) for one in found]
+    return [(one.subject.text, one.predicate, one.object.text) for one in matches]
 
 
 def events(recorded: str) -> list[tuple[str, str, dict[str, str]]]:
     text, tokens = segmented(recorded)
-    found = events_of(text, tokens, mask(text, tokens))
-    for event in found:
+    matches = events_of(text, tokens, mask(text, tokens))
+    for event in matches:
         for span in event.arguments:
             assert text[span.start : span.end] == span.text
         assert text[event.start : event.end] == event.trigger
-    return [(e.type, e.trigger, {one.role: one.text for one in e.arguments}) for e in found]
+    return [(e.type, e.trigger, {one.role: one.text for one in e.arguments}) for e in matches]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 def put(path: Path, *names: str) -> dict[str, str]:
     """A new file of keys; name to key."""
     made = {name: new_key(name) for name in names}
-    write(path, [kept for _, kept in made.values()])
+    write(path, [stored_key for _, stored_key in made.values()])
     return {name: key for name, (key, _) in made.items()}
 
 
@@ -99,9 +99,9 @@ def test_a_broken_file_keeps_the_old_keys_and_says_so_once(
     path.write_text(BROKEN[name])
     with caplog.at_level(logging.ERROR, "service"):
         assert [keyring.name_of(key) for _ in range(3)] == ["a"] * 3
-    (said,) = caplog.messages
-    assert "the 1 keys read before stay" in said
-    assert key not in said
+    (message,) = caplog.messages
+    assert "the 1 keys read before stay" in message
+    assert key not in message
     put(path, "c")
     assert keyring.name_of(key) is None
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_gone_keeps_the_old_keys_too(path: Path, caplog: pytest.L
     assert keyring.name_of(key) == "a"
     path.unlink()
     assert [keyring.name_of(key) for _ in range(3)] == ["a"] * 3
-    assert len([said for said in caplog.messages if "stay" in said]) == 1
+    assert len([message for message in caplog.messages if "stay" in message]) == 1
 
 
 def test_where_no_file_was_ever_read_no_key_is_accepted(path: Path) -> None:
@@ -168,11 +168,11 @@ def test_the_command_shows_a_key_once_lists_names_and_revokes(path: Path) -> Non
 
 def test_its_errors_are_one_line_each(path: Path) -> None:
     put(path, "a")
-    for refused in (lambda: add(path, "a"), lambda: remove(path, "b"), lambda: add(path, "a b")):
+    for change in (lambda: add(path, "a"), lambda: remove(path, "b"), lambda: add(path, "a b")):
         with pytest.raises(KeyFileError):
-            refused()
-    code, said, complaint = run(path, "create", "a")
-    assert (code, said, complaint.count("\n")) == (1, "", 1), complaint
+            change()
+    code, output, complaint = run(path, "create", "a")
+    assert (code, output, complaint.count("\n")) == (1, "", 1), complaint
     assert run(path, "nonsense")[0] == 3
     assert [key.name for key in read(path)] == ["a"]
 

@@ -8,7 +8,7 @@ from service.engines.gte.precision import Measured, choose, products
 
 
 @pytest.mark.parametrize(
-    ("measured", "wanted"),
+    ("measured", "precision"),
     [
         (Measured(200, 400), "bfloat16"),
         (Measured(200, 239), "float32"),  # not worth its lower agreement
@@ -17,13 +17,13 @@ from service.engines.gte.precision import Measured, choose, products
     ],
 )
 def test_bfloat16_is_chosen_unasked_where_its_products_are_a_fifth_faster(
-    measured: Measured, wanted: str
+    measured: Measured, precision: str
 ) -> None:
-    assert choose(measured) == wanted
+    assert choose(measured) == precision
 
 
 @pytest.mark.parametrize(
-    ("measured", "wanted"),
+    ("measured", "precision"),
     [
         (Measured(200, 400), "bfloat16"),
         (Measured(230, 45), "float32"),
@@ -32,8 +32,8 @@ def test_bfloat16_is_chosen_unasked_where_its_products_are_a_fifth_faster(
     ],
 )
 def test_bfloat16_weights_are_multiplied_in_float32_where_that_is_faster(
-    measured: Measured | None, wanted: str
+    measured: Measured | None, precision: str
 ) -> None:
-    assert products("bfloat16", measured) == wanted
+    assert products("bfloat16", measured) == precision
     assert products("int8", measured) == "int8"
     assert products("float32", measured) == "float32"

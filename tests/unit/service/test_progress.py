@@ -94,15 +94,15 @@ def test_a_reader_meets_no_shifted_digits(record: Progress) -> None:
     serving = threading.Thread(target=serve)
     serving.start()
     try:
-        seen = [read(own(record.directory)) for _ in range(3000)]
+        records = [read(own(record.directory)) for _ in range(3000)]
     finally:
         ended.set()
         serving.join()
-    whole = [found for found in seen if found is not None]
+    whole = [reading for reading in records if reading is not None]
     assert len(whole) > 2900
-    for found in whole:
-        assert all(began - 1 < request.since < began + 120 for request in found.in_flight)
-        assert found.last_completed is None or began - 1 < found.last_completed < began + 120
+    for reading in whole:
+        assert all(began - 1 < request.since < began + 120 for request in reading.in_flight)
+        assert reading.last_completed is None or began - 1 < reading.last_completed < began + 120
 
 
 def test_a_burst_ends_in_the_newest_state(record: Progress) -> None:
@@ -162,7 +162,7 @@ def test_records_of_live_processes_are_read_and_others_removed(tmp_path: Path) -
     (tmp_path / f"{ended.pid}.json").write_text(json.dumps({**template, "pid": ended.pid}))
     (tmp_path / "7.json").write_text('{"pid": 7, "torn')
     (tmp_path / "notes.json").write_text("not ours")
-    assert [found.pid for found in read_all(tmp_path)] == [os.getpid()]
+    assert [live.pid for live in read_all(tmp_path)] == [os.getpid()]
     assert {path.name for path in tmp_path.iterdir()} == {own(tmp_path).name, "7.json", "notes.json"}
     progress_record.close()
 
@@ -192,7 +192,7 @@ def test_facts_of_a_process() -> None:
 
 def test_only_children_of_the_same_master_are_siblings(tmp_path: Path) -> None:
     progress_record = Progress(tmp_path)
-    assert [found.pid for found in progress.siblings(read_all(tmp_path), os.getppid())] == [os.getpid()]
+    assert [sibling.pid for sibling in progress.siblings(read_all(tmp_path), os.getppid())] == [os.getpid()]
     assert progress.siblings(read_all(tmp_path), os.getpid()) == []
     progress_record.close()
 

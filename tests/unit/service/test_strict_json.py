@@ -32,7 +32,7 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "words"),
     [
         (b"", "line 1"),
         (b'{"a": 1, "a": 1}', "stands twice"),
@@ -47,8 +47,8 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(body: bytes) -> None:
         (rb'{"\udfff": 1}', "surrogate"),
     ],
 )
-def test_what_is_refused_and_why(body: bytes, said: str) -> None:
-    with pytest.raises(JsonError, match=said):
+def test_what_is_refused_and_why(body: bytes, words: str) -> None:
+    with pytest.raises(JsonError, match=words):
         parse(body)
 
 

@@ -179,15 +179,15 @@ def test_before_loading_ends_it_says_loading() -> None:
 
 
 def test_embedding_passes_the_role_on() -> None:
-    seen: list[Role] = []
+    roles: list[Role] = []
 
     class Listening(LetterEncoder):
         def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
-            seen.append(role)
+            roles.append(role)
             return super().encode(texts, role)
 
     engines = loaded(Listening())
     result = TASKS["embedding"].answer(engines, TaskInput(("甲",), {"role": "passage"}))
     TASKS["embedding"].answer(engines, TaskInput(("甲",)))
-    assert seen == ["passage", "query"]
+    assert roles == ["passage", "query"]
     assert result["dimension"] == 64

@@ -37,8 +37,8 @@ def test_without_a_window_nothing_is_cut() -> None:
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=4))
 def test_with_one_each_text_keeps_the_longest_beginning_that_fits(texts: list[str]) -> None:
-    kept, cuts = fit_window(WindowedEncoder(), "f", texts, truncate=True)
-    assert kept == [text[:10] for text in texts]
+    beginnings, cuts = fit_window(WindowedEncoder(), "f", texts, truncate=True)
+    assert beginnings == [text[:10] for text in texts]
     assert [(cut.kept, cut.length) for cut in cuts] == [(10, len(text)) for text in texts if len(text) > 10]
 
 

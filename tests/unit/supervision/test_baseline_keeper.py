@@ -48,17 +48,17 @@ class Host:
         self.command = ("sh", "-c", f"echo asked >> {self.asked}")
 
     def record(self) -> None:
-        found = capture({str(self.file): PlaceKind.NGINX}, {}, 0.0)
+        captured_files = capture({str(self.file): PlaceKind.NGINX}, {}, 0.0)
         baseline = Baseline(
             made_by="test",
             taken_at=time.time(),
             looked_at=time.time(),
             by="accept",
-            files=found.files,
+            files=captured_files.files,
             values={},
             directories=directory_times([str(self.file.parent / "conf.d")]),
         )
-        self.store.record(baseline, found.texts)
+        self.store.record(baseline, captured_files.texts)
 
     def cycle(self, at: float, state: WatchdogState = HEALTHY, *, paused: bool = False) -> int:
         """One cycle ``at`` seconds on the boot clock: how often the doctor has been asked until now."""

@@ -32,8 +32,8 @@ def is_ours(
 ) -> bool:
     table = Processes((holder,), (Listener(BACKEND, (holder.pid,)),))
     settings = Settings(gunicorn=GunicornSettings(config_file=config))
-    (found,) = observe._holders(settings, table, BACKEND, known, users)  # type: ignore[misc]
-    return found.ours
+    (judged_holder,) = observe._holders(settings, table, BACKEND, known, users)  # type: ignore[misc]
+    return judged_holder.ours
 
 
 @pytest.mark.parametrize("config", [None, "/srv/gunicorn.conf.py"])
