@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from ops.diagnosis.model import Status
@@ -18,7 +19,18 @@ from ops.text.secret_scan.command_lines import without_secret_arguments
 
 _MAX_ERROR_CHARS = 600
 
-_ORIGINS = {"file": Text(en="file   ", zh="文件"), "default": Text(en="default", zh="默认")}
+
+class KeyOrigin(StrEnum):
+    """Where a key's value is from."""
+
+    FILE = "file"
+    DEFAULT = "default"
+
+
+_ORIGINS: dict[KeyOrigin, Text] = {
+    KeyOrigin.FILE: Text(en="file   ", zh="文件"),
+    KeyOrigin.DEFAULT: Text(en="default", zh="默认"),
+}
 _READ = Text(en="Read: {}", zh="读取的文件：{}")
 _NO_FILE = Text(
     en="No gte-ops.toml was read: every key has its default. It is looked for at {}.",
@@ -103,8 +115,8 @@ class SettingsReport(CommandReport):
             ],
         }
 
-    def _origin(self, name: str) -> str:
-        return "file" if name in self._in_file else "default"
+    def _origin(self, name: str) -> KeyOrigin:
+        return KeyOrigin.FILE if name in self._in_file else KeyOrigin.DEFAULT
 
 
 def _finite(value: Any) -> Any:

@@ -71,7 +71,7 @@ def trusted_origins(logs: Logs, target: Target, nginx_config: NginxConfig | NotS
     edits = tuple(step for item in untold for step in item.steps)
     yield Finding(
         "APP025",
-        (quote(newest.log, newest.line), *(quote(item.where, item.seen) for item in untold)),
+        (quote(newest.log, newest.line), *(quote(item.where, item.statement) for item in untold)),
         {"count": str(len(refusals)), "path": path, "origin": newest.origin},
         fix=(*edits, *((target.test_nginx, target.reload_nginx) if edits else ()), settings),
     )
@@ -81,7 +81,7 @@ class _Untold(NamedTuple):
     """A missing or wrong header that the framework needs to recognise the origin as its own."""
 
     where: str
-    seen: str
+    statement: str
     steps: tuple[str | Text, ...]
 
 

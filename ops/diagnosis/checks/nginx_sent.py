@@ -182,8 +182,8 @@ def sent_query(
                     Evidence(
                         loss.where,
                         Text(
-                            en=f"{loss.written}: of {answers.method} {request} the service gets {loss.uri}",
-                            zh=f"{loss.written}：{answers.method} {request} 到后端变成 {loss.uri}",
+                            en=f"{loss.statement}: of {answers.method} {request} the service gets {loss.uri}",
+                            zh=f"{loss.statement}：{answers.method} {request} 到后端变成 {loss.uri}",
                         ),
                     ),
                 ),
@@ -211,7 +211,7 @@ class _LostQuery(NamedTuple):
     """A removed query: the place (``file:line``), the directive there, the URI that the service gets, and the fix."""
 
     where: str
-    written: str
+    statement: str
     uri: str
     fix: tuple[str | Text, ...]
 
