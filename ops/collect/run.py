@@ -612,7 +612,7 @@ def _host_names(probes: Probes, config: NginxConfig | NotSeen, target: Target) -
 
 def _read_files(settings: Settings, around: Surroundings, target: Target, deadline: float) -> dict[str, Task]:
     """Start reading this host's files and state besides the configuration."""
-    from ops.collect.host import environment, machine, schedule
+    from ops.collect.host import environment, machine, packet_filter, schedule
     from ops.collect.services import (
         application,
         backups,
@@ -636,6 +636,7 @@ def _read_files(settings: Settings, around: Surroundings, target: Target, deadli
         "watchdog": Task("watchdog state", lambda: watchdog_state.watchdog_state(state_file, interval)),
         "backups": Task("backups", lambda: backups.backups(settings.backup, homes, deadline)),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
+        "packet_filter": Task("packet filter", lambda: packet_filter.packet_filter(deadline)),
         "units": Task("systemd's units", lambda: _units(settings, master, around, deadline)),
         "machine": Task(
             "machine", lambda: machine.machine(target, around.config, around.build, nginx, places)

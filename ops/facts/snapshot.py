@@ -18,6 +18,7 @@ from ops.facts.host import Host, Processes
 from ops.facts.logs import Logs
 from ops.facts.machine import Footprint, KernelLog, Machine
 from ops.facts.nginx import NginxConfig, NginxTest, Pidfile, SocketView
+from ops.facts.packet_filter import PacketFilter
 from ops.facts.probes import Activity, Backend, Front, HostNames, Resolution, Upstreams
 from ops.facts.safeguards import Backups, OpenLog, Rotation, Schedule, WatchdogFacts
 from ops.facts.site_causes import SiteCauses
@@ -76,6 +77,7 @@ class Snapshot(Facts, frozen=True):
     changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded")
     site_causes: SiteCauses | NotSeen = NotSeen(reason="the site defines no causes of its own")
     units: Units | NotSeen = Units(units=())
+    packet_filter: PacketFilter | NotSeen = NotSeen(reason="nobody looked at the packet filter")
 
 
 def to_json(snapshot: Snapshot) -> bytes:

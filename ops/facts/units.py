@@ -47,10 +47,12 @@ class Unit(Facts, frozen=True):
     restarts: int = 0
     main_pid: int | None = None
     program: str = ""
+    program_error: str = ""
     directory: str = ""
     directory_error: str = ""
     user: str = ""
     group: str = ""
+    account_error: str = ""
     is_dynamic_user: bool = False
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     environment_files: tuple[UnitEnvironmentFile, ...] = ()

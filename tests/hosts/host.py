@@ -159,6 +159,7 @@ class Host:
             image=image.name,
             number=number,
             address=f"{SUBNET}.{number}",
+            bridge=self.bridge,
             groups=[] if virtual else control_groups(self.netns),
         )
         if virtual:

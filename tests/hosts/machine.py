@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.hosts.host import HOME
 from tests.hosts.layer import DOMAIN
 from tests.lab.stack import Report
 from tests.lab.waiting import wait_for
@@ -75,6 +76,32 @@ class Machine:
             *("--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "5"),
             f"https://{DOMAIN}{path}",
             check=False,
+        )
+        return int(told.stdout or 0)
+
+    def answers_outside(self, path: str = "/health") -> int:
+        """The status that another host on the same bridge gets; 0 for none."""
+        facts = json.loads((HOME / "hosts" / self.name / "host.json").read_text())
+        told = subprocess.run(
+            [
+                *(
+                    "ip",
+                    "netns",
+                    "exec",
+                    facts["bridge"],
+                    "curl",
+                    "--silent",
+                    "--insecure",
+                    "--max-time",
+                    "3",
+                ),
+                *("--resolve", f"{DOMAIN}:443:{facts['address']}", "--output", "/dev/null"),
+                *("--write-out", "%{http_code}", f"https://{DOMAIN}{path}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS,
         )
         return int(told.stdout or 0)
 

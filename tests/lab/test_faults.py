@@ -6,6 +6,7 @@ import pytest
 
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
+from tests.hosts.faults import FAULTS
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case, NotHereError
 from tests.lab.recorded import RECORDED, recorded
@@ -56,5 +57,6 @@ def test_what_was_recorded_elsewhere_is_the_first_cause(code: str) -> None:
 
 def test_every_cause_a_check_can_name_has_a_case() -> None:
     nameable = {code for check in CHECKS for code in check.codes}
-    assert nameable == {case.code for case in CASES} | set(RECORDED)
+    on_hosts = {fault.code for fault in FAULTS}
+    assert nameable == {case.code for case in CASES} | set(RECORDED) | on_hosts
     assert not {case.code for case in CASES} & set(RECORDED), "what can be caused is caused, not recorded"

@@ -51,6 +51,7 @@ from ops.facts.safeguards import (
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, Traffic
+from ops.facts.units import Unit, Units
 
 NOW = 1_795_309_200.0  # 2026-11-22 01:00 UTC
 DAY = 86400.0
@@ -675,4 +676,36 @@ def without_nginx() -> Snapshot:
         processes=processes(GUNICORN_PROCESSES, listeners=(GUNICORN_LISTENER,)),
         front=Front(connection=refused(FRONT), plain=nothing, health=nothing, predict=nothing),
         served=NotSeen(reason="connection refused"),
+    )
+
+
+def unit(name: str = "gte-api.service", **changes: Any) -> Unit:
+    """A unit that systemd runs: a service that is up, or a timer that waits."""
+    usual: dict[str, Any] = {
+        "load": "loaded",
+        "active": "active",
+        "sub": "waiting" if name.endswith(".timer") else "running",
+        "file_state": "enabled",
+        "file": f"/etc/systemd/system/{name}",
+    }
+    return Unit(name=name, **usual | changes)
+
+
+def units(*changed: Unit) -> Units:
+    """The units of a healthy systemd host, those of ``changed`` in their places."""
+    usual = (
+        unit(kind="notify", restart="always", program="/opt/gte-api/venv/bin/gunicorn", user="gte-api"),
+        unit("nginx.service", kind="forking"),
+        unit("gte-ops-watchdog.service", kind="notify", restart="always"),
+        unit("certbot.timer", triggers=("certbot.service",)),
+        unit("logrotate.timer", triggers=("logrotate.service",)),
+        unit("gte-ops-backup.timer", triggers=("gte-ops-backup.service",)),
+        unit("gte-ops-backup.service", kind="oneshot", active="inactive", sub="dead", file_state="static"),
+    )
+    by_name = {item.name: item for item in (*usual, *changed)}
+    return Units(
+        units=tuple(by_name.values()),
+        service="gte-api.service",
+        nginx="nginx.service",
+        watchdog="gte-ops-watchdog.service",
     )

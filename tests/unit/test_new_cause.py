@@ -42,7 +42,7 @@ def test_the_fault_is_written():
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what is needed of this tree, in which a cause may be laid out."""
-    for name in ("ops", "scripts", "service", "tests/unit", "tests/lab", "docs/causes"):
+    for name in ("ops", "scripts", "service", "tests/unit", "tests/lab", "tests/hosts", "docs/causes"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored, symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import shlex
+import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +24,8 @@ SYSTEMD_RUNS = Path("/run/systemd/system")
 SECONDS = 1.5
 MAX_OUTPUT_BYTES = 512 << 10
 MAX_FILE_BYTES = 64 << 10
+# execve(2): the kernel reads this much of an interpreter's line (BINPRM_BUF_SIZE).
+_FIRST_LINE_BYTES = 256
 MAX_WORDS = 12
 MAX_LISTED = 2000
 # How far back the journal of a unit in trouble is read, seconds.
@@ -65,6 +70,11 @@ def show_units(names: Sequence[str], properties: Sequence[str], seconds: float) 
         return NotSeen(reason=reason or "systemctl is not installed", is_refused=reason is not None)
     unit_names = [name for name in names if _UNIT_NAME.fullmatch(name)]
     if not unit_names or seconds <= 0:
+        if (refused := refused_program("systemctl")) is not None:
+            return NotSeen(reason=refused, is_refused=True)
+        return NotSeen(reason="systemctl is not installed")
+    wanted = [name for name in names if _UNIT_NAME.fullmatch(name)]
+    if not wanted or seconds <= 0:
         return NotSeen(reason="systemd was not asked")
     command = [program, "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *unit_names]
     try:
@@ -219,7 +229,10 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
     from msgspec.structs import replace
 
     if unit.load == "not-found":
-        return replace(unit, references=tuple(_references(unit.name, places)))
+        references = tuple(_references(unit.name, places))
+        if not references and time.monotonic() < deadline and _words(unit.name):
+            references = (f"journalctl -u {unit.name}",)
+        return replace(unit, references=references)
     files = tuple(_seen(file) for file in unit.environment_files)
     environment = dict(unit.environment)
     for file in files:
@@ -229,7 +242,9 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
         unit,
         environment=environment,
         environment_files=files,
+        program_error=_program_error(unit),
         directory_error=_directory_error(unit),
+        account_error=_account_error(unit),
     )
     if is_in_trouble(unit) and time.monotonic() < deadline:
         unit = replace(unit, words=_words(unit.name))
@@ -275,7 +290,7 @@ def _seen(file: UnitEnvironmentFile) -> UnitEnvironmentFile:
     except PermissionError:
         return file
     except OSError as error:
-        return replace(file, error=safe_line((error.strerror or str(error)).lower(), 200))
+        return replace(file, error=_reason(error))
 
 
 def _written_in(path: str) -> dict[str, str]:
@@ -297,8 +312,27 @@ def _written_in(path: str) -> dict[str, str]:
     return variables
 
 
+def _program_error(unit: Unit) -> str:
+    """Why the unit's program cannot be run; empty if it can be, or if that is not seen."""
+    if not unit.program or unit.root:
+        return ""
+    try:
+        status = os.stat(unit.program)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
+            return "it is not executable"
+        first = read_regular_file(os.path.realpath(unit.program), _FIRST_LINE_BYTES).content
+    except PermissionError:
+        return ""
+    except (OSError, ValueError) as error:
+        return _reason(error)
+    words = first.partition(b"\n")[0][2:].decode("utf-8", "replace").split() if first[:2] == b"#!" else []
+    if words and not os.path.exists(words[0]):  # noqa: PTH110
+        return safe_line(f"its interpreter {words[0]} does not exist", 300)
+    return ""
+
+
 def _directory_error(unit: Unit) -> str:
-    """Why the unit's user cannot work in its directory; empty if it can, or if that is not seen."""
+    """Why the unit's directory cannot be entered; empty if it can be, or if that is not seen."""
     if not unit.directory.startswith("/") or unit.root:
         return ""
     try:
@@ -306,10 +340,30 @@ def _directory_error(unit: Unit) -> str:
     except PermissionError:
         return ""
     except OSError as error:
-        return safe_line((error.strerror or str(error)).lower(), 200)
-    import stat
-
+        return _reason(error)
     return "" if stat.S_ISDIR(status.st_mode) else "not a directory"
+
+
+def _account_error(unit: Unit) -> str:
+    """Which of the unit's user and group this host lacks; empty if it has both, or makes them (DynamicUser=)."""
+    if unit.is_dynamic_user:
+        return ""
+    try:
+        if unit.user and not unit.user.isdecimal():
+            pwd.getpwnam(unit.user)
+    except (KeyError, ValueError):
+        return safe_line(f"no user {unit.user}", 200)
+    try:
+        if unit.group and not unit.group.isdecimal():
+            grp.getgrnam(unit.group)
+    except (KeyError, ValueError):
+        return safe_line(f"no group {unit.group}", 200)
+    return ""
+
+
+def _reason(error: OSError | ValueError) -> str:
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return safe_line(words.lower(), 200)
 
 
 def _references(name: str, places: Sequence[str]) -> Iterator[str]:

@@ -21,7 +21,9 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange
 from ops.facts.start import LastStart
 from ops.facts.target import Target
+from ops.facts.units import Units
 from ops.interpret.gunicorn import holder, process_of
+from ops.interpret.units import state_words, was_stopped
 from ops.text.language import Text, verbatim
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def process(
     processes: Processes,
     logs: Logs | NotSeen,
     last_start: LastStart | NotSeen,
+    units: Units | NotSeen,
 ) -> Iterator[Finding]:
     """GUN001: no master, and the bind address refuses or is missing, or cannot be reached after a failed start, which
     the finding then explains. GUN002: the master runs, but its pidfile names another process."""
@@ -54,7 +57,7 @@ def process(
         unreachable = backend.connection.failure if failure else None
         if backend.connection.failure not in _REFUSALS and unreachable is None:
             return
-        evidence = _absence(target, backend, gunicorn)
+        evidence = [*_absence(target, backend, gunicorn), *_state_of_unit(units)]
         if failure is None or isinstance(last_start, NotSeen):
             yield Finding("GUN001", (*evidence, *_trouble(logs)), fix=_past_pidfile(target, pidfile))
         elif _was_address_in_use(failure) and not holder(processes, target.backend):
@@ -97,6 +100,21 @@ def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evide
     if isinstance(gunicorn.config, GunicornConfig) and gunicorn.config.error:
         evidence.append(quote(gunicorn.config.path, gunicorn.config.error))
     return evidence
+
+
+def _state_of_unit(units: Units | NotSeen) -> Iterator[Evidence]:
+    """What systemd says of the service's unit: whether it failed, or was stopped in order."""
+    own = None if isinstance(units, NotSeen) else units.unit(units.service)
+    if own is None or own.load == "not-found":
+        return
+    source, state = f"systemctl show {own.name}", state_words(own)
+    if was_stopped(own):
+        yield Evidence(
+            source,
+            Text(en=f"{state}: it was stopped, it did not fail", zh=f"{state}：是被正常停止的，不是失败"),
+        )
+    else:
+        yield quote(source, state)
 
 
 def _who_is_named(pidfile: Pidfile) -> Text:

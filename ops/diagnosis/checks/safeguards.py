@@ -10,9 +10,11 @@ from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
 from ops.facts.safeguards import Backups, OpenLog, Rotation, RotationRule, Schedule, WatchdogFacts
 from ops.facts.target import Target
+from ops.facts.units import Units
 from ops.interpret.logrotate import covering, tears_lines
 from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
+from ops.interpret.units import is_up, state_words
 from ops.text.duration import age
 from ops.text.language import Text
 from ops.text.reasons import reason
@@ -196,9 +198,17 @@ def watching(
     processes: Processes,
     schedule: Schedule,
     watchdog: WatchdogFacts | NotSeen,
+    units: Units | NotSeen,
 ) -> Iterator[Finding]:
-    """OPS006: nothing runs the watchdog, or it should run and has not for three intervals."""
-    jobs = [job for job in jobs_running(schedule, WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle]
+    """OPS006: nothing runs the watchdog, or it should run and has not for three intervals. A unit that systemd does not
+    keep up runs nothing."""
+    every = [
+        job for job in jobs_running(schedule, WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle
+    ]
+    down = {
+        unit.name: unit for unit in (() if isinstance(units, NotSeen) else units.units) if not is_up(unit)
+    }
+    jobs = [job for job in every if job.where not in down]
     hidden = next((unseen for unseen in schedule.unseen if unseen.needs_root), None)
     if not jobs and hidden:
         raise NotJudgedError(hidden)
@@ -233,6 +243,9 @@ def watching(
             ),
         )
     ]
+    stopped = [down[job.where] for job in every if job.where in down]
+    if stopped:
+        evidence = [quote(f"systemctl show {unit.name}", state_words(unit)) for unit in stopped]
     if isinstance(watchdog, WatchdogFacts):
         evidence.append(Evidence(watchdog.path, Text(en=f"last round {last.en}", zh=f"上次检查：{last.zh}")))
     yield Finding(

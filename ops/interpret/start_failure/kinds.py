@@ -171,10 +171,13 @@ def start_failure(last: LastStart, since: float = 0.0) -> StartFailure | None:
 
 def _clearer(best: StartFailure | None, other: StartFailure) -> StartFailure:
     """Return ``best``, unless only ``other`` shows the defect."""
-    return other if best is None or (best.kind in _VAGUE and other.kind not in _VAGUE) else best
+    return other if best is None or (best.kind in VAGUE and other.kind not in VAGUE) else best
 
 
-_VAGUE = (Kind.UNKNOWN, Kind.EXITS, Kind.START_LIMIT)
+# Kinds that systemd reports before the program runs.
+SYSTEMD_S = (Kind.PROGRAM, Kind.NOT_EXECUTABLE, Kind.INTERPRETER, Kind.DIRECTORY, Kind.USER, Kind.GROUP)
+# Kinds that say that a start failed, and not why.
+VAGUE = (Kind.UNKNOWN, Kind.EXITS, Kind.START_LIMIT)
 
 
 def _of_reading(words: StartWords, reading: StartReading, last: LastStart) -> StartFailure:

@@ -1,0 +1,182 @@
+"""What the host's packet filter does with a connection (nft(8), iptables(8)): pure, and sure or silent.
+
+A condition that is not read, or that depends on who the client is, may hold or not. A connection counts as refused only
+if every way through the rules refuses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from ops.facts.packet_filter import FilterChain, FilterMatch, FilterRule, PacketFilter
+
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet of a connection over TCP. ``interface``: by which it comes or, at the hook ``output``, leaves; None if
+    that is not known. ``state``: of its connection (conntrack): new, established."""
+
+    hook: str
+    family: str
+    interface: str | None
+    state: str = "new"
+    dport: int | None = None
+    sport: int | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Where a packet is refused: the chain, and the rule; None for the chain's policy."""
+
+    chain: FilterChain
+    rule: FilterRule | None
+
+    @property
+    def place(self) -> str:
+        """The chain's whole name."""
+        return f"{self.chain.family} {self.chain.table} {self.chain.name}"
+
+    @property
+    def text(self) -> str:
+        """The rule, or the policy, for a person."""
+        return self.rule.text if self.rule is not None else f"policy {self.chain.policy}"
+
+
+class _Holds(StrEnum):
+    YES = "yes"
+    NO = "no"
+    MAYBE = "maybe"
+
+
+class _Passed(StrEnum):
+    """What became of a packet in a chain. OPEN: it may have been let in, or is let in. ON: no rule decided."""
+
+    OPEN = "open"
+    ON = "on"
+
+
+def refusal(rules: PacketFilter, packet: Packet) -> Refusal | None:
+    """Where ``packet`` is surely refused; None if it may be let through."""
+    hooks = ("output",) if packet.hook == "output" else ("prerouting", "input")
+    for hook in hooks:
+        chains = [c for c in rules.chains if c.hook == hook and c.family in ("inet", packet.family)]
+        for chain in sorted(chains, key=lambda chain: chain.priority):
+            outcome = _walk(chain, rules, packet, 0)
+            if isinstance(outcome, Refusal):
+                return outcome
+            if (
+                chain.kind == "nat"
+                and outcome is _Passed.OPEN
+                and _may_be_translated(chain, rules, packet, 0)
+            ):
+                return None
+            if outcome is _Passed.ON and chain.policy == "drop" and chain.kind == "filter":
+                return Refusal(chain, None)
+    return None
+
+
+def _may_be_translated(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> bool:
+    """Whether a rule of a NAT chain may send the packet elsewhere."""
+    for rule in chain.rules:
+        if _holds_all(rule, packet) is _Holds.NO or depth > _DEEPEST:
+            continue
+        if rule.verdict == "other":
+            return True
+        if rule.verdict in ("jump", "goto"):
+            inner = _chain(rules, chain, rule.target)
+            if inner is not None and _may_be_translated(inner, rules, packet, depth + 1):
+                return True
+    return False
+
+
+def _walk(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> Refusal | _Passed:
+    """Go through a chain. A rule that may apply decides only in the packet's favour."""
+    if depth > _DEEPEST:
+        return _Passed.OPEN
+    may_return = False
+    for rule in chain.rules:
+        holds = _holds_all(rule, packet)
+        if holds is _Holds.NO or rule.verdict == "continue":
+            continue
+        outcome: Refusal | _Passed
+        match rule.verdict:
+            case "drop" | "reject":
+                outcome = Refusal(chain, rule)
+            case "jump" | "goto":
+                inner = _chain(rules, chain, rule.target)
+                outcome = _walk(inner, rules, packet, depth + 1) if inner is not None else _Passed.OPEN
+                if outcome is _Passed.ON and rule.verdict == "goto":
+                    if holds is _Holds.YES:
+                        return _Passed.ON
+                    may_return = True
+            case "return":
+                if holds is _Holds.YES:
+                    return _Passed.ON
+                may_return = True
+                continue
+            case _:
+                outcome = _Passed.OPEN
+        if outcome is _Passed.OPEN:
+            return _Passed.OPEN
+        if isinstance(outcome, Refusal) and holds is _Holds.YES:
+            # Where the packet may have left the chain before this rule, the chain above it decides.
+            return _Passed.ON if may_return else outcome
+    return _Passed.ON
+
+
+def _chain(rules: PacketFilter, beside: FilterChain, name: str) -> FilterChain | None:
+    return next(
+        (
+            chain
+            for chain in rules.chains
+            if (chain.family, chain.table, chain.name) == (beside.family, beside.table, name)
+        ),
+        None,
+    )
+
+
+def _holds_all(rule: FilterRule, packet: Packet) -> _Holds:
+    found = {_holds(match, packet) for match in rule.matches}
+    if _Holds.NO in found:
+        return _Holds.NO
+    return _Holds.MAYBE if _Holds.MAYBE in found else _Holds.YES
+
+
+def _holds(match: FilterMatch, packet: Packet) -> _Holds:
+    fits: bool | None
+    match match.what:
+        case "protocol":
+            fits = any(value in ("tcp", "6", "all", "0") for value in match.values)
+        case "other protocol":
+            fits = False
+        case "dport" | "sport":
+            port = packet.dport if match.what == "dport" else packet.sport
+            fits = None if port is None else any(_covers(value, port) for value in match.values)
+        case "iif" | "oif":
+            own = "oif" if packet.hook == "output" else "iif"
+            if match.what != own or packet.interface is None:
+                fits = None
+            else:
+                fits = any(fnmatchcase(packet.interface, value) for value in match.values)
+        case "state":
+            fits = packet.state in match.values
+        case "family":
+            fits = any(value == {"ip": "ipv4", "ip6": "ipv6"}[packet.family] for value in match.values)
+        case "syn":
+            fits = packet.state == "new"
+        case _:
+            return _Holds.MAYBE
+    if fits is None:
+        return _Holds.MAYBE
+    return _Holds.YES if fits != match.is_negated else _Holds.NO
+
+
+def _covers(value: str, port: int) -> bool:
+    first, dash, last = value.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        return False
+    return int(first) <= port <= int(last) if dash else port == int(first)

@@ -1,0 +1,150 @@
+"""The service's systemd unit: why systemd does not run it, and near misses that are no fault of the unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops.facts.snapshot import Snapshot
+from ops.facts.start import LastStart, StartWords
+from ops.facts.units import UnitEnvironmentFile
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.made_snapshot import HEALTHY, NOW, but, unit, units, without_gunicorn
+
+MISSING_FILE = UnitEnvironmentFile(path="/etc/gte-api/env", error="no such file or directory")
+OPTIONAL_FILE = UnitEnvironmentFile(path="/etc/gte-api/env", is_optional=True, error=MISSING_FILE.error)
+NO_FLASK = (
+    "[2026-11-22 00:59:00 +0000] [77] [ERROR] Exception in worker process",
+    "Traceback (most recent call last):",
+    '  File "/opt/gte-api/app.py", line 1, in <module>',
+    "    import flask",
+    "ModuleNotFoundError: No module named 'flask'",
+    "[2026-11-22 00:59:00 +0000] [77] [INFO] Worker exiting (pid: 77)",
+    "[2026-11-22 00:59:00 +0000] [70] [ERROR] Reason: Worker failed to boot.",
+)
+
+
+def down(snapshot: Snapshot | None = None, **changes: Any) -> Snapshot:
+    """gunicorn does not run, and its unit is in this state."""
+    return but(snapshot or without_gunicorn(), units=units(unit(**changes)))
+
+
+def failed(**changes: Any) -> Snapshot:
+    return down(**{"active": "failed", "sub": "failed", "result": "exit-code"} | changes)
+
+
+def told(*lines: str) -> Snapshot:
+    words = StartWords(source="journalctl -u gte-api.service", time=NOW, lines=lines)
+    return but(without_gunicorn(), last_start=LastStart(words=(words,)))
+
+
+LIMIT = {"result": "start-limit-hit"}
+CASES = [
+    fires(
+        "GUN030",
+        "the file is gone, and a link of the boot still names it",
+        down(load="not-found", active="inactive", sub="dead", references=("/etc/x.wants/gte-api.service",)),
+        "still names it",
+        severity="fail",
+    ),
+    fires(
+        "GUN030",
+        "systemd does not understand the file",
+        down(load="bad-setting", active="inactive", sub="dead", load_error="Unit has a bad unit file setting."),
+        "bad unit file setting",
+    ),
+    quiet("GUN030", "a host that starts the service in another way", down(load="not-found", active="inactive")),
+    fires("GUN031", "masked", down(load="masked", active="inactive", sub="dead", file_state="masked")),
+    fires(
+        "GUN031",
+        "masked until the next boot",
+        down(load="masked", active="failed", sub="failed", file_state="masked-runtime"),
+    ),
+    quiet("GUN031", "disabled, and stopped in order", down(active="inactive", sub="dead", file_state="disabled")),
+    fires("GUN032", "the start limit is reached, and nothing else is known", failed(**LIMIT, status=1)),
+    fires("GUN032", "the program has been put back since", failed(**LIMIT, status=203)),
+    fires("GUN032", "the directory has been put back since", failed(**LIMIT, status=200)),
+    fires(
+        "GUN032",
+        "the limit is reached, and only the journal says so",
+        failed(status=203, words=("gte-api.service: Start request repeated too quickly.",)),
+    ),
+    quiet("GUN032", "it failed once", failed(status=1, words=("gte-api.service: Failed with result 'exit-code'.",))),
+    quiet(
+        "GUN032",
+        "the words of the last start name the defect",
+        down(told(*NO_FLASK), active="failed", sub="failed", **LIMIT),
+    ),
+    quiet("GUN032", "the program is still missing", failed(**LIMIT, program_error="no such file or directory")),
+    fires(
+        "GUN033",
+        "no such program",
+        failed(status=203, program_error="no such file or directory"),
+        "no such file or directory",
+        facts={"program": "?", "unit": "gte-api.service"},
+    ),
+    fires("GUN033", "refused by the kernel for a reason that is not seen", failed(status=203)),
+    quiet("GUN033", "the program itself ended with that status's neighbour", failed(status=202)),
+    fires(
+        "GUN034",
+        "no such directory",
+        failed(status=200, directory="/opt/gte", directory_error="no such file or directory"),
+        facts={"directory": "/opt/gte", "reason": "no such file or directory"},
+    ),
+    fires("GUN034", "the unit's user may not enter it", failed(status=200, directory="/root/build")),
+    quiet("GUN034", "a directory that is gone, of a service that was stopped", down(
+        active="inactive", sub="dead", directory_error="no such file or directory"
+    )),
+    fires("GUN035", "no such user", failed(status=217, user="gteapi", account_error="no user gteapi")),
+    fires("GUN035", "no such group", failed(status=216, group="gteapi", account_error="no group gteapi")),
+    quiet("GUN035", "an account that systemd makes itself", failed(status=1, user="x", is_dynamic_user=True)),
+    fires(
+        "GUN036",
+        "the file of variables is gone",
+        failed(result="resources", environment_files=(MISSING_FILE,)),
+        facts={"file": "/etc/gte-api/env", "reason": "no such file or directory"},
+    ),
+    fires("GUN036", "and the start limit is reached too", failed(**LIMIT, environment_files=(MISSING_FILE,))),
+    quiet("GUN036", "a file that may be absent", failed(environment_files=(OPTIONAL_FILE,))),
+    fires(
+        "GUN037",
+        "restarting for ever",
+        down(active="activating", sub="auto-restart", result="exit-code", status=1, restarts=40),
+        "NRestarts=40",
+    ),
+    fires("GUN037", "failed with a timeout", failed(result="timeout")),
+    quiet("GUN037", "the words of the last start name the defect", down(
+        told(*NO_FLASK), active="activating", sub="auto-restart", result="exit-code", restarts=9
+    )),
+    quiet("GUN037", "somebody stopped it", down(active="inactive", sub="dead")),
+    quiet("GUN037", "it is on its way for the first time", down(active="activating", sub="start")),
+    quiet("GUN037", "its memory ran out", failed(result="oom-kill")),
+    fires("GUN038", "a drop-in was added under a running service", but(
+        units=units(unit(needs_reload=True, drop_ins=("/etc/x.d/a.conf",)))
+    ), "NeedDaemonReload", severity="warn"),
+    fires("GUN038", "the unit was mended, and systemd has not read it", failed(
+        status=203, needs_reload=True
+    ), severity="fail"),
+    quiet("GUN038", "nothing has changed", but(units=units())),
+    *(
+        quiet(code, "the service runs, whatever the unit of its name says", but(
+            HEALTHY, units=units(unit(active="failed", sub="failed", result="exit-code", status=203))
+        ))
+        for code in ("GUN030", "GUN031", "GUN032", "GUN033", "GUN034", "GUN035", "GUN036", "GUN037")
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+def test_a_stopped_unit_is_told_from_a_failed_one() -> None:
+    finding = found(down(active="inactive", sub="dead"))["GUN001"]
+    assert "it was stopped, it did not fail" in " ".join(item.detail.en for item in finding.evidence)
+
+
+def test_where_systemd_is_not_the_init_nothing_is_said() -> None:
+    assert not [code for code in found(without_gunicorn()) if code in {case.code for case in CASES}]
