@@ -146,13 +146,13 @@ FAULTS = (
     ),
     HostFault(
         "NGX052", "nginx failed too often and was mended since",
-        "sed -i 's/^events/evnts/' /etc/nginx/nginx.conf; for i in 1 2 3 4 5 6 7; do systemctl restart nginx; done;"
-        " sed -i 's/^evnts/events/' /etc/nginx/nginx.conf",
+        "sed -i 's/^events/event/' /etc/nginx/nginx.conf; for i in 1 2 3 4 5 6 7; do systemctl restart nginx; done;"
+        " sed -i 's/^event/events/' /etc/nginx/nginx.conf",
         "journalctl -u nginx | grep -q 'repeated too quickly'", ("systemctl reset-failed nginx.service",), mended="",
     ),
     HostFault(
         "NGX003", "nginx refuses its configuration",
-        "sed -i 's/^events/evnts/' /etc/nginx/nginx.conf; systemctl restart nginx || true", says=("evnts",),
+        "sed -i 's/^events/event/' /etc/nginx/nginx.conf; systemctl restart nginx || true", says=("event",),
     ),
     # --- the safeguards' units ----------------------------------------------------------------------------------------
     HostFault(

@@ -66,15 +66,11 @@ def show_units(names: Sequence[str], properties: Sequence[str], seconds: float) 
     NotSeen if systemctl cannot be run, or does not answer within ``seconds``."""
     program = trusted_program("systemctl")
     if program is None:
-        reason = refused_program("systemctl")
-        return NotSeen(reason=reason or "systemctl is not installed", is_refused=reason is not None)
+        if (refusal := refused_program("systemctl")) is not None:
+            return NotSeen(reason=refusal, is_refused=True)
+        return NotSeen(reason="systemctl is not installed")
     unit_names = [name for name in names if _UNIT_NAME.fullmatch(name)]
     if not unit_names or seconds <= 0:
-        if (refused := refused_program("systemctl")) is not None:
-            return NotSeen(reason=refused, is_refused=True)
-        return NotSeen(reason="systemctl is not installed")
-    wanted = [name for name in names if _UNIT_NAME.fullmatch(name)]
-    if not wanted or seconds <= 0:
         return NotSeen(reason="systemd was not asked")
     command = [program, "show", "--timestamp=unix", f"--property={','.join(properties)}", "--", *unit_names]
     try:
