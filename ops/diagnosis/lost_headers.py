@@ -86,10 +86,10 @@ def _written(directive: Directive) -> str:
 
 
 def _none_passed(location: Location, target: Target) -> LostHeader | None:
-    found = location.effective("proxy_pass_request_headers")
-    if not found or found[-1].args[:1] != ("off",):
+    directives = location.effective("proxy_pass_request_headers")
+    if not directives or directives[-1].args[:1] != ("off",):
         return None
-    place = _place(found[-1])
+    place = _place(directives[-1])
     return LostHeader(
         "*",
         Text(

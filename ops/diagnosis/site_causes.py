@@ -244,14 +244,16 @@ class _Judge:
         cause = next((cause for cause in site_causes.causes if cause.code == self._code), None)
         if cause is None:
             raise NotJudgedError(NotSeen(reason="its conditions were not looked at"))
-        seen = [item for item in cause.observations if isinstance(item, ProofObservation)]
-        if not all(item.holds for item in seen):
+        observations = [item for item in cause.observations if isinstance(item, ProofObservation)]
+        if not all(item.holds for item in observations):
             return
         for item in cause.observations:
             if isinstance(item, NotSeen):
                 raise NotJudgedError(item)
-        values: dict[str, str | Text] = {name: words for item in seen for name, words in item.values.items()}
-        proof = (*(Evidence(item.source, verbatim(item.detail)) for item in seen), _origin(cause))
+        values: dict[str, str | Text] = {
+            name: words for item in observations for name, words in item.values.items()
+        }
+        proof = (*(Evidence(item.source, verbatim(item.detail)) for item in observations), _origin(cause))
         yield Finding(self._code, proof, values)
 
 
@@ -329,10 +331,10 @@ def _not_of_the_form(message: str) -> _WrongError:
     index = _INDEX.search(path)
     unknown = re.search(r"unknown field `([^`]{1,60})`|missing required field `([^`]{1,60})`", what)
     key = _LAST_KEY.search(path)
-    named = (unknown[1] or None) if unknown else (key[1] if key else None)
+    name = (unknown[1] or None) if unknown else (key[1] if key else None)
     words = what[:1].lower() + what[1:]
-    place = f"{named}: " if named and not unknown else ""
-    return _WrongError(f"{place}{words}", f"{place}{chinese(what)}", named, int(index[1]) if index else None)
+    place = f"{name}: " if name and not unknown else ""
+    return _WrongError(f"{place}{words}", f"{place}{chinese(what)}", name, int(index[1]) if index else None)
 
 
 _TEXTS = ("title", "summary", "means", "shows", "prevent")

@@ -94,17 +94,17 @@ def _family(host: str) -> str:
 
 def _taken(directive: Directive, listen: Listen, address: str) -> Text:
     """The directive, and what it leaves out."""
-    written = f"listen {' '.join(directive.args)};"
+    statement = f"listen {' '.join(directive.args)};"
     host = split_address(address)[0]
     if _accepts(directive, listen, host):
-        return Text(en=f"{written} nginx runs without it", zh=f"{written} 运行中的 nginx 没有加载它")
-    families, wanted = _families(directive, listen), _family(host)
-    if wanted not in families:
+        return Text(en=f"{statement} nginx runs without it", zh=f"{statement} 运行中的 nginx 没有加载它")
+    families, family = _families(directive, listen), _family(host)
+    if family not in families:
         return Text(
-            en=f"{written} takes {families[0]} alone, and {host} is {wanted}",
-            zh=f"{written} 只接受 {families[0]} 连接，而 {host} 是 {wanted} 地址",
+            en=f"{statement} takes {families[0]} alone, and {host} is {family}",
+            zh=f"{statement} 只接受 {families[0]} 连接，而 {host} 是 {family} 地址",
         )
-    return Text(en=f"{written} does not take {host}", zh=f"{written} 不接受到 {host} 的连接")
+    return Text(en=f"{statement} does not take {host}", zh=f"{statement} 不接受到 {host} 的连接")
 
 
 def _listen_too(
@@ -118,9 +118,9 @@ def _listen_too(
     where = _place(listens[0][0]) if listens else target.site_file or target.nginx_config_file
     everywhere = f"[::]:{port}" if ":" in host else str(port)
     # Beside a socket for one address, another for one address.
-    wanted = address if listens and listens[0][1].host != "*" else everywhere
+    new_address = address if listens and listens[0][1].host != "*" else everywhere
     options = " ssl" if target.front_tls else ""
-    line = f"listen {wanted}{options};"
+    line = f"listen {new_address}{options};"
     if ":" not in host:
         return (put_after_line(where, line), *apply) if listens else None
     return (

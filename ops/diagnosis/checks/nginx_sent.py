@@ -321,20 +321,20 @@ def _refused_routes(
     answer = own if isinstance(own, Exchange) and str(own.status) in _NO_ACCESS else None
     behind = backend.predict if isinstance(backend, Backend) else None
     is_own_header_lost = answer is not None and bool(answer.private_headers) and _is_served(behind)
-    refused = {
+    refusals = {
         (item.method, item.path): (located, item)
         for located in users_traffic(logs)[:1]
         for item in located.answers(*_NO_ACCESS)
         if item.count >= _FEW and item.count == located.total_like(item)
     }
-    at_predict = refused.pop(("POST", target.predict_path), None)
+    at_predict = refusals.pop(("POST", target.predict_path), None)
     # Without a key the doctor is refused where users may not be.
     if at_predict is not None or is_own_header_lost or (answer is not None and not asks_for_key(answer)):
-        seen = () if answer is None else (quote(f"POST {answer.url}", answer_words(answer)),)
-        evidence = (*seen, *(_counted(*at_predict) if at_predict else ()))
+        probe_evidence = () if answer is None else (quote(f"POST {answer.url}", answer_words(answer)),)
+        evidence = (*probe_evidence, *(_counted(*at_predict) if at_predict else ()))
         status = str(answer.status) if answer is not None else at_predict[1].status if at_predict else "?"
         yield _RefusedRoute("POST", target.predict_path, status, evidence, answer)
-    for located, item in refused.values():
+    for located, item in refusals.values():
         if _is_half_refused(located, item.path, config, target):
             yield _RefusedRoute(item.method, item.path, item.status, _counted(located, item))
 
