@@ -35,7 +35,7 @@ PARTLY_JUDGED = frozenset(
     {"add_header", "error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"}
 )
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
-_LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", ""})
+_LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", "", "*"})
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
 # Headers in which nginx sends the service facts about the client.
 _PLAIN_HEADERS = re.compile(

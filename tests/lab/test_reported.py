@@ -17,24 +17,11 @@ _SAMPLE = (
 )
 
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
-_KNOWN_WRONG = {
-    "framework_has_a_limit_of_its_own_and_says_400": "wrong",
-    "service_may_open_too_few_files": "partly",
-    "map_has_no_default": "wrong",
-    "django_is_not_told_its_settings": "partly",
-    "server_limits_its_own_concurrency": "wrong",
-}
-
-
-# Not always green in the run right after the repair: a failure in the very second of the restart, in a log without the
-# workers' pids, may count as after it. Seen in three of five runs; with scripts/test --long only.
-_NOT_ALWAYS_GREEN = ("factory_is_named_without_its_parentheses",)
+_KNOWN_WRONG: dict[str, str] = {}
 
 
 def _each(reported: Reported) -> object:
-    first = next(
-        other for other in REPORTED if other.kind is reported.kind and other.name not in _NOT_ALWAYS_GREEN
-    )
+    first = next(other for other in REPORTED if other.kind is reported.kind)
     sample = reported is first or reported.name in _SAMPLE
     marks = [] if sample else [pytest.mark.long]
     if known := _KNOWN_WRONG.get(reported.name):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.app_files import file_refusal
+from ops.diagnosis.checks.app_files import file_refusal, process_limit
 from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
+from ops.facts.machine import Machine
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Upstreams
 from ops.facts.target import Target
@@ -180,7 +181,11 @@ def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, 
     zh="预测接口返回 JSON 且无异常",
 )
 def answers(
-    target: Target, backend: Backend, logs: Logs | NotSeen, processes: Processes | NotSeen
+    target: Target,
+    backend: Backend,
+    logs: Logs | NotSeen,
+    processes: Processes | NotSeen,
+    machine: Machine | NotSeen,
 ) -> Iterator[Finding]:
     """APP003: the backend answers the predict path with an HTML page. APP004: 5xx with a traceback in its log."""
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
@@ -232,7 +237,7 @@ def answers(
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(source, str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
-    refusal = file_refusal(last.exception, logs, target)
+    refusal = file_refusal(last.exception, logs, target) or process_limit(last.exception, machine, target)
     if refusal is not None:
         words, evidence = refusal.words, [*evidence, *refusal.evidence]
         misfit = (

@@ -1,14 +1,17 @@
-"""Find the step of a file's path that the application may not access, and the fix."""
+"""Find what denies the application a file: a step of its path, or a limit of its process; and the fix."""
 
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 from typing import NamedTuple
 
 from ops.diagnosis.finding import Evidence, quote
+from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import Logs
+from ops.facts.machine import Machine
 from ops.facts.target import Target
 from ops.facts.traffic import RefusedFile
 from ops.interpret.access import READ, SEARCH, WRITE, may
@@ -149,4 +152,85 @@ def _missing(file: RefusedFile, target: Target) -> FileRefusal:
         (Evidence(missing, Text(en="is not there", zh="不存在")),),
         Text(en=f"{missing} is not there", zh=f"{missing} 不存在"),
         (f"namei -l {shlex.quote(file.path)}", elsewhere if is_system_s else make),
+    )
+
+
+class _Limit(NamedTuple):
+    """A limit of the system that an exception names: its words, what it is, and the step against it."""
+
+    words: re.Pattern[str]
+    what: Text
+    step: Text
+
+
+# errno(3): EMFILE, ENFILE, EAGAIN, ENOMEM; getrlimit(2); systemd.exec(5), systemd.resource-control(5).
+_LIMITS = (
+    _Limit(
+        re.compile(r"\[Errno 24\]|Too many open files(?! in system)"),
+        Text(en="the service may open too few files", zh="服务可打开的文件数太少"),
+        Text(
+            en="Let the service open more: LimitNOFILE=65535 below [Service] of its unit (systemctl edit), minfds in"
+            " supervisord.conf, or ulimit -n 65535 before its start command; if the number only ever grows, the"
+            " application does not close what it opens",
+            zh="让服务能打开更多文件：在单元的 [Service] 下写 LimitNOFILE=65535（systemctl edit），"
+            "supervisord.conf 里设 minfds，或在启动命令前执行 ulimit -n 65535；"
+            "如果打开数只增不减，就是应用没有关闭打开的文件",
+        ),
+    ),
+    _Limit(
+        re.compile(r"\[Errno 23\]|Too many open files in system"),
+        Text(en="the whole host has too many files open", zh="整台机器打开的文件太多"),
+        Text(
+            en="See who has them open (lsof | awk '{print $1}' | sort | uniq -c | sort -n | tail), or raise"
+            " fs.file-max (sysctl)",
+            zh="看是谁打开的（lsof | awk '{print $1}' | sort | uniq -c | sort -n | tail），"
+            "或用 sysctl 调大 fs.file-max",
+        ),
+    ),
+    _Limit(
+        re.compile(r"can't start new thread|\[Errno 11\] Resource temporarily unavailable"),
+        Text(en="the service may start no more threads or processes", zh="服务不能再创建线程或进程"),
+        Text(
+            en="Raise TasksMax= and LimitNPROC= below [Service] of its unit (ulimit -u without one), or have the"
+            " application start fewer threads (threads, worker pools, OMP_NUM_THREADS)",
+            zh="在单元的 [Service] 下调大 TasksMax= 和 LimitNPROC=（没有单元时用 ulimit -u），"
+            "或让应用少开线程（threads、线程池、OMP_NUM_THREADS）",
+        ),
+    ),
+    _Limit(
+        re.compile(r"^MemoryError\b|\[Errno 12\]|Cannot allocate memory"),
+        Text(en="the service gets no more memory", zh="服务申请不到更多内存"),
+        Text(
+            en="See what it may have (systemctl show -p MemoryMax UNIT; ulimit -v; free -m): raise the limit, or"
+            " let one request need less",
+            zh="查看上限与用量（systemctl show -p MemoryMax 单元；ulimit -v；free -m）：调大上限，或让单个请求少占内存",
+        ),
+    ),
+)
+
+
+def process_limit(exception: str, machine: Machine | NotSeen, target: Target) -> FileRefusal | None:
+    """Return the limit of the service's process that ``exception`` met; None if it is of another kind."""
+    limit = next((each for each in _LIMITS if each.words.search(exception)), None)
+    if limit is None:
+        return None
+    own = (target.gunicorn_master, *target.gunicorn_workers)
+    seen = () if isinstance(machine, NotSeen) or limit is not _LIMITS[0] else machine.open_files
+    tightest = sorted((item for item in seen if item.pid in own), key=lambda item: item.soft)[:1]
+    words = limit.what
+    for item in tightest:
+        words = Text(
+            en=f"{words.en} ({item.soft}, process {item.pid})",
+            zh=f"{words.zh}（{item.soft}，进程 {item.pid}）",
+        )
+    return FileRefusal(
+        tuple(
+            Evidence(
+                f"/proc/{item.pid}/limits",
+                Text(en=f"Max open files {item.soft}", zh=f"打开文件数上限 {item.soft}"),
+            )
+            for item in tightest
+        ),
+        words,
+        (limit.step, target.restart_command),
     )

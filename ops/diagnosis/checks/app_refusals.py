@@ -11,15 +11,16 @@ from urllib.parse import urlsplit
 
 from ops.diagnosis.checks.log_reading import service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
-from ops.diagnosis.finding import Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
-from ops.facts.logs import Logs
+from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
+from ops.facts.traffic import Answers
 from ops.interpret.sent_header import how_to_send, sent_header
 from ops.interpret.site import find_site
-from ops.interpret.traffic import judged_since
+from ops.interpret.traffic import LocatedTraffic, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
 # django.middleware.csrf: REASON_BAD_ORIGIN, REASON_BAD_REFERER; django.utils.log: "Forbidden (REASON): PATH".
@@ -128,4 +129,170 @@ def _refused(logs: Logs) -> Iterator[_Refused]:
                     yield _Refused(log.path, line.strip(), match[1], match[2] or "")
 
 
-CHECKS = (trusted_origins,)
+# The words by which frameworks say that a request is over a limit of theirs, and the setting. Their status is 400.
+# Sources: django.core.exceptions (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent), django/http/request.py and
+# multipartparser.py; starlette/formparsers.py; werkzeug/formparser.py.
+_OVER_A_LIMIT = (
+    (re.compile(r"Request body exceeded settings\.(DATA_UPLOAD_MAX_MEMORY_SIZE)"), None),
+    (re.compile(r"parameters exceeded settings\.(DATA_UPLOAD_MAX_NUMBER_FIELDS)"), None),
+    (re.compile(r"files exceeded settings\.(DATA_UPLOAD_MAX_NUMBER_FILES)"), None),
+    (re.compile(r"Too many (?:fields|files)\. Maximum number of \w+ is \d+"), "max_fields, max_files"),
+    (re.compile(r"(?:Part|Field) exceeded maximum size of \d+ ?KB"), "max_part_size"),
+)
+# The lengths of Django's page "Bad Request (400)" (django/views/defaults.py), of now and before version 2.2.
+_DJANGO_S_PAGE = (143.0, 26.0)
+_DJANGO_S_LIMIT = 2_621_440  # Django documentation, DATA_UPLOAD_MAX_MEMORY_SIZE
+# Shorter requests are refused for what they say, not for their length.
+_LONG = 64 << 10
+_FEW = 3
+
+
+@check(
+    "app.long_requests",
+    "APP021",
+    en="the application does not refuse long requests as bad ones",
+    zh="应用没有把较长的请求当作错误请求拒绝",
+)
+def long_requests(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP021: the framework refuses long requests with 400, by its own words, by the lengths of the requests, or, for
+    Django, by the page it gives to every request that is over a limit of its own."""
+    own = service_traffic(logs)
+    for located in (*users_traffic(logs)[:1], *((own,) if own else ())):
+        for refused in located.answers("400"):
+            if refused.method not in ("POST", "PUT", "PATCH") or refused.count < _FEW:
+                continue
+            proof = (
+                _by_its_words(logs, refused)
+                or _by_length(refused, located)
+                or _by_django_s_page(refused, located, target, nginx_config)
+            )
+            if proof is None:
+                continue
+            total = located.total_like(refused)
+            yield Finding(
+                "APP021",
+                (
+                    quote(located.path, f"{refused.count} x {refused.method} {refused.path} 400"),
+                    *(quote(located.path, line) for line in refused.newest[:1]),
+                    proof.evidence,
+                ),
+                {"count": str(refused.count), "path": refused.path},
+                severity=Severity.FAIL if proof.is_certain or 2 * refused.count >= total else Severity.WARN,
+                summary=Text(
+                    en=f"The application answered {refused.count} of {total} {refused.method} {refused.path} with 400,"
+                    f" {'because they are' if proof.is_certain else 'most likely because they are'} over a limit of"
+                    f" its framework ({proof.setting}); nginx had let them through.",
+                    zh=f"应用对 {total} 个 {refused.method} {refused.path} 中的 {refused.count} 个返回了 400，"
+                    f"{'因为' if proof.is_certain else '很可能是因为'}超过了框架自己的上限（{proof.setting}）；"
+                    "nginx 已经放行。",
+                ),
+                fix=_raised(proof.setting, target),
+            )
+            return
+
+
+class _LimitProof(NamedTuple):
+    """Why a 400 is a limit's: the setting and the evidence. ``is_certain``: the framework or the lengths say so."""
+
+    setting: str
+    evidence: Evidence
+    is_certain: bool = True
+
+
+def _by_its_words(logs: Logs, refused: Answers) -> _LimitProof | None:
+    since = judged_since(logs)
+    for log in service_logs(logs):
+        for entry in reversed(log.entries):
+            if is_of_earlier_worker(entry, since, logs) or not _belongs_in_time(entry, refused):
+                continue
+            for words, setting in _OVER_A_LIMIT:
+                if match := words.search(entry.text):
+                    return _LimitProof(setting or match[1], quote(log.path, match[0]))
+    return None
+
+
+def _by_length(refused: Answers, located: LocatedTraffic) -> _LimitProof | None:
+    """Every refused request is longer than every one that was served (nginx's request_length)."""
+    served = [
+        item.lengths.most
+        for item in located.traffic.answers
+        if (item.method, item.path) == (refused.method, refused.path)
+        and item.status < "400"
+        and item.lengths is not None
+    ]
+    if refused.lengths is None or not served or refused.lengths.least <= max(_LONG, *served):
+        return None
+    return _LimitProof(
+        "DATA_UPLOAD_MAX_MEMORY_SIZE, max_part_size",
+        Evidence(
+            "request_length",
+            Text(
+                en=f"refused from {refused.lengths.least:.0f} bytes on, served up to {max(served):.0f} bytes",
+                zh=f"{refused.lengths.least:.0f} 字节起被拒绝，{max(served):.0f} 字节以内都正常",
+            ),
+        ),
+    )
+
+
+def _by_django_s_page(
+    refused: Answers, located: LocatedTraffic, target: Target, config: NginxConfig | NotSeen
+) -> _LimitProof | None:
+    """All of these answers are as long as Django's page, others on this path are served, and nginx takes longer bodies
+    than Django does by default."""
+    lengths = refused.sent
+    is_page = lengths is not None and lengths.least == lengths.most and lengths.least in _DJANGO_S_PAGE
+    is_served = any(
+        (item.method, item.path) == (refused.method, refused.path) and item.status < "400"
+        for item in located.traffic.answers
+    )
+    if not is_page or not is_served or isinstance(config, NotSeen):
+        return None
+    site = find_site(config, target.domain, target.backend)
+    location = site.server.location_for(refused.path) if site else None
+    limits = location.effective("client_max_body_size") if location is not None else ()
+    if not limits:
+        return None  # 1 MB by nginx's default, below Django's
+    from ops.interpret.routing.limits import size
+
+    allowed = size(limits[-1].args[0]) if limits[-1].args else None
+    if allowed is None or 0 < allowed <= _DJANGO_S_LIMIT:
+        return None
+    place = f"{limits[-1].file}:{limits[-1].line}"
+    return _LimitProof(
+        "DATA_UPLOAD_MAX_MEMORY_SIZE",
+        Evidence(
+            place,
+            Text(
+                en=f"client_max_body_size {limits[-1].args[0]}: more than the 2.5 MB that Django takes by default; the"
+                " answers are as long as Django's page 'Bad Request (400)'",
+                zh=f"client_max_body_size {limits[-1].args[0]}：大于 Django 默认的 2.5 MB；"
+                "这些响应的长度与 Django 的“Bad Request (400)”页面相同",
+            ),
+        ),
+        is_certain=False,
+    )
+
+
+def _belongs_in_time(entry: LogEntry, answers: Answers) -> bool:
+    """Whether a log line was written while such answers were given, to the second."""
+    return answers.first - 2.0 <= entry.time <= answers.last + 2.0
+
+
+def _raised(setting: str, target: Target) -> tuple[str | Text, ...]:
+    return (
+        Text(
+            en=f"Raise the framework's own limit: {setting} (Django: in settings; Starlette and FastAPI: arguments of"
+            " request.form())",
+            zh=f"调大框架自己的上限：{setting}（Django 在 settings 里；Starlette 和 FastAPI 是 request.form() 的参数）",
+        ),
+        Text(
+            en="The framework says which limit it was in its own log: for Django a handler for the logger"
+            " django.security in LOGGING; $request_length in nginx's log_format shows the lengths",
+            zh="具体是哪个上限，框架会写进自己的日志：Django 要在 LOGGING 里给 django.security 配上 handler；"
+            "在 nginx 的 log_format 里加上 $request_length 可以看到请求长度",
+        ),
+        target.restart_command,
+    )
+
+
+CHECKS = (trusted_origins, long_requests)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from ops.diagnosis.checks.app_files import file_refusal, is_open_again
+from ops.diagnosis.checks.app_files import file_refusal, is_open_again, process_limit
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -30,6 +30,7 @@ from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quot
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
+from ops.facts.machine import Machine
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.status import Severity
@@ -62,7 +63,9 @@ _LIMITS = re.compile(r"\((\d+) > (\d+)\)")
     en="no request of users makes the application raise",
     zh="用户请求没有让应用抛出异常",
 )
-def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Finding]:
+def some_requests(
+    backend: Backend, logs: Logs, target: Target, machine: Machine | NotSeen
+) -> Iterator[Finding]:
     """APP020: answers with status 500 and their traceback, while the doctor's own prediction does not fail."""
     probe = backend.predict
     if isinstance(probe, Exchange) and (probe.failure or (probe.status or 0) >= 500):
@@ -90,7 +93,7 @@ def some_requests(backend: Backend, logs: Logs, target: Target) -> Iterator[Find
     answers, newest, source = sorted(pairs, key=lambda pair: pair[1].entry.time)[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
-    refusal = file_refusal(newest.exception, logs, target)
+    refusal = file_refusal(newest.exception, logs, target) or process_limit(newest.exception, machine, target)
     yield Finding(
         "APP020",
         (

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 import msgspec
 
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
-from ops.diagnosis.checks.log_reading import entries_with
+from ops.diagnosis.checks.log_reading import entries_with, service_logs
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
-from ops.facts.probes import Activity, Backend, Exchange
+from ops.facts.probes import Activity, Backend, Exchange, Front
 from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
 from ops.interpret.progress import silence, stuck_for
+from ops.interpret.traffic import judged_since, service_traffic
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds
 
@@ -264,4 +267,52 @@ def booting(
         )
 
 
-CHECKS = (died, stuck, booting)
+# uvicorn, protocols/http: its limit_concurrency is reached.
+_OVER_OWN_LIMIT = "Exceeded concurrency limit"
+
+
+@check(
+    "gunicorn.own_limit",
+    "GUN021",
+    en="the server does not refuse requests over a limit of its own",
+    zh="服务器没有因自己的上限拒绝请求",
+)
+def own_limit(logs: Logs, backend: Backend, front: Front | NotSeen, target: Target) -> Iterator[Finding]:
+    """GUN021: the server refuses requests over its own limit, and among them the doctor's single one, or half of the
+    users'. To refuse a few under load is what such a limit is for."""
+    since = judged_since(logs)
+    entries = [
+        (log.path, entry)
+        for log in service_logs(logs)
+        for entry in entries_with(log, _OVER_OWN_LIMIT)
+        if not is_of_earlier_worker(entry, since, logs)
+    ]
+    if not entries:
+        return
+    asked = (backend.health, backend.predict, *(() if isinstance(front, NotSeen) else (front.predict,)))
+    refused = [answer for answer in asked if isinstance(answer, Exchange) and answer.status == 503]
+    own = service_traffic(logs)
+    users = [item for item in own.answers("503") if 2 * item.count >= own.total_like(item)] if own else []
+    if not refused and not users:
+        return
+    path, newest = entries[-1]
+    yield Finding(
+        "GUN021",
+        (
+            quote(path, newest.text.partition("\n")[0]),
+            *(
+                quote(f"{answer.method} {answer.url}", f"503 {answer.body.partition(chr(10))[0][:80]}")
+                for answer in refused[:2]
+            ),
+            *(
+                quote(own.path, f"{item.count} x {item.method} {item.path} 503")
+                for item in users[:2]
+                if own is not None
+            ),
+        ),
+        {"count": str(len(entries)), "setting": "limit_concurrency"},
+        verify=f"grep -rn limit_concurrency {shlex.quote(target.app_dir or '.')} --include=*.py",
+    )
+
+
+CHECKS = (died, stuck, booting, own_limit)

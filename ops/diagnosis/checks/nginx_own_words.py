@@ -10,14 +10,15 @@ from typing import NamedTuple
 from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
-from ops.diagnosis.finding import Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import put_after_line
 from ops.facts.base import NotSeen
 from ops.facts.logs import LogEntry, Logs
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
-from ops.interpret.nginx import Scope, Server
+from ops.interpret.nginx import Scope, Server, every
 from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
@@ -94,7 +95,7 @@ _KINDS = (
         "nginx 不信任它后面服务器的证书：改正 {place} 处的 proxy_ssl_trusted_certificate 与 proxy_ssl_name",
     ),
     _Kind(
-        r"invalid (?:URL prefix|port|host) in (?:upstream )?\"([^\"]*)\"",
+        r"(?:invalid (?:URL prefix|port|host)|no host) in (?:upstream )?\"([^\"]*)\"",
         ("proxy_pass",),
         "The variable in proxy_pass at {place} gives {0}, which is no address: give it a value for every request",
         "{place} 的 proxy_pass 里的变量得到 {0}，不是地址：让它在每个请求里都有值",
@@ -136,11 +137,13 @@ def own_words(
     where = place or target.site_file or target.nginx_config_file
     subject = match[1] if match.groups() and match[1] else ""
     met = path in (target.predict_path, target.health_path) and entry.time >= int(taken_at)
+    empty = _empty_variable(nginx_config, site.server, path) if site and "proxy_pass at" in kind.en else None
     yield Finding(
         "NGX060",
         (
             quote(log, entry.text),
             *((quote(place, _written(site.server, path, kind)),) if site and place else ()),
+            *(empty.evidence if empty else ()),
         ),
         {
             "count": str(len(same)),
@@ -152,6 +155,7 @@ def own_words(
         verify=f"grep -F {shlex.quote(match[0][:60])} {shlex.quote(log)} | tail -n 5",
         fix=(
             Text(en=kind.en.format(subject, place=where), zh=kind.zh.format(subject, place=where)),
+            *(empty.steps if empty else ()),
             target.test_nginx,
             target.reload_nginx,
         ),
@@ -184,6 +188,90 @@ def _has_passed_since(
         for item in located.traffic.answers
         if (item.method, item.path) == (method, path) and item.status < "400"
     )
+
+
+class _EmptyVariable(NamedTuple):
+    """A variable that is empty for some requests: the place that leaves it so, and the steps against it."""
+
+    evidence: tuple[Evidence, ...]
+    steps: tuple[str | Text, ...]
+
+
+def _empty_variable(config: NginxConfig, server: Server, path: str) -> _EmptyVariable | None:
+    """The variable of proxy_pass whose definition leaves some requests without a value: a map, geo or split_clients
+    without a default (ngx_http_map_module: the default is an empty string), or a set that only an if reaches."""
+    written = next((d for scope in _scopes(server, path) for d in scope.effective("proxy_pass")[-1:]), None)
+    names = _VARIABLE.findall(" ".join(written.args)) if written is not None else []
+    for name in names:
+        for block in (d for kind in _DEFAULTS for d in every(config, kind)):
+            if block.args[-1:] != (f"${name}",) or any(
+                line.name == _DEFAULTS[block.name] for line in block.block or ()
+            ):
+                continue
+            place, default = f"{block.file}:{block.line}", _DEFAULTS[block.name]
+            value = _only_upstream(config)
+            line = f"{default} {value};"
+            return _EmptyVariable(
+                (
+                    Evidence(
+                        place,
+                        Text(
+                            en=f"{block.name} {' '.join(block.args)} has no {default}: ${name} is empty for every"
+                            " request that no line of it fits",
+                            zh=f"{block.name} {' '.join(block.args)} 没有 {default}："
+                            f"没有匹配到任何一行的请求，${name} 为空",
+                        ),
+                    ),
+                ),
+                (
+                    Text(
+                        en=f"In the {block.name} block at {place} give ${name} a {default}: {line}",
+                        zh=f"在 {place} 的 {block.name} 块里给 ${name} 写上 {default}：{line}",
+                    ),
+                    *((put_after_line(place, line),) if value != "VALUE" else ()),
+                ),
+            )
+        conditional = [d for d in every(config, "if") for inner in d.block or () if _sets(inner, name)]
+        if conditional and not any(_sets(d, name) for d in _outside_of_if(server, path)):
+            place = f"{conditional[-1].file}:{conditional[-1].line}"
+            return _EmptyVariable(
+                (
+                    Evidence(
+                        place,
+                        Text(
+                            en=f"${name} is set inside an if alone, and empty where the if does not hold",
+                            zh=f"${name} 只在 if 里赋值，条件不成立时为空",
+                        ),
+                    ),
+                ),
+                (
+                    Text(
+                        en=f"Above the if at {place} set ${name} to the value of all other requests",
+                        zh=f"在 {place} 的 if 之前，先用 set 给 ${name} 赋上其他请求要用的值",
+                    ),
+                ),
+            )
+    return None
+
+
+# The word for every other value, by block (ngx_http_map_module, ngx_http_geo_module, ngx_http_split_clients_module).
+_DEFAULTS = {"map": "default", "geo": "default", "split_clients": "*"}
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+def _sets(directive: Directive, name: str) -> bool:
+    return directive.name == "set" and directive.args[:1] == (f"${name}",)
+
+
+def _outside_of_if(server: Server, path: str) -> Iterator[Directive]:
+    for scope in _scopes(server, path):
+        yield from scope.own("set")
+
+
+def _only_upstream(config: NginxConfig) -> str:
+    """The name of the one upstream block; a placeholder if there are several or none."""
+    names = [d.args[0] for d in every(config, "upstream") if d.args]
+    return names[0] if len(names) == 1 else "VALUE"
 
 
 def _scopes(server: Server, path: str) -> tuple[Scope, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -308,3 +309,30 @@ def uvicorn_listens_at_another_port(stack: Stack) -> None:
     )
     stack.spawn(*command, cwd=stack.app_dir)
     stack.wait_until_listening(f"{stack.address}:{command[-1]}")
+
+
+CROWDED_APP = (
+    ASGI_APP
+    + """
+
+from uvicorn.workers import UvicornWorker
+
+
+class CrowdedWorker(UvicornWorker):
+    CONFIG_KWARGS = {"limit_concurrency": 2}
+"""
+)
+
+
+@fault(
+    "GUN021",
+    sees=answers(503),
+    says=("limit_concurrency",),
+    app=CROWDED_APP,
+    worker_class="app.CrowdedWorker",
+)
+def idle_connections_fill_the_server_s_limit(stack: Stack) -> None:
+    """Connections that somebody opened and does not use count as well."""
+    assert isinstance(stack.backend, tuple)
+    for _ in range(2):
+        stack.hold(socket.create_connection(stack.backend, 5))

@@ -309,6 +309,7 @@ def test_a_variable_is_set_where_this_host_starts_the_service() -> None:
     assert "systemctl edit shop\n" in steps("systemctl start shop")
     assert "export SHOP_URL=VALUE" in steps("bash /srv/shop/start-prod.sh")
     assert 'raw_env = ["SHOP_URL=VALUE"] in /c.py' in steps("gunicorn -c /c.py app:app")
+    assert "Environment=SHOP_URL=VALUE" in steps("gunicorn -c /c.py app:app")
     supervisor = SupervisorAccount(
         manager=ServiceManager.SUPERVISORD, unit="shop", source="-", result="FATAL"
     )
