@@ -113,11 +113,13 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
     if file.error == READ_ONLY:
         words = Text(en="lies on a read-only file system", zh="所在的文件系统是只读的")
         return Obstacle(directory, words, (f"findmnt -T {place}",))
+    if file.error not in (NOT_THERE, DENIED, NOT_PERMITTED):
+        return None  # of the process or the disk (too many open files, no space), not of the path
     if file.missing is not None:
         owner = (f"chown {shlex.quote(reader.user)} {place}",) if reader else ()
         words = Text(en="is not there", zh="不存在")
         return Obstacle(file.missing, words, (f"mkdir -p {place}", *owner))
-    if file.error not in (DENIED, NOT_PERMITTED):
+    if file.error == NOT_THERE:
         return None
     if reader is None:
         return NotSeen(reason="as whom nginx's workers run: there is none")

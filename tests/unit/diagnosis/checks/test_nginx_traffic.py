@@ -160,6 +160,10 @@ CASES = [
     ),
     fires("NGX040", "it was removed", refused(*OPEN[:4], error=2, missing=BODY), facts={"directory": BODY}),
     fires("NGX040", "the file system is read-only", refused(*OPEN, error=30), facts={"directory": BODY}),
+    *(
+        quiet("NGX040", f"error {error} is not the path's", refused(*OPEN[:4], error=error, missing=BODY))
+        for error in (23, 24, 28)
+    ),
     quiet("NGX040", "it was mended", refused(*OPEN)),
     quiet("NGX040", "it is there again", refused(*OPEN, error=2)),
     quiet(
