@@ -147,12 +147,6 @@ _LONG = 64 << 10
 _FEW = 3
 
 
-@check(
-    "app.long_requests",
-    "APP021",
-    en="the application does not refuse long requests as bad ones",
-    zh="应用没有把较长的请求当作错误请求拒绝",
-)
 def long_requests(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
     """APP021: the framework refuses long requests with 400, by its own words, by the lengths of the requests, or, for
     Django, by the page it gives to every request that is over a limit of its own."""
@@ -295,4 +289,4 @@ def _raised(setting: str, target: Target) -> tuple[str | Text, ...]:
     )
 
 
-CHECKS = (trusted_origins, long_requests)
+CHECKS = (trusted_origins,)

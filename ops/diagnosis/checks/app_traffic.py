@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from ops.diagnosis.checks.app_files import file_refusal, is_open_again, process_limit
+from ops.diagnosis.checks.app_refusals import long_requests
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -149,11 +150,13 @@ def _tally(answers: Iterable[Answers]) -> str:
 
 @check("app.size_limit", "APP021", en="the application takes users' bodies", zh="应用没有拒收用户的请求体")
 def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """APP021: the service answers 413: its own log shows it, or nginx's access log has more than nginx's error log."""
+    """APP021: the service answers 413: its own log shows it, or nginx's access log has more than nginx's error log. Or
+    it refuses long requests with 400, as some frameworks do."""
     own = service_traffic(logs)
     at_service = own.answers("413") if own else ()
     at_nginx = [(item, answers) for item in users_traffic(logs) for answers in item.answers("413")]
     if not at_service and not at_nginx:
+        yield from long_requests(logs, target, nginx_config)
         return
     refused_by_nginx = of_this_site(
         nginx_entries(logs, "client intended to send too large body"), nginx_config, target
