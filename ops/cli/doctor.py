@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
     from ops.diagnosis.model import Diagnosis
     from ops.doctor import Examination
+    from ops.facts.timeline import Timeline
     from ops.repair.audit_log import UnfinishedRemedy
     from ops.repair.model import Remedy
     from ops.settings import Settings, SettingsFile
     from ops.text.language import Language
 
 CLEAR = "\x1b[2J\x1b[H"
+# The picture of the page shows at least so much of the past, seconds.
+PAGE_SECONDS = 7200.0
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -272,18 +275,29 @@ def doctor(**arguments: Any) -> None:
     if options.watch is not None:
         _watch(look, options.watch, options.language)
     if options.wait_ok is None:
-        _end_with(look(), options)
+        seen = options.look(settings, file)
+        _end_with(seen.diagnosis, options, _timeline(seen, settings) if options.form == "html" else None)
     else:
         from ops.doctor import wait_until_ok
 
         _end_with(wait_until_ok(look, options.wait_ok), options)
 
 
-def _end_with(diagnosis: Diagnosis, options: DoctorOptions) -> NoReturn:
-    """Report, and end with the diagnosis's exit code."""
+def _timeline(seen: Examination, settings: Settings) -> Timeline:
+    """What happened before, for the picture of the page."""
+    import time
+
+    from ops.timeline import timeline_of
+
+    until = time.time()
+    return timeline_of(seen, settings, until - max(PAGE_SECONDS, settings.doctor.since), until)
+
+
+def _end_with(diagnosis: Diagnosis, options: DoctorOptions, timeline: Timeline | None = None) -> NoReturn:
+    """Report, and end with the diagnosis's exit code. ``timeline``: for the page."""
     from ops.report.doctor.report import DoctorReport
 
-    show(options.form, DoctorReport(diagnosis), options.language)
+    show(options.form, DoctorReport(diagnosis, timeline), options.language)
     sys.exit(diagnosis.exit_code)
 
 

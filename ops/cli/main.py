@@ -42,6 +42,7 @@ COMMANDS = (
     "preflight",
     "render",
     "route",
+    "timeline",
     "version",
     "watchdog",
 )

@@ -103,6 +103,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("no line matches {any}", "没有匹配 {any} 的行"),
     ("no line of the last {age} matches {any}", "最近 {age} 内没有匹配 {any} 的行"),
     ("changed {age} ago, {size} bytes", "{age} 前改动，{size} 字节"),
+    ("only the last {size} MiB were read", "只读取了最后 {size} MiB"),
+    ("no access log is known", "不知道访问日志在哪里"),
     # A run.
     ("{path} did not finish within {seconds} s", "{path} 在 {seconds} 秒内没有结束"),
     ("the collector '{name}' failed: {any}", "采集器 {name} 出错：{any}"),

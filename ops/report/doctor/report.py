@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.diagnosis.model import CheckResult, CheckStatus, Diagnosis, Status
 from ops.report.doctor.text import report_lines
@@ -25,6 +25,9 @@ from ops.report.sentences import (
 )
 from ops.text.language import Language, Text
 
+if TYPE_CHECKING:
+    from ops.facts.timeline import Timeline
+
 _ALL_WELL = Text(en="{} answers as it should", zh="{} 工作正常")
 _NOT_JUDGED = Text(en="{} could not be judged", zh="{} 无法判断")
 _UNEXPLAINED = Text(en="unexplained: {}", zh="尚无解释：{}")
@@ -36,8 +39,10 @@ class DoctorReport(CommandReport):
 
     command = "doctor"
 
-    def __init__(self, diagnosis: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis, timeline: Timeline | None = None) -> None:
+        """``timeline``: what happened before, for the page."""
         self.diagnosis = diagnosis
+        self.timeline = timeline
 
     @property
     def status(self) -> Status:
@@ -58,7 +63,13 @@ class DoctorReport(CommandReport):
         """Causes as articles, checks as a table."""
         from ops.report.doctor.html import page_values
 
-        return page_values(self.diagnosis, language)
+        values = page_values(self.diagnosis, language)
+        if self.timeline is None:
+            return values
+        from ops.report.timeline import TimelineReport
+
+        story = TimelineReport(self.timeline).page(language)
+        return values | {"picture": story["picture"], "events": story["events"]}
 
     def started_at(self) -> str:
         """When the diagnosis began, by the clock of the host that was looked at."""

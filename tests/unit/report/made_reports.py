@@ -32,7 +32,9 @@ from ops.facts.nginx import NginxConfig
 from ops.facts.site_causes import ProofObservation
 from ops.facts.status import Status
 from ops.facts.target import Target
+from ops.facts.timeline import EventKind, Gap, MinuteTraffic, TimelineEvent
 from ops.interpret.routing.request import named_request
+from ops.interpret.timeline import merged
 from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, StartGunicorn
@@ -56,6 +58,7 @@ from ops.report.preflight import PreflightReport
 from ops.report.repair import RepairReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
+from ops.report.timeline import TimelineReport
 from ops.report.version import VersionReport
 from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
 from ops.settings import Settings, SettingsFile
@@ -224,6 +227,25 @@ def _causes_check() -> CommandReport:
     return CausesCheckReport("/etc/gte-ops/causes.d", definitions, [_REASON])
 
 
+_TIMELINE = merged(
+    [
+        TimelineEvent(time=1_795_300_100.0, kind=kind, source=str(LONG_PATH), words=_REASON, count=3)
+        for kind in EventKind
+    ],
+    [MinuteTraffic(time=1_795_300_080.0, succeeded=3, failed=7)],
+    1_795_300_000.0,
+    1_795_303_600.0,
+    8 * 3600,
+    [
+        Gap(
+            source=str(LONG_PATH),
+            since=1_795_300_000.0,
+            until=1_795_300_060.0,
+            reason="no access log is known",
+        )
+    ],
+)
+
 _FILES = (
     RenderedFile(path="/etc/nginx/conf.d/gte.conf", text="server {\n\tlisten 443;\n}\n", mode=0o644),
     RenderedFile(path="/etc/cron.d/gte-ops", text="# 每周\n", mode=0o644),
@@ -262,6 +284,8 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "config check": lambda: ConfigCheckReport(ConfigCheck(str(LONG_PATH), (), (_REASON,))),
     "notify test": lambda: NotifyReport([_delivery("accepted"), _delivery("refused"), _delivery("failed")]),
     "route": _route,
+    "timeline": lambda: TimelineReport(_TIMELINE),
+    "timeline, empty": lambda: TimelineReport(merged([], [], 1_795_300_000.0, 1_795_303_600.0, 0)),
     "version": lambda: VersionReport({"gte-ops": "0.2.0", "nginx": "1.26.0"}),
     "watchdog --once": _watchdog_once,
     "watchdog status": _watchdog_status,
