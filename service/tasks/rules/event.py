@@ -8,6 +8,7 @@ types, and the accuracy of the rules on sentences that were not used to write th
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -73,6 +74,8 @@ _MEASURES = {
     ),
     _MAGNITUDE: re.compile(f"{_NUMBER}级"),
 }
+# Parts of a sentence, on each side of a trigger, among which its arguments are sought.
+_NEAR = 20
 _WHEN = _Role("时间", TIME, "around")
 _WHERE = _Role("地点", PLACE, "place")
 
@@ -185,6 +188,8 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
     """The events that the rules find, in the order of their triggers."""
     position = {start: index for index, start in enumerate(masked.starts)}
     parts = _parts(text, masked)
+    places = [part.at for part in parts]
+    ends = [at for at, letter in enumerate(masked.letters) if letter in SENTENCE_ENDS]
     events = []
     for token in tokens:
         at = position.get(token.start)
@@ -194,8 +199,13 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
         for kind in _TYPES:
             if not re.fullmatch(kind.triggers, token.text):
                 continue
-            start, end = _sentence(masked.letters, at)
-            near = [part for part in parts if start <= part.at < end]
+            following = bisect_left(ends, at)
+            start = ends[following - 1] + 1 if following else 0
+            end = ends[following] if following < len(ends) else len(masked.letters)
+            beside = bisect_left(places, at)
+            first = max(bisect_left(places, start), beside - _NEAR)
+            last = min(bisect_left(places, end), beside + _NEAR)
+            near = parts[first:last]
             arguments = _arguments(kind, near, masked.letters, at, at + len(token.text))
             if {argument.role for argument in arguments} >= set(kind.core):
                 events.append(EventMatch(kind.name, token.text, token.start, token.end, arguments))
@@ -215,12 +225,6 @@ def _parts(text: str, masked: MaskedText) -> list[_Part]:
             if at is not None:
                 parts.append(_Part(kind, at, match.group(), *match.span()))
     return sorted(parts, key=lambda part: part.at)
-
-
-def _sentence(letters: str, at: int) -> tuple[int, int]:
-    start = max(letters.rfind(mark, 0, at) for mark in SENTENCE_ENDS) + 1
-    ends = [place for mark in SENTENCE_ENDS if (place := letters.find(mark, at)) >= 0]
-    return start, min(ends, default=len(letters))
 
 
 def _arguments(
