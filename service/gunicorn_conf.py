@@ -14,6 +14,7 @@ or import it into a deployment's own file, which overrides some settings::
 Gunicorn ignores unknown names silently, so every name here is a setting, a hook, an import, or private.
 """
 
+import ctypes
 import importlib.util
 import logging
 import os
@@ -110,6 +111,13 @@ access_log_format = (
 
 _log = logging.getLogger("service")
 
+# glibc gives each thread that finds the others busy an arena of its own, up to eight a core (mallopt(3)), and keeps
+# what was freed in each: with dozens of threads that is memory a request once needed, many times over. A variable that
+# the deployment sets wins; the processes of engines inherit it. How much: benchmarks/service_under_load.py.
+_ARENAS = "MALLOC_ARENA_MAX"
+_M_ARENA_MAX = -8  # malloc.h
+os.environ.setdefault(_ARENAS, "2")
+
 
 def on_starting(server: Any) -> None:
     """In the master, before any worker: remove old records and metrics files."""
@@ -137,6 +145,7 @@ def when_ready(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """In each worker, first of all: begin its record, in the phase "booting"."""
     _log_where_gunicorn_does()
+    _bound_arenas()
     progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
     from service import gunicorn_patches
 
@@ -196,6 +205,13 @@ def on_exit(server: Any) -> None:
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if is_last and directory and (Path(directory) / _TEMPORARY).exists():
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _bound_arenas() -> None:
+    # glibc read the variable before Python ran, so where gunicorn was started without it, it is told now.
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None and os.environ[_ARENAS].isdigit():
+        set_option(_M_ARENA_MAX, int(os.environ[_ARENAS]))
 
 
 # Marks a directory that a master created, which the last master to use it removes.

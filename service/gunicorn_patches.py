@@ -29,6 +29,7 @@ _MOST_LINGERING = 64
 # answer: 1 MiB in 30 s is 280 kbit/s. nginx sends a request only once it has all of it.
 _PATIENCE = 30
 _MOST_WAITING_BYTES = 64 * 2**20  # of all requests that have not arrived whole
+_ACCEPTED_AT_ONCE = 16
 _SCAN = 0.5  # seconds between two searches for connections whose time is over
 _LINGER = 2.0  # seconds that a stopping worker leaves to a client that has sent nothing yet
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -129,26 +130,32 @@ class _Reception:
         worker.finish_request = self._finished
 
     def _accepted(self, listener: Any) -> None:
+        # Gunicorn takes one connection each time it looks at all others: under load they wait for seconds.
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, address = listener.accept()
+            except OSError:
+                return  # no more, or gone already, or another worker has it
+            self._take(sock, address, listener.getsockname())
+
+    def _take(self, sock: Any, address: Any, server: Any) -> None:
         from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped,unused-ignore]
 
-        try:
-            sock, address = listener.accept()
-        except OSError:
-            return  # gone already, or another worker has it
         self._worker.nr_conns += 1
         # In the kernel, because gunicorn makes its sockets blocking again.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
-        conn = TConn(self._worker.cfg, sock, address, listener.getsockname())
-        conn.init()
+        conn = TConn(self._worker.cfg, sock, address, server)
+        conn.is_polled = False
         self._wait(conn)
+        self._read(conn, sock)
         if self._worker.nr_conns >= self._worker.worker_connections:
             self._close_longest_idle()
 
     def _kept_readable(self, conn: Any, sock: Any) -> None:
-        self._worker.poller.unregister(sock)
         self._worker.keepalived_conns.remove(conn)
+        conn.is_polled = True
         self._wait(conn)
-        self._read(conn, conn.sock)
+        self._read(conn, sock)
 
     def _finished(self, conn: Any, future: Any) -> None:
         is_kept = not future.cancelled() and future.exception() is None and future.result() is True
@@ -157,26 +164,30 @@ class _Reception:
             self._finish(conn, future)
             return
         # The next request, or a part of it, came in one piece with the one before.
+        conn.sock.setblocking(False)
+        conn.is_polled = False
         self._wait(conn)
-        self._add(conn, rest)
+        self._receive(conn, rest)
 
     def _wait(self, conn: Any) -> None:
         conn.arrival, conn.entered = Arrival(self._most), contextlib.nullcontext()
-        conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + self._worker.cfg.keepalive
         self._worker.pending_conns.append(conn)
-        self._worker.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read, conn))
 
     def _read(self, conn: Any, sock: Any) -> None:
         try:
             data = sock.recv(65536)
         except (BlockingIOError, InterruptedError):
+            self._poll(conn)
             return
         except OSError:
             data = b""
-        if not data:
+        if data:
+            self._receive(conn, data)
+        else:
             self._drop(conn)
-            return
+
+    def _receive(self, conn: Any, data: bytes) -> None:
         try:
             self._add(conn, data)
         except Exception:
@@ -196,8 +207,16 @@ class _Reception:
         if arrival.wants_continue:
             arrival.wants_continue = False
             self._send(conn, _CONTINUE)
+        self._poll(conn)
         if self._bytes > _MOST_WAITING_BYTES:
             self._close_longest_idle()
+
+    def _poll(self, conn: Any) -> None:
+        # Most requests arrive in one piece, and each call of the poller gives the interpreter lock away.
+        if conn.is_polled is not self:
+            call = self._worker.poller.modify if conn.is_polled else self._worker.poller.register
+            call(conn.sock, selectors.EVENT_READ, partial(self._read, conn))
+            conn.is_polled = self
 
     def _arrived(self, conn: Any) -> None:
         arrival, door = conn.arrival, getattr(self._worker.wsgi, "door", None)
@@ -207,10 +226,6 @@ class _Reception:
                 self._refuse(conn, refusal)
                 return
         self._release(conn)
-        conn.parser.unreader.unread(bytes(arrival.data))
-        conn.parser.unreader.chunk = MethodType(_chunk_in_time, conn.parser.unreader)
-        conn.parser.unreader.ends = time.monotonic() + _PATIENCE
-        conn.arrival = None
         conn.data_ready = True
         self._worker.enqueue_req(conn)
 
@@ -227,6 +242,7 @@ class _Reception:
         self._bytes -= len(arrival.data)
         conn.arrival = Arrival(self._most)
         conn.timeout = time.monotonic() + worker.cfg.keepalive
+        self._poll(conn)
 
     def _send(self, conn: Any, data: bytes) -> bool:
         try:
@@ -235,9 +251,10 @@ class _Reception:
             return False
 
     def _release(self, conn: Any) -> None:
-        self._worker.poller.unregister(conn.sock)
+        if conn.is_polled:
+            self._worker.poller.unregister(conn.sock)
         self._worker.pending_conns.remove(conn)
-        self._bytes -= len(conn.arrival.data) if conn.arrival else 0
+        self._bytes -= len(conn.arrival.data)
 
     def _drop(self, conn: Any, *, graceful: bool = False) -> None:
         self._release(conn)
@@ -252,7 +269,7 @@ class _Reception:
         if not self._worker.alive:
             self._stopped = self._stopped or now
         for conn in list(self._worker.pending_conns):
-            is_silent = not (conn.arrival and conn.arrival.data)
+            is_silent = not conn.arrival.data
             if conn.timeout <= now or (is_silent and self._stopped and now - self._stopped > _LINGER):
                 if not is_silent:
                     with contextlib.suppress(OSError):
@@ -275,6 +292,12 @@ class _Reception:
     def _handle(self, conn: Any) -> Any:
         """In a thread: the request holds what it got at the door."""
         with conn.entered:
+            conn.init()
+            unreader = conn.parser.unreader
+            unreader.unread(bytes(conn.arrival.data))
+            unreader.chunk = MethodType(_chunk_in_time, unreader)
+            unreader.ends = time.monotonic() + _PATIENCE
+            conn.arrival = None
             return self._handle_whole(conn)
 
 

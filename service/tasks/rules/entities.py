@@ -150,6 +150,10 @@ _ADMINISTRATIVE = frozenset(
 )  # fmt: skip
 
 
+# Words before the head of an event that are looked at; with no bound each of many heads looks at all words before it.
+_MOST_QUALIFIERS = 32
+
+
 def is_geopolitical(place: str) -> bool:
     """Whether a place that LAC marked has a government, judged by its name."""
     return place in _ADMINISTRATIVE or not _FEATURE.search(place)
@@ -193,7 +197,7 @@ def _event_from(tokens: Sequence[Token], head: int) -> int | None:
     if not has_name and not _EVENT_NOUN.search(word.text):
         return None
     first = head
-    while first > 0 and _qualifies(tokens[first - 1]):
+    while first > max(0, head - _MOST_QUALIFIERS) and _qualifies(tokens[first - 1]):
         first -= 1
     qualifiers = tokens[first:head]
     anchors = [offset for offset, token in enumerate(qualifiers) if not _is_plain_noun(token)]
