@@ -34,6 +34,7 @@ _AUTHORITY = "it takes a new certificate, and no authority is to be had in the l
 _REQUESTS = "it is what clients send, or how many they are; nothing on the host is wrong"
 _STAND_IN = "the fault is the lab's own stand-in: another program, a control group, a file system of its own"
 _MODEL = "the model's files are large, and no copy is on the host"
+_PASSED = "it has passed: the service runs again, and the log's lines remain"
 _URL = "it is the URL that users were given"
 NOT_BY_A_HOST: dict[str, str] = {
     "name_does_not_exist": _PROVIDER,
@@ -49,20 +50,25 @@ NOT_BY_A_HOST: dict[str, str] = {
     "another_program_holds_the_port": _STAND_IN,
     "another_user_s_process_calls_itself_nginx": _STAND_IN,
     "nginx_is_not_installed": _STAND_IN,
-    "rate_limit_turns_requests_away": _REQUESTS,
-    "all_workers_are_busy": _REQUESTS,
-    "all_workers_are_busy_without_records": _REQUESTS,
-    "nginx_gives_up_while_requests_queue": _REQUESTS,
     "url_is_longer_than_nginx_reads": _REQUESTS,
     "cookie_is_longer_than_nginx_reads": _REQUESTS,
-    "clients_give_up": _REQUESTS,
     "file_system_for_bodies_is_full": _STAND_IN,
     "nginx_is_short_of_connections_beside_a_full_file_system": _STAND_IN,
     "file_system_has_few_inodes_left": _STAND_IN,
     "service_is_near_its_memory_limit": _STAND_IN,
     "quota_stops_the_service": _STAND_IN,
+    "model_is_missing": _MODEL,
+    "model_is_missing_while_another_engine_serves": _MODEL,
+    "weights_are_truncated": _MODEL,
+    "weights_are_a_pointer": _MODEL,
+    "a_shard_is_missing": _MODEL,
     "model_does_not_load": _MODEL,
-    "models_do_not_fit": _MODEL,
+    "kernel_kills_a_worker_for_its_memory": _PASSED,
+    "kernel_kills_a_worker_with_a_request_in_hand": _PASSED,
+    "worker_is_killed_by_hand": _PASSED,
+    "worker_is_killed_with_a_request_in_hand": _PASSED,
+    "worker_crashes": _PASSED,
+    "a_worker_of_nginx_crashes": _PASSED,
 }
 
 

@@ -339,6 +339,7 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         file.path,
         level,
         lambda since: options.look(*read_settings(options.config), since),
+        lambda: read_settings(options.config)[0],
         show=show_plan,
         ask=ask,
         tell=tell,

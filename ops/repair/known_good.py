@@ -162,9 +162,10 @@ def _file(path: str, state: FileState, contents: _Contents) -> Iterator[Replacem
 
 def _read(path: str) -> bytes | None:
     try:
-        return read_regular_file(path, MAX_BYTES).content
+        file = read_regular_file(path, MAX_BYTES)
     except (OSError, ValueError):
         return None
+    return file.content if file.is_whole else None
 
 
 def _digest(content: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ops.diagnosis.model import Diagnosis
@@ -35,13 +36,15 @@ def repair(
     settings_path: Path | None,
     level: Safety,
     look: Callable[[float | None], Examination],
+    reread: Callable[[], Settings],
     *,
     show: Callable[[Diagnosis, tuple[Remedy, ...], UnfinishedRemedy | None], None],
     ask: Callable[[Remedy], bool] | None,
     tell: Callable[[Text], None],
 ) -> Repair:
     """Repair what the doctor finds. ``look`` diagnoses, with logs counting so many seconds back (None: as the run was
-    told); ``show`` gets the plan, and what an earlier run left half done, before anything is changed.
+    told); ``reread`` reads the settings again, which a repair may have changed; ``show`` gets the plan, and what an
+    earlier run left half done, before anything is changed.
 
     ``level``: "safe" leaves risky remedies alone. ``ask`` decides on each remedy; None: nothing is changed at all.
     What a repair brings to light is repaired too, in at most `MAX_ROUNDS` rounds.
@@ -94,7 +97,9 @@ def repair(
             diagnoses.append(last)
             handled_codes = {r.remedy.cause.code for r in results if r.outcome is not Outcome.NOT_NEEDED}
             fresh = [cause for cause in last.causes if cause.code not in handled_codes]
-            context = gather(settings, settings_path, examination.snapshot, last)
+            session = replace(session, settings=reread())
+            applier = Applier(session)
+            context = gather(session.settings, settings_path, examination.snapshot, last)
             remedies = plan(fresh, examination.snapshot, context)
             if not any(helps(remedy, level) for remedy in remedies):
                 break

@@ -31,6 +31,7 @@ from ops.deployment.install import keep_copy, reason_not_to_replace
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
+from ops.files.bounded_read import read_regular_file
 from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import NoFollowTree
 from ops.interpret.process_ref import ProcessRef
@@ -54,6 +55,7 @@ from ops.text.sanitize import safe_line
 GONE_WITHIN = 8.0
 BETWEEN_LOOKS = 1.0
 CERTBOT_WAIT = 20.0
+MAX_COPIED = 8 << 20
 _SYSTEMCTL_START = "systemctl start "
 
 
@@ -68,7 +70,7 @@ class FileExchanger:
     def apply(self, action: ExchangeFiles, cause: Cause) -> AppliedChange:
         """Put the files back. Raises NotAppliedError, OpsError, OSError."""
         files = [file for file in action.files if _differs(file)]
-        if not files:
+        if not files and action.files:
             raise not_needed("the files are as they were", "文件已是原来的内容")
         for file in files:
             _must_be_as_planned(file)
@@ -186,7 +188,7 @@ class _Attempt:
         copies = [str(path) for path in (*self._copies, *(copy for _, copy in self._removed))]
         if not copies and self._kept is not None:
             copies = [str(self._kept)]
-        paths = ", ".join(file.path for file in self._files)
+        paths = ", ".join(file.path for file in self._files) or "gunicorn"
         return AppliedChange(
             verbatim(safe_line(paths)),
             Text(en="as it was while the service was healthy", zh="已恢复到服务正常时的内容"),
@@ -219,7 +221,7 @@ class _Attempt:
             self._session.audit_log.note(AuditStep.KEPT, archive=str(self._kept))
         for item in preview.plan.items:
             place = Path("/", preview.places[item.path])
-            if place.is_file() and not place.is_symlink() and reason_not_to_replace(place) is None:
+            if _is_small_file(place) and reason_not_to_replace(place) is None:
                 self._copies.append(keep_copy(place, hidden=True))
                 self._session.audit_log.note(AuditStep.EDIT, path=str(place), kept=str(self._copies[-1]))
         self._set_aside()
@@ -290,7 +292,8 @@ class _Attempt:
 
 def _remaining(after: Diagnosis, before: set[str], cause: Cause) -> Text | None:
     now = {symptom.id for symptom in after.symptoms}
-    if worse := sorted(now - before):
+    if now and not before:
+        worse = sorted(now)
         return Text(
             en=f"with it users met what they had not met before ({', '.join(worse)})",
             zh=f"恢复后出现了新的问题（{'、'.join(worse)}）",
@@ -336,10 +339,15 @@ def _differs(file: Replacement) -> bool:
         status = path.stat()
     except OSError:
         return True
-    owner = (status.st_mode & 0o7777, status.st_uid, status.st_gid)
-    return owner != (file.entry.mode, file.entry.uid, file.entry.gid) or (
+    here = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_size)
+    return here != (file.entry.mode, file.entry.uid, file.entry.gid, file.entry.size) or (
         _sha256(path.read_bytes()) != file.entry.sha256
     )
+
+
+def _is_small_file(path: Path) -> bool:
+    """Whether a copy is kept beside it; the archive holds every file."""
+    return not path.is_symlink() and path.is_file() and path.stat().st_size <= MAX_COPIED
 
 
 def _must_be_as_planned(file: Replacement) -> None:
@@ -347,10 +355,10 @@ def _must_be_as_planned(file: Replacement) -> None:
     if file.present is None:
         return
     try:
-        content = Path(file.path).read_bytes()
-    except OSError:
-        content = None
-    if content != file.present:
+        present = read_regular_file(file.path, len(file.present) + 1).content
+    except (OSError, ValueError):
+        present = None
+    if present != file.present:
         raise blocked(f"{file.path} has changed meanwhile", f"{file.path} 刚被改动过")
 
 

@@ -237,8 +237,8 @@ def _stuck_workers(case: Case) -> tuple[int, ...]:
 
 
 def _end_the_second_copy(case: Case) -> Iterator[Remedy]:
-    """GUN012: what holds the port is a gunicorn of the same application, which nobody manages: end it, and start the
-    service."""
+    """GUN012, APP006: what holds the port is a gunicorn, or the development server, of the same application: end it,
+    and start the service."""
     processes, target = case.snapshot.processes, case.target
     table = processes.processes if isinstance(processes, Processes) else ()
     listeners = processes.listeners if isinstance(processes, Processes) else ()
@@ -248,7 +248,7 @@ def _end_the_second_copy(case: Case) -> Iterator[Remedy]:
         for p in table
         if p.pid in pids
         and p.ppid not in pids
-        and gunicorn_rules.is_gunicorn(p)
+        and (gunicorn_rules.is_gunicorn(p) or case.cause.code == "APP006")
         and p.cwd == target.app_dir
         and p.uid in (case.caller, None if case.master is None else case.master.uid)
     ]
@@ -268,6 +268,7 @@ def _end_the_second_copy(case: Case) -> Iterator[Remedy]:
 
 
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
+    "APP006": _end_the_second_copy,
     "GUN001": _start_gunicorn,
     "GUN007": _continue_or_restart,
     "GUN008": _rename_settings,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ops.backups.restore.difference import content_difference
 from ops.facts.changes import Change, PlaceKind
+from ops.facts.nginx import NginxConfig
 from ops.files.entry_kind import EntryKind
 from ops.repair.model import ExchangeFiles, Remedy, Replacement, Safety
 from ops.repair.plan.case import Case
@@ -27,6 +28,7 @@ _OF_GUNICORN = (
     PlaceKind.APPLICATION,
     PlaceKind.MODEL,
 )
+_LAYERS_OF_GUNICORN = ("GUN", "APP", "ENV", "MOD")
 _MAX_NAMED = 3
 _INTERRUPTS = Text(
     en="the service is restarted while it serves: requests in progress are lost",
@@ -49,11 +51,16 @@ def put_back(case: Case) -> Iterator[Remedy]:
         changes += [c for c in others if c.place is PlaceKind.CERTIFICATE and c.what in former_files]
     files = tuple({file.path: file for change in changes for file in former_files[change.what]}.values())
     if not files:
+        yield from _start_as_before(case)
         return
     nginx = any(change.place in _OF_NGINX for change in changes)
-    gunicorn = any(change.place in _OF_GUNICORN for change in changes)
+    gunicorn = any(change.place in _OF_GUNICORN for change in changes) or (
+        # gte-ops.toml says how the service is started.
+        case.cause.code.startswith(_LAYERS_OF_GUNICORN)
+        and any(change.place is PlaceKind.SETTINGS for change in changes)
+    )
     lines = [line for file in files for line in replacement_lines(file)]
-    if nginx and case.untested is not None:
+    if nginx and case.untested is not None and not _mends_distrust(case, files):
         yield case.by_hand(case.untested, lines)
         return
     is_served = case.cause.severity != "fail"
@@ -65,6 +72,32 @@ def put_back(case: Case) -> Iterator[Remedy]:
         risk=risk,
         diff=lines,
     )
+
+
+def _start_as_before(case: Case) -> Iterator[Remedy]:
+    """The service runs with another command line than its start command gives it: restart it with that."""
+    fitting = [item.change for item in case.context.changes if case.cause.code in item.fits]
+    commands = [change for change in fitting if change.place is PlaceKind.COMMAND]
+    if not commands or case.context.start is None:
+        return
+    made = _made(commands[-1], case)
+    yield case.remedy(
+        Safety.RISKY,
+        ExchangeFiles((), nginx=False, gunicorn=True, interrupts=case.cause.severity != "fail"),
+        Text(
+            en=f"restart the service with its start command: its command line has changed ({made.en})",
+            zh=f"用启动命令重启服务：它的命令行已改变（{made.zh}）",
+        ),
+        risk=_INTERRUPTS,
+        commands=(case.context.start,),
+    )
+
+
+def _mends_distrust(case: Case, files: Sequence[Replacement]) -> bool:
+    """Whether what root does not trust is a file that is put back: nginx is run after that alone."""
+    config = case.snapshot.nginx_config
+    why = config.distrusted if isinstance(config, NginxConfig) else None
+    return why is not None and any(f"{file.path} " in f"{why} " for file in files)
 
 
 def _what(files: Sequence[Replacement], changes: Sequence[Change], case: Case) -> Text:

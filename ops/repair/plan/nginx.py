@@ -300,4 +300,5 @@ PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
     "NGX005": _proxy_to_the_service,
     "NGX006": _ask_the_service_for_health,
     "NGX018": _answer_429,
+    "NGX050": _reload_nginx,
 }
