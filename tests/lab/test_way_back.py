@@ -12,13 +12,30 @@ from tests.lab.changed import keep_baseline
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Case
 from tests.lab.faults.gunicorn import setting_is_misspelt
+from tests.lab.faults.host import nginx_may_open_few_files
 from tests.lab.faults.nginx import (
+    default_page_answers,
+    limit_req_zone_stands_in_the_server_block,
+    location_defeats_the_upstreams_keepalive,
+    nginx_redirects_the_prediction,
     predictions_pass_though_the_file_sends_them_nowhere,
     proxy_pass_names_the_wrong_port,
+    user_agent_filter_blocks_curl,
 )
 from tests.lab.faults.start import attribute_is_called_otherwise, fails_to_start
-from tests.lab.faults.tls import key_is_indented, key_link_stayed_at_the_old_version
+from tests.lab.faults.tls import (
+    intermediate_is_not_in_the_file,
+    intermediate_is_not_sent,
+    key_belongs_to_another_certificate,
+    key_is_indented,
+    key_link_stayed_at_the_old_version,
+    key_was_exchanged_under_a_running_nginx,
+    links_stayed_at_the_old_version,
+    tls_1_0_is_accepted,
+    two_blocks_are_joined_without_a_newline,
+)
 from tests.lab.stack import Stack
+from tests.lab.trial import broken
 from tests.lab.waiting import wait_for
 from tests.lab.way_back import repaired, try_way_back
 
@@ -122,11 +139,56 @@ def test_single_faults_are_mended_from_baseline_or_backup(case: Case) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    "case",
+    [
+        default_page_answers,
+        intermediate_is_not_in_the_file,
+        intermediate_is_not_sent,
+        key_belongs_to_another_certificate,
+        limit_req_zone_stands_in_the_server_block,
+        links_stayed_at_the_old_version,
+        location_defeats_the_upstreams_keepalive,
+        nginx_may_open_few_files,
+        nginx_redirects_the_prediction,
+        tls_1_0_is_accepted,
+        two_blocks_are_joined_without_a_newline,
+        user_agent_filter_blocks_curl,
+    ],
+    ids=lambda case: case.name,
+)
+def test_what_needs_no_past_is_mended_without_one(case: Case) -> None:
+    with broken(case) as stack:
+        document = repaired(stack)
+        assert "applied" in results(document, case.code), document["fix"]
+        assert case.code in document["fix"]["fixed"], document["fix"]
+        assert stack.predict().status == 200
+
+
+@pytest.mark.long
+def test_an_edit_that_does_not_help_is_undone() -> None:
+    """A second filter refuses one of the clients: nothing in it could be left."""
+    with broken(user_agent_filter_blocks_curl) as stack:
+        text = stack.site_file.read_text()
+        at = text.index("    location / {")
+        again = "    if ($http_user_agent ~* (curl/8)) { return 403; }\n"
+        stack.site_file.write_text(text[:at] + again + text[at:])
+        stack.reload_nginx()
+        before = status(stack.site_file)
+        document = repaired(stack, "--only", "NGX010")
+        assert results(document, "NGX010") == ["refused"], document["fix"]
+        assert status(stack.site_file) == before
+        agent = {"User-Agent": "python-requests/2.32.3"}
+        assert stack.request(headers=agent).status == 403
+
+
+@pytest.mark.long
 def test_a_key_without_a_backup_is_not_invented() -> None:
     with Stack() as stack:
         keep_baseline(stack)
-        key_is_indented.inject(stack)
-        broken = status(stack.private_key.resolve())
+        key_was_exchanged_under_a_running_nginx.inject(stack)
+        before = status(stack.private_key.resolve())
         document = repaired(stack)
-        assert "applied" not in results(document, "TLS021")
-        assert status(stack.private_key.resolve()) == broken
+        assert "applied" not in results(document, "TLS007")
+        assert status(stack.private_key.resolve()) == before
+        assert stack.predict().status == 200

@@ -79,7 +79,7 @@ def try_way_back(case: Case) -> WayBack:
     with healthy_stack(case) as stack:
         keep_baseline(stack)
         make_backup(stack)
-        is_served_when_healthy = _is_served(stack)
+        is_served_when_healthy, is_met_when_healthy = _is_served(stack), _meets(stack, case)
         if case.stack.get("unix_socket"):
             stack.reload_nginx()  # Connections to the service that are open would outlive the fault.
         if is_broken_from_the_start(case):
@@ -89,7 +89,12 @@ def try_way_back(case: Case) -> WayBack:
         _let_dates_pass(stack)
         served_before = _is_served(stack)
         document = repaired(stack)
-        is_mended = _is_mended(stack, case, is_served_when_healthy=is_served_when_healthy)
+        is_mended = _is_mended(
+            stack,
+            case,
+            is_served_when_healthy=is_served_when_healthy,
+            is_met_when_healthy=is_met_when_healthy,
+        )
         served = _is_served(stack)
         return WayBack(
             case.code, case.name, case.severity, is_mended, served_before, served, results_of(document)
@@ -150,13 +155,16 @@ def _let_dates_pass(stack: Stack) -> None:
     wait_for(lambda: time.time() > newest + 1, "the edit's time", within=45, every=0.5)
 
 
-def _is_mended(stack: Stack, case: Case, *, is_served_when_healthy: bool) -> bool:
-    """Whether a client is served as it was, and either does not meet the fault or the doctor no longer names it."""
+def _is_mended(stack: Stack, case: Case, *, is_served_when_healthy: bool, is_met_when_healthy: bool) -> bool:
+    """Whether a client is served as it was and no longer meets the fault; of a fault that no client meets, whether the
+    doctor no longer names it."""
 
     def is_well() -> bool:
         if is_served_when_healthy and not _is_served(stack):
             return False
-        return not _meets(stack, case) or case.code not in stack.doctor("--only", case.code).codes
+        if is_met_when_healthy:
+            return case.code not in stack.doctor("--only", case.code).codes
+        return not _meets(stack, case)
 
     try:
         wait_for(is_well, "a client to be served", within=SERVED_WITHIN, every=1.0)
