@@ -1,6 +1,6 @@
 """Whether `gte-ops doctor` costs more where the logs are long: 1 MB against 2 GB each, in turn.
 
-    python -m benchmarks.doctor_log_size [--runs 11] [--gigabytes 2]
+    python -m benchmarks.doctor_log_size [--runs 11] [--gigabytes 2] [--command timeline]
 
 A real healthy stack whose three logs (nginx's access and error log, gunicorn's access log) are real files, every block
 of them written: the same lines at the same pace, so that the large one is the small one with a longer past: four
@@ -29,6 +29,7 @@ MEGABYTE = 1 << 20
 PACES = {"access": 4.0, "error": 0.5}
 DENSE_SECONDS = 600.0
 BLOCK_LINES = 100_000
+COMMANDS = {"doctor": ("doctor", "--skip", "OPS001"), "timeline": ("timeline", "--since", "2h")}
 
 
 @functools.lru_cache(maxsize=4)
@@ -70,6 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=11, help="counted runs of each size")
     parser.add_argument("--gigabytes", type=float, default=2.0, help="size of each long log")
+    parser.add_argument("--command", choices=COMMANDS, default="doctor", help="what is measured")
     parser.add_argument("--dense", action="store_true", help="all lines are recent")
     options = parser.parse_args()
     sizes = {"1 MB": MEGABYTE, f"{options.gigabytes:g} GB": int(options.gigabytes * 1024 * MEGABYTE)}
@@ -99,7 +101,7 @@ def main() -> None:
                 stack.start_gunicorn()
                 stack.start_nginx()
                 one = run(
-                    [PROGRAM, "doctor", "--config", str(stack.config_file), "--skip", "OPS001"],
+                    [PROGRAM, *COMMANDS[options.command], "--config", str(stack.config_file)],
                     environment=stack.environment(),
                     directory=stack.directory,
                 )

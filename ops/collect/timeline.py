@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -97,7 +98,7 @@ def minute_traffic(
     path: str, since: float, until: float
 ) -> tuple[list[MinuteTraffic], list[TimelineEvent], list[Gap]]:
     """The requests of an access log by minute; where its clock was set; what of the window it does not tell."""
-    counts: dict[int, list[int]] = {}
+    counts: Counter[tuple[int, str | None]] = Counter()
     events: list[TimelineEvent] = []
     try:
         tail = LogTail(path, since, MAX_ACCESS_BYTES)
@@ -115,7 +116,7 @@ def minute_traffic(
                 break
             reached = min(reached, at)
             if since <= at <= until and OWN_AGENT not in line:
-                counts.setdefault(int(at) // MINUTE * MINUTE, [0, 0, 0, 0])[_class(request.status)] += 1
+                counts[int(at) // MINUTE * MINUTE, request.status] += 1
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         return (
@@ -123,9 +124,12 @@ def minute_traffic(
             [],
             [Gap(source=path, since=since, until=until, reason=safe_line(f"it cannot be read: {words}"))],
         )
+    by_minute: dict[int, list[int]] = {}
+    for (minute, status), count in counts.items():
+        by_minute.setdefault(minute, [0, 0, 0, 0])[_class(status)] += count
     minutes = [
         MinuteTraffic(time=float(at), succeeded=n[0], refused=n[1], failed=n[2], left=n[3])
-        for at, n in sorted(counts.items())
+        for at, n in sorted(by_minute.items())
     ]
     gaps = []
     if not tail.is_whole and reached > since and counts:
