@@ -218,13 +218,20 @@ def test_the_index_leads_to_every_page_of_docs_in_its_language() -> None:
     pages = {str(path.relative_to(docs)) for path in places} - {"README.md", "README.zh-CN.md"}
     for name, wanted in (
         ("docs/README.md", {page for page in pages if not page.endswith(".zh-CN.md")}),
-        (
-            "docs/README.zh-CN.md",
-            {page for page in pages if page.endswith(".zh-CN.md") or not _has_chinese(page, pages)},
-        ),
+        ("docs/README.zh-CN.md", {page for page in pages if page.endswith(".zh-CN.md")}),
     ):
         linked = {target.split("#")[0] for _, target in links((ROOT / name).read_text(encoding="utf-8"))}
         assert sorted(wanted - linked) == [], name
+
+
+def test_every_page_of_docs_is_there_in_both_languages_and_leads_to_the_other() -> None:
+    for path in (ROOT / "docs").glob("**/*.md"):
+        is_chinese = path.name.endswith(".zh-CN.md")
+        stem = path.name.removesuffix(".zh-CN.md" if is_chinese else ".md")
+        twin = path.with_name(f"{stem}{'' if is_chinese else '.zh-CN'}.md")
+        assert twin.exists(), path
+        targets = {target for _, target in links(path.read_text(encoding="utf-8"))}
+        assert twin.name in targets, path
 
 
 @pytest.mark.parametrize("name", TRANSLATED)
@@ -235,10 +242,6 @@ def test_both_languages_of_a_page_give_the_same_commands(name: str) -> None:
         assert len(commands(translated)) == len(commands(english))
     else:
         assert commands(translated) == commands(english)
-
-
-def _has_chinese(page: str, pages: set[str]) -> bool:
-    return f"{page.removesuffix('.md')}.zh-CN.md" in pages
 
 
 # --- each of these checks can fail ------------------------------------------------------------------------------------
