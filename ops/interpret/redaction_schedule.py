@@ -14,11 +14,11 @@ import msgspec
 
 from ops.facts.safeguards import Rotation, Schedule
 from ops.interpret.renewal import RENEWS
-from ops.interpret.schedule import NOT_UNDER_SYSTEMD, WATCHDOG_RUN
+from ops.interpret.schedule import NOT_UNDER_SYSTEMD, SAFEGUARD_RUNS, WATCHDOG_RUN
 from ops.text.sanitize import HIDDEN
 
 # All patterns that checks search for in scheduled commands; a test ensures that the list is complete.
-JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD)
+JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD, *SAFEGUARD_RUNS.values())
 
 _SEPARATORS = re.compile(r"(&&|\|\||[;|\n])")
 _PROGRAM = re.compile(r"[\w./+\[-]{1,200}")

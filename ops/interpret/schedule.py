@@ -16,6 +16,13 @@ NOT_UNDER_SYSTEMD = re.compile(
 )
 # A run of the watchdog, not a command to a running one.
 WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
+# What the service of each safeguard's timer runs, as other schedules of the same job write it.
+SAFEGUARD_RUNS = {
+    "gte-ops-backup.timer": re.compile(r"gte-ops\b[^\n;&|]*\bbackup create\b"),
+    "gte-ops-drill.timer": re.compile(r"gte-ops\b[^\n;&|]*\bbackup drill\b"),
+    "gte-ops-cert.timer": re.compile(r"gte-ops\b[^\n;&|]*\bcert check\b"),
+    "logrotate.timer": re.compile(r"\blogrotate\b"),
+}
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -14,17 +13,10 @@ from ops.facts.host import Host
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
-from ops.interpret.schedule import jobs_running
+from ops.interpret.schedule import SAFEGUARD_RUNS, jobs_running
 from ops.interpret.units import is_up, last_words, stale_units, state_words
 from ops.text.language import Text, verbatim
 
-# What each timer's service does, as other schedules that do the same write it.
-_DOES = {
-    "gte-ops-backup.timer": re.compile(r"gte-ops\b.*\bbackup create\b"),
-    "gte-ops-drill.timer": re.compile(r"gte-ops\b.*\bbackup drill\b"),
-    "gte-ops-cert.timer": re.compile(r"gte-ops\b.*\bcert check\b"),
-    "logrotate.timer": re.compile(r"\blogrotate\b"),
-}
 _CERTBOTS = ("certbot.timer", "certbot-renew.timer", "snap.certbot.renew.timer")
 
 
@@ -37,7 +29,7 @@ def timers(units: Units, schedule: Schedule | NotSeen, host: Host, target: Targe
             continue
         if timer.load not in ("loaded", "masked") or not _is_wanted(timer, target):
             continue
-        pattern = _DOES.get(timer.name)
+        pattern = SAFEGUARD_RUNS.get(timer.name)
         if pattern is not None and isinstance(schedule, Schedule):
             others = (
                 job

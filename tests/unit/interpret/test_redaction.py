@@ -58,6 +58,7 @@ def test_the_same_causes_are_found_in_every_case_of_every_judge() -> None:
 OTHER_MEANINGS = {
     "mail",
     "resolver",
+    "state",
     "status",
     "timeout",
     "zone",
