@@ -32,7 +32,18 @@ JUDGED_DIRECTIVES = frozenset(
 )  # fmt: skip
 # Directives with arguments that are read in part: see `_arguments` and `_lookup_line`.
 PARTLY_JUDGED = frozenset(
-    {"add_header", "error_page", "if", "map", "proxy_set_header", "return", "rewrite", "set"}
+    {
+        "add_header",
+        "error_page",
+        "geo",
+        "if",
+        "map",
+        "proxy_set_header",
+        "return",
+        "rewrite",
+        "set",
+        "split_clients",
+    }
 )
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
 _LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", "", "*"})
