@@ -17,7 +17,9 @@ from ops.text.language import Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
-VERSION = 1
+# 2: with the changes since the last baseline, systemd's units and the site's own causes. Format 1 has none of them.
+VERSION = 2
+READABLE = (1, VERSION)
 # A snapshot is a few hundred kilobytes; log excerpts are bounded when they are read.
 MAX_BYTES = 64 << 20
 _GZIP = b"\x1f\x8b"
@@ -119,13 +121,13 @@ def read_bundle(path: Path) -> Bundle:
             )
         ) from None
     made_by = safe_line(version.made_by, 40)
-    if version.bundle_version != VERSION:
+    if version.bundle_version not in READABLE:
         raise BundleError(
             Text(
                 en=f"{path}: a bundle of format {version.bundle_version}, made by gte-ops {made_by}; this is gte-ops"
-                f" {__version__}, which reads format {VERSION}: use the version that made it",
+                f" {__version__}, which reads up to format {VERSION}: use the version that made it",
                 zh=f"{path}: 格式为 {version.bundle_version} 的诊断包，由 gte-ops {made_by} 制作；当前 gte-ops"
-                f" {__version__} 只能读取格式 {VERSION}，请使用制作它的版本",
+                f" {__version__} 只能读取到格式 {VERSION}，请使用制作它的版本",
             )
         )
     try:

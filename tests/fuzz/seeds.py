@@ -65,7 +65,7 @@ def _archive() -> bytes:
 
 
 def _bundle() -> bytes:
-    return msgspec.json.encode({"bundle_version": 1, "made_by": "x", "snapshot": HEALTHY})
+    return msgspec.json.encode({"bundle_version": 2, "made_by": "x", "snapshot": HEALTHY})
 
 
 @cache

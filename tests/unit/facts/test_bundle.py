@@ -22,6 +22,7 @@ from ops.diagnosis.engine import diagnose
 # ?None
 from ops.diagnosis.model import Diagnosis
 from ops.doctor import diagnose_bundle, examine
+from ops.facts.base import NotSeen
 from ops.facts.bundle import MAX_BYTES, BundleError, read_bundle, write_bundle
 from ops.facts.nginx import Directive
 from ops.facts.snapshot import Snapshot
@@ -197,6 +198,20 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, whole: Path) -
         path.write_bytes(bad)
         assert words in refusal(path), name
     assert "No such file" in refusal(tmp_path / "absent")
+
+
+def test_a_bundle_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """It has no changes, no units and no causes of the site: they are not seen, and the rest is judged."""
+    write_bundle(tmp_path / "b.json", HEALTHY, ())
+    document = json.loads((tmp_path / "b.json").read_text())
+    assert document["bundle_version"] == 2
+    for name in ("changes", "site_causes", "units"):
+        document["snapshot"].pop(name, None)
+    (tmp_path / "old.json").write_text(json.dumps({**document, "bundle_version": 1}))
+    snapshot = read_bundle(tmp_path / "old.json").snapshot
+    assert isinstance(snapshot.changes, NotSeen)
+    assert isinstance(snapshot.site_causes, NotSeen)
+    assert snapshot.target == HEALTHY.target
 
 
 @given(at=st.integers(min_value=0), value=st.binary(min_size=1, max_size=8))
