@@ -9,6 +9,7 @@ and not from strings when the first file is read: with this many texts that take
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -30,6 +31,8 @@ DEFAULT_PREDICT_BODY = '{"task_type": "ner", "input_text": "2022年北京冬奥�
 SEARCH_PATH = ("./gte-ops.toml", "/etc/gte-ops/gte-ops.toml")
 # A configuration is written by hand; anything larger is a mistake or an attack on memory.
 MAX_FILE_BYTES = 1 << 20
+# Longer than any URL that a service gives out.
+MAX_URL_CHARS = 2000
 # What doctor.budget and --budget may be, seconds.
 MIN_BUDGET, MAX_BUDGET = 1.0, 300.0
 
@@ -886,6 +889,66 @@ class WatchdogSettings(Section, frozen=True):
     ] = None
 
 
+def _ping_key(en: str, zh: str) -> Meta:
+    return key(
+        en,
+        zh,
+        example="https://hc-ping.com/UUID",
+        since="0.3.0",
+        unset=("nothing is requested", "不请求任何地址"),
+        secret=True,
+    )
+
+
+class PingSettings(Section, frozen=True):
+    """URLs of a dead man's switch: it raises the alarm when a request that it expects does not come."""
+
+    backup: Annotated[
+        str,
+        _ping_key(
+            "URL that `gte-ops backup` requests when it starts, and when it succeeds or fails.",
+            "`gte-ops backup` 开始、成功、失败时请求的 URL。",
+        ),
+    ] = ""
+    cert: Annotated[
+        str,
+        _ping_key(
+            "The same for `gte-ops cert check` of this host, without endpoints on the command line.",
+            "同上，用于检查本机证书的 `gte-ops cert check`（命令行未指定端点时）。",
+        ),
+    ] = ""
+    watchdog: Annotated[
+        str,
+        _ping_key(
+            "URL that the watchdog requests after its checks, at most once a minute, and at once when the service fails"
+            " or recovers.",
+            "watchdog 检查后请求的 URL，每分钟最多一次；服务发生故障或恢复时立即请求。",
+        ),
+    ] = ""
+    drill: Annotated[
+        str,
+        _ping_key(
+            "The same as `backup`, for `gte-ops backup drill`.", "同 `backup`，用于 `gte-ops backup drill`。"
+        ),
+    ] = ""
+    doctor: Annotated[
+        str,
+        _ping_key(
+            "The same for a whole run of `gte-ops doctor` on this host, without --only, --skip, --fix or --watch.",
+            "同上，用于在本机完整运行的 `gte-ops doctor`（不带 --only、--skip、--fix、--watch）。",
+        ),
+    ] = ""
+    kind: Annotated[
+        Literal["auto", "healthchecks", "uptime-kuma"],
+        key(
+            "What answers at these URLs. `auto`: Uptime Kuma where the path holds `/api/push/`, else Healthchecks.",
+            "这些 URL 属于哪种服务。`auto`：路径含 `/api/push/` 为 Uptime Kuma，否则为 Healthchecks。",
+            example="uptime-kuma",
+            since="0.3.0",
+        ),
+    ] = "auto"
+
+
 class NotifySettings(Section, frozen=True):
     """Who is told."""
 
@@ -904,6 +967,13 @@ class NotifySettings(Section, frozen=True):
             secret=True,
         ),
     ] = ()
+    ping: Annotated[
+        PingSettings,
+        table(
+            "URLs of a dead man's switch, requested at start, success and failure. Each is a password.",
+            "“失联告警”（dead man's switch）的 URL，在开始、成功、失败时请求。等同于密码。",
+        ),
+    ] = PingSettings()
 
 
 class Settings(Section, frozen=True):
@@ -1144,6 +1214,7 @@ def _unusable_values(settings: Settings) -> Iterator[Text]:
     yield from _dead_ends(settings.target)
     yield from _no_margins(settings.tls)
     yield from _no_file(settings.watchdog.state_file)
+    yield from _no_pings(settings.notify.ping)
 
 
 def _dead_ends(target: TargetSettings) -> Iterator[Text]:
@@ -1194,6 +1265,32 @@ def _no_file(state_file: str) -> Iterator[Text]:
             en=f"watchdog.state_file: {state_file!r} names no file; write it like {right}",
             zh=f"watchdog.state_file：{state_file!r} 不是文件路径；写法如 {right}",
         )
+
+
+def _no_pings(ping: PingSettings) -> Iterator[Text]:
+    """URLs that cannot be requested. The words hold none of them: each is a password."""
+    for name in ("backup", "cert", "watchdog", "drill", "doctor"):
+        url = getattr(ping, name)
+        if url and not _is_web_url(url):
+            right = "https://hc-ping.com/UUID"
+            yield Text(
+                en=f"notify.ping.{name}: not an http or https URL; write it like {right}",
+                zh=f"notify.ping.{name}：不是 http 或 https 地址；写法如 {right}",
+            )
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            len(url) <= MAX_URL_CHARS
+            and not re.search(r"[\x00-\x20\x7f]", url)
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def is_host(host: str) -> bool:

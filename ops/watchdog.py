@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.errors import OpsError
 from ops.settings import Settings, load_settings
@@ -19,6 +20,9 @@ from ops.supervision.state import ServiceState
 from ops.supervision.state_store import Lock, refuse_shared_directory, remove_left_over
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
+
+if TYPE_CHECKING:
+    from ops.notifications.ping import WatchdogPing
 
 # How long `--once` waits for the effect of its action, seconds; the next run goes on from there.
 EFFECT_SECONDS = 60.0
@@ -51,11 +55,25 @@ def run_once(watchdog: Watchdog) -> OnceResult:
         time.sleep(outcome.again_after)
         outcome = watchdog.run_cycle(counts=False)
         acted = acted or outcome.acted
+    ping = _ping(watchdog)
+    if ping is not None:
+        ping.after_cycle(outcome.exit_code)
     watchdog.notifier.deliver_beside()
     watchdog.notifier.finish(10.0)
+    if ping is not None and (failure := ping.wait()) is not None:
+        watchdog.journal.note("ping_failed", destination=failure.destination, detail=failure.reason.en)
     if acted and outcome.exit_code == 0:
         return OnceResult(ACTED, outcome, acted)
     return OnceResult(outcome.exit_code, outcome, acted)
+
+
+def _ping(watchdog: Watchdog) -> WatchdogPing | None:
+    """The dead man's switch of the watchdog, where one is configured."""
+    if not watchdog.settings.notify.ping.watchdog:
+        return None
+    from ops.notifications.ping import WatchdogPing
+
+    return WatchdogPing(watchdog.settings)
 
 
 def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
@@ -74,12 +92,16 @@ def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
     signal.signal(signal.SIGHUP, on_hup)
     watchdog.check_state()
     watchdog.journal.note("started", interval=watchdog.rules.interval)
+    ping = _ping(watchdog)
     first, gap, next_due = True, None, time.monotonic()
     while not ended.is_set():
         if hup.is_set():
             hup.clear()
             notify.reloading()
             watchdog = _reread(watchdog)
+            if ping is not None:
+                ping.stop()
+            ping = _ping(watchdog)
             notify.ready()
         counts = time.monotonic() >= next_due - 0.001
         if counts:
@@ -96,6 +118,8 @@ def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
             notify.status(status_line(watchdog, outcome))
             # Only here: a cycle that failed, or hangs, is no sign of life.
             notify.alive()
+            if ping is not None:
+                ping.after_cycle(outcome.exit_code)
             wait = next_due - time.monotonic()
             if outcome.again_after is not None:
                 wait = min(wait, outcome.again_after)
@@ -104,6 +128,8 @@ def run_service(watchdog: Watchdog, notify: NotifySocket) -> None:
         gap = max(wait, LOOK_AGAIN)
         sleep.sleep(max(0.05, wait), watchdog.state.subject.master)
     notify.stopping()
+    if ping is not None:
+        ping.stop()
     watchdog.journal.note("stopped")
     watchdog.notifier.finish(2.0)
 

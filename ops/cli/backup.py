@@ -14,6 +14,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    pinged,
     report_format_option,
     settings_and_path,
     settings_from,
@@ -58,7 +59,7 @@ def backup(ctx: click.Context, /, **options: Any) -> None:
       gte-ops backup verify
     """
     if ctx.invoked_subcommand is None:
-        sys.exit(_create(**options))
+        _create(**options)
 
 
 @backup.command(
@@ -78,7 +79,7 @@ def create(**options: Any) -> None:
       gte-ops backup create --dry-run
       gte-ops backup create --to rclone:offsite:backups
     """
-    sys.exit(_create(**options))
+    _create(**options)
 
 
 @backup.command("list", zh="列出备份及其是否完好。")
@@ -173,7 +174,8 @@ def prune(config: str | None, dry_run: bool, form: str, language: Language) -> N
     show(form, PruneReport(removed, dry_run=dry_run), language)
 
 
-def _create(config: str | None, to: tuple[str, ...], dry_run: bool, form: str, language: Language) -> int:
+def _create(config: str | None, to: tuple[str, ...], dry_run: bool, form: str, language: Language) -> None:
+    """Create a backup, and end with its exit code."""
     from ops.backup import create_backup, what_would_go_in
     from ops.report.backup import BackupPlanReport, CreatedReport
 
@@ -181,11 +183,12 @@ def _create(config: str | None, to: tuple[str, ...], dry_run: bool, form: str, l
     if dry_run:
         plan = BackupPlanReport(what_would_go_in(settings, path))
         show(form, plan, language)
-        return 1 if plan.missing else 0
-    with _progress(language) as progress:
-        outcome = create_backup(settings, path, to or settings.backup.to, progress)
-    show(form, CreatedReport(outcome), language)
-    return outcome.exit_code
+        sys.exit(1 if plan.missing else 0)
+    with pinged(settings, "backup"):
+        with _progress(language) as progress:
+            outcome = create_backup(settings, path, to or settings.backup.to, progress)
+        show(form, CreatedReport(outcome), language)
+        sys.exit(outcome.exit_code)
 
 
 @contextmanager

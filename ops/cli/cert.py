@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    pinged,
     report_format_option,
     settings_from,
     show,
@@ -111,14 +113,15 @@ def check(
             )
         )
     settings = settings_from(config)
-    review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
-    if output is None:
-        show(form, CertificateReport(review), language)
-    else:
-        page = io.StringIO()
-        render(form, CertificateReport(review), language, page)
-        _write(output, page.getvalue())
-    sys.exit(review.exit_code)
+    with nullcontext() if endpoints else pinged(settings, "cert"):
+        review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
+        if output is None:
+            show(form, CertificateReport(review), language)
+        else:
+            page = io.StringIO()
+            render(form, CertificateReport(review), language, page)
+            _write(output, page.getvalue())
+        sys.exit(review.exit_code)
 
 
 def _write(output: str, words: str) -> None:

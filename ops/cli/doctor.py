@@ -17,6 +17,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    pinged,
     read_settings,
     report_format_option,
     show,
@@ -274,13 +275,16 @@ def doctor(**arguments: Any) -> None:
         sys.exit(_fix(settings, file, options))
     if options.watch is not None:
         _watch(look, options.watch, options.language)
-    if options.wait_ok is None:
-        seen = options.look(settings, file)
-        _end_with(seen.diagnosis, options, _timeline(seen, settings) if options.form == "html" else None)
-    else:
-        from ops.doctor import wait_until_ok
+    # The watchdog's own runs, and those of a part of the checks, are not the run that the switch waits for.
+    is_whole = not (options.only or options.skip or options.unprivileged)
+    with pinged(settings, "doctor") if is_whole else contextlib.nullcontext():
+        if options.wait_ok is None:
+            seen = options.look(settings, file)
+            _end_with(seen.diagnosis, options, _timeline(seen, settings) if options.form == "html" else None)
+        else:
+            from ops.doctor import wait_until_ok
 
-        _end_with(wait_until_ok(look, options.wait_ok), options)
+            _end_with(wait_until_ok(look, options.wait_ok), options)
 
 
 def _timeline(seen: Examination, settings: Settings) -> Timeline:

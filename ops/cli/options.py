@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from ops.cli.help import BilingualOption, is_chinese
 from ops.report import FORMATS
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ops.report.model import CommandReport
@@ -106,6 +108,23 @@ def show(form: str, report: CommandReport, language: Language) -> None:
     from ops.report import render
 
     render(form, report, language, sys.stdout)
+
+
+def pinged(settings: Settings, task: str) -> AbstractContextManager[None]:
+    """Send the dead man's switch's requests of ``task`` around a block (``notify.ping``), where they are configured."""
+    if not getattr(settings.notify.ping, task):
+        return nullcontext()
+    from ops.notifications.ping import PingFailure, around
+    from ops.text.language import Text
+
+    def report(failure: PingFailure) -> None:
+        words = Text(
+            en=f"notify.ping.{failure.task} ({failure.destination}): not accepted: {failure.reason.en}",
+            zh=f"notify.ping.{failure.task}（{failure.destination}）：未被接受：{failure.reason.zh}",
+        )
+        click.echo(f"gte-ops: {words.to(error_language())}", err=True)
+
+    return around(settings, task, report)
 
 
 def settings_from(config: str | None) -> Settings:

@@ -13,6 +13,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    pinged,
     read_settings,
     report_format_option,
     settings_from,
@@ -219,12 +220,12 @@ def drill(
     from ops.report.restore import DrillReport
 
     end_in_order()
-    rehearsed = rehearse(
-        settings_from(config), archive, identity=identity, unsigned=unsigned, tell=_tell(language)
-    )
-    report = DrillReport(rehearsed)
-    show(form, report, language)
-    sys.exit(report.exit_code)
+    settings = settings_from(config)
+    with pinged(settings, "drill"):
+        rehearsed = rehearse(settings, archive, identity=identity, unsigned=unsigned, tell=_tell(language))
+        report = DrillReport(rehearsed)
+        show(form, report, language)
+        sys.exit(report.exit_code)
 
 
 def _tell(language: Language) -> Callable[[Text], None]:

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ops.errors import SettingsError
 from ops.notifications.webhook_bot import on_this_machine
+from ops.settings import MAX_URL_CHARS
 from ops.text.language import Text
 from ops.text.sanitize import HIDDEN, safe_line
 
 MAX_DESTINATIONS = 20
 _NO_URL = Text(en="not an Apprise URL", zh="不是 Apprise 地址")
-MAX_URL_CHARS = 2000
 
 _SCHEME = re.compile(r"\s*([A-Za-z0-9]{1,32})://(?=\S)")
 # Schemes whose host part is a host. For all others it may be a token (dingtalk://TOKEN, tgram://TOKEN).

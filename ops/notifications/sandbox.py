@@ -72,11 +72,14 @@ def enter(urls: Iterable[str]) -> None:
 
 
 def _load(urls: Iterable[str]) -> None:
-    import apprise
-
     for name in _IMPORTED_LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    urls = tuple(urls)
+    if not urls:
+        return
+    import apprise
+
     asset = apprise.AppriseAsset(storage_mode="memory")
     for url in urls:
         # Apprise imports all its plug-ins for the first URL, and some plug-ins import more when first used.

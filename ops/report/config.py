@@ -127,7 +127,7 @@ def _finite(value: Any) -> Any:
 def shown_value(value: Any, *, is_secret: bool = False) -> Any:
     """A value in JSON's types, as people may read it: without secrets."""
     if is_secret:
-        return [masked(url) for url in value]
+        return masked(value) if isinstance(value, str) else [masked(url) for url in value]
     return _without_secrets(plain_value(value))
 
 
