@@ -5,6 +5,7 @@ written. One module for a group of the kinds; each case names its source and is 
 from tests.lab.reported import (
     boot,
     certificate,
+    everyday,
     first_list,
     front,
     healthy,
@@ -34,6 +35,7 @@ _MODULES = (
     log,
     worker,
     healthy,
+    everyday,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
