@@ -13,9 +13,11 @@ from ops.diagnosis.checks.log_reading import service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.sent_header import how_to_send, sent_header
@@ -289,4 +291,96 @@ def _raised(setting: str, target: Target) -> tuple[str | Text, ...]:
     )
 
 
-CHECKS = (trusted_origins,)
+# django.http.request and django.core.exceptions (DisallowedHost); starlette.middleware.trustedhost; werkzeug's
+# SecurityError (trusted_hosts).
+_DISALLOWED = re.compile(r"Invalid HTTP_HOST header: '([^',\s]{1,255})'")
+_NOT_TRUSTED = re.compile(r"Host '?([^'\s]{1,255})'? is not trusted|^Invalid host header$")
+
+
+@check("app.allowed_hosts", "APP026", en="the application serves the site's name", zh="应用接受本站的域名")
+def allowed_hosts(
+    logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, front: Front | NotSeen
+) -> Iterator[Finding]:
+    """APP026: the framework refuses the site's own name as a host it does not serve. Strangers' names are refused
+    rightly."""
+    names = {target.domain.lower()}
+    if isinstance(nginx_config, NginxConfig) and (
+        site := find_site(nginx_config, target.domain, target.backend)
+    ):
+        names |= {name.lower() for name in site.server.names}
+    since = judged_since(logs)
+    refused = [
+        (log.path, line.strip(), name)
+        for log in service_logs(logs)
+        for entry in log.entries
+        if not is_of_earlier_worker(entry, since, logs)
+        for line in entry.text.splitlines()
+        if (match := _DISALLOWED.search(line)) and (name := _without_port(match[1])) in names
+    ]
+    answers = () if isinstance(front, NotSeen) else (front.predict, front.health)
+    said = [
+        answer
+        for answer in answers
+        if isinstance(answer, Exchange) and answer.status == 400 and _NOT_TRUSTED.search(answer.body.strip())
+    ]
+    if not refused and not said:
+        return
+    name = refused[-1][2] if refused else target.domain
+    yield Finding(
+        "APP026",
+        (
+            *(quote(path, line) for path, line, _ in refused[-1:]),
+            *(quote(f"{answer.method} {answer.url}", answer_words(answer)) for answer in said[:1]),
+        ),
+        {"name": name},
+    )
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.lower().rpartition(":")
+    return name if port.isdecimal() and name else host.lower()
+
+
+# The length of Django's page "Not Found" (django/views/defaults.py).
+_DJANGO_S_404 = 179.0
+_STATIC = re.compile(r"\.(?:css|js|mjs|png|jpe?g|svg|ico|woff2?|map)$")
+
+
+@check("app.static_files", "APP027", en="static files are served", zh="静态文件能正常访问")
+def static_files(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
+    """APP027: nginx passes requests for static files on to Django, which serves none unless it is debugged: all of them
+    get its page for 404, and nothing below that path is served."""
+    for located in users_traffic(logs)[:1]:
+        top_missed: dict[str, list[Answers]] = {}
+        for item in located.answers("404"):
+            is_page = item.sent is not None and item.sent.least == item.sent.most == _DJANGO_S_404
+            if item.method == "GET" and is_page and _STATIC.search(item.path):
+                top_missed.setdefault(item.path.split("/")[1], []).append(item)
+        for top, missed in top_missed.items():
+            prefix, count = f"/{top}/", sum(item.count for item in missed)
+            is_served = any(
+                item.path.startswith(prefix) and item.status < "400" for item in located.traffic.answers
+            )
+            passed = _passes_on(nginx_config, target, missed[0].path)
+            if count < _FEW or is_served or passed is None:
+                continue
+            yield Finding(
+                "APP027",
+                (
+                    quote(located.path, f"{count} x GET {missed[0].path} 404"),
+                    *(quote(located.path, line) for line in missed[0].newest[:1]),
+                    quote(passed, f"the location that handles {missed[0].path}"),
+                ),
+                {"count": str(count), "path": missed[0].path, "prefix": prefix, "where": passed},
+            )
+            return
+
+
+def _passes_on(config: NginxConfig, target: Target, path: str) -> str | None:
+    """``FILE:LINE`` of the location that proxies ``path``; None if nginx serves it itself."""
+    site = find_site(config, target.domain, target.backend)
+    location = site.server.location_for(path) if site else None
+    return location.where if location is not None and location.first_own("proxy_pass") is not None else None
+
+
+CHECKS = (trusted_origins, allowed_hosts, static_files)

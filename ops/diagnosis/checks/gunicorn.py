@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import entries_with, last_quote, nginx_entries, raised_in
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
@@ -30,12 +31,14 @@ from ops.interpret.gunicorn import (
 )
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
-from ops.interpret.traffic import users_traffic
+from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
 # Seconds between the lines that several programs write about one event: log times are whole seconds.
 SAME_MOMENT = 2.0
+# So many users, and so large a share of them, meet a full queue by no accident.
+_FEW_REFUSED, _REFUSED_SHARE = 3, 0.01
 _STOPPED = ("stopped", "tracing-stop")
 # A worker that uses more than this share of a core while observed is spinning; otherwise it is blocked.
 SPINNING = 0.8
@@ -146,6 +149,10 @@ def capacity(
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN006: requests queue while others complete. GUN007: connections are accepted, and no request completes."""
+    full = _full_queue(logs, target, backend)
+    if full is not None and (done := _completions(activity, backend, logs, taken_at)) is not None:
+        yield Finding("GUN006", (full, done), {"queued": "?"}, summary=_FULL)
+        return
     if _is_another_cause(target, backend, activity, processes, taken_at):
         return
     unanswered = [
@@ -182,6 +189,30 @@ def capacity(
         pids = ", ".join(str(pid) for pid, _ in states) or "?"
         facts = {"pids": pids, "waited": in_seconds(f"{longest:.1f}"), "states": states_text}
         yield Finding("GUN007", (accepted, silent, *records, *by_state), facts, fix=fix)
+
+
+_FULL = Text(
+    en="The queue of the service's socket is full: nginx's connections are refused while the workers are busy.",
+    zh="后端套接字的排队已满：工作进程都在忙，nginx 的新连接被拒绝。",
+)
+
+
+def _full_queue(logs: Logs | NotSeen, target: Target, backend: Backend) -> Evidence | None:
+    """Quote nginx's newest complaint that a unix socket's queue had no room (unix(7): connect(2) fails with EAGAIN,
+    where TCP makes clients wait); None unless the doctor met it too, or a share of the users did."""
+    if isinstance(logs, NotSeen) or not target.backend.startswith("unix:"):
+        return None
+    users = users_traffic(logs)[:1]
+    refused = sum(item.count for located in users for item in located.answers("502"))
+    total = sum(item.count for located in users for item in located.traffic.answers)
+    if backend.connection.failure is None and refused < max(_FEW_REFUSED, _REFUSED_SHARE * total):
+        return None
+    entries = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "failed (11: Resource temporarily unavailable)")
+        if target.backend in entry.text and not is_of_earlier_worker(entry, judged_since(logs), logs)
+    ]
+    return quote(entries[-1][0], entries[-1][1].text.partition("\n")[0]) if entries else None
 
 
 def _is_another_cause(

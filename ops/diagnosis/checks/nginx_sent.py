@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.files import Environment
@@ -376,4 +377,133 @@ def _refused_handshakes(logs: Logs) -> Iterator[_RefusedRoute]:
                 yield _RefusedRoute("GET", item.path, item.status, _counted(located, item), declared=declared)
 
 
-CHECKS = (sent_host, sent_query, sent_headers)
+@check(
+    "nginx.sent_path",
+    "NGX083",
+    en="the service gets a path as the client encoded it",
+    zh="后端收到的路径与客户端编码的一致",
+)
+def sent_path(
+    nginx_config: NginxConfig,
+    target: Target,
+    logs: Logs,
+    host_names: HostNames | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+) -> Iterator[Finding]:
+    """NGX083: every request with an encoded slash is refused, because nginx sends the decoded path: it does so where
+    proxy_pass has a path of its own, or a rewrite changed it."""
+    if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
+        return
+    for located in users_traffic(logs)[:1]:
+        for answers in located.answers("400", "404"):
+            encoded = _ENCODED.search(answers.path)
+            if encoded is None or answers.count < _FEW or answers.count < located.total_like(answers):
+                continue
+            from ops.interpret.routing.request import probe_route
+
+            passed = probe_route(
+                nginx_config, target, host_names, answers.method, answers.path
+            ).outcome.passed
+            if passed is None or encoded[0].lower() in passed.uri.lower():
+                continue
+            base = passed.written.rstrip("/")
+            # Without a prefix to take away, the slash alone is to go.
+            is_slash = passed.written == f"{base}/" and base.count("/") == 2
+            is_slash = is_slash and passed.uri == unquote(answers.path)
+            yield Finding(
+                "NGX083",
+                (
+                    quote(
+                        located.path, f"{answers.count} x {answers.method} {answers.path} {answers.status}"
+                    ),
+                    *(quote(located.path, line) for line in answers.newest[:1]),
+                    Evidence(
+                        passed.where,
+                        Text(
+                            en=f"{passed.directive} {passed.written}; of {answers.path} the service gets {passed.uri}",
+                            zh=f"{passed.directive} {passed.written}; {answers.path} 到后端变成 {passed.uri}",
+                        ),
+                    ),
+                ),
+                {
+                    "count": str(answers.count),
+                    "path": answers.path,
+                    "method": answers.method,
+                    "status": answers.status,
+                    "where": passed.where,
+                    "uri": passed.uri,
+                },
+                fix=(
+                    *(
+                        (replaced_in_line(passed.where, f"{passed.written};", f"{base};"),)
+                        if is_slash
+                        else (_AS_IT_CAME,)
+                    ),
+                    target.test_nginx,
+                    target.reload_nginx,
+                ),
+            )
+            return
+
+
+# A slash or a percent sign that the client encoded (RFC 3986, 2.2): decoded, it means something else.
+_ENCODED = re.compile(r"%2[Ff5]")
+_AS_IT_CAME = Text(
+    en="Let nginx send the path as it came: proxy_pass without a path ($request_uri behind the address, where no prefix"
+    " is to be taken away), and no rewrite before it",
+    zh="让 nginx 原样转发路径：proxy_pass 不带路径（不需要去掉前缀时，可在地址后写 $request_uri），之前也不要 rewrite",
+)
+
+
+@check("nginx.sent_twice", "NGX084", en="nginx sends one Host", zh="nginx 只发送一个 Host")
+def sent_twice(
+    nginx_config: NginxConfig, target: Target, front: Front, logs: Logs | NotSeen
+) -> Iterator[Finding]:
+    """NGX084: proxy_set_header names Host twice for a path, nginx sends both, and the request is refused with 400 as
+    RFC 9112 (3.2) demands."""
+    scope = _scope(nginx_config, target, target.predict_path)
+    hosts = [
+        d
+        for d in (scope.effective("proxy_set_header") if scope else ())
+        if d.args and d.args[0].lower() == "host"
+    ]
+    if len(hosts) < 2:
+        return
+    answer = front.predict
+    users = (
+        ()
+        if isinstance(logs, NotSeen)
+        else tuple(
+            (located, item)
+            for located in users_traffic(logs)[:1]
+            for item in located.answers("400")
+            if item.count >= _FEW and item.count == located.total_like(item)
+        )
+    )
+    is_refused = isinstance(answer, Exchange) and answer.status == 400
+    if not is_refused and not users:
+        return
+    yield Finding(
+        "NGX084",
+        (
+            *(
+                (quote(f"POST {answer.url}", answer_words(answer)),)
+                if isinstance(answer, Exchange) and is_refused
+                else ()
+            ),
+            *(evidence for located, item in users[:1] for evidence in _counted(located, item)),
+            *(quote(f"{d.file}:{d.line}", f"proxy_set_header {' '.join(d.args)};") for d in hosts),
+        ),
+        {
+            "first": f"{hosts[0].file}:{hosts[0].line}",
+            "second": f"{hosts[1].file}:{hosts[1].line}",
+        },
+        fix=(
+            *(without_line(f"{d.file}:{d.line}") for d in reversed(hosts[1:])),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    )
+
+
+CHECKS = (sent_host, sent_query, sent_headers, sent_path, sent_twice)

@@ -46,7 +46,7 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
             continue
         place = _served_from(site.server, file.path) if site else None
         if file.error == errno.EACCES:
-            mend = _opened_way(file)
+            mend = opened_way(file)
         elif file.lies_at and not is_of_earlier_worker(_with_pid(entry, logs), since, logs):
             mend = _found_again(file, place)
         else:
@@ -78,7 +78,7 @@ class _ServedFrom(NamedTuple):
     location: str
 
 
-class _Mend(NamedTuple):
+class Mend(NamedTuple):
     """The fault of one file, and the steps that fix it."""
 
     summary: Text
@@ -111,7 +111,7 @@ def _served_from(server: Server, path: str) -> _ServedFrom | None:
     return max(candidates, key=lambda each: len(each.path), default=None)
 
 
-def _opened_way(file: UnservedFile) -> _Mend | None:
+def opened_way(file: UnservedFile) -> Mend | None:
     """The fix for the file or directory that nginx's workers may not read or enter now; None if none is known."""
     if file.reader is None:
         return None
@@ -120,7 +120,7 @@ def _opened_way(file: UnservedFile) -> _Mend | None:
             continue
         right = "x" if step.is_directory else "r"
         who = "u" if file.reader.uid == step.uid else "o"
-        return _Mend(
+        return Mend(
             Text(
                 en=f"nginx answered 403 for {file.request or '?'}, {file.count} times: its workers ({file.reader.user})"
                 f" may not read {file.path}, because {step.path} is closed to that user.",
@@ -133,13 +133,13 @@ def _opened_way(file: UnservedFile) -> _Mend | None:
     return None
 
 
-def _found_again(file: UnservedFile, place: _ServedFrom | None) -> _Mend | None:
+def _found_again(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:
     """The fix if a confusion of root and alias explains why nginx does not find the file; None otherwise."""
     misread = _misread(file, place) if place is not None else None
     if misread is None:
         return None
     request, path, there = file.request or "?", file.path, file.lies_at
-    return _Mend(
+    return Mend(
         Text(
             en=f"nginx answered 404 for {request}, {file.count} times: it looks for {path}, and the file is {there}.",
             zh=f"nginx 对 {request} 返回了 {file.count} 次 404：它找的是 {path}，而文件是 {there}。",

@@ -196,6 +196,8 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
         answer = _answer_at(logs, request, entry.time)
         if answer is None and _WHILE_SENDING not in entry.text:
             continue  # an idle connection that the service closed just then
+        if answer is not None and _was_passed_on(logs, answer):
+            continue
         own = service_traffic(logs)
         yield Finding(
             "NGX041",
@@ -214,6 +216,18 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
             },
         )
         return
+
+
+def _was_passed_on(logs: Logs, answer: Answers) -> bool:
+    """Whether nginx's access log has this very answer, and no failure of nginx for such requests: the answer came in
+    before the reset."""
+    statuses = {
+        item.status
+        for located in users_traffic(logs)
+        for item in located.traffic.answers
+        if (item.method, item.path) == (answer.method, answer.path)
+    }
+    return answer.status in statuses and not any(status >= "500" for status in statuses)
 
 
 def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answers | None:

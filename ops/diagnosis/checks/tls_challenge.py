@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Iterator
 
+from ops.diagnosis.checks.nginx_served_files import Mend, opened_way
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Lineage, Lineages, Served
+from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import REDIRECTS, Exchange, Front
 from ops.facts.target import Target
@@ -30,6 +34,7 @@ def challenge(
     lineages: Lineages | NotSeen,
     nginx_config: NginxConfig,
     taken_at: float,
+    logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
     """TLS024: the certificate has expired or is overdue, and port 80 does not serve its challenge.
 
@@ -49,11 +54,14 @@ def challenge(
     if refusal is None:
         return
     where = place.where if place else "?"
+    closed = _closed_way(logs)
+    renew = f"certbot renew --cert-name {shlex.quote(lineage.name if lineage else target.domain)}"
     yield Finding(
         "TLS024",
         (
             *(quote(f"GET {hop.url}", _answer(hop)) for hop in front.challenge),
             *((quote(where, place.written),) if place else ()),
+            *(closed.evidence if closed else ()),
             Evidence(
                 f"tls {served.address}",
                 Text(en=f"serial {leaf.serial}: {refusal.en}", zh=f"序列号 {leaf.serial}：{refusal.zh}"),
@@ -66,7 +74,18 @@ def challenge(
             "lineage": lineage.name if lineage else target.domain,
         },
         severity=stand.severity,
+        fix=(*closed.fix, renew) if closed else None,
     )
+
+
+def _closed_way(logs: Logs | NotSeen) -> Mend | None:
+    """The step of the challenge's path on disk that is closed to nginx's workers; None if nginx was refused no such
+    file."""
+    files = () if isinstance(logs, NotSeen) else logs.unserved_files
+    for file in files:
+        if CHALLENGE_PATH in file.request and file.error == errno.EACCES and (mend := opened_way(file)):
+            return mend
+    return None
 
 
 def _is_by_webroot(lineage: Lineage | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from tests.lab.applications import DJANGO, FASTAPI, UVICORN_WORKER
 from tests.lab.client import Answer
 from tests.lab.faults.case import answers, fault, page
 from tests.lab.stack import Stack
@@ -24,6 +25,15 @@ def predict():
 
 DEBUGGED_APP = (
     PLAIN_APP + "\nfrom werkzeug.debug import DebuggedApplication\napp = DebuggedApplication(app, True)\n"
+)
+
+TRUSTING_APP = FASTAPI + (
+    """
+
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=["finance.example"])
+"""
 )
 
 UNHEALTHY_APP = PLAIN_APP.replace(
@@ -126,3 +136,26 @@ def development_server_serves(stack: Stack) -> None:
         cwd=stack.app_dir,
     )
     stack.wait_until_listening(stack.bind)
+
+
+@fault(
+    "APP026",
+    sees=answers(400),
+    app=TRUSTING_APP,
+    worker_class=UVICORN_WORKER,
+    layout="guide",
+    says=("allowed_hosts",),
+)
+def name_is_not_one_that_the_middleware_trusts(_stack: Stack) -> None:
+    """Starlette's TrustedHostMiddleware; it logs nothing."""
+
+
+@fault(
+    "APP027",
+    sees=lambda stack: {stack.request(path="/static/admin/base.css").status for _ in range(4)} == {404},
+    app=DJANGO,
+    layout="guide",
+    says=("/static/", "collectstatic"),
+)
+def style_of_the_admin_is_asked_of_django(_stack: Stack) -> None:
+    """DEBUG was switched off."""

@@ -347,3 +347,30 @@ def no_header_of_the_client_is_passed_on(stack: Stack) -> None:
 def key_is_replaced_by_a_variable_that_is_empty(stack: Stack) -> None:
     """The variable has the name of another header."""
     stack.edit(stack.site_file, PROXY, f"{PROXY}\n        proxy_set_header X-Api-Key $http_x_token;")
+
+
+RAW_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+@app.get("/files/<path:name>")
+def file(name):
+    return (jsonify(name=name), 200) if "%2F" in request.environ["RAW_URI"] else (jsonify(error="none"), 404)
+"""
+)
+
+
+def _encoded_is_missed(stack: Stack) -> bool:
+    return {stack.request(path="/v1/files/a%2Fb").status for _ in range(4)} == {404}
+
+
+@fault("NGX083", sees=_encoded_is_missed, app=RAW_APP, layout="guide", says=("%2F", "$request_uri"))
+def prefix_is_taken_away_and_the_rest_decoded(stack: Stack) -> None:
+    put_before(stack, "location /v1/ { proxy_pass http://gte_backend/; proxy_set_header Host $host; }")
+
+
+@fault("NGX084", sees=answers(400), app=PLAIN_APP, layout="guide", says=("gte-api.conf:", "Host"))
+def host_is_sent_by_an_included_file_too(stack: Stack) -> None:
+    """Debian's proxy_params, and a line of one's own."""
+    params = stack.nginx_dir / "proxy_params"
+    params.write_text("proxy_set_header Host $http_host;\n")
+    place = "        proxy_set_header X-Real-IP"
+    stack.edit(stack.site_file, place, f"        include {params};\n{place}")

@@ -25,7 +25,7 @@ def _second_nginx(stack: Stack) -> Path:
     )
     conf.write_text(
         f"{user}\nworker_processes 1;\npid {other}/nginx.pid;\nerror_log {other}/error.log;\nevents {{ }}\n"
-        f"http {{\n{temporary}\naccess_log {other}/access.log;\nserver {{\n"
+        f"http {{\n{temporary}\naccess_log {stack.logs}/other-access.log;\nserver {{\n"
         f"    listen {stack.address}:{stack.ports['https']} ssl;\n"
         f"    ssl_certificate {stack.certificate};\n    ssl_certificate_key {stack.private_key};\n"
         "    location / { return 404; }\n}\n}\n"

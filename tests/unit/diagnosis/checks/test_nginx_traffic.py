@@ -78,6 +78,12 @@ def said(text: str, *answers: Answers, level: str = "error", ago: float = 60.0) 
     return but(host(*answers, SERVED), logs__nginx_errors=nginx_logs(entry(text, level=level, ago=ago)))
 
 
+def lost(text: str, answer: Answers) -> Snapshot:
+    """The same, where nginx answered 502 in place of ``answer``."""
+    refused = logged(NGINX_ACCESS_LOG, msgspec.structs.replace(answer, status="502"), SERVED)
+    return but(said(text, answer), logs__nginx_access=refused)
+
+
 def about_the_reload(pid: int) -> Snapshot:
     """A worker of that number logged a failure in the second from which on the logs are judged."""
     line = entry(f"*3 auth request unexpected status: 404{OF_LOGIN}", ago=900, pid=pid)
@@ -181,13 +187,13 @@ CASES = [
     fires(
         "NGX041",
         "reset while nginx sent the body",
-        said(SENDING, answered("413", 2, ago=(60, 59), newest=(LINE,))),
+        lost(SENDING, answered("413", 2, ago=(60, 59), newest=(LINE,))),
         "Broken pipe",
         LINE,
         severity="fail",
         facts={"request": "POST /predict", "status": "413", "count": "1"},
     ),
-    fires("NGX041", "the reset overtook a refusal", said(READING, answered("401", 1, ago=(60, 60)))),
+    fires("NGX041", "the reset overtook a refusal", lost(READING, answered("401", 1, ago=(60, 60)))),
     fires(
         "NGX041",
         "the service keeps no log",
