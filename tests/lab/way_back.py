@@ -36,10 +36,13 @@ class WayBack:
 
     @property
     def kind(self) -> str:
-        """worse: a served client is not served any more."""
+        """worse: a served client is not served any more; passed: it has gone without a repair."""
         if self.served_before and not self.served:
             return "worse"
-        return "mended" if self.is_mended else "not mended"
+        if not self.is_mended:
+            return "not mended"
+        is_repaired = any(outcome == "applied" for _, outcome, _ in self.results)
+        return "mended" if is_repaired else "passed"
 
 
 # Their fault is in how the stack is brought up too: what is injected only shows it.
