@@ -858,6 +858,15 @@ class WatchdogSettings(Section, frozen=True):
     restarts: Annotated[Restarts, table("How often the watchdog may act.", "watchdog 动作的额度。")] = (
         Restarts()
     )
+    start_stopped: Annotated[
+        bool,
+        key(
+            "Start the service also after somebody stopped its unit with systemctl.",
+            "有人用 systemctl 停止服务的 unit 之后，也把服务启动起来。",
+            example=True,
+            since="0.3.0",
+        ),
+    ] = False
     state_file: Annotated[
         str,
         key(

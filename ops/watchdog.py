@@ -24,8 +24,10 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     from ops.notifications.ping import WatchdogPing
 
-# How long `--once` waits for the effect of its action, seconds; the next run goes on from there.
-EFFECT_SECONDS = 60.0
+# How long a run of `--once` lasts at most, in seconds: cron's next is due after 60. A later run goes on from there.
+ONCE_SECONDS = 45.0
+# Seconds that one cycle may take, the doctor's report and messages among them.
+CYCLE_SECONDS = 10.0
 # Cycles that `--once` adds while a worker is suspected: two dumps must be some seconds apart.
 EXTRA_CYCLES = 3
 ACTED = 1
@@ -42,12 +44,15 @@ class OnceResult:
 
 def run_once(watchdog: Watchdog) -> OnceResult:
     """One cycle, and the extra cycles that evidence or the effect of an action needs. Call it with the lock held."""
+    stop_at = time.monotonic() + ONCE_SECONDS
+    watchdog.actor.deadline = stop_at
     watchdog.check_state()
     outcome = watchdog.run_cycle()
     acted = outcome.acted
-    stop_at = time.monotonic() + min(EFFECT_SECONDS, watchdog.rules.boot_deadline + 10.0)
     extra = 0
-    while outcome.again_after is not None and time.monotonic() < stop_at:
+    while (
+        outcome.again_after is not None and time.monotonic() + outcome.again_after < stop_at - CYCLE_SECONDS
+    ):
         if not acted and watchdog.state.pending is None:
             extra += 1
             if extra > EXTRA_CYCLES:
@@ -59,7 +64,7 @@ def run_once(watchdog: Watchdog) -> OnceResult:
     if ping is not None:
         ping.after_cycle(outcome.exit_code)
     watchdog.notifier.deliver_beside()
-    watchdog.notifier.finish(10.0)
+    watchdog.notifier.finish(max(1.0, min(10.0, stop_at - time.monotonic())))
     if ping is not None and (failure := ping.wait()) is not None:
         watchdog.journal.note("ping_failed", destination=failure.destination, detail=failure.reason.en)
     if acted and outcome.exit_code == 0:

@@ -129,8 +129,9 @@ def _serve(config: str | None, language: Language) -> int:
         _note_unusable_headers(settings, journal)
         with locked(settings):
             clean_up(settings)
+            notify = NotifySocket()
             runner = Watchdog(settings, path, language, journal, resident=True)
-            run_service(runner, NotifySocket())
+            run_service(runner, notify)
     except LockedError as error:
         journal.note("locked", detail=str(error))
         return UNDETERMINED
@@ -185,22 +186,25 @@ def pause(duration: str, config: str | None, form: str, language: Language) -> N
     show(form, WatchdogChangeReport("pause", words, {"paused_until": now + seconds}), language)
 
 
-@watchdog.command(zh="结束暂停。")
+@watchdog.command(zh="结束暂停，并让动作额度重新开始计算。")
 @config_option
 @report_format_option
 @language_option
 def resume(config: str | None, form: str, language: Language) -> None:
-    """End a pause. 结束暂停。
+    """End a pause, and begin the budget of actions anew. 结束暂停。
 
     \b
     Example:
       gte-ops watchdog resume
     """
-    from ops.report.watchdog import WatchdogChangeReport
+    from ops.report.watchdog import WatchdogChangeReport, read_status
 
     store = _store(config)
+    was_suspended = read_status(settings_from(config)).state.suspended
     try:
         was_paused = store.resume()
+        if was_suspended:
+            store.ask_to_rearm()
     except OSError as error:
         raise _unwritable(str(store.pause_path), error) from None
     words = (
@@ -208,7 +212,13 @@ def resume(config: str | None, form: str, language: Language) -> None:
         if was_paused
         else Text(en="there was no pause", zh="当前并未暂停")
     )
-    show(form, WatchdogChangeReport("resume", words, {"was_paused": bool(was_paused)}), language)
+    if was_suspended:
+        words = Text(
+            en=f"{words.en}; the budget of actions begins anew with the watchdog's next check",
+            zh=f"{words.zh}；下次检查起动作额度重新计算",
+        )
+    document = {"was_paused": bool(was_paused), "was_suspended": was_suspended}
+    show(form, WatchdogChangeReport("resume", words, document), language)
 
 
 @watchdog.command(zh="忘记服务的启动环境；改为记住当前运行的实例。")

@@ -22,6 +22,7 @@ from ops.control.root_command import reason_not_to_run_as_root, trusted_environm
 from ops.control.signals import end, kill
 from ops.control.start_command import changes_user, gunicorn_at, mentions_changer
 from ops.errors import OpsError
+from ops.facts.base import NotSeen
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import search, trusted_program
@@ -36,6 +37,7 @@ PORT_FREE_WITHIN = 5.0
 # sd_booted(3): this directory exists exactly where systemd is the init.
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
+SHOW_SECONDS = 2.0
 # `gunicorn --check-config` imports the application; one that loads models there may take this long.
 CHECK_SECONDS = 60.0
 # A start command that fails usually does so at once; one that stays in the foreground keeps running.
@@ -62,7 +64,8 @@ class RestartError(OpsError):
 @dataclass(frozen=True)
 class Supervisor:
     """How the service is started: by systemd's ``unit``, else by ``argv`` in ``cwd`` with its output appended to
-    ``output``. ``launch``: how it was started before; ``pidfiles``: those that must not be stale."""
+    ``output``. ``launch``: how it was started before; ``pidfiles``: those that must not be stale;
+    ``seconds``: how long systemctl may take, None for as long as usual."""
 
     unit: str | None
     argv: tuple[str, ...]
@@ -70,6 +73,7 @@ class Supervisor:
     output: Path
     launch: Launch | None = None
     pidfiles: tuple[NamedPidfile, ...] = ()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,23 @@ def refusal(supervisor: Supervisor) -> Text | None:
     )
 
 
+def stopped_by_hand(supervisor: Supervisor) -> bool:
+    """Whether somebody stopped the service's unit, or is stopping it: systemd has it inactive without a failure. False
+    without a unit, or if systemd does not answer."""
+    if supervisor.unit is None:
+        return False
+    from ops.collect.services.units import STATE_PROPERTIES, parse_units, show_units
+    from ops.interpret.units import was_stopped
+
+    printed = show_units((supervisor.unit,), STATE_PROPERTIES, SHOW_SECONDS)
+    if isinstance(printed, NotSeen):
+        return False
+    return any(
+        was_stopped(unit) or unit.active == "deactivating"
+        for unit in parse_units(printed, (supervisor.unit,))
+    )
+
+
 # --- restart ----------------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +259,7 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
     """Start the service. Raises RestartError if the supervisor or the command refuses."""
     if supervisor.unit is not None:
         _systemctl("reset-failed", supervisor.unit, check=False)
-        _systemctl("restart", supervisor.unit, check=True)
+        _systemctl("restart", supervisor.unit, check=True, seconds=supervisor.seconds)
         return None
     if (why_not := refusal(supervisor)) is not None:
         raise RestartError(why_not)
@@ -371,7 +392,7 @@ def _open_output(path: Path) -> int:
     return descriptor
 
 
-def _systemctl(verb: str, *units: str, check: bool) -> None:
+def _systemctl(verb: str, *units: str, check: bool, seconds: float | None = None) -> None:
     program, words = trusted_program("systemctl"), " ".join((verb, *units))
     try:
         if program is None:
@@ -381,7 +402,7 @@ def _systemctl(verb: str, *units: str, check: bool) -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SYSTEMCTL_SECONDS,
+            timeout=SYSTEMCTL_SECONDS if seconds is None else seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

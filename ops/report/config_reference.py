@@ -29,6 +29,7 @@ UNITS = {
     "seconds": Text(en="seconds", zh="秒"),
 }
 _TYPES: dict[type, Text] = {
+    bool: Text(en="true or false", zh="true 或 false"),
     str: Text(en="text", zh="文本"),
     int: Text(en="whole number", zh="整数"),
     float: Text(en="number", zh="数字"),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ import msgspec
 
 from ops.control.pidfile import InUseError, Stale
 from ops.control.reload import can_reload, reload_gunicorn
-from ops.control.restart import Supervisor, find_supervisor, plan_start, refusal, restart
+from ops.control.restart import (
+    SYSTEMCTL_SECONDS,
+    Supervisor,
+    find_supervisor,
+    plan_start,
+    refusal,
+    restart,
+    stopped_by_hand,
+)
 from ops.control.signals import GoneError, is_alive, kill
 from ops.control.worker import continue_process, kill_worker, terminate_worker
 from ops.errors import OpsError
@@ -35,6 +44,8 @@ from ops.supervision.state_store import StateStore
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
+# Seconds that systemctl gets for a start in any case.
+SHORTEST_START = 5.0
 # While the state cannot be written, the budget is what this process remembers, and at most this.
 BUDGET_WITHOUT_STATE = 1
 # The faults for which the doctor may know a cause that no restart fixes.
@@ -62,11 +73,17 @@ class Actor:
         self.evidence, self.journal, self.resident = evidence, journal, resident
         self._output = output
         self._started: list[subprocess.Popen[bytes]] = []
+        # The start command of the pending restart has ended with an error.
+        self._start_ended = False
+        # When a run from cron has to be over, time.monotonic; None for the service, which has time.
+        self.deadline: float | None = None
         self._jitter = random.Random()  # noqa: S311  spreads waits, keeps no secret
 
     def reap(self) -> None:
         """Reap finished start commands."""
-        self._started = [process for process in self._started if process.poll() is None]
+        ended = [process for process in self._started if process.poll() is not None]
+        self._start_ended = self._start_ended or any(process.returncode != 0 for process in ended)
+        self._started = [process for process in self._started if process not in ended]
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -117,6 +134,10 @@ class Actor:
             unfixable=tuple(c.code for c in causes if escalation.fails_again(c.code, c.kind)),
             fingerprint=self.evidence.fingerprint(state) if causes else "",
             refusal=refusal(supervisor) if supervisor is not None and may_restart else None,
+            stopped=supervisor is not None
+            and assessment.fault == Fault.MASTER_GONE
+            and not rules.starts_stopped
+            and stopped_by_hand(supervisor),
         )
 
     # --- acting -------------------------------------------------------------------------------------------------------
@@ -190,6 +211,7 @@ class Actor:
         processes |= {ProcessRef(h.pid, h.start_ticks) for h in assessment.holders if h.ours and h.pid != 1}
         backend = observation.backend
         self.journal.note("start", **how_it_starts(supervisor))
+        self._start_ended = False
         process = restart(
             supervisor,
             self.settings,
@@ -207,7 +229,11 @@ class Actor:
         self.journal.note("stale_pidfile", detail=safe_line(f"{stale.path}: {stale.detail}; {outcome}"))
 
     def _supervisor(self) -> Supervisor | None:
-        return find_supervisor(self.settings, self._output)
+        supervisor = find_supervisor(self.settings, self._output)
+        if supervisor is None or self.deadline is None:
+            return supervisor
+        left = max(SHORTEST_START, self.deadline - time.monotonic())
+        return replace(supervisor, seconds=min(SYSTEMCTL_SECONDS, left))
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +252,7 @@ class Actor:
                 kill(pending.retired)
                 pending = msgspec.structs.replace(pending, retired=())
         gone = pending.worker is None or not is_alive(pending.worker)
-        outcome = outcome_of(pending, assessment, observation, gone=gone)
+        outcome = outcome_of(pending, assessment, observation, gone=gone, ended=self._start_ended)
         if outcome is None:
             return msgspec.structs.replace(state, pending=pending)
         self.journal.note("step", rung=pending.kind, outcome=outcome, seconds=round(now - pending.at, 2))

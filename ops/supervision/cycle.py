@@ -20,7 +20,7 @@ from ops.supervision.act import Actor
 from ops.supervision.alert_policy import AlertPolicy
 from ops.supervision.alerts import Notifier, WatchdogJournal
 from ops.supervision.baseline_keeper import BaselineKeeper, accept_command
-from ops.supervision.escalation import Step
+from ops.supervision.escalation import Step, rearmed
 from ops.supervision.evidence_capture import EvidenceCapture
 from ops.supervision.health.assessment import ALIVE, Assessment, WorkerCondition
 from ops.supervision.launches import Launches
@@ -113,6 +113,9 @@ class Watchdog:
     def _observe(self, *, counts: bool, expected_gap: float | None) -> tuple[Observation, WatchdogState]:
         """What is there now, and the state with it."""
         self.actor.reap()
+        if self.state_store.take_rearm():
+            self.journal.note("rearmed", actions=len(self.state.actions))
+            self.state = rearmed(self.state)
         observed = observe.observe(self.settings, self.state)
         observation = msgspec.structs.replace(
             observed.observation,

@@ -17,7 +17,9 @@ from ops.supervision.state import MAX_ACTIONS, ActionKind, ActionOutcome, Action
 from ops.text.language import Text
 
 # If the doctor proves one of these, a start ends as the last one did, whatever it says of the last one.
-UNFIXABLE_BY_START = ("GUN012", "ENV001")
+UNFIXABLE_BY_START = (
+    "GUN012", "ENV001", "GUN030", "GUN031", "GUN033", "GUN034", "GUN035", "GUN036",
+)  # fmt: skip
 # What the doctor says of a start that failed, by its kind.
 _FAILED_START = ("GUN001", "GUN003")
 RESTART_FAULTS = (
@@ -34,6 +36,12 @@ FIRST_BACK_OFF = 10.0
 NOT_COUNTED = (ActionOutcome.CLEARED, ActionOutcome.GONE)
 
 
+_STOPPED = Text(
+    en="somebody stopped its unit with systemctl, and it stays stopped until somebody starts it",
+    zh="有人用 systemctl 停止了它的 unit；在有人启动之前保持停止",
+)
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What could be done on this host at present.
@@ -41,7 +49,7 @@ class Capabilities:
     ``reload``: memory is enough for both generations of workers, and the configuration on disk can be read. ``causes``:
     codes that the doctor proved for this trouble; ``unfixable``: those of them that no start fixes. ``fingerprint``: of
     what changes when a failing start is repaired.
-    ``refusal``: why the service must not be started as things are."""
+    ``refusal``: why the service must not be started as things are; ``stopped``: somebody stopped it with systemctl."""
 
     restart: bool
     reload: bool
@@ -49,6 +57,7 @@ class Capabilities:
     unfixable: tuple[str, ...] = ()
     fingerprint: str = ""
     refusal: Text | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,8 @@ def decide(
         )
         return Step(None, why=why, unfixable=True)
     if action == ActionKind.RESTART:
+        if capabilities.stopped and not rules.starts_stopped:
+            return Step(None, why=_STOPPED)
         if capabilities.refusal is not None:
             return Step(None, why=capabilities.refusal, unfixable=True)
         if _is_unfixable(state, rules, capabilities, now):
@@ -238,6 +249,20 @@ def with_action(state: WatchdogState, rules: Rules, action: ActionRecord, jitter
         counters={**state.counters, action.kind: state.counters.get(action.kind, 0) + 1},
         level=level,
         rearm_at=rearm,
+    )
+
+
+def rearmed(state: WatchdogState) -> WatchdogState:
+    """``state`` after somebody asked for the budget to begin anew (`gte-ops watchdog resume`)."""
+    return msgspec.structs.replace(
+        state,
+        actions=tuple(msgspec.structs.replace(a, outcome=ActionOutcome.CLEARED) for a in state.actions),
+        circuit_open=False,
+        circuit_open_wall=0.0,
+        rearm_at=None,
+        level=0,
+        unfixable=False,
+        unfixable_fingerprint="",
     )
 
 

@@ -12,9 +12,10 @@ START_SHOWS_WITHIN = 30.0
 
 
 def outcome_of(
-    pending: Pending, assessment: Assessment, observation: Observation, *, gone: bool
+    pending: Pending, assessment: Assessment, observation: Observation, *, gone: bool, ended: bool = False
 ) -> ActionOutcome | None:
-    """What became of ``pending``; None while that is not known. ``gone``: its worker, if it has one, has ended."""
+    """What became of ``pending``; None while that is not known. ``gone``: its worker, if it has one, has ended;
+    ``ended``: the command that was to start the service has ended with an error."""
     if gone and not pending.retired and assessment.state in ALIVE and _is_whole(observation):
         return ActionOutcome.RECOVERED
     if assessment.fault == Fault.ENVIRONMENT_CHANGED and _is_whole(observation):
@@ -26,6 +27,8 @@ def outcome_of(
         and not _boots_in_time(assessment)
     ):
         return ActionOutcome.NEXT
+    if ended and pending.kind == ActionKind.RESTART and observation.master is None:
+        return ActionOutcome.FAILED
     if observation.clocks.boottime >= pending.until or _has_no_effect(pending, observation, gone=gone):
         return ActionOutcome.FAILED
     return None

@@ -48,6 +48,8 @@ DEFAULT_CONFIG_NAME = "gunicorn.conf.py"
 PROBE_SECONDS = 2.0
 CONTROL_SECONDS = 2.0
 CONNECT_SECONDS = 1.0
+# unix(7): sun_path has 108 bytes, a zero byte among them.
+LONGEST_SOCKET_PATH = 107
 # Reading all processes of a machine takes about a second; what takes longer never ends.
 TABLE_SECONDS = 10.0
 # Descriptors that one observation needs at the same time.
@@ -133,12 +135,12 @@ def _observe(settings: Settings, state: WatchdogState) -> ObservedService:
     control: bool | None = None
     booting: frozenset[int] = frozenset()
     if master is not None and settings.gunicorn.control_socket:
-        control, booting = _ask_control(settings.gunicorn.control_socket)
+        control, booting = _ask_control(socket_of(settings.gunicorn.control_socket, master.pid))
     headers = _private_headers(settings, subject, master)
-    health = _probe(subject, settings.target.health_path, headers)
+    health = _probe(subject, master, settings.target.health_path, headers)
     has_answer = health.status is not None
     ready = (
-        _probe(subject, settings.target.ready_path, headers)
+        _probe(subject, master, settings.target.ready_path, headers)
         if has_answer and master is not None
         else NotSeen(reason="/health did not answer" if not has_answer else "no master is seen")
     )
@@ -180,12 +182,28 @@ def _private_headers(settings: Settings, subject: Subject, master: ProcessState 
     return {}
 
 
-def _probe(subject: Subject, path: str, private: dict[str, str]) -> Exchange:
+def _probe(subject: Subject, master: ProcessState | None, path: str, private: dict[str, str]) -> Exchange:
     """Probe as nginx forwards: by the site's name, and with the header for HTTPS. An application may require both."""
     deadline = Deadline(time.monotonic() + PROBE_SECONDS)
     url = f"http://{join_host(subject.host or 'localhost')}{path}"
-    answer = exchange("GET", url, subject.backend, deadline, headers={**PROXIED, **private})
+    backend = subject.backend
+    if backend.startswith("unix:/") and master is not None:
+        backend = f"unix:{socket_of(backend.removeprefix('unix:'), master.pid)}"
+    answer = exchange("GET", url, backend, deadline, headers={**PROXIED, **private})
     return without_private(answer, private) if private else answer
+
+
+def socket_of(path: str, pid: int) -> str:
+    """The path by which this process reaches the unix socket that process ``pid`` knows as ``path``: with PrivateTmp=
+    each of both has a /tmp of its own (systemd.exec(5))."""
+    there = f"/proc/{pid}/root{path}"
+    try:
+        is_ours = Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+        if is_ours or len(os.fsencode(there)) > LONGEST_SOCKET_PATH or not Path(there).is_socket():
+            return path
+    except OSError:
+        return path
+    return there
 
 
 def _size(path: str) -> int | None:

@@ -35,7 +35,8 @@ HEALTHY_CLEARS = 600.0
 
 @dataclass(frozen=True)
 class Rules:
-    """Seconds, except ``failures`` (cycles in a row) and ``budget`` (actions ``within`` that many seconds)."""
+    """Seconds, except ``failures`` (cycles in a row) and ``budget`` (actions ``within`` that many seconds).
+    ``starts_stopped``: a service whose unit somebody stopped is started too."""
 
     request_deadline: float
     boot_deadline: float
@@ -43,6 +44,7 @@ class Rules:
     failures: int
     budget: int
     within: float
+    starts_stopped: bool = False
 
     @property
     def dump_gap(self) -> float:
@@ -65,4 +67,5 @@ def rules_from(settings: Settings) -> Rules:
         failures=max(1, watchdog.failures),
         budget=max(0, watchdog.restarts.budget),
         within=float(watchdog.restarts.within),
+        starts_stopped=watchdog.start_stopped,
     )

@@ -8,12 +8,19 @@ from collections.abc import Mapping
 
 from ops.text.sanitize import safe_line
 
+_OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
 
 class NotifySocket:
-    """The socket named in $NOTIFY_SOCKET; without it, every call does nothing."""
+    """The socket named in $NOTIFY_SOCKET; without it, every call does nothing. The variables are removed from this
+    process's environment, so that its children do not inherit them."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        values = os.environ if environ is None else environ
+        values = dict(os.environ) if environ is None else environ
+        if environ is None:
+            # No child of the watchdog speaks for it (sd_notify(3), unset_environment).
+            for variable in _OWN_VARIABLES:
+                os.environ.pop(variable, None)
         name = values.get("NOTIFY_SOCKET", "")
         # An at sign stands for the zero byte of an abstract socket (sd_notify(3), Environment).
         self._address = "\0" + name[1:] if name.startswith("@") else name

@@ -153,6 +153,23 @@ class StateStore:
             return False
         return True
 
+    @property
+    def rearm_path(self) -> Path:
+        """The file that asks for the budget to begin anew."""
+        return self.path.with_name(self.path.name + ".rearm")
+
+    def ask_to_rearm(self) -> None:
+        """Have the watchdog's next cycle begin its budget anew. Raises OSError if that cannot be written."""
+        write_atomically(self.rearm_path, b"")
+
+    def take_rearm(self) -> bool:
+        """Whether somebody asked for the budget to begin anew; asked once, answered once."""
+        try:
+            self.rearm_path.unlink()
+        except OSError:
+            return False
+        return True
+
     def paused(self, wall: float) -> Pause | None:
         """The pause in force. One that is over, torn, or longer than allowed does not count."""
         try:

@@ -56,6 +56,8 @@ _PROPERTIES = (
     "EnvironmentFiles", "PrivateTmp", "RootDirectory", "MemoryMax", "MemoryLimit", "LimitNOFILE", "Triggers",
     "TriggeredBy",
 )  # fmt: skip
+# What tells whether a unit runs, and whether it failed.
+STATE_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 _UNIT_NAME = re.compile(r"[\w@:.\\][\w@:.\\-]{0,199}")
 _NO_LIMIT = ("", "infinity", "18446744073709551615", "9223372036854771712")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
 from ops.diagnosis.checks.log_reading import entries_with, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
-from ops.diagnosis.finding import Evidence, Finding, check, quote, seen
+from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.logs import Log, LogEntry, Logs
@@ -19,8 +20,11 @@ from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probes import Activity, Backend, Exchange, Front
 from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
+from ops.facts.units import Unit, Units
+from ops.interpret.gunicorn import process_of
 from ops.interpret.progress import silence, stuck_for
 from ops.interpret.traffic import judged_since, service_traffic
+from ops.interpret.units import state_words
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds
 
@@ -112,17 +116,43 @@ def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool
     en="no worker was killed or crashed",
     zh="没有工作进程被杀或崩溃",
 )
-def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotSeen) -> Iterator[Finding]:
+def died(
+    logs: Logs,
+    kernel: KernelLog | NotSeen,
+    watchdog: WatchdogFacts | NotSeen,
+    units: Units | NotSeen,
+    target: Target | NotSeen,
+    processes: Processes | NotSeen,
+    backend: Backend | NotSeen,
+) -> Iterator[Finding]:
     """GUN005: a SIGKILL that the kernel recorded, for lack of memory. GUN014: a crash, or a SIGKILL of unknown origin.
+    Warnings if the service has been restarted since, and answers.
 
     gunicorn logs 'Perhaps out of memory?' after every SIGKILL, so the message proves nothing."""
+    served_since = _served_since(target, processes, backend)
+    own = None if isinstance(units, NotSeen) else units.unit(units.service)
+    if own is not None and (told := _killed_in(own)):
+        is_over = served_since is not None
+        yield Finding(
+            "GUN005",
+            told,
+            {"pid": str(own.main_pid or "?")},
+            summary=Text(
+                en=f"The kernel killed a process of {own.name} because memory ran out ({_limit(own)}).",
+                zh=f"内存耗尽（{_limit(own)}），内核杀掉了 {own.name} 的一个进程。",
+            ),
+            fix=_limit_fix(units, target),
+            severity=Severity.WARN if is_over else None,
+            explains=() if is_over else None,
+        )
     log = seen(logs.gunicorn_error)
     unexplained = []
     starved: list[tuple[Death, Evidence]] = []
     for death in deaths(log):
-        if was_meant(death, log, watchdog):
-            continue
         kill, group = killed_by_kernel(death, kernel), counted_by_group(kernel)
+        # The kernel's word comes first: the watchdog or a stop may have been at work at the same moment.
+        if kill is None and was_meant(death, log, watchdog):
+            continue
         if kill is not None:
             starved.append((death, quote("kernel log", kill.text)))
         elif death.signal == "SIGKILL" and group is not None:
@@ -135,6 +165,9 @@ def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotS
             "GUN005",
             (proof, quote(log.path, death.entry.text.partition("\n")[0])),
             {"pid": str(death.pid)},
+            summary=_limit_summary(str(death.pid), units),
+            fix=_limit_fix(units, target),
+            **_as_past(death, served_since),
         )
     if unexplained:
         death = unexplained[-1]
@@ -150,7 +183,81 @@ def died(logs: Logs, kernel: KernelLog | NotSeen, watchdog: WatchdogFacts | NotS
             evidence.append(
                 Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有因内存不足杀它的记录"))
             )
-        yield Finding("GUN014", tuple(evidence), {"pid": str(death.pid), "signal": death.signal})
+        yield Finding(
+            "GUN014",
+            tuple(evidence),
+            {"pid": str(death.pid), "signal": death.signal},
+            **_as_past(death, served_since),
+        )
+
+
+def _killed_in(unit: Unit) -> tuple[Evidence, ...]:
+    """systemd's own word that the kernel killed a process of the unit for lack of memory; empty without it."""
+    lines = [line for line in unit.words if "OOM killer" in line or "'oom-kill'" in line]
+    if unit.result != "oom-kill" and not lines:
+        return ()
+    return (
+        quote(f"systemctl show {unit.name}", f"{state_words(unit)}, {_limit(unit)}"),
+        *(quote(f"journalctl -u {unit.name}", line) for line in lines[-1:]),
+    )
+
+
+def _limit(unit: Unit) -> str:
+    return "MemoryMax=infinity" if unit.memory_max is None else f"MemoryMax={unit.memory_max >> 20}M"
+
+
+def _served_since(
+    target: Target | NotSeen, processes: Processes | NotSeen, backend: Backend | NotSeen
+) -> float | None:
+    """When the running master was started, if the service answers; else None. What was logged before is over."""
+    if isinstance(target, NotSeen) or isinstance(processes, NotSeen) or isinstance(backend, NotSeen):
+        return None
+    answer = backend.health
+    if not isinstance(answer, Exchange) or answer.status is None or answer.status >= 500:
+        return None
+    master = process_of(processes, target.gunicorn_master)
+    return master.started if master is not None else None
+
+
+def _as_past(death: Death, served_since: float | None) -> dict[str, Any]:
+    """How a finding about a death differs if the service has been restarted since: it explains nothing of now."""
+    if served_since is None or death.entry.time >= int(served_since):
+        return {}
+    return {"severity": Severity.WARN, "explains": ()}
+
+
+def _limited_unit(units: Units | NotSeen) -> Unit | None:
+    """The service's unit, if it has a limit of memory."""
+    own = None if isinstance(units, NotSeen) else units.unit(units.service)
+    return own if own is not None and own.memory_max is not None else None
+
+
+def _limit_summary(pid: str, units: Units | NotSeen) -> Text | None:
+    own = _limited_unit(units)
+    if own is None:
+        return None
+    limit = _limit(own)
+    return Text(
+        en=f"The kernel killed worker {pid}, because {own.name} reached its limit of memory, {limit}.",
+        zh=f"{own.name} 达到了内存上限 {limit}，内核杀掉了工作进程 {pid}。",
+    )
+
+
+def _limit_fix(units: Units | NotSeen, target: Target | NotSeen) -> tuple[str | Text, ...] | None:
+    """Steps where the unit's own limit is what is reached; None for the catalogue's."""
+    own = _limited_unit(units)
+    if own is None or isinstance(target, NotSeen):
+        return None
+    limit = _limit(own)
+    return (
+        Text(
+            en=f"Raise {limit} of {own.name}, if the machine has the memory (systemctl edit {own.name}); or set"
+            " fewer workers, or preload_app = True so that they share the model",
+            zh=f"如果机器内存够用，调大 {own.name} 的 {limit}（systemctl edit {own.name}）；否则减少 workers，"
+            "或设 preload_app = True 共享模型",
+        ),
+        target.restart_command,
+    )
 
 
 @check(

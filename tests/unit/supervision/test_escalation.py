@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -236,3 +238,34 @@ def test_what_must_not_be_started_is_not_and_a_person_is_told_why() -> None:
         step(failing(Fault.WORKER_HUNG, stuck(1)), capabilities=capabilities).action == ActionKind.KILL_WORKER
     ), "no start is needed"
     assert step(failing(Fault.MASTER_GONE)).action == ActionKind.RESTART, "once the reason is gone"
+
+
+def test_what_somebody_stopped_stays_stopped() -> None:
+    stopped = Capabilities(restart=True, reload=True, stopped=True)
+    chosen = step(failing(Fault.MASTER_GONE), capabilities=stopped)
+    assert (chosen.action, chosen.circuit_open, chosen.unfixable) == (None, False, False)
+    assert "stays stopped" in chosen.why.en
+
+
+def test_what_somebody_stopped_is_started_where_that_is_configured() -> None:
+    stopped = Capabilities(restart=True, reload=True, stopped=True)
+    rules = replace(RULES, starts_stopped=True)
+    chosen = escalation.decide(
+        failing(Fault.MASTER_GONE), made_state(), rules, stopped, BOOT, paused=False, jitter=0.0
+    )
+    assert chosen.action == ActionKind.RESTART
+
+
+def test_a_stop_says_nothing_about_a_worker_that_hangs() -> None:
+    stopped = Capabilities(restart=True, reload=True, stopped=True)
+    assert step(failing(Fault.WORKER_HUNG, stuck(1)), capabilities=stopped).action == ActionKind.KILL_WORKER
+
+
+def test_rearmed_begins_the_budget_anew() -> None:
+    spent = made_state(
+        actions=taken(5, 6, 7), circuit_open=True, rearm_at=BOOT + 900, level=3, unfixable=True
+    )
+    assert step(failing(Fault.WORKER_HUNG, stuck(1)), spent).circuit_open
+    anew = escalation.rearmed(spent)
+    assert not anew.suspended
+    assert step(failing(Fault.WORKER_HUNG, stuck(1)), anew).action == ActionKind.KILL_WORKER

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import msgspec
+
 from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings, WatchdogSettings
 from ops.supervision.act import Actor, waits_for_the_doctor
 from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.evidence_capture import EvidenceCapture
+from ops.supervision.follow_up import outcome_of
 from ops.supervision.health.assess import assess
-from ops.supervision.state import ActionKind, ActionRecord, Fault, Pending
+from ops.supervision.state import ActionKind, ActionOutcome, ActionRecord, Fault, Pending
 from ops.supervision.state_store import StateStore
 from tests.unit.supervision.made_observation import (
     BOOT,
@@ -87,3 +90,13 @@ def test_only_the_first_start_of_a_master_that_is_gone_does_not_wait_for_the_doc
         "cron has a minute"
     )
     assert not waits(Fault.WORKER_LEAKING)
+
+
+def test_a_start_whose_command_has_ended_is_not_waited_for() -> None:
+    pending = Pending(ActionKind.RESTART, at=BOOT - 1, until=BOOT + 299)
+    nothing = msgspec.structs.replace(
+        made_observation(health=exchange(failure=ProbeFailure.REFUSED)), master=None
+    )
+    found = assess(nothing, made_state(), RULES)
+    assert outcome_of(pending, found, nothing, gone=True, ended=True) == ActionOutcome.FAILED
+    assert outcome_of(pending, found, nothing, gone=True) is None

@@ -166,3 +166,11 @@ def test_state_in_a_directory_of_everybodys_is_refused(tmp_path: Path, mode: int
     tmp_path.chmod(mode)
     with pytest.raises(OpsError, match="everybody may write"):
         refuse_shared_directory(tmp_path / name)
+
+
+def test_a_request_to_rearm_is_answered_once(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "watchdog.json")
+    assert not store.take_rearm()
+    store.ask_to_rearm()
+    assert store.take_rearm()
+    assert not store.take_rearm()

@@ -14,9 +14,11 @@ from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probes import Repeats, WorkerActivity
 from ops.facts.safeguards import WatchdogAction, WatchdogFacts
 from ops.facts.snapshot import Snapshot
+from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,
+    GUNICORN_MASTER,
     GUNICORN_PROCESSES,
     GUNICORN_WORKERS,
     HEALTHY,
@@ -27,6 +29,9 @@ from tests.unit.made_snapshot import (
     gunicorn_log,
     processes,
     timed_out,
+    unit,
+    units,
+    without_gunicorn,
 )
 
 KILLED = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=60)
@@ -268,3 +273,36 @@ def test_one_starved_and_one_killed_are_two_causes() -> None:
     other = entry("Worker (pid:902) was sent SIGKILL! Perhaps out of memory?", ago=30)
     findings = found(logged(KILLED, other, **starved()))
     assert (findings["GUN005"].facts["pid"], findings["GUN014"].facts["pid"]) == ("901", "902")
+
+
+def test_an_incident_that_a_restart_has_ended_is_a_warning() -> None:
+    killed = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=600)
+    now = but(logs__gunicorn_error=gunicorn_log(killed))
+    assert found(now)["GUN014"].severity is None
+    masters = tuple(
+        msgspec.structs.replace(p, started=NOW - 300) if p.pid == GUNICORN_MASTER else p
+        for p in now.processes.processes
+    )
+    restarted = found(but(now, processes__processes=masters))["GUN014"]
+    assert restarted.severity == "warn"
+    assert restarted.explains == ()
+
+
+def test_systemd_s_word_of_a_kill_for_memory_names_the_limit() -> None:
+    own = unit(active="failed", sub="failed", result="oom-kill", memory_max=512 << 20)
+    finding = found(but(without_gunicorn(), units=units(own)))["GUN005"]
+    assert "MemoryMax=512M" in finding.summary.en
+    assert any(
+        "MemoryMax=512M of gte-api.service" in step.en for step in finding.fix if isinstance(step, Text)
+    )
+
+
+def test_the_kernel_s_word_comes_before_was_meant() -> None:
+    killed = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=60)
+    stop = entry("Handling signal: term", ago=70, level="info")
+    kill = KernelKill(
+        time=NOW - 60, pid=901, text="Memory cgroup out of memory: Killed process 901 (gunicorn)"
+    )
+    meant = but(logs__gunicorn_error=gunicorn_log(stop, killed))
+    assert not {"GUN005", "GUN014"} & set(found(meant))
+    assert "GUN005" in found(but(meant, kernel=KernelLog(kills=(kill,))))
