@@ -319,7 +319,7 @@ def failing_share(
         failed = tuple(
             item
             for item in located.traffic.answers
-            if _is_failure(item, located, logs) and not _is_past(item, located, logs)
+            if _is_failure(item, located, logs, target) and not _is_past(item, located, logs)
         )
         if not failed:
             continue
@@ -375,13 +375,15 @@ def _answered(front: Front | NotSeen, failed: tuple[Answers, ...]) -> Iterator[E
             yield quote(f"{probe.method} {probe.url}", answer_words(probe))
 
 
-def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs) -> bool:
+def _is_failure(answers: Answers, located: LocatedTraffic, logs: Logs, target: Target) -> bool:
     if not answers.status.startswith("5") or answers.status == "501":
         return False
     total = located.total_like(answers)
     if answers.count < NOTED_SHARE * total:
         return False
     if answers.status == "503":
+        if answers.path == target.ready_path and answers.followed:
+            return False  # whoever asked waited for the service to be ready, and was told when it was
         own = service_traffic(logs)
         by_service = sum(
             item.count for item in (own.answers("503") if own else ()) if item.path == answers.path

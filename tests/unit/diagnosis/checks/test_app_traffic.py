@@ -293,6 +293,16 @@ CASES = [
         "a deployment: a row of 502 with only successes behind it",
         at_nginx(answered("502", 9, ago=(400, 395)), answered("200", 90, ago=(390, 2))),
     ),
+    quiet(
+        "APP024",
+        "a balancer that waited until the service was ready",
+        host(answered("503", 6, path="/ready", followed=2), answered("200", 2, path="/ready"), SERVED),
+    ),
+    fires(
+        "APP024",
+        "it is still not ready",
+        host(answered("503", 6, path="/ready"), answered("200", 2, path="/ready"), SERVED),
+    ),
     quiet("APP024", "503 under load, some of many", host(answered("503", 30), SERVED)),
     quiet(
         "APP024",
