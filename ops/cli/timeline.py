@@ -63,10 +63,10 @@ def timeline(
     form: str,
     language: Language,
 ) -> None:
-    """What happened on this host, in one account. 这台主机上发生过什么。
+    """Show what happened on this host, in order of time. 这台主机上发生过什么。
 
     Changes, deployments, reloads and restarts, errors, when requests failed, what the watchdog and --fix did, renewals,
-    package upgrades, boots. Times are the host's; what is not told is listed. Nothing is changed.
+    package upgrades, boots. Times are the host's; gaps are listed. Nothing is changed.
 
     \b
     Example:
