@@ -53,10 +53,10 @@ def explain(code: str | None, config: str | None, form: str, language: Language)
     from ops.diagnosis.catalogue import catalogue
     from ops.report.explain import CauseListReport, ExplanationReport
 
-    book = catalogue()
-    if code is None or code.strip().upper() not in book.codes:
-        book = _with_site_causes(config)
-    show(form, CauseListReport(book) if code is None else ExplanationReport(code, book), language)
+    all_causes = catalogue()
+    if code is None or code.strip().upper() not in all_causes.codes:
+        all_causes = _with_site_causes(config)
+    show(form, CauseListReport(all_causes) if code is None else ExplanationReport(code, all_causes), language)
 
 
 def _with_site_causes(config: str | None) -> Catalogue:
@@ -64,9 +64,9 @@ def _with_site_causes(config: str | None) -> Catalogue:
     from ops.doctor import site_causes
 
     own = site_causes(settings_from(config))
-    book = catalogue().extended(own.entries, ())
+    all_causes = catalogue().extended(own.entries, ())
     if not own.definitions:
-        return book
+        return all_causes
     from ops.diagnosis.site_causes import extended_catalogue
 
-    return extended_catalogue(own.definitions, book)
+    return extended_catalogue(own.definitions, all_causes)

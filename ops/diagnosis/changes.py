@@ -58,19 +58,19 @@ def read_changes(
     changes: Changes,
     snapshot: Snapshot,
     utc_offset: int,
-    book: Catalogue,
+    all_causes: Catalogue,
 ) -> ChangeReading:
     """Add the changes to the causes and symptoms. Pure."""
     fits: dict[int, list[str]] = {}
     completed = []
     for cause in causes:
-        indices = _fitting(changes.changes, cause, snapshot, book)
+        indices = _fitting(changes.changes, cause, snapshot, all_causes)
         for number in indices:
             fits.setdefault(number, []).append(cause.code)
         proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in indices)
         completed.append(replace(cause, evidence=(*cause.evidence, *proof)) if proof else cause)
     open_symptoms = [symptom for symptom in symptoms if not symptom.explained_by]
-    suspects = _suspects(changes.changes, open_symptoms, book) if open_symptoms else {}
+    suspects = _suspects(changes.changes, open_symptoms, all_causes) if open_symptoms else {}
     order = sorted(
         range(len(changes.changes)),
         key=lambda n: (n not in fits, -suspects.get(n, 0), changes.changes[n].is_harmless),
@@ -101,9 +101,9 @@ def _with_suspects(
 # --- which change fits ------------------------------------------------------------------------------------------------
 
 
-def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, book: Catalogue) -> list[int]:
+def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, all_causes: Catalogue) -> list[int]:
     """The changes, by index, that can have led to ``cause``."""
-    places = book.entry(cause.code).places
+    places = all_causes.entry(cause.code).places
     able = [n for n, change in enumerate(changes) if can_bring_about(change, places)]
     by_name = [n for n in able if _is_named(changes[n], cause)]
     selection: list[int] = []
@@ -199,12 +199,14 @@ def _covers(hunks: Sequence[ChangedLines], line: int) -> bool:
     return any(hunk.line - 3 <= line <= hunk.line + len(hunk.after) + 3 for hunk in hunks)
 
 
-def _suspects(changes: Sequence[Change], symptoms: Sequence[Symptom], book: Catalogue) -> dict[int, int]:
+def _suspects(
+    changes: Sequence[Change], symptoms: Sequence[Symptom], all_causes: Catalogue
+) -> dict[int, int]:
     """For each change, the number of causes that can explain ``symptoms`` and that the change could lead to."""
     met = {symptom.id for symptom in symptoms}
     counts: dict[int, int] = {}
-    for code in book.codes:
-        entry = book.entry(code)
+    for code in all_causes.codes:
+        entry = all_causes.entry(code)
         if not met.intersection(entry.explains):
             continue
         for number, change in enumerate(changes):

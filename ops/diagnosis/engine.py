@@ -53,20 +53,20 @@ def diagnose(
     """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. ``added``: the causes of
     other packages' checks. Pure, but for the durations that it reports."""
     snapshot = from_behind(snapshot)
-    book = _catalogue_of(snapshot, added)
-    results, findings = run_checks(snapshot, checks, book)
+    all_causes = _catalogue_of(snapshot, added)
+    results, findings = run_checks(snapshot, checks, all_causes)
     values = host_values(snapshot)
     observed = observed_symptoms(snapshot)
-    causes = find_causes(findings, observed, values, book)
-    symptoms = tuple(_symptom(item, causes, snapshot, values, book) for item in observed)
+    causes = find_causes(findings, observed, values, all_causes)
+    symptoms = tuple(_symptom(item, causes, snapshot, values, all_causes) for item in observed)
     ranked: tuple[RankedChange, ...] = ()
     changes = snapshot.changes
     if isinstance(changes, Changes) and changes.changes:
         from ops.diagnosis.changes import read_changes
 
-        reading = read_changes(causes, symptoms, changes, snapshot, _utc_offset(snapshot), book)
+        reading = read_changes(causes, symptoms, changes, snapshot, _utc_offset(snapshot), all_causes)
         causes, symptoms, ranked = reading.causes, reading.symptoms, reading.ranked
-    causes, ignored = set_aside(causes, ignore, snapshot)
+    causes, ignored = apply_ignores(causes, ignore, snapshot)
     return Diagnosis(
         status=overall_status(causes, symptoms, results, snapshot),
         target=_described(snapshot.target),
@@ -100,14 +100,14 @@ def _last_good(changes: Changes | NotSeen) -> LastGood | None:
 
 
 def _symptom(
-    item: Observed, causes: Sequence[Cause], snapshot: Snapshot, values: dict[str, str], book: Catalogue
+    item: Observed, causes: Sequence[Cause], snapshot: Snapshot, values: dict[str, str], all_causes: Catalogue
 ) -> Symptom:
     """``item`` with the causes that explain it; if there are none, with evidence, route and commands to try."""
-    summary = fill_text(book.symptom(item.id), {**values, **item.values})
+    summary = fill_text(all_causes.symptom(item.id), {**values, **item.values})
     explained_by = tuple(cause.code for cause in causes if item.id in cause.explains)
     if explained_by:
         return Symptom(item.id, summary, explained_by)
-    commands = book.next_commands(item.id, {**values, **log_commands(snapshot), **item.values})
+    commands = all_causes.next_commands(item.id, {**values, **log_commands(snapshot), **item.values})
     return Symptom(
         item.id,
         summary,
@@ -121,7 +121,7 @@ def _utc_offset(snapshot: Snapshot) -> int:
     return snapshot.host.utc_offset if isinstance(snapshot.host, Host) else 0
 
 
-def set_aside(
+def apply_ignores(
     causes: Sequence[Cause], ignore: Sequence[Ignore], snapshot: Snapshot
 ) -> tuple[tuple[Cause, ...], tuple[Ignored, ...]]:
     """Separate the causes that count from those that are ignored. An expired entry only adds evidence."""
@@ -148,7 +148,7 @@ def set_aside(
 
 
 def run_checks(
-    snapshot: Snapshot, checks: Iterable[Check], book: Catalogue
+    snapshot: Snapshot, checks: Iterable[Check], all_causes: Catalogue
 ) -> tuple[tuple[CheckResult, ...], tuple[Finding, ...]]:
     """Return every check's result and all findings, one per code. A crash of one check does not affect the others."""
     results: list[CheckResult] = []
@@ -161,15 +161,15 @@ def run_checks(
         summary, skipped = _PASSED, None
         check_findings: list[Finding] = []
         if missing is not None:
-            status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(missing)
+            status, summary, skipped = CheckStatus.SKIP, check.title, _reason(missing)
         else:
             try:
                 for finding in check.judge(**inputs):
                     check_findings.append(finding)
             except NotJudgedError as unseen:
-                status, summary, skipped = CheckStatus.SKIP, check.looks_at, _reason(unseen.unseen)
+                status, summary, skipped = CheckStatus.SKIP, check.title, _reason(unseen.unseen)
             except Exception as error:  # noqa: BLE001  a defect in one judge must not stop the others
-                status, summary = CheckStatus.ERROR, check.looks_at
+                status, summary = CheckStatus.ERROR, check.title
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
         for finding in check_findings:
             earlier = findings.get(finding.code)
@@ -178,14 +178,16 @@ def run_checks(
                 replace(earlier, evidence=(*earlier.evidence, *finding.evidence)) if earlier else finding
             )
         if check_findings and status is not CheckStatus.ERROR:
-            severities = {finding.severity or book.entry(finding.code).severity for finding in check_findings}
+            severities = {
+                finding.severity or all_causes.entry(finding.code).severity for finding in check_findings
+            }
             status = CheckStatus.FAIL if Severity.FAIL in severities else CheckStatus.WARN
-            summary = book.entry(check_findings[0].code).title
+            summary = all_causes.entry(check_findings[0].code).title
         results.append(
             CheckResult(
                 id=check.id,
                 status=status,
-                summary=check.looks_at if status is CheckStatus.PASS else summary,
+                summary=check.title if status is CheckStatus.PASS else summary,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 skipped_because=skipped,
             )
@@ -198,7 +200,7 @@ def _reason(unseen: NotSeen) -> Text:
 
 
 def find_causes(
-    findings: Sequence[Finding], observed: Sequence[Observed], values: dict[str, str], book: Catalogue
+    findings: Sequence[Finding], observed: Sequence[Observed], values: dict[str, str], all_causes: Catalogue
 ) -> tuple[Cause, ...]:
     """Root findings, ordered by what to fix first.
 
@@ -206,18 +208,18 @@ def find_causes(
     if not findings:
         return ()
     proven = {finding.code: finding for finding in findings}
-    roots = [f for f in findings if not any(_outranks(other, f, book) for other in findings)]
+    roots = [f for f in findings if not any(_outranks(other, f, all_causes) for other in findings)]
     causes = [
         _cause(
             root,
-            [finding for finding in proven.values() if _outranks(root, finding, book)],
+            [finding for finding in proven.values() if _outranks(root, finding, all_causes)],
             observed,
             values,
-            book,
+            all_causes,
         )
         for root in roots
     ]
-    order = {code: rank for rank, code in enumerate(book.codes)}
+    order = {code: rank for rank, code in enumerate(all_causes.codes)}
     symptoms = {item.id for item in observed}
     return tuple(
         sorted(
@@ -236,12 +238,12 @@ def _cause(
     followers: list[Finding],
     observed: Sequence[Observed],
     values: dict[str, str],
-    book: Catalogue,
+    all_causes: Catalogue,
 ) -> Cause:
-    entry = book.entry(root.code)
+    entry = all_causes.entry(root.code)
     facts = {**values, **root.facts}
-    explained = [symptom for f in (root, *followers) for symptom in _explained_by(f, book)]
-    severities: set[Severity] = {f.severity or book.entry(f.code).severity for f in (root, *followers)}
+    explained = [symptom for f in (root, *followers) for symptom in _explained_by(f, all_causes)]
+    severities: set[Severity] = {f.severity or all_causes.entry(f.code).severity for f in (root, *followers)}
     return Cause(
         code=root.code,
         severity=Severity.FAIL if Severity.FAIL in severities else Severity.WARN,
@@ -264,18 +266,18 @@ def _step(step: str | Text) -> Text:
     return step if isinstance(step, Text) else verbatim(step)
 
 
-def _outranks(left: Finding, right: Finding, book: Catalogue) -> bool:
+def _outranks(left: Finding, right: Finding, all_causes: Catalogue) -> bool:
     """Whether ``left`` is the cause and ``right`` only follows from it: by a rule, or because the catalogue puts
     ``right`` last and both can explain the same symptom."""
-    if book.outranks(left.code, right.code):
+    if all_causes.outranks(left.code, right.code):
         return True
-    if right.code not in book.last or left.code in book.last:
+    if right.code not in all_causes.last or left.code in all_causes.last:
         return False
-    return bool(set(_explained_by(left, book)) & set(_explained_by(right, book)))
+    return bool(set(_explained_by(left, all_causes)) & set(_explained_by(right, all_causes)))
 
 
-def _explained_by(finding: Finding, book: Catalogue) -> tuple[str, ...]:
-    return book.entry(finding.code).explains if finding.explains is None else finding.explains
+def _explained_by(finding: Finding, all_causes: Catalogue) -> tuple[str, ...]:
+    return all_causes.entry(finding.code).explains if finding.explains is None else finding.explains
 
 
 def overall_status(
@@ -400,8 +402,8 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     # reports a missing watchdog.
     failure = isinstance(snapshot.backend, Backend) and snapshot.backend.connection.failure
     expected = ("elsewhere", "watchdog", "last_start", "changes", "site_causes")
-    moot = (*expected, "backend.") if failure else expected
-    return tuple((place, words) for place, words in entries if not place.startswith(moot))
+    expected_unseen = (*expected, "backend.") if failure else expected
+    return tuple((place, words) for place, words in entries if not place.startswith(expected_unseen))
 
 
 def with_duration(diagnosis: Diagnosis, seconds: float) -> Diagnosis:

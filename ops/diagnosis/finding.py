@@ -69,18 +69,18 @@ class Check(msgspec.Struct, frozen=True):
     """One judgement over declared inputs.
 
     ``needs``: the snapshot's sections that the judge needs; if one was not seen, the check is skipped.
-    ``welcomes``: the sections that it takes as they are, `NotSeen` included."""
+    ``optional_inputs``: the sections that it takes as they are, `NotSeen` included."""
 
     id: str
-    looks_at: Text
+    title: Text
     codes: tuple[str, ...]
     needs: tuple[str, ...]
-    welcomes: tuple[str, ...]
+    optional_inputs: tuple[str, ...]
     judge: Judge
 
     def inputs(self, snapshot: Snapshot) -> dict[str, Any]:
         """The sections that the judge may read, and no others."""
-        return {name: getattr(snapshot, name) for name in (*self.needs, *self.welcomes)}
+        return {name: getattr(snapshot, name) for name in (*self.needs, *self.optional_inputs)}
 
 
 def check(id: str, *codes: str, en: str, zh: str) -> Callable[[Judge], Check]:  # noqa: A002
@@ -90,8 +90,8 @@ def check(id: str, *codes: str, en: str, zh: str) -> Callable[[Judge], Check]:  
     def declare(judge: Judge) -> Check:
         # Do not resolve the annotations: for seventy checks that takes longer than all the judging.
         hints = {name: str(hint) for name, hint in judge.__annotations__.items() if name != "return"}
-        welcomes = tuple(name for name, hint in hints.items() if "NotSeen" in hint.split(" | "))
-        needs = tuple(name for name in hints if name not in welcomes)
-        return Check(id, Text(en=en, zh=zh), codes, needs, welcomes, judge)
+        optional_inputs = tuple(name for name, hint in hints.items() if "NotSeen" in hint.split(" | "))
+        needs = tuple(name for name in hints if name not in optional_inputs)
+        return Check(id, Text(en=en, zh=zh), codes, needs, optional_inputs, judge)
 
     return declare

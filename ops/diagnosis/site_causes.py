@@ -355,19 +355,19 @@ def _refuse_texts(written: _Table) -> None:
 
 
 def _refuse_references(written: _Table) -> None:
-    book = catalogue()
+    all_causes = catalogue()
     if written.severity not in ("fail", "warn"):
         raise _WrongError("severity: fail or warn", "severity：应为 fail 或 warn", "severity")
     for symptom in written.explains:
-        if symptom not in book.symptoms:
-            names = ", ".join(book.symptoms)
+        if symptom not in all_causes.symptoms:
+            names = ", ".join(all_causes.symptoms)
             raise _WrongError(
                 f"explains: no symptom is called {symptom!r}; there are {names}",
                 f"explains：没有名为 {symptom!r} 的现象；可用的有 {names}",
                 "explains",
             )
     for code in written.outranks:
-        if code not in book.codes and not CODE.fullmatch(code):
+        if code not in all_causes.codes and not CODE.fullmatch(code):
             raise _WrongError(
                 f"outranks: no cause is called {code!r}; gte-ops explain lists them",
                 f"outranks：没有名为 {code!r} 的故障代码；gte-ops explain 列出全部代码",

@@ -31,10 +31,10 @@ class ExplanationReport(CommandReport):
 
     command = "explain"
 
-    def __init__(self, code: str, book: Catalogue | None = None) -> None:
-        """``code`` in either case of letters; ``book``: the catalogue with the site's own causes. Raises
+    def __init__(self, code: str, all_causes: Catalogue | None = None) -> None:
+        """``code`` in either case of letters; ``all_causes``: the catalogue with the site's own causes. Raises
         `ops.diagnosis.catalogue.UnknownCodeError`."""
-        self.entry = (book or catalogue()).entry(code.strip().upper())
+        self.entry = (all_causes or catalogue()).entry(code.strip().upper())
         self.values = example_values(self.entry)
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
@@ -76,19 +76,19 @@ class CauseListReport(CommandReport):
 
     command = "explain"
 
-    def __init__(self, book: Catalogue | None = None) -> None:
-        """``book``: the catalogue with the site's own causes."""
-        self.book = book or catalogue()
+    def __init__(self, all_causes: Catalogue | None = None) -> None:
+        """``all_causes``: the catalogue with the site's own causes."""
+        self.all_causes = all_causes or catalogue()
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each code."""
-        for code in self.book.codes:
-            title = self.book.entry(code).title.to(language)
+        for code in self.all_causes.codes:
+            title = self.all_causes.entry(code).title.to(language)
             yield ReportLine(title, lead=f"{code}  ", lead_style="bold")
 
     def document(self, language: Language) -> dict[str, Any]:
         """``causes``: code, severity and title of each."""
-        entries = [self.book.entry(code) for code in self.book.codes]
+        entries = [self.all_causes.entry(code) for code in self.all_causes.codes]
         return {
             "causes": [
                 {"code": entry.code, "severity": entry.severity, "title": entry.title.to(language)}

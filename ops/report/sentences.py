@@ -50,10 +50,10 @@ def command(words: Text | str, language: Language) -> str:
 
 def next_commands(symptom: Symptom, diagnosis: Diagnosis) -> tuple[str, ...]:
     """What to run next for a symptom that no cause explains; nothing for one that is explained."""
-    book = catalogue()
-    if symptom.explained_by or symptom.id not in book.symptoms:
+    all_causes = catalogue()
+    if symptom.explained_by or symptom.id not in all_causes.symptoms:
         return ()
-    commands = symptom.next or book.next_commands(symptom.id, diagnosis.target)
+    commands = symptom.next or all_causes.next_commands(symptom.id, diagnosis.target)
     return tuple(command(words, "en") for words in commands)
 
 

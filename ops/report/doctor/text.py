@@ -124,8 +124,8 @@ def follower(name: str, diagnosis: Diagnosis, language: Language) -> str:
     for symptom in diagnosis.symptoms:
         if symptom.id == name:
             return sentence(symptom.summary, language)
-    book = catalogue()
-    title = " " + book.entry(name).title.to(language) if name in book.codes else ""
+    all_causes = catalogue()
+    title = " " + all_causes.entry(name).title.to(language) if name in all_causes.codes else ""
     return sentence(name + title, language)
 
 

@@ -55,20 +55,20 @@ def templates(entry: CauseEntry) -> list[str]:
     return [words for text in (entry.summary, entry.verify, *entry.fix) for words in (text.en, text.zh)]
 
 
-def broken_promises(book: Catalogue) -> list[str]:
-    """What other programs rely on and ``book`` does not hold any more."""
+def broken_promises(all_causes: Catalogue) -> list[str]:
+    """What other programs rely on and ``all_causes`` does not hold any more."""
     promises = []
-    if [code for code in book.codes if code in CODES] != CODES:
+    if [code for code in all_causes.codes if code in CODES] != CODES:
         promises.append("codes")
-    if len(set(book.codes)) != len(book.codes):
+    if len(set(all_causes.codes)) != len(all_causes.codes):
         promises.append("twice")
-    for code in set(CODES) & set(book.codes):
-        entry, promised = book.entry(code), CONTRACT["codes"][code]
+    for code in set(CODES) & set(all_causes.codes):
+        entry, promised = all_causes.entry(code), CONTRACT["codes"][code]
         if entry.title.en != promised["title"]:
             promises.append(f"{code} title")
         if entry.severity != promised["severity"]:
             promises.append(f"{code} severity")
-    if book.rules[: len(CONTRACT["rules"])] != tuple(CONTRACT["rules"]):
+    if all_causes.rules[: len(CONTRACT["rules"])] != tuple(CONTRACT["rules"]):
         promises.append("rules")
     return promises
 
@@ -217,15 +217,15 @@ STATUSES = (400, 403, 404, 405, 413, 429, 500, 502, 503, 504)
 
 
 def test_symptoms_are_complete_and_in_both_languages() -> None:
-    book = catalogue()
-    assert {f"http.{status}" for status in STATUSES} <= set(book.symptoms)
-    for name in book.symptoms:
-        text = book.symptom(name)
+    all_causes = catalogue()
+    assert {f"http.{status}" for status in STATUSES} <= set(all_causes.symptoms)
+    for name in all_causes.symptoms:
+        text = all_causes.symptom(name)
         assert not CHINESE.search(text.en)
         assert CHINESE.search(text.zh)
         assert set(placeholders(text.en)) == set(placeholders(text.zh)) <= SYMPTOM_VALUES
         for known in (("url", "domain", "front", "backend"), GUIDE_VALUES):
-            commands = book.next_commands(name, {k: GUIDE_VALUES[k] for k in known})
+            commands = all_causes.next_commands(name, {k: GUIDE_VALUES[k] for k in known})
             assert commands
             for command in commands:
                 assert not re.search(r"\{[a-z_]+\}| \?|\?/", command), command
@@ -277,19 +277,19 @@ def test_between_codes_of_the_contract_precedence_is_the_contract_s_and_rules_of
 
 
 def test_precedence_names_known_codes_and_has_no_cycle() -> None:
-    book = catalogue()
-    for rule in book.rules:
-        assert set(re.split(r"\s*>\s*", rule)) <= set(book.codes)
-    assert not [code for code in book.codes if book.outranks(code, code)]
+    all_causes = catalogue()
+    for rule in all_causes.rules:
+        assert set(re.split(r"\s*>\s*", rule)) <= set(all_causes.codes)
+    assert not [code for code in all_causes.codes if all_causes.outranks(code, code)]
 
 
 def test_precedence_is_transitive() -> None:
-    book = catalogue()
-    assert book.outranks("ENV001", "GUN001")
-    assert book.outranks("ENV001", "NGX005")
-    assert book.outranks("NGX013", "APP003")
-    assert not book.outranks("GUN001", "ENV001")
-    assert not book.outranks("DNS001", "GUN001")
+    all_causes = catalogue()
+    assert all_causes.outranks("ENV001", "GUN001")
+    assert all_causes.outranks("ENV001", "NGX005")
+    assert all_causes.outranks("NGX013", "APP003")
+    assert not all_causes.outranks("GUN001", "ENV001")
+    assert not all_causes.outranks("DNS001", "GUN001")
 
 
 def test_a_cycle_would_be_seen() -> None:
@@ -375,9 +375,9 @@ def test_an_entry_in_one_language_only_is_refused() -> None:
 def test_loading_and_two_entries_cost_little() -> None:
     def once() -> float:
         started = time.perf_counter()
-        book = catalogue_of(SOURCE)
-        book.entry("GUN001")
-        book.entry("NGX012")
+        all_causes = catalogue_of(SOURCE)
+        all_causes.entry("GUN001")
+        all_causes.entry("NGX012")
         return time.perf_counter() - started
 
     # The best of several: other work on the machine is not what is measured.

@@ -137,8 +137,8 @@ def test_a_place_of_the_catalogue_is_a_kind_and_perhaps_names(
 
 
 def test_every_place_of_the_catalogue_is_a_kind_that_there_is() -> None:
-    book = catalogue()
-    places = [(code, place) for code in book.codes for place in book.entry(code).places]
+    all_causes = catalogue()
+    places = [(code, place) for code in all_causes.codes for place in all_causes.entry(code).places]
     assert len(places) > 200
     kinds = {kind.value for kind in PlaceKind}
     assert [(code, place) for code, place in places if place.partition(":")[0] not in kinds] == []

@@ -428,7 +428,7 @@ def test_a_check_is_given_what_it_declares_and_no_more() -> None:
         yield from ()
 
     assert isinstance(greedy, Check)
-    assert (greedy.needs, greedy.welcomes) == (("host", "taken_at"), ("front",))
+    assert (greedy.needs, greedy.optional_inputs) == (("host", "taken_at"), ("front",))
     unseen = NotSeen(reason="-")
     diagnose(but(front=unseen), (greedy,))
     assert given_to == {"host": HEALTHY.host, "front": unseen, "taken_at": NOW}

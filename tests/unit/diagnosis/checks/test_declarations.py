@@ -46,12 +46,12 @@ def test_declared_codes_are_those_the_judge_can_yield(check: Check) -> None:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
 def test_inputs_are_sections_of_the_snapshot(check: Check) -> None:
-    assert {*check.needs, *check.welcomes} <= set(Snapshot.__struct_fields__)
+    assert {*check.needs, *check.optional_inputs} <= set(Snapshot.__struct_fields__)
     assert check.needs, "a check that needs nothing judges nothing"
     hints = get_type_hints(check.judge)
-    assert set(check.welcomes) == {n for n in hints if n != "return" and NotSeen in get_args(hints[n])}
-    assert check.looks_at.en
-    assert check.looks_at.zh != check.looks_at.en
+    assert set(check.optional_inputs) == {n for n in hints if n != "return" and NotSeen in get_args(hints[n])}
+    assert check.title.en
+    assert check.title.zh != check.title.en
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
@@ -98,6 +98,6 @@ def test_a_judge_bears_whatever_it_welcomes_unseen(check: Check) -> None:
         s for s in snapshots if not any(isinstance(getattr(s, name), NotSeen) for name in check.needs)
     ]
     for snapshot in complete:
-        for name in check.welcomes:
+        for name in check.optional_inputs:
             with contextlib.suppress(NotJudgedError):
                 list(check.judge(**check.inputs(but(snapshot, **{name: NotSeen(reason="-")}))))
