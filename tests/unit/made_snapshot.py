@@ -26,6 +26,7 @@ from ops.facts.host import Host, Listener, Process, Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.machine import CpuTime, FileSystem, Footprint, KernelLog, Machine, Memory, OpenFiles
 from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
+from ops.facts.packet_filter import PacketFilter
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import (
     Activity,
@@ -626,6 +627,7 @@ HEALTHY = Snapshot(
         OpenLog(pid=NGINX_MASTER, path=NGINX_ACCESS_LOG, deleted=False, size=9000),
         OpenLog(pid=GUNICORN_MASTER, path=GUNICORN_ERROR_LOG, deleted=False, size=4096),
     ),
+    packet_filter=PacketFilter(chains=()),
 )
 
 
