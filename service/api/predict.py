@@ -31,7 +31,7 @@ class Parameters(BaseModel):
         Texts | None, Field(min_length=1, description="classification: the labels to choose from")
     ] = None
     candidates: Annotated[
-        Texts | None, Field(min_length=1, description="similarity: the texts to compare with")
+        Texts | None, Field(min_length=1, description="similarity: the texts to compare with, by topic")
     ] = None
     question: Annotated[
         str | None, Field(description='qa: the question, unless input_text is "context|question"')

@@ -20,6 +20,7 @@ from service.engines.interface import (
     UnavailableReason,
     not_installed,
 )
+from service.engines.simplified import SimplifyingEncoder
 from service.monitoring import metrics
 from service.settings import Settings
 
@@ -82,12 +83,12 @@ class EngineRegistry:
         return cast(Lexical, self._get(EngineKind.LEXICAL))
 
     def encoder(self) -> Encoder:
-        """The encoder.
+        """The encoder, which reads traditional Chinese in simplified characters.
 
         Raises:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
-        return cast(Encoder, self._get(EngineKind.ENCODER))
+        return SimplifyingEncoder(cast(Encoder, self._get(EngineKind.ENCODER)))
 
     def extractor(self) -> Extractor:
         """The extractor; for tasks that have checked ``has``.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from service.admission import deadline
 from service.engines.interface import Encoder
+from service.engines.simplified import simplified
 from service.http.problems import Problem
 
 # The parameter of every task that asks for it.
@@ -52,8 +53,8 @@ def fit_window(
         return list(texts), []
     fitted, cuts = [], []
     for index, text in enumerate(texts):
-        # A token covers at least one character, so a short text need not be tokenized.
-        if len(text) + _SPECIAL_TOKENS <= window or encoder.count_tokens(text) <= window:
+        # A token covers at least one character that the model reads, so a short text need not be tokenized.
+        if len(simplified(text).text) + _SPECIAL_TOKENS <= window or encoder.count_tokens(text) <= window:
             fitted.append(text)
             continue
         deadline.check()

@@ -5,8 +5,10 @@ from typing import Any
 
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
+from service.engines.simplified import SimplifiedText, simplified
 from service.tasks import extraction
 from service.tasks.masked_text import mask
+from service.tasks.original_span import in_original
 from service.tasks.rules.event import ROLES, EventMatch, events_of
 from service.tasks.schema import Schema, qualified, require_known, schema_of
 from service.tasks.task import Task, TaskInput
@@ -19,11 +21,12 @@ def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     schema = schema_of(task_input, levels=2)
     lexical = engines.lexical()
     roles_by_type = None if schema is None else _roles_by_type(schema, lexical.name)
-    tokens = lexical.tokens(task_input.text)
-    events = events_of(task_input.text, tokens, mask(task_input.text, tokens))
+    text = simplified(task_input.text)
+    tokens = lexical.tokens(text.text)
+    events = events_of(text.text, tokens, mask(text.text, tokens))
     return {
         "events": [
-            _event(event, None if roles_by_type is None else roles_by_type[event.type])
+            _event(event, text, None if roles_by_type is None else roles_by_type[event.type])
             for event in events
             if roles_by_type is None or event.type in roles_by_type
         ]
@@ -41,11 +44,14 @@ def _roles_by_type(schema: Schema, model: str) -> dict[str, set[str]]:
     return roles_by_type
 
 
-def _event(event: EventMatch, roles: set[str] | None) -> dict[str, Any]:
+def _event(event: EventMatch, text: SimplifiedText, roles: set[str] | None) -> dict[str, Any]:
+    start, end = text.span(event.start, event.end)
     return {
         "type": event.type,
-        "trigger": {"text": event.trigger, "start": event.start, "end": event.end},
-        "arguments": [asdict(one) for one in event.arguments if roles is None or one.role in roles],
+        "trigger": {"text": text.original[start:end], "start": start, "end": end},
+        "arguments": [
+            asdict(in_original(one, text)) for one in event.arguments if roles is None or one.role in roles
+        ],
     }
 
 

@@ -4,7 +4,9 @@ from typing import Any
 
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
+from service.engines.simplified import simplified
 from service.tasks import extraction
+from service.tasks.original_span import in_original
 from service.tasks.rules.entities import entities_of
 from service.tasks.schema import TYPES, require_known, schema_of
 from service.tasks.task import Task, TaskInput
@@ -19,8 +21,13 @@ def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     if schema is not None:
         names = [require_known("parameters.schema", name, TYPES, lexical.name) for name in schema]
         types = frozenset[str]().union(*(TYPES[name] for name in names))
-    entities = entities_of(lexical.tokens(task_input.text))
-    return {"entities": [vars(entity) for entity in entities if types is None or entity.type in types]}
+    text = simplified(task_input.text)
+    entities = entities_of(lexical.tokens(text.text))
+    return {
+        "entities": [
+            vars(in_original(entity, text)) for entity in entities if types is None or entity.type in types
+        ]
+    }
 
 
 TASK = Task(

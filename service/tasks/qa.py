@@ -16,8 +16,10 @@ from typing import Any
 
 from service.engines.interface import Encoder, EngineKind, Lexical, Token
 from service.engines.registry import EngineRegistry
+from service.engines.simplified import simplified
 from service.tasks import extraction
 from service.tasks.distinct import encode_distinct
+from service.tasks.original_span import in_original
 from service.tasks.question import EDGES, split
 from service.tasks.rules.entities import entities_of
 from service.tasks.task import Task, TaskInput, cosine
@@ -64,7 +66,9 @@ def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     """``{"answer", "start", "end", "score"}``; the score is the cosine of the question and the answering
     sentence."""
     context, question = split(task_input.text, task_input.parameters.get("question"))
-    span, score = find(engines.encoder(), engines.lexical(), context, question)
+    text = simplified(context)
+    span, score = find(engines.encoder(), engines.lexical(), text.text, simplified(question).text)
+    span = in_original(span, text)
     return {"answer": span.text, "start": span.start, "end": span.end, "score": round(score, 6)}
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
+from service.engines.simplified import simplified
 from service.tasks import extraction
 from service.tasks.masked_text import mask
+from service.tasks.original_span import in_original
 from service.tasks.rules.relation import PREDICATES, RelationMatch, relations_of
 from service.tasks.schema import TYPES, Schema, qualified, require_known, schema_of
 from service.tasks.task import Task, TaskInput
@@ -21,8 +23,18 @@ def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
     schema = schema_of(task_input, levels=2)
     lexical = engines.lexical()
     triples = None if schema is None else _triples(schema, lexical.name)
-    relations = relations_of(mask(task_input.text, lexical.tokens(task_input.text)))
-    return {"relations": [asdict(one) for one in _in_schema(relations, triples)]}
+    text = simplified(task_input.text)
+    relations = relations_of(mask(text.text, lexical.tokens(text.text)))
+    return {
+        "relations": [
+            {
+                "subject": asdict(in_original(one.subject, text)),
+                "predicate": one.predicate,
+                "object": asdict(in_original(one.object, text)),
+            }
+            for one in _in_schema(relations, triples)
+        ]
+    }
 
 
 def _triples(schema: Schema, model: str) -> set[tuple[str, str, str]]:

@@ -9,7 +9,8 @@ from service.tasks.task import Task, TaskInput, cosine, required
 
 
 def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """``{"scores": [...]}``: the cosine of the text with each candidate, in the order given.
+    """``{"scores": [...]}``: the cosine of the text with each candidate, in the order given: how close their topics
+    are. A statement and its opposite have one topic, so this is no measure of agreement.
 
     Both sides take the role ``query``, as E5's authors advise for symmetric comparison.
     """
@@ -20,7 +21,7 @@ def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
 
 TASK = Task(
     "similarity",
-    "Cosine similarity of a text with each candidate",
+    "Cosine similarity of a text with each candidate: whether they have one topic, not whether they agree",
     (EngineKind.ENCODER,),
     answer,
     parameters=frozenset({"candidates"}),
