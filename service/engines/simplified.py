@@ -169,8 +169,16 @@ class SimplifyingEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self.name = encoder.name
-        self.dimension = encoder.dimension
-        self.window = encoder.window
+
+    @property
+    def dimension(self) -> int:
+        """See ``Encoder.dimension``."""
+        return self._encoder.dimension
+
+    @property
+    def window(self) -> int | None:
+        """See ``Encoder.window``."""
+        return self._encoder.window
 
     def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:
         """See ``Encoder.encode``."""
