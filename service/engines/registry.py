@@ -88,7 +88,7 @@ class EngineRegistry:
         Raises:
             EngineUnavailableError: there is none, or it is still loading after the wait.
         """
-        return SimplifyingEncoder(cast(Encoder, self._get(EngineKind.ENCODER)))
+        return cast(Encoder, SimplifyingEncoder(cast(Encoder, self._get(EngineKind.ENCODER))))
 
     def extractor(self) -> Extractor:
         """The extractor; for tasks that have checked ``has``.

@@ -18,12 +18,16 @@ name ("五四运动", "九一八事变"). An organisation whose name ends in an 
 ordinal ("第二十次全国代表大会"): without one it is the organisation, not a meeting of it.
 
 Places. A place is geopolitical (GPE) unless its name ends in a natural or built feature ("江", "广场");
-provinces and cities whose names happen to end in one ("浙江", "上海", "中山") are listed.
+provinces, countries and cities whose names happen to end in one ("浙江", "冰岛", "旧金山") are in ``places.txt``
+(``scripts/place_names.py`` says from where). One that both a mountain and a district have is the mountain's if more is
+said of the mountain ("泰山").
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.engines.interface import Token
 
@@ -126,37 +130,78 @@ _EVENT_NOUNS = [
 _EVENT_NAME = re.compile(f"(?:{'|'.join(_EVENT_NAMES)})$")
 _EVENT_NOUN = re.compile(f"(?:{'|'.join(_EVENT_NOUNS)})$")
 
+# Words before the head of an event that are looked at; with no bound each of many heads looks at all words before it.
+_MOST_QUALIFIERS = 32
+
 _NUMBER = "0-9０-９一二三四五六七八九十百千零〇两"
 _ORDINAL = re.compile(f"第[{_NUMBER}]+[届次个回期]?$")
 _SEASON = re.compile("[春夏秋冬]季$")
 _NUMBER_AS_NAME = re.compile("[一二三四五六七八九十]{2,4}$")
 
-_FEATURE = re.compile(
+FEATURE = re.compile(
     "(?:江|河|湖|海|洋|山|峰|岭|岛|湾|峡|峡谷|谷|溪|泉|盆地|平原|高原|草原|沙漠|山脉|海峡|瀑布|群岛|半岛|大陆|大洲|"
     "洲|广场|公园|机场|车站|火车站|高铁站|码头|大桥|桥|街|大街|街道|路|大道|胡同|高速|隧道|大厦|大楼|寺|塔|宫|庙|陵|"
     "体育馆|体育场|体育中心|大会堂|博物馆|图书馆|故宫|长城)$"
 )
-# Provinces, countries and cities whose names end like a feature.
-_ADMINISTRATIVE = frozenset(
+# Mountains, lakes and seas that are spoken of more than the division that is named after each.
+FEATURES_FIRST = frozenset(
     [
-        "浙江", "黑龙江", "上海", "青海", "镇江", "九江", "湛江", "阳江", "内江",
-        "丽江", "牡丹江", "珠海", "威海", "北海", "乌海", "临海", "宁海", "佛山",
-        "中山", "唐山", "鞍山", "马鞍山", "黄山", "舟山", "乐山", "眉山", "保山",
-        "白山", "昆山", "萧山", "台山", "江山", "英山", "霍山", "衡山", "巫山",
-        "青岛", "秦皇岛", "葫芦岛", "冰岛", "芜湖", "巢湖", "平湖", "漯河", "三河",
-        "沙河", "七台河", "平谷", "酒泉", "阳泉", "龙泉", "株洲", "满洲", "温岭",
-        "铁岭", "兰溪", "慈溪", "本溪", "玉溪", "江陵", "铜陵", "涪陵",
+        *(
+            "泰山",
+            "恒山",
+            "嵩山",
+            "华山",
+            "庐山",
+            "天山",
+            "崂山",
+            "千山",
+            "香山",
+            "峨眉山",
+            "武夷山",
+            "井冈山",
+            "五指山",
+        ),
+        *(
+            "普陀山",
+            "大兴安岭",
+            "西湖",
+            "太湖",
+            "东湖",
+            "南湖",
+            "洪泽湖",
+            "大明湖",
+            "东海",
+            "南海",
+            "渤海",
+            "黄海",
+        ),
+        *("长江", "黄河", "珠江", "三峡", "运河", "故宫", "天桥", "南极洲"),
     ]
-)  # fmt: skip
+)
+PLACES = Path(__file__).parent / "places.txt"
 
 
-# Words before the head of an event that are looked at; with no bound each of many heads looks at all words before it.
-_MOST_QUALIFIERS = 32
+@functools.cache
+def _administrative() -> frozenset[str]:
+    """Divisions, countries and cities whose names end like a feature."""
+    lines = PLACES.read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
 
 
 def is_geopolitical(place: str) -> bool:
-    """Whether a place that LAC marked has a government, judged by its name."""
-    return place in _ADMINISTRATIVE or not _FEATURE.search(place)
+    """Whether a place that LAC marked has a government, judged by its name.
+
+    "福建晋江" and "浙江省台州温岭" are judged by the last of the places that they name.
+    """
+    if not FEATURE.search(place):
+        return True
+    names = _administrative()
+    if place in names:
+        return True
+    # A name in front of which others stand, each of two characters or more.
+    return any(place[start:] in names for start in range(2, len(place) - 1)) and not any(
+        place.endswith(feature) for feature in FEATURES_FIRST
+    )
 
 
 def entities_of(tokens: Sequence[Token]) -> list[Entity]:

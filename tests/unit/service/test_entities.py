@@ -81,14 +81,26 @@ def test_the_names_that_lac_marks_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["北京", "浙江", "浙江省", "上海", "青岛", "黑龙江", "中山", "美国", "汶川县"]
+    "place",
+    [
+        *("北京", "浙江", "浙江省", "上海", "青岛", "黑龙江", "中山", "美国", "汶川县"),
+        # Divisions down to the county, countries and cities abroad, also behind the name of what they are in.
+        *("台湾", "晋江", "房山", "凤山", "温岭", "福建晋江", "浙江省台州温岭", "冰岛", "所罗门群岛"),
+        *("旧金山", "广岛", "釜山", "曼谷", "美国旧金山"),
+    ],
 )
 def test_places_with_a_government(place: str) -> None:
     assert is_geopolitical(place)
 
 
 @pytest.mark.parametrize(
-    "place", ["长江", "珠穆朗玛峰", "太平洋", "天安门广场", "人民大会堂", "西湖", "亚洲"]
+    "place",
+    [
+        *("长江", "珠穆朗玛峰", "太平洋", "天安门广场", "人民大会堂", "西湖", "亚洲", "南极洲"),
+        # A division is named after each, but the mountain is meant.
+        *("泰山", "山东泰山", "杭州西湖", "天山", "南海"),
+        *("南京路", "首都机场", "北京站台大桥"),
+    ],
 )
 def test_places_without_one(place: str) -> None:
     assert not is_geopolitical(place)
