@@ -36,6 +36,7 @@ class AuditStep(StrEnum):
     BEGUN = "begun"
     KEPT = "kept"
     EDIT = "edit"
+    INSTALL = "install"
     PUT_BACK = "put back"
     STALE_PIDFILE = "stale pidfile"
     DONE = "done"

@@ -204,15 +204,26 @@ class Replacement:
 
 
 @dataclass(frozen=True)
+class PackageVersion:
+    """A package of the service's environment: the version that it is to have, and ``present``, empty for none."""
+
+    name: str
+    version: str
+    present: str
+
+
+@dataclass(frozen=True)
 class ExchangeFiles:
     """Exchange files, have them tested and loaded, and exchange them back if that does not help. ``nginx``,
     ``gunicorn``: whether that reads one of the files; ``interrupts``: whether gunicorn is restarted although it
-    serves."""
+    serves; ``packages``: versions to install by ``python`` first."""
 
     files: tuple[Replacement, ...]
     nginx: bool
     gunicorn: bool
     interrupts: bool = False
+    packages: tuple[PackageVersion, ...] = ()
+    python: str = ""
 
     @property
     def area(self) -> Area:

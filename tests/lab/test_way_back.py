@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from tests.lab.changed import keep_baseline
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Case
+from tests.lab.faults.env import environment
 from tests.lab.faults.gunicorn import setting_is_misspelt
 from tests.lab.faults.host import nginx_may_open_few_files
 from tests.lab.faults.nginx import (
@@ -192,3 +195,46 @@ def test_a_key_without_a_backup_is_not_invented() -> None:
         assert "applied" not in results(document, "TLS007")
         assert status(stack.private_key.resolve()) == before
         assert stack.predict().status == 200
+
+
+def wheel(directory: Path, name: str, version: str) -> None:
+    """A wheel of one module (PyPA, binary distribution format)."""
+    info = f"{name}-{version}.dist-info"
+    contents = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: lab\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, content in contents.items():
+            archive.writestr(path, content)
+
+
+@pytest.mark.long
+def test_a_missing_package_is_installed_as_the_baseline_had_it() -> None:
+    with Stack(app=PLAIN_APP) as stack:
+        wheels = stack.directory / "wheels"
+        wheels.mkdir()
+        wheel(wheels, "shoptools", "1.2")
+        wheel(wheels, "shoptools", "2.0")
+        environment(stack)
+        stack.set_service_environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
+        pip = [stack.python, "-m", "pip", "-q"]
+        subprocess.run(
+            [*pip, "install", "shoptools==1.2"], check=True, env=stack.environment(), cwd="/", timeout=60
+        )
+        stack.config["gunicorn"]["start_command"] = stack.gunicorn_command()
+        stack.write_config()
+        stack.app_file.write_text(f"import shoptools\n{PLAIN_APP}")
+        stack.restart_gunicorn()
+        keep_baseline(stack)
+        stack.stop_gunicorn()
+        subprocess.run(
+            [*pip, "uninstall", "-y", "shoptools"], check=True, env=stack.environment(), cwd="/", timeout=60
+        )
+        fails_to_start(stack)
+        document = repaired(stack)
+        assert "applied" in [item["result"] for item in document["fix"]["remedies"]], document["fix"]
+        assert stack.predict().status == 200
+        assert list((stack.app_dir / "venv").glob("lib/*/site-packages/shoptools-1.2.dist-info"))

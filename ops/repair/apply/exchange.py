@@ -37,6 +37,7 @@ from ops.files.nofollow_tree import NoFollowTree
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.apply.gunicorn import GunicornApplier
 from ops.repair.apply.nginx import NginxApplier
+from ops.repair.apply.packages import set_version
 from ops.repair.apply.session import (
     AppliedChange,
     NotAppliedError,
@@ -46,7 +47,7 @@ from ops.repair.apply.session import (
     refused,
 )
 from ops.repair.audit_log import AuditStep
-from ops.repair.model import ExchangeFiles, Replacement, StartNginx
+from ops.repair.model import ExchangeFiles, PackageVersion, Replacement, StartNginx
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
@@ -159,6 +160,7 @@ class _Attempt:
         self._applier, self._action, self._cause, self._files = applier, action, cause, files
         self._session = applier.session
         self._removed: list[tuple[Path, Path]] = []
+        self._installed: list[PackageVersion] = []
         self._copies: list[Path] = []
         self._kept: Path | None = None
         self._problem: Text | None = None
@@ -188,7 +190,8 @@ class _Attempt:
         copies = [str(path) for path in (*self._copies, *(copy for _, copy in self._removed))]
         if not copies and self._kept is not None:
             copies = [str(self._kept)]
-        paths = ", ".join(file.path for file in self._files) or "gunicorn"
+        versions = (f"{package.name}=={package.version}" for package in self._action.packages)
+        paths = ", ".join((*(file.path for file in self._files), *versions)) or "gunicorn"
         return AppliedChange(
             verbatim(safe_line(paths)),
             Text(en="as it was while the service was healthy", zh="已恢复到服务正常时的内容"),
@@ -196,8 +199,9 @@ class _Attempt:
         )
 
     def _without_exchange(self, validation: RestoreValidation) -> None:
-        """Files are set aside, and none is put back."""
+        """Files are set aside or packages installed, and no file is put back."""
         self._set_aside()
+        self._install()
         problem = validation.test() or validation.apply()
         if problem is not None:
             self._put_removed_back()
@@ -242,7 +246,18 @@ class _Attempt:
             place.unlink()
             flush_directory(place.parent)
 
+    def _install(self) -> None:
+        for package in self._action.packages:
+            self._session.audit_log.note(AuditStep.INSTALL, package=package.name, version=package.version)
+            self._session.tell(Text(en=f"installing {package.name}", zh=f"正在安装 {package.name}"))
+            set_version(self._action.python, package.name, package.version)
+            self._installed.append(package)
+
     def _put_removed_back(self) -> None:
+        while self._installed:
+            package = self._installed.pop()
+            with contextlib.suppress(NotAppliedError):
+                set_version(self._action.python, package.name, package.present)
         for place, copy in reversed(self._removed):
             if not os.path.lexists(place):
                 copy.replace(place)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 
 from ops.backups.restore.difference import content_difference
 from ops.facts.changes import Change, PlaceKind
 from ops.facts.nginx import NginxConfig
 from ops.files.entry_kind import EntryKind
-from ops.repair.model import ExchangeFiles, Remedy, Replacement, Safety
+from ops.repair.model import ExchangeFiles, PackageVersion, Remedy, Replacement, Safety
 from ops.repair.plan.case import Case
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -52,6 +53,7 @@ def put_back(case: Case) -> Iterator[Remedy]:
     files = tuple({file.path: file for change in changes for file in former_files[change.what]}.values())
     if not files:
         yield from _start_as_before(case)
+        yield from _install_as_before(case)
         return
     nginx = any(change.place in _OF_NGINX for change in changes)
     gunicorn = any(change.place in _OF_GUNICORN for change in changes) or (
@@ -90,6 +92,41 @@ def _start_as_before(case: Case) -> Iterator[Remedy]:
         ),
         risk=_INTERRUPTS,
         commands=(case.context.start,),
+    )
+
+
+def _install_as_before(case: Case) -> Iterator[Remedy]:
+    """Packages of the service's environment that are gone, or of another version: install what the baseline had."""
+    packages = tuple(
+        PackageVersion(item.change.what, item.change.before, item.change.after)
+        for item in case.context.changes
+        if case.cause.code in item.fits and item.change.place is PlaceKind.PACKAGE and item.change.before
+    )
+    if not packages:
+        return
+    python = case.target.python
+    wanted = [f"{package.name}=={package.version}" for package in packages]
+    yield case.remedy(
+        Safety.RISKY,
+        ExchangeFiles(
+            (),
+            nginx=False,
+            gunicorn=True,
+            interrupts=case.cause.severity != "fail",
+            packages=packages,
+            python=python,
+        ),
+        Text(
+            en=f"install {', '.join(wanted)} with {python}, as the baseline had it, and restart the service",
+            zh=f"用 {python} 安装 {'、'.join(wanted)}（基线中的版本），再重启服务",
+        ),
+        risk=Text(
+            en="it takes the package from the network, as pip is configured here",
+            zh="会按本机 pip 的配置从网络获取软件包",
+        ),
+        commands=tuple(
+            f"{shlex.quote(python)} -m pip install --no-deps {shlex.quote(words)}" for words in wanted
+        ),
     )
 
 

@@ -21,6 +21,8 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.model import Cause, RankedChange
 from ops.facts.changes import Change, ChangeKind, PlaceKind
 from ops.files.entry_kind import EntryKind
+from ops.repair.apply.packages import set_version
+from ops.repair.apply.session import NotAppliedError
 from ops.repair.known_good import find_known_good
 from ops.repair.model import ExchangeFiles, ReloadNginx, Remedy, RepairContext, Replacement, Safety
 from ops.repair.plan import plan
@@ -266,3 +268,36 @@ def test_a_private_key_is_not_shown() -> None:
     assert "MIGH0" not in "".join(remedy.diff)
     assert "OTHER" not in "".join(remedy.diff)
     assert remedy.diff
+
+
+def test_a_missing_package_is_installed_in_the_version_of_the_baseline() -> None:
+    change = Change(place=PlaceKind.PACKAGE, what="shoptools", kind=ChangeKind.VALUE, before="1.2", after="")
+    context = RepairContext(changes=(RankedChange(change, ("GUN003",)),), now=NOW)
+    remedy, *_ = plan((cause("GUN003"),), HEALTHY, context)
+    assert isinstance(remedy.action, ExchangeFiles)
+    assert [(p.name, p.version, p.present) for p in remedy.action.packages] == [("shoptools", "1.2", "")]
+    assert remedy.safety is Safety.RISKY
+    assert remedy.commands[0].endswith("-m pip install --no-deps shoptools==1.2")
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """An interpreter that notes what it is asked."""
+    program = tmp_path / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\ncase "$*" in *refused*) exit 1;; esac\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_pip_is_asked_for_exactly_this_version(python: Path, tmp_path: Path) -> None:
+    set_version(str(python), "shoptools", "1.2")
+    set_version(str(python), "shoptools", "")
+    asked = [line.partition("check ")[2] for line in (tmp_path / "asked").read_text().splitlines()]
+    assert asked == ["install --no-deps shoptools==1.2", "uninstall --yes shoptools"]
+
+
+@pytest.mark.parametrize("name", ["--index-url=http://x", "a b", "refused"])
+def test_what_is_no_package_or_fails_is_said(python: Path, name: str) -> None:
+    with pytest.raises(NotAppliedError):
+        set_version(str(python), name, "1.2")
