@@ -383,4 +383,64 @@ def _passes_on(config: NginxConfig, target: Target, path: str) -> str | None:
     return location.where if location is not None and location.first_own("proxy_pass") is not None else None
 
 
-CHECKS = (trusted_origins, allowed_hosts, static_files)
+# Pages that name the address of FastAPI's description, and that address.
+_DOCUMENTATION = ("/docs", "/redoc")
+_DESCRIPTION = "/openapi.json"
+
+
+@check(
+    "app.root_path",
+    "APP028",
+    en="the application knows the path that it is served under",
+    zh="应用知道自己对外的路径前缀",
+)
+def root_path(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
+    """APP028: nginx takes a prefix away, and browsers ask for the application's files without it: all are answered 404
+    at the root, and the same file, or the page that names it, is served below the prefix."""
+    prefixes = tuple(_taken_away(nginx_config, target))
+    for located in users_traffic(logs)[:1] if prefixes else ():
+        served = {
+            item.path for item in located.traffic.answers if item.method == "GET" and item.status < "400"
+        }
+        for missed in located.answers("404"):
+            is_file = missed.path == _DESCRIPTION or _STATIC.search(missed.path) is not None
+            if missed.method != "GET" or not is_file or missed.count < _FEW:
+                continue
+            if missed.count < located.total_like(missed):
+                continue
+            for prefix, where in prefixes:
+                pages = _DOCUMENTATION if missed.path == _DESCRIPTION else ()
+                shown = [prefix + each for each in (missed.path, *pages) if prefix + each in served]
+                if not shown:
+                    continue
+                yield Finding(
+                    "APP028",
+                    (
+                        quote(located.path, f"{missed.count} x GET {missed.path} 404"),
+                        *(quote(located.path, line) for line in missed.newest[:1]),
+                        Evidence(
+                            where,
+                            Text(
+                                en=f"takes {prefix} away; {shown[0]} is served",
+                                zh=f"去掉了 {prefix}；{shown[0]} 可以访问",
+                            ),
+                        ),
+                    ),
+                    {"count": str(missed.count), "path": missed.path, "prefix": prefix, "where": where},
+                )
+                return
+
+
+def _taken_away(config: NginxConfig, target: Target) -> Iterator[tuple[str, str]]:
+    """The prefixes that the site's locations take away from what they pass on, without their last slash, and where."""
+    site = find_site(config, target.domain, target.backend)
+    for location in site.server.locations() if site else ():
+        passed = location.first_own("proxy_pass")
+        prefix = location.pattern.rstrip("/")
+        if passed is None or not prefix or location.modifier not in ("", "^~"):
+            continue
+        if passed.args and passed.args[0].partition("://")[2].endswith("/"):
+            yield prefix, f"{passed.file}:{passed.line}"
+
+
+CHECKS = (trusted_origins, allowed_hosts, static_files, root_path)

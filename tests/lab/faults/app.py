@@ -159,3 +159,29 @@ def name_is_not_one_that_the_middleware_trusts(_stack: Stack) -> None:
 )
 def style_of_the_admin_is_asked_of_django(_stack: Stack) -> None:
     """DEBUG was switched off."""
+
+
+def _style_is_asked_at_the_root(stack: Stack) -> bool:
+    found = stack.request(path="/shop/static/app.css").status == 200
+    return found and {stack.request(path="/static/app.css").status for _ in range(3)} == {404}
+
+
+@fault(
+    "APP028",
+    sees=_style_is_asked_at_the_root,
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/shop", "X-Forwarded-Prefix"),
+)
+def application_is_moved_below_a_path(stack: Stack) -> None:
+    """Its pages still name their style from the root."""
+    (stack.app_dir / "static").mkdir()
+    (stack.app_dir / "static" / "app.css").write_text("body {}\n")
+    stack.restart_gunicorn()
+    (stack.directory / "site").mkdir()
+    stack.edit(
+        stack.site_file,
+        "location / {\n        limit_req",
+        "location /shop/ { proxy_pass http://gte_backend/; }\n    location /static/ {"
+        f" root {stack.directory}/site; }}\n    location / {{\n        limit_req",
+    )

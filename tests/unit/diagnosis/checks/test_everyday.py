@@ -64,6 +64,15 @@ def get(path: str, status: str, count: int = 5, sent: float | None = None) -> An
     return answered(status, count, path=path, method="GET", sent=spread)
 
 
+def below(*answers: Answers, uri: str = "/") -> Snapshot:
+    """The application is served below /api/ as well."""
+    site = SITE.replace(
+        "    location / {\n        limit_req",
+        f"    location /api/ {{ proxy_pass http://gte_backend{uri}; }}\n    location / {{\n        limit_req",
+    )
+    return but(host(*answers), nginx_config=nginx_config(site))
+
+
 def disallowed(name: str, ago: float = 60.0) -> tuple[LogEntry, ...]:
     return (
         entry(f"Invalid HTTP_HOST header: '{name}'. You may need to add '{name}' to ALLOWED_HOSTS.", ago=ago),
@@ -152,6 +161,26 @@ CASES: list[Case] = [
     quiet("APP027", "another framework's page", host(get("/static/app.css", "404", sent=207))),
     quiet("APP027", "no static file", host(get("/static/admin", "404", sent=179))),
     quiet("APP027", "two are few", host(get("/static/app.css", "404", 2, sent=179))),
+    # --- APP028
+    fires(
+        "APP028",
+        "the documentation's page is served below the prefix",
+        below(get("/openapi.json", "404", 3), get("/api/docs", "200", 1)),
+        "takes /api away; /api/docs is served",
+        facts={"prefix": "/api", "path": "/openapi.json"},
+    ),
+    fires(
+        "APP028",
+        "the very file is served below the prefix",
+        below(get("/static/app.css", "404", 3, sent=207), get("/api/static/app.css", "200", 1)),
+    ),
+    quiet("APP028", "nobody looks at the documentation", below(get("/openapi.json", "404", 3))),
+    quiet("APP028", "strangers ask for pages", below(get("/users", "404", 9), get("/api/users", "200"))),
+    quiet(
+        "APP028",
+        "the prefix is kept",
+        below(get("/openapi.json", "404", 3), get("/api/docs", "200", 1), uri=""),
+    ),
     # --- GUN006
     fires("GUN006", "the socket's queue is full", full_queue(connects=False), "failed (11: Resource"),
     fires("GUN006", "a share of the users met it", full_queue(connects=True, refused=5)),
