@@ -49,7 +49,7 @@ def host_timeline(
 ) -> Timeline:
     """The timeline from ``since`` to ``until`` (Unix seconds; None: to now, with the doctor's verdict). Nothing on the
     host is changed."""
-    seen = examine(
+    examination = examine(
         settings,
         since=max(1.0, time.time() - since),
         budget=settings.doctor.budget,
@@ -58,19 +58,19 @@ def host_timeline(
         unprivileged=unprivileged,
         keeps_baseline=False,
     )
-    events = () if until is not None else tuple(_verdict(seen.diagnosis))
-    return timeline_of(seen, settings, since, time.time() if until is None else until, events)
+    events = () if until is not None else tuple(_verdict(examination.diagnosis))
+    return timeline_of(examination, settings, since, time.time() if until is None else until, events)
 
 
 def timeline_of(
-    seen: Examination,
+    examination: Examination,
     settings: Settings,
     since: float,
     until: float,
     more_events: Iterable[TimelineEvent] = (),
 ) -> Timeline:
     """The timeline of a host that was just examined, with ``more_events``."""
-    snapshot, diagnosis = seen.snapshot, seen.diagnosis
+    snapshot, diagnosis = examination.snapshot, examination.diagnosis
     target = snapshot.target if isinstance(snapshot.target, Target) else None
     events: list[TimelineEvent] = [*more_events, *_of_snapshot(snapshot, diagnosis.utc_offset)]
     gaps: list[Gap] = []
@@ -94,9 +94,11 @@ def timeline_of(
     return merged(events, minutes, since, until, diagnosis.utc_offset, gaps)
 
 
-def _add(told: tuple[list[TimelineEvent], list[Gap]], events: list[TimelineEvent], gaps: list[Gap]) -> None:
-    events += told[0]
-    gaps += told[1]
+def _add(
+    account: tuple[list[TimelineEvent], list[Gap]], events: list[TimelineEvent], gaps: list[Gap]
+) -> None:
+    events += account[0]
+    gaps += account[1]
 
 
 def _traffic(

@@ -279,22 +279,26 @@ def doctor(**arguments: Any) -> None:
     is_whole = not (options.only or options.skip or options.unprivileged)
     with pinged(settings, "doctor") if is_whole else contextlib.nullcontext():
         if options.wait_ok is None:
-            seen = options.look(settings, file)
-            _end_with(seen.diagnosis, options, _timeline(seen, settings) if options.form == "html" else None)
+            examination = options.look(settings, file)
+            _end_with(
+                examination.diagnosis,
+                options,
+                _timeline(examination, settings) if options.form == "html" else None,
+            )
         else:
             from ops.doctor import wait_until_ok
 
             _end_with(wait_until_ok(look, options.wait_ok), options)
 
 
-def _timeline(seen: Examination, settings: Settings) -> Timeline:
+def _timeline(examination: Examination, settings: Settings) -> Timeline:
     """What happened before, for the picture of the page."""
     import time
 
     from ops.timeline import timeline_of
 
     until = time.time()
-    return timeline_of(seen, settings, until - max(PAGE_SECONDS, settings.doctor.since), until)
+    return timeline_of(examination, settings, until - max(PAGE_SECONDS, settings.doctor.since), until)
 
 
 def _end_with(diagnosis: Diagnosis, options: DoctorOptions, timeline: Timeline | None = None) -> NoReturn:

@@ -207,13 +207,13 @@ def _sort_line(
             return
     if line.level in _SERIOUS and OWN_AGENT not in line.text:
         key = (int(line.time) // MINUTE, _NUMBERS.sub(b"*", line.text[:80]))
-        kept = errors.setdefault(key, [line.time, line.time, 0, line.text])
-        kept[0] = min(kept[0], line.time)
-        kept[2] += 1
+        alike = errors.setdefault(key, [line.time, line.time, 0, line.text])
+        alike[0] = min(alike[0], line.time)
+        alike[2] += 1
 
 
 def _error_events(path: str, errors: dict[tuple[int, bytes], list[Any]]) -> Iterator[TimelineEvent]:
-    newest_first = sorted(errors.values(), key=lambda kept: -kept[0])[:MAX_ERROR_EVENTS]
+    newest_first = sorted(errors.values(), key=lambda alike: -alike[0])[:MAX_ERROR_EVENTS]
     for first, last, count, text in newest_first:
         words = safe_line(text.decode(errors="replace").splitlines()[0] if text else "", 300)
         yield TimelineEvent(

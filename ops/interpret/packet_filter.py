@@ -140,10 +140,10 @@ def _chain(rules: PacketFilter, beside: FilterChain, name: str) -> FilterChain |
 
 
 def _holds_all(rule: FilterRule, packet: Packet) -> _Holds:
-    found = {_holds(match, packet) for match in rule.matches}
-    if _Holds.NO in found:
+    outcomes = {_holds(match, packet) for match in rule.matches}
+    if _Holds.NO in outcomes:
         return _Holds.NO
-    return _Holds.MAYBE if _Holds.MAYBE in found else _Holds.YES
+    return _Holds.MAYBE if _Holds.MAYBE in outcomes else _Holds.YES
 
 
 def _holds(match: FilterMatch, packet: Packet) -> _Holds:

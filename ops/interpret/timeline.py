@@ -42,13 +42,13 @@ def merged(
     all_events = sorted(
         (*_once(own), *failures(minutes)), key=lambda event: (event.time, list(EventKind).index(event.kind))
     )
-    kept, omitted = _bounded(all_events)
+    shown_events, omitted = _bounded(all_events)
     return Timeline(
         since=since,
         until=until,
         utc_offset=utc_offset,
         minutes=tuple(minutes),
-        events=tuple(kept),
+        events=tuple(shown_events),
         gaps=tuple(gaps),
         omitted=omitted,
     )

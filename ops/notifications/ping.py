@@ -95,12 +95,12 @@ def event_url(url: str, kind: PingKind, event: PingEvent, words: str) -> str | N
         if event is PingEvent.START:
             return None
         state = {"status": "up" if event is PingEvent.SUCCESS else "down", "msg": words}
-        kept = [
+        query = [
             (name, value)
             for name, value in parse_qsl(parts.query, keep_blank_values=True)
             if name not in (*state, "ping")
         ]
-        return urlunsplit(parts._replace(query=urlencode([*kept, *state.items()]), fragment=""))
+        return urlunsplit(parts._replace(query=urlencode([*query, *state.items()]), fragment=""))
     suffix = {PingEvent.START: "/start", PingEvent.SUCCESS: "", PingEvent.FAILURE: "/fail"}[event]
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix, fragment=""))
 

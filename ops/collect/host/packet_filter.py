@@ -89,7 +89,7 @@ def _listed(name: str, arguments: tuple[str, ...], deadline: float) -> str | Not
 
 def _default_interfaces() -> Iterator[str]:
     """The interfaces of the default routes, of IPv4 and of IPv6 (proc(5), /proc/net/route; ipv6_route)."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for path, column, name in (("/proc/net/route", 1, 0), ("/proc/net/ipv6_route", 0, 9)):
         try:
             rows = [line.split() for line in Path(path).read_text().splitlines()]
@@ -100,8 +100,8 @@ def _default_interfaces() -> Iterator[str]:
                 # Destination 0 with prefix 0: for IPv4 the mask is the eighth column.
                 mask = row[7] if path.endswith("/route") and len(row) > 7 else row[1]
                 if set(mask) == {"0"} and row[name] != "lo":
-                    found[safe_line(row[name], 40)] = None
-    yield from found
+                    names[safe_line(row[name], 40)] = None
+    yield from names
 
 
 # --- nftables --------------------------------------------------------------------------------------------------------

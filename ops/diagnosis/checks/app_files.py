@@ -215,8 +215,8 @@ def process_limit(exception: str, machine: Machine | NotSeen, target: Target) ->
     if limit is None:
         return None
     own = (target.gunicorn_master, *target.gunicorn_workers)
-    seen = () if isinstance(machine, NotSeen) or limit is not _LIMITS[0] else machine.open_files
-    tightest = sorted((item for item in seen if item.pid in own), key=lambda item: item.soft)[:1]
+    limits = () if isinstance(machine, NotSeen) or limit is not _LIMITS[0] else machine.open_files
+    tightest = sorted((item for item in limits if item.pid in own), key=lambda item: item.soft)[:1]
     words = limit.what
     for item in tightest:
         words = Text(

@@ -318,19 +318,19 @@ def allowed_hosts(
         if (match := _DISALLOWED.search(line)) and (name := _without_port(match[1])) in names
     ]
     answers = () if isinstance(front, NotSeen) else (front.predict, front.health)
-    said = [
+    refusals = [
         answer
         for answer in answers
         if isinstance(answer, Exchange) and answer.status == 400 and _NOT_TRUSTED.search(answer.body.strip())
     ]
-    if not refused and not said:
+    if not refused and not refusals:
         return
     name = refused[-1][2] if refused else target.domain
     yield Finding(
         "APP026",
         (
             *(quote(path, line) for path, line, _ in refused[-1:]),
-            *(quote(f"{answer.method} {answer.url}", answer_words(answer)) for answer in said[:1]),
+            *(quote(f"{answer.method} {answer.url}", answer_words(answer)) for answer in refusals[:1]),
         ),
         {"name": name},
     )

@@ -107,21 +107,21 @@ def unit(
 
 def unit_evidence(unit: Unit) -> tuple[Evidence, ...]:
     """The unit's state in systemd's words, what still names it, and the last line of its journal."""
-    found = [quote(f"systemctl show {unit.name}", state_words(unit))]
+    evidence = [quote(f"systemctl show {unit.name}", state_words(unit))]
     if unit.load_error and unit.load != "not-found":
-        found.append(quote(f"systemctl show {unit.name}", unit.load_error))
-    found += [Evidence(path, Text(en="still names it", zh="仍然指向它")) for path in unit.references[:3]]
+        evidence.append(quote(f"systemctl show {unit.name}", unit.load_error))
+    evidence += [Evidence(path, Text(en="still names it", zh="仍然指向它")) for path in unit.references[:3]]
     for reason, source in (
         (unit.program_error, unit.program),
         (unit.directory_error, unit.directory),
         (unit.account_error, unit.file),
     ):
         if reason:
-            found.append(quote(source or unit.name, reason))
-    found += [quote(file.path, file.error) for file in unit.environment_files if file.error][:3]
+            evidence.append(quote(source or unit.name, reason))
+    evidence += [quote(file.path, file.error) for file in unit.environment_files if file.error][:3]
     if words := last_words(unit):
-        found.append(quote(f"journalctl -u {unit.name}", words))
-    return tuple(found)
+        evidence.append(quote(f"journalctl -u {unit.name}", words))
+    return tuple(evidence)
 
 
 def _is_explained(

@@ -131,11 +131,11 @@ def died(
     gunicorn logs 'Perhaps out of memory?' after every SIGKILL, so the message proves nothing."""
     served_since = _served_since(target, processes, backend)
     own = None if isinstance(units, NotSeen) else units.unit(units.service)
-    if own is not None and (told := _killed_in(own)):
+    if own is not None and (kills := _killed_in(own)):
         is_over = served_since is not None
         yield Finding(
             "GUN005",
-            told,
+            kills,
             {"pid": str(own.main_pid or "?")},
             summary=Text(
                 en=f"The kernel killed a process of {own.name} because memory ran out ({_limit(own)}).",

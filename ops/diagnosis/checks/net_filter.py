@@ -56,12 +56,12 @@ def _refusals(
     backend = None if target.backend.startswith("unix:") else _port(target.backend)
     for family in families:
         for interface in outside:
-            if front is not None and (found := _way(rules, family, interface, front)):
-                yield _USERS, front, found
+            if front is not None and (refused_at := _way(rules, family, interface, front)):
+                yield _USERS, front, refused_at
     if backend is not None:
         host, _ = split_address(target.backend)
-        if found := _way(rules, "ip6" if ":" in host else "ip", "lo", backend):
-            yield _NGINX, backend, found
+        if refused_at := _way(rules, "ip6" if ":" in host else "ip", "lo", backend):
+            yield _NGINX, backend, refused_at
 
 
 def _way(rules: PacketFilter, family: str, interface: str | None, port: int) -> Refusal | None:

@@ -104,10 +104,10 @@ def _without_clients(pattern: str, *, ignore_case: bool) -> str | None:
             nginx_rules.pattern_found(word, agent, ignore_case=ignore_case) for agent in CLIENTS.values()
         )
 
-    kept = [word for word in words if not refuses(word)]
-    if not kept or len(kept) == len(words):
+    served_words = [word for word in words if not refuses(word)]
+    if not served_words or len(served_words) == len(words):
         return None
-    joined = "|".join(kept)
+    joined = "|".join(served_words)
     return f"({joined})" if is_group else joined
 
 
