@@ -38,11 +38,13 @@ COMMANDS = (
     "deploy",
     "doctor",
     "explain",
+    "install",
     "notify",
     "preflight",
     "render",
     "route",
     "timeline",
+    "uninstall",
     "version",
     "watchdog",
 )

@@ -28,6 +28,7 @@ from ops.deployment.render import (
     DIRECTORIES_FILE,
     DeploymentKind,
     RenderedFile,
+    account_command,
     accounts_of,
 )
 from ops.errors import OpsError
@@ -428,7 +429,7 @@ def next_steps(
     if root != Path("/"):
         return [f"systemd-sysusers --root={root}"] if kind == "systemd" and changed else []
     accounts = accounts_of(files)
-    steps = [_account_command(name) for name in accounts if not _is_account(name)]
+    steps = [" ".join(account_command(name)) for name in accounts if not _is_account(name)]
     if CHECKS_ACCOUNT in accounts:
         steps += _metrics_commands()
     return [*steps, *(_commands(kind, files, reload_nginx) if changed else [])]
@@ -455,10 +456,6 @@ def _is_account(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _account_command(name: str) -> str:
-    return f"useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin {name}"
 
 
 def _metrics_commands() -> Iterator[str]:

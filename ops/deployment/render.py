@@ -325,6 +325,20 @@ def accounts_of(files: Sequence[RenderedFile]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in accounts if name != "root" and not name.isdecimal()))
 
 
+def account_command(name: str) -> tuple[str, ...]:
+    """The command that makes a system account where there is no systemd-sysusers (useradd(8))."""
+    options = (
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        "/",
+        "--shell",
+        "/usr/sbin/nologin",
+    )
+    return ("useradd", *options, name)
+
+
 def _writable(folders: Sequence[str]) -> str:
     # Created by other programs or missing so far: a unit must start all the same (systemd.exec(5), the leading minus).
     lines = "".join(f"ReadWritePaths=-{folder}\n" for folder in folders)

@@ -1,0 +1,143 @@
+"""`gte-ops install`: parse, call, render."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.help import BilingualCommand
+from ops.cli.options import (
+    Duration,
+    config_option,
+    language_option,
+    option,
+    report_format_option,
+    settings_and_path,
+    show,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops.installation.steps import Step
+    from ops.text.language import Language
+
+EXTRAS = ("none", "service", "embedded", "model")
+
+
+@click.command(
+    cls=BilingualCommand,
+    zh="""按 gte-ops.toml 安装整台主机：账户、目录、Python 环境、systemd unit 与定时器（没有 systemd 则为 cron）、nginx
+    站点、logrotate、Prometheus 文件和 certbot 钩子，并等待服务就绪。
+
+    每个文件在生效前都由相应程序校验，被替换的文件会保留。任何一步失败，一切恢复原状；中途被终止的，由下一次运行撤销。
+    手工修改过的文件会显示出来，未经 --overwrite 不会覆盖。退出码：0 完成或无需改动；1 有手工修改过的文件；
+    2 被拒绝或失败，一切恢复原状。""",
+)
+@config_option
+@option(
+    "--dry-run",
+    is_flag=True,
+    en="Show each file as a diff and each command; change nothing.",
+    zh="以 diff 显示每个文件，并列出每条命令；不作改动。",
+)
+@option(
+    "--extras",
+    type=click.Choice(EXTRAS),
+    default="none",
+    show_default=True,
+    en="What the Python environment gets beside gte-ops; none leaves it alone.",
+    zh="Python 环境中除 gte-ops 外安装的内容；none 表示不改动环境。",
+)
+@option(
+    "--wheelhouse",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    en="Take packages from the wheels in DIR, not from an index.",
+    zh="从 DIR 中的 wheel 安装，不访问软件包索引。",
+)
+@option(
+    "--certificate",
+    type=click.Choice(("existing", "throwaway")),
+    default="existing",
+    show_default=True,
+    en="Use the pair that is there, or make one that nobody trusts, for tests.",
+    zh="使用已有的证书与私钥，或生成一对无人信任的（仅供测试）。",
+)
+@option(
+    "--overwrite",
+    is_flag=True,
+    en="Replace files that were edited by hand, too; copies are kept.",
+    zh="连手工修改过的文件也替换，并保留副本。",
+)
+@option(
+    "--wait",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    en="How long the service may take to become ready.",
+    zh="等待服务就绪的最长时间。",
+)
+@option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    en="Put the files below DIR, an image's tree, and run nothing.",
+    zh="把文件放到 DIR 之下（镜像的目录树），不运行任何程序。",
+)
+@report_format_option
+@language_option
+def install(
+    config: str | None,
+    dry_run: bool,
+    extras: str,
+    wheelhouse: Path | None,
+    certificate: str,
+    overwrite: bool,
+    wait: float,
+    root: Path | None,
+    form: str,
+    language: Language,
+) -> None:
+    """Set up this host from one gte-ops.toml. 按 gte-ops.toml 安装整台主机。
+
+    Accounts, directories, Python environment, units and timers (cron where there is no systemd), nginx site, logrotate,
+    Prometheus files and certbot's hook; then it waits until the service is ready. Each file is validated by its own
+    program before it takes effect, and what is replaced is kept. If a step fails, everything is put back; a run that
+    was killed is undone by the next one. Files edited by hand are shown, and not overwritten without --overwrite.
+    Exit code: 0 done, or nothing to do; 1 files were edited by hand; 2 refused or failed, everything is as it was.
+
+    \b
+    Example:
+      gte-ops install --config gte-ops.toml --dry-run
+      gte-ops install --config gte-ops.toml --extras embedded --wheelhouse /root/wheels
+    """
+    from ops.facts.status import EXIT_CODES
+    from ops.installation.host import Host
+    from ops.installation.inputs import InstallOptions, steps_here
+    from ops.installation.plan import CertificateSource
+    from ops.installation.run import dry_run as preview
+    from ops.installation.run import install as install_steps
+    from ops.installation.store import Store
+    from ops.report.installation import InstallationReport
+
+    settings, path = settings_and_path(config)
+    options = InstallOptions(
+        certificate=CertificateSource(certificate),
+        extras=None if extras == "none" else extras,
+        wheels=wheelhouse,
+        ready_seconds=wait,
+    )
+    host = Host(root.resolve() if root else Path("/"))
+    store = Store(host.root)
+
+    def plan() -> Sequence[Step]:
+        return steps_here(settings, path, options, host)
+
+    act = preview if dry_run else install_steps
+    report = InstallationReport(act(plan, host, store, overwrite=overwrite))
+    show(form, report, language)
+    sys.exit(EXIT_CODES[report.status])

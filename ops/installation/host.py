@@ -1,0 +1,315 @@
+"""The host that is installed on: everything that looks at it or changes it, each change in one small method.
+
+``root``: the tree below which files are put. Programs are run only where that is the host's own ``/``."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import http.client
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.control.restart import SYSTEMD_RUNS
+from ops.deployment.install import keep_copy, validate
+from ops.deployment.render import DeploymentKind, RenderedFile
+from ops.errors import OpsError
+from ops.files.atomic_file import flush_directory, taking_its_name
+from ops.files.programs import refused_program, trusted_program
+from ops.installation.steps import Directory
+from ops.text.language import Text
+from ops.text.reasons import chinese
+from ops.text.sanitize import safe_line
+
+COMMAND_SECONDS = 120.0
+# Packages are fetched and unpacked; torch alone is 200 MB.
+PACKAGES_SECONDS = 1800.0
+_POLL_SECONDS = 0.2
+# Ends with 0 exactly where the environment's packages satisfy the requirement in argv, their own requirements included.
+_SATISFIES = """
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from packaging.requirements import Requirement
+pending, done = [Requirement(sys.argv[1])], set()
+while pending:
+    wanted = pending.pop()
+    if str(wanted) in done:
+        continue
+    done.add(str(wanted))
+    try:
+        if not wanted.specifier.contains(version(wanted.name), prereleases=True):
+            sys.exit(1)
+    except PackageNotFoundError:
+        sys.exit(1)
+    for line in requires(wanted.name) or ():
+        further = Requirement(line)
+        if further.marker is None or any(
+            further.marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}
+        ):
+            pending.append(further)
+"""
+_PACKAGES = (
+    "from importlib.metadata import distributions as d; print(*sorted({x.metadata['Name'] for x in d()}))"
+)
+
+
+class StepError(OpsError):
+    """A step failed. ``exit_code`` 2: refused; everything that was done before it is undone."""
+
+    exit_code = 2
+
+
+class Host:
+    """A host, or a tree of one below ``root``."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the tree is this running host's own, so that its programs may be run."""
+        return self.root == Path("/")
+
+    @property
+    def has_systemd(self) -> bool:
+        """Whether systemd is the running host's process 1 (sd_booted(3))."""
+        return self.is_running and SYSTEMD_RUNS.is_dir()
+
+    def place(self, path: str) -> Path:
+        """Where ``path`` is below the root."""
+        return self.root / path.lstrip("/")
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def missing_directories(self, path: Path) -> tuple[str, ...]:
+        """The directories that would have to be made for a file at ``path``, the topmost first."""
+        missing = []
+        for above in path.parents:
+            if os.path.lexists(above):
+                break
+            missing.append(str(above))
+        return tuple(reversed(missing))
+
+    def put(self, path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+        """Put a file in place, whole or not at all. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}~")) as out:
+            if owner is not None and owner != (os.geteuid(), os.getegid()):
+                os.fchown(out.fileno(), *owner)
+            os.fchmod(out.fileno(), mode)
+            out.write(content)
+
+    def set_modified(self, path: Path, modified_ns: int) -> None:
+        """Give a file that was put back its former time. Raises OSError."""
+        os.utime(path, ns=(modified_ns, modified_ns))
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a link. Raises OSError."""
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            flush_directory(path.parent)
+
+    def link(self, path: Path, target: str) -> None:
+        """Put a link in place of what is there. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}~")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(path)
+        flush_directory(path.parent)
+
+    def keep_edited(self, path: Path) -> str:
+        """Copy an edited file beside itself, and return the copy's path. Raises OSError."""
+        return str(keep_copy(path, hidden=True))
+
+    def make_directory(self, directory: Directory) -> None:
+        """Make a directory with its mode and owner. Raises OSError; KeyError for an unknown owner."""
+        path = self.place(directory.path)
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(directory.mode)
+        if self.is_running:
+            os.chown(path, pwd.getpwnam(directory.user).pw_uid, grp.getgrnam(directory.group).gr_gid)
+
+    def remove_directories(self, paths: Sequence[str]) -> None:
+        """Remove those of ``paths`` that are empty, the last one first."""
+        for path in reversed(paths):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory with all that is in it. Raises OSError."""
+        if path.is_symlink() or not path.is_dir():
+            return
+        shutil.rmtree(path)
+
+    def validate(self, kind: DeploymentKind, files: Sequence[RenderedFile], *, is_final: bool) -> None:
+        """Have the files' own program test them. ``is_final``: accounts and programs that they name exist by now.
+
+        Raises RefusedError."""
+        validate(kind, files, on_host=is_final and self.is_running)
+
+    # --- programs -----------------------------------------------------------------------------------------------------
+
+    def run(self, *command: str, seconds: float = COMMAND_SECONDS) -> None:
+        """Run a program. Raises StepError with the last line that it printed."""
+        ran = self._ran(command, seconds)
+        if ran.returncode:
+            lines = (ran.stderr + ran.stdout).strip().splitlines()
+            last_line = lines[-1] if lines else f"exit code {ran.returncode}"
+            raise _failed(command, last_line)
+
+    def has_program(self, name: str) -> bool:
+        """Whether a program is on the path, and root's alone."""
+        return trusted_program(name) is not None
+
+    def _asks(self, *command: str) -> str:
+        """What a program prints, whatever its exit code; nothing where it is missing."""
+        try:
+            return self._ran(command, COMMAND_SECONDS).stdout.strip()
+        except StepError:
+            return ""
+
+    def _ran(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+        program = trusted_program(command[0])
+        if program is None:
+            raise _failed(command, refused_program(command[0]) or "it is not installed")
+        try:
+            return subprocess.run(
+                [program, *command[1:]],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _failed(command, str(error)) from None
+
+    # --- units and nginx ----------------------------------------------------------------------------------------------
+
+    def is_enabled(self, unit: str) -> bool:
+        """Whether a unit starts at boot."""
+        return self._asks("systemctl", "is-enabled", unit) in ("enabled", "static", "alias", "linked")
+
+    def is_active(self, unit: str) -> bool:
+        """Whether a unit runs, or is on its way."""
+        return self._asks("systemctl", "is-active", unit) in ("active", "activating", "reloading")
+
+    def needs_reload(self, units: Sequence[str]) -> bool:
+        """Whether systemd knows other files of these units than those on disk."""
+        return (
+            "yes" in self._asks("systemctl", "show", "--value", "--property=NeedDaemonReload", *units).split()
+        )
+
+    def journal_line(self, unit: str) -> str:
+        """The last line of a unit's journal."""
+        return self._asks("journalctl", "--no-pager", "--output=cat", "--lines=1", f"--unit={unit}")
+
+    def nginx_runs(self) -> bool:
+        """Whether nginx runs."""
+        if self.has_systemd:
+            return self.is_active("nginx.service")
+        return bool(self._asks("pgrep", "-x", "nginx"))
+
+    # --- accounts -----------------------------------------------------------------------------------------------------
+
+    def has_account(self, name: str) -> bool:
+        """Whether there is such a user."""
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            return False
+        return True
+
+    def remove_account(self, name: str) -> None:
+        """Remove an account and its group. Raises StepError."""
+        if self.has_account(name):
+            self.run("userdel", name)
+        with contextlib.suppress(KeyError):
+            grp.getgrnam(name)
+            self.run("groupdel", name)
+
+    # --- the environment ----------------------------------------------------------------------------------------------
+
+    def satisfies(self, python: str, requirement: str) -> bool:
+        """Whether the environment of ``python`` has ``requirement`` and all that it requires."""
+        if not os.access(python, os.X_OK):
+            return False
+        try:
+            return self._ran((python, "-c", _SATISFIES, requirement), COMMAND_SECONDS).returncode == 0
+        except StepError:
+            return False
+
+    def packages(self, python: str) -> tuple[str, ...]:
+        """The packages in the environment of ``python``; none where it does not exist."""
+        return tuple(self._asks(python, "-c", _PACKAGES).split()) if os.access(python, os.X_OK) else ()
+
+    # --- readiness ----------------------------------------------------------------------------------------------------
+
+    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
+        """Wait until the service answers 200 there (with ``domain``: through nginx over TLS); None once it does, else
+        what it answered last."""
+        deadline = time.monotonic() + seconds
+        last_answer = "no answer"
+        while True:
+            try:
+                status = _status(address, path, domain)
+            except (OSError, http.client.HTTPException) as error:
+                last_answer = str(error) or type(error).__name__
+            else:
+                if status == 200:
+                    return None
+                last_answer = f"HTTP {status}"
+            if time.monotonic() > deadline:
+                return last_answer
+            time.sleep(_POLL_SECONDS)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to host:port or unix:/path; ``domain``: over TLS, with whatever certificate. Whether clients trust
+    it is the doctor's question."""
+
+    def __init__(self, address: str, domain: str | None) -> None:
+        super().__init__(domain or "localhost", timeout=5.0)
+        self._address, self._domain = address, domain
+
+    def connect(self) -> None:
+        if self._address.startswith("unix:"):
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._address.removeprefix("unix:"))
+            return
+        host, _, port = self._address.rpartition(":")
+        self.sock = socket.create_connection((host.strip("[]"), int(port)), self.timeout)
+        if self._domain is not None:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._domain)
+
+
+def _status(address: str, path: str, domain: str | None) -> int:
+    connection = _Connection(address, domain)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _failed(command: Sequence[str], why: str) -> StepError:
+    words = " ".join(command[:8])
+    return StepError(
+        Text(
+            en=f"{safe_line(words, 200)}: {safe_line(why, 300)}",
+            zh=f"{safe_line(words, 200)}：{chinese(safe_line(why, 300))}",
+        )
+    )

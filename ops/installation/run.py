@@ -1,0 +1,622 @@
+"""Apply an installation's steps, undo them, and end what a killed run began."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
+from ops.deployment.render import DeploymentKind, RenderedFile
+from ops.errors import OpsError
+from ops.installation.host import PACKAGES_SECONDS, Host, StepError
+from ops.installation.steps import (
+    AccountsStep,
+    Assessed,
+    DataStep,
+    DirectoriesStep,
+    EnableStep,
+    EnvironmentStep,
+    FileStep,
+    LinkStep,
+    NginxStep,
+    ReadyStep,
+    Record,
+    Step,
+    StepState,
+    Undo,
+    UndoAccounts,
+    UndoData,
+    UndoDirectories,
+    UndoEnable,
+    UndoEnvironment,
+    UndoFile,
+    UndoLink,
+    UndoNginx,
+    UndoUnits,
+    UnitsStep,
+    merged,
+)
+from ops.installation.store import Operation, Store
+from ops.text.language import Text
+from ops.text.reasons import chinese, root_hint
+from ops.text.sanitize import safe_line
+
+_DAEMON_RELOAD = ("systemctl", "daemon-reload")
+
+
+@dataclass(frozen=True)
+class InstallResult:
+    """What an installation did, or would do. ``kept``: the copies of files that were replaced, by path; ``undone``: an
+    earlier run had been cut off, and was undone first."""
+
+    assessed: tuple[Assessed, ...]
+    kept: tuple[tuple[str, str], ...] = ()
+    undone: bool = False
+    is_dry: bool = False
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything was done, or is to be done."""
+        return any(item.is_due for item in self.assessed)
+
+    @property
+    def edited(self) -> tuple[Assessed, ...]:
+        """The files that were edited by hand, and left alone."""
+        return tuple(item for item in self.assessed if item.state is StepState.EDITED)
+
+
+@dataclass(frozen=True)
+class UninstallResult:
+    """What was undone. ``copies``: of edited files; ``data``: what stays until --purge; ``troubles``: what could not be
+    undone, and is tried again by the next run."""
+
+    undone: tuple[Undo, ...]
+    copies: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    troubles: tuple[Text, ...] = ()
+    is_dry: bool = False
+
+
+Plan = Callable[[], Sequence[Step]]
+
+
+# --- assess -----------------------------------------------------------------------------------------------------------
+
+
+def assess(
+    steps: Sequence[Step], host: Host, record: Record | None, overwrite: bool = False
+) -> tuple[Assessed, ...]:
+    """Compare each step with the host. Raises OpsError for a place that cannot be looked at."""
+    files = {
+        step.file.path: _file(step, host, record, overwrite) for step in steps if isinstance(step, FileStep)
+    }
+    assessed = [
+        files[step.file.path] if isinstance(step, FileStep) else _other(step, host, files) for step in steps
+    ]
+    if any(item.is_due for item in assessed if not isinstance(item.step, ReadyStep | DataStep)):
+        return tuple(assessed)
+    # Readiness and new data come with a change alone.
+    return tuple(
+        Assessed(item.step, StepState.UNCHANGED) if isinstance(item.step, ReadyStep | DataStep) else item
+        for item in assessed
+    )
+
+
+def _file(step: FileStep, host: Host, record: Record | None, overwrite: bool) -> Assessed:
+    path = place(step.file, host.root)
+    old = present_text(path)
+    new = step.file.text
+    if old == new and path.stat().st_mode & 0o7777 == step.file.mode:
+        return Assessed(step, StepState.UNCHANGED)
+    before = (old or "").splitlines(keepends=True)
+    names = (str(path) if old is not None else "/dev/null", str(path))
+    diff = tuple(difflib.unified_diff(before, new.splitlines(keepends=True), *names))
+    if old is None:
+        return Assessed(step, StepState.NEW, diff)
+    installed = record.digest(str(path)) if record else None
+    if installed is not None and old != new and _digest(old.encode()) != installed and not overwrite:
+        return Assessed(step, StepState.EDITED, diff)
+    return Assessed(step, StepState.CHANGED, diff)
+
+
+def _other(step: Step, host: Host, files: dict[str, Assessed]) -> Assessed:
+    commands: list[Sequence[str]] = []
+    match step:
+        case LinkStep():
+            path = host.place(step.path)
+            present = os.readlink(path) if path.is_symlink() else None  # noqa: PTH115
+            if present == step.target:
+                return Assessed(step, StepState.UNCHANGED)
+            command = " ".join(("ln -sfn", step.target, str(path)))
+            return Assessed(
+                step, StepState.CHANGED if os.path.lexists(path) else StepState.NEW, (), (command,)
+            )
+        case EnvironmentStep():
+            if not host.satisfies(step.python, step.requirement):
+                missing = not os.access(step.python, os.X_OK)
+                commands = [("python3", "-m", "venv", step.directory)] if missing else []
+                commands.append(step.install)
+        case AccountsStep():
+            if not all(map(host.has_account, step.names)):
+                commands = list(step.commands)
+        case DirectoriesStep():
+            commands = [
+                ("install", "-d", "-m", f"{d.mode:04o}", "-o", d.user, "-g", d.group, d.path)
+                for d in step.directories
+                if not host.place(d.path).is_dir()
+            ]
+        case UnitsStep():
+            if _changed(step.files, files):
+                restarts = [("systemctl", "restart", unit) for unit in _restarted(step, host, files)]
+                commands = [_DAEMON_RELOAD] if step.is_before else [_DAEMON_RELOAD, *restarts]
+        case EnableStep():
+            units = [unit for unit in step.units if not (host.is_enabled(unit) and host.is_active(unit))]
+            commands = [("systemctl", "enable", "--now", *units)] if units else []
+        case NginxStep():
+            if _changed(step.files, files) or not host.nginx_runs():
+                commands = [step.test, step.reload]
+        case DataStep():
+            return Assessed(step, StepState.DUE)
+        case ReadyStep():
+            scheme = "https" if step.domain else "http"
+            commands = [("#", "wait", "for", f"{scheme}://{step.domain or step.address}{step.path}")]
+    words = tuple(" ".join(command) for command in commands)
+    return Assessed(step, StepState.DUE if commands else StepState.UNCHANGED, (), words)
+
+
+def _changed(paths: Iterable[str], files: dict[str, Assessed]) -> bool:
+    return any(path in files and files[path].is_due for path in paths)
+
+
+def _restarted(step: UnitsStep, host: Host, files: dict[str, Assessed]) -> tuple[str, ...]:
+    """The running units that a changed file concerns."""
+    return tuple(
+        unit
+        for unit, paths in step.restarted
+        if any(path in files and files[path].state is StepState.CHANGED for path in paths)
+        and host.is_active(unit)
+    )
+
+
+# --- apply ------------------------------------------------------------------------------------------------------------
+
+
+def install(plan: Plan, host: Host, store: Store, *, overwrite: bool = False) -> InstallResult:
+    """End what a killed run began, then apply the steps that are due. If one fails, all of them are undone.
+
+    ``plan`` is called after an unfinished run was undone. Raises RefusedError, StepError or OpsError: the host is as it
+    was, or the message says what is left."""
+    with store.locked():
+        undone = recover(host, store)
+        record = store.record()
+        steps = plan()
+        assessed = assess(steps, host, record, overwrite)
+        due = [item for item in assessed if item.is_due]
+        if not due:
+            return InstallResult(assessed, undone=undone)
+        _refuse_early(steps, due, host)
+        try:
+            run = store.begin(Operation.INSTALL)
+            began: list[Undo] = []
+        except OSError as error:
+            raise _not_written(error) from None
+        files = {item.step.file.path: item for item in assessed if isinstance(item.step, FileStep)}
+        validated: set[DeploymentKind] = set()
+        try:
+            for item in due:
+                step = item.step
+                if isinstance(step, FileStep) and step.kind and step.kind not in validated:
+                    validated.add(step.kind)
+                    host.validate(step.kind, _files_of(steps, step.kind), is_final=True)
+                undo = _way_back(step, host, store, files)
+                if undo is not None:
+                    store.intend(undo)
+                    began.append(undo)
+                _apply(step, host, files)
+            store.commit(merged(record, run, tuple(began)))
+        except BaseException as error:
+            if store.is_committed(run):
+                raise  # cut off after the last step
+            troubles = _undo_all(began, host, store, purge=True)[1]
+            if not troubles:
+                _end_run(store, record)
+            raise _failure(error, troubles) from None
+        kept = tuple(
+            (item.path, str(store.directory / "originals" / item.original.digest))
+            for item in began
+            if isinstance(item, UndoFile) and item.original is not None
+        )
+        return InstallResult(assessed, kept, undone)
+
+
+def dry_run(plan: Plan, host: Host, store: Store, *, overwrite: bool = False) -> InstallResult:
+    """What `install` would do, without doing anything."""
+    undone = store.unfinished() is not None
+    return InstallResult(assess(plan(), host, store.record(), overwrite), undone=undone, is_dry=True)
+
+
+def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: Host) -> None:
+    """Raises RefusedError before anything is done, where that is already known."""
+    for item in due:
+        if isinstance(item.step, FileStep):
+            path = place(item.step.file, host.root)
+        elif isinstance(item.step, LinkStep):
+            path = host.place(item.step.path)
+            if path.exists() and not path.is_symlink():
+                raise RefusedError(
+                    Text(
+                        en=f"{path}: is there, and no link; nothing was changed: move it away first",
+                        zh=f"{path}：已存在且不是链接；未作任何改动：请先移走它",
+                    )
+                )
+            path = path.parent / "any"
+        else:
+            continue
+        why = reason_not_to_replace(path)
+        if why is None and not path.parent.resolve().is_relative_to(host.root.resolve()):
+            why = f"a link leads out of {host.root}"
+        if why is not None:
+            raise RefusedError(
+                Text(
+                    en=f"{path}: {safe_line(why)}; nothing was changed",
+                    zh=f"{path}: {chinese(safe_line(why))}；未作任何改动",
+                )
+            )
+    kinds = dict.fromkeys(
+        item.step.kind for item in due if isinstance(item.step, FileStep) and item.step.kind
+    )
+    for kind in kinds:
+        host.validate(kind, _files_of(steps, kind), is_final=False)
+
+
+def _files_of(steps: Sequence[Step], kind: DeploymentKind) -> list[RenderedFile]:
+    return [step.file for step in steps if isinstance(step, FileStep) and step.kind == kind]
+
+
+def _way_back(step: Step, host: Host, store: Store, files: dict[str, Assessed]) -> Undo | None:
+    """How the step is undone, with what that needs on disk; None if there is nothing to undo. Raises OSError."""
+    phase = int(step.phase)
+    match step:
+        case FileStep():
+            path = place(step.file, host.root)
+            made = host.missing_directories(path)
+            digest = _digest(step.file.text.encode())
+            return UndoFile(phase, str(path), digest, store.keep(path), made, step.is_data)
+        case LinkStep():
+            path = host.place(step.path)
+            before = os.readlink(path) if path.is_symlink() else None  # noqa: PTH115
+            return UndoLink(phase, str(path), step.target, before, host.missing_directories(path))
+        case DataStep():
+            missing = tuple(str(path) for path in map(host.place, step.paths) if _is_missing(path, store))
+            return UndoData(phase, missing) if missing else None
+        case EnvironmentStep():
+            is_there = os.access(step.python, os.X_OK)
+            packages = host.packages(step.python) if is_there else None
+            made = host.missing_directories(Path(step.directory))
+            return UndoEnvironment(phase, step.directory, step.python, packages, made)
+        case AccountsStep():
+            return UndoAccounts(phase, tuple(name for name in step.names if not host.has_account(name)))
+        case DirectoriesStep():
+            missing_paths: list[str] = []
+            for directory in step.directories:
+                path = host.place(directory.path)
+                if not path.is_dir():
+                    missing_paths += [*host.missing_directories(path), str(path)]
+            return UndoDirectories(phase, tuple(dict.fromkeys(missing_paths)))
+        case UnitsStep() if step.is_before:
+            return UndoUnits(phase, _restarted(step, host, files))
+        case EnableStep():
+            return UndoEnable(
+                phase,
+                tuple(unit for unit in step.units if not host.is_enabled(unit)),
+                tuple(unit for unit in step.units if not host.is_active(unit)),
+            )
+        case NginxStep() if step.is_before:
+            return UndoNginx(phase, step.test, step.reload, host.nginx_runs())
+    return None
+
+
+def _apply(step: Step, host: Host, files: dict[str, Assessed]) -> None:
+    match step:
+        case FileStep():
+            path = place(step.file, host.root)
+            host.put(path, step.file.text.encode(), step.file.mode)
+        case LinkStep():
+            host.link(host.place(step.path), step.target)
+        case EnvironmentStep():
+            if not os.access(step.python, os.X_OK):
+                host.run("python3", "-m", "venv", step.directory)
+            host.run(*step.install, seconds=PACKAGES_SECONDS)
+        case AccountsStep():
+            for command in step.commands:
+                host.run(*command)
+        case DirectoriesStep():
+            for directory in step.directories:
+                if not host.place(directory.path).is_dir():
+                    host.make_directory(directory)
+        case UnitsStep() if not step.is_before:
+            host.run(*_DAEMON_RELOAD)
+            for unit in _restarted(step, host, files):
+                host.run("systemctl", "restart", unit)
+        case EnableStep():
+            _start(step, host)
+        case NginxStep() if not step.is_before:
+            _take_up(step.test, step.reload, host)
+        case ReadyStep():
+            why = host.wait_until_ready(step.address, step.path, step.seconds, step.domain)
+            if why is not None:
+                where = f"https://{step.domain}" if step.domain else f"http://{step.address}"
+                raise StepError(
+                    Text(
+                        en=f"{where}{step.path}: not ready within {step.seconds:.0f} s: {safe_line(why)}",
+                        zh=f"{where}{step.path}：{step.seconds:.0f} 秒内未就绪：{chinese(safe_line(why))}",
+                    )
+                )
+
+
+def _start(step: EnableStep, host: Host) -> None:
+    units = [unit for unit in step.units if not (host.is_enabled(unit) and host.is_active(unit))]
+    try:
+        host.run("systemctl", "enable", "--now", *units)
+    except StepError as error:
+        words = next(filter(None, (host.journal_line(unit) for unit in units)), "")
+        raise StepError(
+            Text(
+                en=f"{error.words.en} {safe_line(words, 300)}".rstrip(),
+                zh=f"{error.words.zh} {safe_line(words, 300)}".rstrip(),
+            )
+        ) from None
+
+
+def _take_up(test: tuple[str, ...], reload: tuple[str, ...], host: Host) -> None:
+    host.run(*test)
+    if host.nginx_runs():
+        host.run(*reload)
+    elif host.has_systemd:
+        host.run("systemctl", "enable", "--now", "nginx.service")
+    else:
+        host.run("nginx")
+
+
+# --- undo -------------------------------------------------------------------------------------------------------------
+
+
+def recover(host: Host, store: Store) -> bool:
+    """End what a killed run began: an installation is undone, an uninstallation is carried on. Whether there was one.
+
+    Raises StepError if something cannot be undone: the next run tries again. Call it under the store's lock."""
+    unfinished = store.unfinished()
+    if unfinished is None:
+        return False
+    record = store.record()
+    if record is not None and record.run == unfinished.run:
+        store.end()  # killed after its last step
+        return False
+    if unfinished.operation is Operation.UNINSTALL:
+        _carry_on_uninstalling(host, store, record, purge=unfinished.purge)
+        return True
+    troubles = _undo_all(unfinished.undo, host, store, purge=True)[1]
+    if troubles:
+        raise _left(troubles)
+    _end_run(store, record)
+    return True
+
+
+def uninstall(host: Host, store: Store, *, purge: bool) -> UninstallResult:
+    """Undo everything that is recorded. Accounts and data (settings, logs, backups) stay, unless ``purge``."""
+    with store.locked():
+        recover(host, store)
+        record = store.record()
+        if record is None:
+            _end_run(store, None)
+            return UninstallResult(())
+        store.begin(Operation.UNINSTALL, purge=purge)
+        return _carry_on_uninstalling(host, store, record, purge=purge)
+
+
+def planned_uninstall(store: Store, *, purge: bool) -> UninstallResult:
+    """What `uninstall` would undo."""
+    record = store.record()
+    items = () if record is None else tuple(reversed(record.undo))
+    undone = tuple(item for item in items if purge or not _is_data(item))
+    data = tuple(words for item in items if not purge and _is_data(item) for words in _data_words(item))
+    return UninstallResult(undone, data=data, is_dry=True)
+
+
+def _carry_on_uninstalling(
+    host: Host, store: Store, record: Record | None, *, purge: bool
+) -> UninstallResult:
+    if record is None:
+        _end_run(store, None)
+        return UninstallResult(())
+    items = [item for item in record.undo if purge or not _is_data(item)]
+    copies, troubles = _undo_all(items, host, store, purge=purge)
+    stays = tuple(item for item in record.undo if item not in items)
+    if troubles:
+        return UninstallResult(tuple(reversed(items)), copies, (), tuple(troubles))
+    if stays:
+        store.commit(Record(record.run, stays))
+    else:
+        _end_run(store, None)
+    data = tuple(words for item in stays for words in _data_words(item))
+    return UninstallResult(tuple(reversed(items)), copies, data)
+
+
+def _is_data(item: Undo) -> bool:
+    return isinstance(item, UndoData | UndoAccounts) or (isinstance(item, UndoFile) and item.is_data)
+
+
+def _data_words(item: Undo) -> tuple[str, ...]:
+    match item:
+        case UndoData():
+            return item.paths
+        case UndoAccounts():
+            return item.names
+        case UndoFile():
+            return (item.path,)
+    return ()
+
+
+def _undo_all(
+    items: Sequence[Undo], host: Host, store: Store, *, purge: bool
+) -> tuple[tuple[str, ...], list[Text]]:
+    """Undo in the reverse order, whatever fails: the copies of edited files, and what failed."""
+    copies: list[str] = []
+    troubles: list[Text] = []
+    for item in reversed(items):
+        try:
+            copies += _undo(item, host, store, purge=purge)
+        except OpsError as error:
+            troubles.append(error.words)
+        except OSError as error:
+            troubles.append(_not_written(error).words)
+    return tuple(copies), troubles
+
+
+def _undo(item: Undo, host: Host, store: Store, *, purge: bool) -> Iterator[str]:
+    """Undo one step, whether it was applied wholly, in part or not at all; yields the copies of edited files."""
+    match item:
+        case UndoFile():
+            yield from _undo_file(item, host, store)
+        case UndoLink():
+            path = Path(item.path)
+            if path.is_symlink() and os.readlink(path) == item.target:  # noqa: PTH115
+                if item.before is None:
+                    host.remove(path)
+                else:
+                    host.link(path, item.before)
+            host.remove_directories(item.made)
+        case UndoData():
+            for path in map(Path, item.paths if purge else ()):
+                _remove_data(path, host, store)
+        case UndoEnvironment():
+            _undo_environment(item, host)
+        case UndoAccounts():
+            for name in item.names:
+                host.remove_account(name)
+        case UndoDirectories():
+            host.remove_directories(item.paths)
+        case UndoUnits():
+            host.run(*_DAEMON_RELOAD)
+            for unit in item.restarted:
+                host.run("systemctl", "restart", unit)
+        case UndoEnable():
+            _undo_enable(item, host)
+        case UndoNginx():
+            if not item.was_active:
+                if host.nginx_runs():
+                    host.run(
+                        *(
+                            ("systemctl", "stop", "nginx.service")
+                            if host.has_systemd
+                            else ("nginx", "-s", "stop")
+                        )
+                    )
+            elif host.nginx_runs():
+                host.run(*item.test)
+                host.run(*item.reload)
+
+
+def _is_missing(path: Path, store: Store) -> bool:
+    """Whether nothing of a data directory was there before this installation; its own store does not count."""
+    if path == store.directory.parent and path.is_dir():
+        return set(path.iterdir()) <= {store.directory}
+    return not os.path.lexists(path)
+
+
+def _remove_data(path: Path, host: Host, store: Store) -> None:
+    if path != store.directory.parent:
+        host.remove_tree(path)
+        return
+    for inner in sorted(path.iterdir()) if path.is_dir() else ():
+        if inner.is_dir() and not inner.is_symlink():
+            if inner != store.directory:
+                host.remove_tree(inner)
+        else:
+            host.remove(inner)
+
+
+def _undo_file(item: UndoFile, host: Host, store: Store) -> Iterator[str]:
+    path = Path(item.path)
+    original = item.original
+    if path.is_file():
+        digest = _digest(path.read_bytes())
+        if digest != item.digest and (original is None or digest != original.digest):
+            yield host.keep_edited(path)
+    if original is None:
+        host.remove(path)
+    else:
+        host.put(path, store.kept(original), original.mode, (original.uid, original.gid))
+        host.set_modified(path, original.modified_ns)
+    host.remove_directories(item.made)
+
+
+def _undo_environment(item: UndoEnvironment, host: Host) -> None:
+    if item.packages is None:
+        host.remove_tree(Path(item.directory))
+        host.remove_directories(item.made)
+        return
+    added = [name for name in host.packages(item.python) if name not in item.packages]
+    if added:
+        host.run(item.python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
+
+
+def _undo_enable(item: UndoEnable, host: Host) -> None:
+    # A unit that is not enabled and not active is not touched: its file may not have been there at all.
+    stopped = [unit for unit in item.stopped if host.is_active(unit)]
+    if stopped:
+        host.run("systemctl", "stop", *stopped)
+    disabled = [unit for unit in item.disabled if host.is_enabled(unit)]
+    if disabled:
+        host.run("systemctl", "disable", *disabled)
+
+
+def _end_run(store: Store, record: Record | None) -> None:
+    """The run is undone: what an earlier one installed stays."""
+    if record is None:
+        store.forget()
+    else:
+        store.end()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _not_written(error: OSError) -> OpsError:
+    hint = root_hint(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return OpsError(
+        Text(
+            en=f"{where}{error.strerror or error}{hint.en}",
+            zh=f"{where}{chinese(error.strerror or str(error))}{hint.zh}",
+        )
+    )
+
+
+def _failure(error: BaseException, troubles: Sequence[Text]) -> BaseException:
+    """``error`` with what became of the host."""
+    if isinstance(error, OSError):
+        error = _not_written(error)
+    if not isinstance(error, OpsError):
+        return error
+    back = Text(en="everything is as it was", zh="一切已恢复原状")
+    if troubles:
+        left = _left(troubles).words
+        back = Text(en=left.en, zh=left.zh)
+    words = error.words
+    return StepError(Text(en=f"{words.en}; {back.en}", zh=f"{words.zh}；{back.zh}"))
+
+
+def _left(troubles: Sequence[Text]) -> StepError:
+    """What could not be undone."""
+    return StepError(
+        Text(
+            en=f"not undone: {'; '.join(item.en for item in troubles)}; the next run tries again",
+            zh=f"未能撤销：{'；'.join(item.zh for item in troubles)}；下次运行会再试",
+        )
+    )

@@ -1,0 +1,208 @@
+"""Where an installation remembers itself: the record, the journal of a run that has not ended, the files as they were.
+
+Below /var/lib/gte-ops/install, mode 0700. A line of the journal is on disk before its step begins, and tells how the
+step is undone: so a run that was killed is undone by the next one, whichever step it was killed in (fsync(2))."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from ops.errors import ErrorKind, OpsError
+from ops.files.atomic_file import flush_directory, write_atomically
+from ops.files.bounded_read import read_regular_file
+from ops.files.nofollow import reason_not_to_trust
+from ops.installation.steps import Original, Record, Undo
+from ops.text.language import Text
+from ops.text.reasons import chinese, root_hint
+from ops.text.sanitize import safe_line
+
+PLACE = "var/lib/gte-ops/install"
+MAX_FILE_BYTES = 8 << 20
+
+
+class LockedError(OpsError):
+    """Another installation is running."""
+
+    kind = ErrorKind.LOCKED
+
+
+class Operation(StrEnum):
+    """What a run does."""
+
+    INSTALL = "install"
+    UNINSTALL = "uninstall"
+
+
+class _Begin(msgspec.Struct, frozen=True):
+    """The journal's first line."""
+
+    run: str
+    operation: Operation
+    purge: bool = False
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """A run that did not end: ``undo`` of each step that began, in their order."""
+
+    run: str
+    operation: Operation
+    purge: bool
+    undo: tuple[Undo, ...]
+
+
+class Store:
+    """The directory below ``root``. Use `locked` around everything that writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.directory = root / PLACE
+        self._journal = self.directory / "journal.jsonl"
+        self._record = self.directory / "record.json"
+        self._originals = self.directory / "originals"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock. Raises LockedError; OpsError if the directory cannot be made, or others may write to it."""
+        descriptor = -1
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if (why := reason_not_to_trust(str(self.directory), listed=True)) is not None:
+                raise OpsError(
+                    Text(
+                        en=f"{self.directory}: {safe_line(why)}; nothing was changed",
+                        zh=f"{self.directory}: {chinese(safe_line(why))}；未作任何改动",
+                    )
+                )
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.directory / "lock", flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink == 0:  # the run that held it removed it
+                raise BlockingIOError
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LockedError(
+                Text(
+                    en=f"another gte-ops install or uninstall is running ({self.directory}); wait for its end",
+                    zh=f"另一个 gte-ops install 或 uninstall 正在运行（{self.directory}）；请等它结束",
+                )
+            ) from None
+        except OSError as error:
+            hint = root_hint(error)
+            raise OpsError(
+                Text(
+                    en=f"{self.directory}: {error.strerror or error}; nothing was changed{hint.en}",
+                    zh=f"{self.directory}: {chinese(error.strerror or error)}；未作任何改动{hint.zh}",
+                )
+            ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._remove_if_unused()
+            os.close(descriptor)
+
+    def record(self) -> Record | None:
+        """What is installed; None for nothing. Raises OpsError if the record cannot be read."""
+        try:
+            return msgspec.json.decode(
+                read_regular_file(str(self._record), MAX_FILE_BYTES).content, type=Record
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise OpsError(
+                Text(
+                    en=f"{self._record}: cannot be read ({safe_line(str(error))}); move it away, and what is installed"
+                    " counts as the host's own",
+                    zh=f"{self._record}：无法读取（{chinese(safe_line(str(error)))}）；"
+                    "移走它，则已安装的内容视为主机原有",
+                )
+            ) from None
+
+    def unfinished(self) -> Unfinished | None:
+        """The run that did not end; None if the last one did. A line that a crash cut short began nothing."""
+        try:
+            content = read_regular_file(str(self._journal), MAX_FILE_BYTES).content
+        except FileNotFoundError:
+            return None
+        lines = content.split(b"\n")[:-1]
+        if not lines:
+            return None
+        begin = msgspec.json.decode(lines[0], type=_Begin)
+        undo = tuple(msgspec.json.decode(line, type=Undo) for line in lines[1:])
+        return Unfinished(begin.run, begin.operation, begin.purge, undo)
+
+    def begin(self, operation: Operation, *, purge: bool = False) -> str:
+        """Begin a run, and return its name. Raises OSError."""
+        run = secrets.token_hex(8)
+        first_line = msgspec.json.encode(_Begin(run, operation, purge)) + b"\n"
+        write_atomically(self._journal, first_line)
+        return run
+
+    def intend(self, undo: Undo) -> None:
+        """Put on disk how the step that is about to begin is undone. Raises OSError."""
+        descriptor = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(descriptor, msgspec.json.encode(undo) + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def commit(self, record: Record) -> None:
+        """The run has ended: from here on ``record`` is what is installed. Raises OSError."""
+        write_atomically(self._record, msgspec.json.encode(record))
+        self.end()
+
+    def is_committed(self, run: str) -> bool:
+        """Whether the record is this run's."""
+        try:
+            record = self.record()
+        except OpsError:
+            return False
+        return record is not None and record.run == run
+
+    def end(self) -> None:
+        """Remove the journal. Raises OSError."""
+        self._journal.unlink(missing_ok=True)
+        flush_directory(self.directory)
+
+    def forget(self) -> None:
+        """Nothing is installed any more. Raises OSError."""
+        self._record.unlink(missing_ok=True)
+        self.end()
+
+    def _remove_if_unused(self) -> None:
+        """Remove the directory, and its parent if nobody else has put anything there, unless something is installed."""
+        if self._record.exists() or self._journal.exists():
+            return
+        shutil.rmtree(self.directory)
+        if not any(self.directory.parent.iterdir()):
+            self.directory.parent.rmdir()
+
+    def keep(self, path: Path) -> Original | None:
+        """Keep a file as it is, on disk before anything is done to it; None if there is none. Raises OSError."""
+        try:
+            status = path.stat()
+            present = read_regular_file(str(path), MAX_FILE_BYTES)
+        except FileNotFoundError:
+            return None
+        if not present.is_whole:
+            raise OSError(errno.EFBIG, "too large to be kept", str(path))
+        content = present.content
+        digest = hashlib.sha256(content).hexdigest()
+        write_atomically(self._originals / digest, content)
+        return Original(digest, status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
+
+    def kept(self, original: Original) -> bytes:
+        """The content of a kept file. Raises OSError."""
+        return (self._originals / original.digest).read_bytes()

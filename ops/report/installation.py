@@ -1,0 +1,240 @@
+"""What `gte-ops install` and `uninstall` show: each step, what it finds or did, diffs and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ops.facts.status import Status
+from ops.installation.run import InstallResult, UninstallResult
+from ops.installation.steps import (
+    AccountsStep,
+    Assessed,
+    DataStep,
+    DirectoriesStep,
+    EnableStep,
+    EnvironmentStep,
+    FileStep,
+    LinkStep,
+    NginxStep,
+    ReadyStep,
+    StepState,
+    Undo,
+    UndoAccounts,
+    UndoData,
+    UndoDirectories,
+    UndoEnable,
+    UndoEnvironment,
+    UndoFile,
+    UndoLink,
+    UndoNginx,
+    UndoUnits,
+)
+from ops.report.model import BLANK, CommandReport, ReportLine, command_line
+from ops.text.language import Language, Text
+
+_DONE = {
+    StepState.NEW: Text(en="installed", zh="已安装"),
+    StepState.CHANGED: Text(en="replaced", zh="已替换"),
+    StepState.DUE: Text(en="done", zh="已完成"),
+    StepState.EDITED: Text(en="EDITED BY HAND, left alone", zh="被手工修改过，未改动"),
+}
+_PLANNED = {
+    StepState.NEW: Text(en="new", zh="新增"),
+    StepState.CHANGED: Text(en="changes", zh="将改动"),
+    StepState.DUE: Text(en="run", zh="将运行"),
+    StepState.EDITED: Text(en="EDITED BY HAND, left alone", zh="被手工修改过，不会改动"),
+}
+_UNCHANGED = Text(
+    en="Nothing to do: the host is as gte-ops.toml says.", zh="无需改动：主机与 gte-ops.toml 一致。"
+)
+_DRY = Text(en="Dry run: nothing was changed.", zh="演练：未作任何改动。")
+_RECOVERED = Text(
+    en="An earlier run had been cut off; it was undone first.", zh="之前的一次运行中途中断，已先行撤销。"
+)
+_CUT_OFF = Text(
+    en="An earlier run was cut off; it will be undone first.", zh="之前的一次运行中途中断，将先行撤销。"
+)
+_OVERWRITE = Text(
+    en="--overwrite replaces what was edited by hand, and keeps a copy.",
+    zh="--overwrite 会替换手工修改过的文件，并保留副本。",
+)
+_KEPT = Text(en=" (before: {})", zh="（原文件：{}）")
+
+
+class InstallationReport(CommandReport):
+    """What `gte-ops install` did, or would do."""
+
+    command = "install"
+
+    def __init__(self, result: InstallResult) -> None:
+        self.result = result
+        if result.is_dry:
+            self.command = "install --dry-run"
+
+    @property
+    def status(self) -> Status:
+        """WARN if files that were edited by hand are not as the settings say."""
+        return Status.WARN if self.result.edited else Status.OK
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each step that changes something; on a dry run diffs and commands."""
+        result = self.result
+        if result.undone:
+            yield ReportLine((_CUT_OFF if result.is_dry else _RECOVERED).to(language))
+        kept = dict(result.kept)
+        words = _PLANNED if result.is_dry else _DONE
+        for item in result.assessed:
+            if item.state is StepState.UNCHANGED or isinstance(item.step, DataStep):
+                continue
+            path = _path(item)
+            before = _KEPT.to(language).format(kept[path]) if path in kept else ""
+            yield ReportLine(
+                f"{step_title(item, language)}{before}", lead=f"{words[item.state].to(language)}: "
+            )
+            if result.is_dry or item.state is StepState.EDITED:
+                for line in item.diff:
+                    yield ReportLine(line.rstrip("\n"), indent=2, is_verbatim=True)
+            for command in item.commands if result.is_dry else ():
+                yield command_line(command, indent=2)
+        if not result.has_changes and not result.edited:
+            yield ReportLine(_UNCHANGED.to(language))
+        if result.edited:
+            yield BLANK
+            yield ReportLine(_OVERWRITE.to(language))
+        if result.is_dry:
+            yield ReportLine(_DRY.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``steps``: title, state, path, diff, commands, kept; ``recovered``; ``dry_run``."""
+        kept = dict(self.result.kept)
+        return {
+            "dry_run": self.result.is_dry,
+            "recovered": self.result.undone,
+            "changed": self.result.has_changes,
+            "steps": [
+                {
+                    "step": step_title(item, language),
+                    "state": item.state,
+                    "path": _path(item),
+                    "diff": "".join(item.diff),
+                    "commands": list(item.commands),
+                    "kept": kept.get(_path(item) or ""),
+                }
+                for item in self.result.assessed
+            ],
+        }
+
+
+def _path(item: Assessed) -> str | None:
+    step = item.step
+    if isinstance(step, FileStep):
+        return step.file.path
+    return step.path if isinstance(step, LinkStep) else None
+
+
+def step_title(item: Assessed, language: Language) -> str:
+    """What a step makes, in a few words."""
+    step = item.step
+    match step:
+        case FileStep():
+            return step.file.path
+        case LinkStep():
+            return f"{step.path} -> {step.target}"
+        case DataStep():
+            return Text(en="data directories", zh="数据目录").to(language)
+        case EnvironmentStep():
+            words = Text(en="Python environment {} with {}", zh="Python 环境 {}，含 {}")
+            return words.to(language).format(step.directory, step.requirement)
+        case AccountsStep():
+            return Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(step.names))
+        case DirectoriesStep():
+            return Text(en="directories", zh="目录").to(language)
+        case EnableStep():
+            return (
+                Text(en="start and enable {}", zh="启动并启用 {}").to(language).format(" ".join(step.units))
+            )
+        case NginxStep():
+            return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)
+        case ReadyStep():
+            where = f"https://{step.domain}" if step.domain else step.address
+            return Text(en="{} answers {}", zh="{} 对 {} 作出应答").to(language).format(where, step.path)
+    return Text(en="systemd reads its units", zh="systemd 重新读取 unit").to(language)
+
+
+_NOTHING = Text(en="Nothing is installed.", zh="没有已安装的内容。")
+_COPIED = Text(en="Edited by hand, kept as {}", zh="手工修改过，副本保存为 {}")
+_STAYS = Text(en="Stays (--purge removes it): {}", zh="保留（--purge 可删除）：{}")
+_TROUBLE = Text(en="Not undone: {}. Run the command again.", zh="未能撤销：{}。请再次运行该命令。")
+_UNDONE = Text(en="undone", zh="已撤销")
+_TO_UNDO = Text(en="undo", zh="将撤销")
+
+
+class UninstallationReport(CommandReport):
+    """What `gte-ops uninstall` undid."""
+
+    command = "uninstall"
+
+    def __init__(self, result: UninstallResult) -> None:
+        self.result = result
+
+    @property
+    def status(self) -> Status:
+        """FAIL if something could not be undone."""
+        return Status.FAIL if self.result.troubles else Status.OK
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each step that was undone, what stays, and what failed."""
+        result = self.result
+        lead = f"{(_TO_UNDO if result.is_dry else _UNDONE).to(language)}: "
+        for item in result.undone:
+            yield ReportLine(undo_title(item, language), lead=lead)
+        if not result.undone and not result.troubles:
+            yield ReportLine(_NOTHING.to(language))
+        for path in result.copies:
+            yield ReportLine(_COPIED.to(language).format(path))
+        if result.data:
+            yield ReportLine(_STAYS.to(language).format(" ".join(result.data)))
+        for trouble in result.troubles:
+            yield ReportLine(_TROUBLE.to(language).format(trouble.to(language)), is_warning=True)
+        if result.is_dry:
+            yield ReportLine(_DRY.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``undone``, ``copies``, ``data``, ``troubles``."""
+        result = self.result
+        return {
+            "dry_run": result.is_dry,
+            "undone": [undo_title(item, language) for item in result.undone],
+            "copies": list(result.copies),
+            "data": list(result.data),
+            "troubles": [trouble.to(language) for trouble in result.troubles],
+        }
+
+
+def undo_title(item: Undo, language: Language) -> str:
+    """What is undone, in a few words."""
+    match item:
+        case UndoFile():
+            before = Text(en=" (the former file is back)", zh="（已恢复原文件）").to(language)
+            return f"{item.path}{before if item.original else ''}"
+        case UndoLink():
+            return item.path
+        case UndoData():
+            return " ".join(item.paths)
+        case UndoEnvironment():
+            return Text(en="Python environment {}", zh="Python 环境 {}").to(language).format(item.directory)
+        case UndoAccounts():
+            return Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(item.names))
+        case UndoDirectories():
+            return Text(en="empty directories", zh="空目录").to(language)
+        case UndoUnits():
+            return Text(en="systemd reads its units", zh="systemd 重新读取 unit").to(language)
+        case UndoEnable():
+            return (
+                Text(en="stop and disable {}", zh="停止并禁用 {}")
+                .to(language)
+                .format(" ".join(dict.fromkeys((*item.stopped, *item.disabled))))
+            )
+        case UndoNginx():
+            return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)

@@ -1,0 +1,223 @@
+"""A host below a scratch root whose programs are imitated: systemctl, nginx, useradd, pip. It can die at any change."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
+from ops.installation.host import Host, StepError
+from ops.installation.plan import Facts, plan
+from ops.installation.steps import Directory, Step
+
+SETTINGS = RenderedFile("/etc/gte-ops/gte-ops.toml", '[target]\ndomain = "gte-api.example.com"\n')
+
+
+class KilledError(BaseException):
+    """The process that installs is killed: it does nothing more."""
+
+
+class MadeHost(Host):
+    """What its programs did is in files below ``root``/state, as on a host: it outlives the process.
+
+    ``dies_at``: the change at which the process is killed, counted from 0; even numbers before the change, odd ones
+    after it. ``fails``: a command's beginning that fails."""
+
+    def __init__(self, root: Path, *, dies_at: int | None = None, fails: str = "") -> None:
+        super().__init__(root)
+        self.dies_at, self.fails = dies_at, fails
+        self.moments = 0
+        self.is_dead = False
+        self.commands: list[str] = []
+        self.ready = True
+        self.state = root / "state"
+        self.state.mkdir(exist_ok=True)
+
+    @property
+    def is_running(self) -> bool:
+        return True
+
+    @property
+    def has_systemd(self) -> bool:
+        return True
+
+    def _moment(self) -> None:
+        if self.is_dead or self.moments == self.dies_at:
+            self.is_dead = True
+            raise KilledError
+        self.moments += 1
+
+    def put(self, path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+        self._moment()
+        super().put(path, content, mode, owner)
+        self._moment()
+
+    def remove(self, path: Path) -> None:
+        self._moment()
+        super().remove(path)
+        self._moment()
+
+    def link(self, path: Path, target: str) -> None:
+        self._moment()
+        super().link(path, target)
+        self._moment()
+
+    def make_directory(self, directory: Directory) -> None:
+        self._moment()
+        path = self.place(directory.path)
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(directory.mode)
+        self._moment()
+
+    def remove_directories(self, paths: Sequence[str]) -> None:
+        self._moment()
+        super().remove_directories(paths)
+        self._moment()
+
+    def remove_tree(self, path: Path) -> None:
+        self._moment()
+        super().remove_tree(path)
+        self._moment()
+
+    def validate(self, kind: DeploymentKind, files: Sequence[RenderedFile], *, is_final: bool) -> None:
+        if self.fails == f"validate {kind}" and is_final:
+            raise StepError(f"{kind} refuses it")
+
+    # --- programs -----------------------------------------------------------------------------------------------------
+
+    def run(self, *command: str, seconds: float = 0.0) -> None:
+        self._moment()
+        words = " ".join(command)
+        if self.fails and words.startswith(self.fails):
+            raise StepError(f"{words}: failed")
+        self.commands.append(words)
+        self._do(command)
+        self._moment()
+
+    def _do(self, command: Sequence[str]) -> None:
+        match list(command):
+            case ["systemctl", "daemon-reload"]:
+                self._set("known", self._units_on_disk())
+            case ["systemctl", "enable", "--now", *units]:
+                self._all_known(units)
+                self._set("enabled", self.get("enabled") | set(units))
+                self._set("active", self.get("active") | set(units))
+            case ["systemctl", "stop", *units]:
+                self._set("active", self.get("active") - set(units))
+            case ["systemctl", "disable", *units]:
+                self._set("enabled", self.get("enabled") - set(units))
+            case ["systemctl", "restart", *units]:
+                self._all_known(units)
+            case ["systemctl", "reload", "nginx"]:
+                assert "nginx.service" in self.get("active")
+                self._set("served", self._nginx_on_disk())
+            case ["nginx", "-t"]:
+                self._must_have_its_certificate()
+            case ["systemd-sysusers", _]:
+                self._set("accounts", self.get("accounts") | {"gte-api", "gte-ops"})
+            case ["userdel", name]:
+                self._set("accounts", self.get("accounts") - {name})
+            case ["python3", "-m", "venv", directory]:
+                python = self.root / directory.lstrip("/") / "bin/python3"
+                python.parent.mkdir(parents=True)
+                python.touch(0o755)
+            case [python, "-m", "pip", "install", *_]:
+                self._set("packages", {python})
+            case _:
+                raise AssertionError(f"not imitated: {command}")
+
+    def get(self, name: str) -> set[str]:
+        """One set of what the programs keep."""
+        file = self.state / name
+        return set(file.read_text().splitlines()) if file.exists() else set()
+
+    def _set(self, name: str, values: set[str]) -> None:
+        (self.state / name).write_text("\n".join(sorted(values)))
+
+    def _units_on_disk(self) -> set[str]:
+        units = self.root / "etc/systemd/system"
+        return {f"{path.name} {_digest(path)}" for path in units.glob("*") if path.is_file()}
+
+    def _nginx_on_disk(self) -> set[str]:
+        return {f"{path.name} {_digest(path)}" for path in (self.root / "etc/nginx").rglob("*.conf")}
+
+    def _all_known(self, units: Sequence[str]) -> None:
+        names = {line.split()[0] for line in self.get("known")}
+        missing = {unit for unit in units if unit != "nginx.service"} - names
+        if missing or self.get("known") != self._units_on_disk():
+            raise StepError(f"Unit {sorted(missing)} not found.")
+        if "gte-api.service" in units and not {"gte-api", "gte-ops"} <= self.get("accounts"):
+            raise StepError("no such user")
+
+    def _must_have_its_certificate(self) -> None:
+        if not (self.root / "etc/nginx/nginx.conf").exists():
+            raise StepError("no nginx.conf")
+
+    def is_enabled(self, unit: str) -> bool:
+        return unit in self.get("enabled")
+
+    def is_active(self, unit: str) -> bool:
+        return unit in self.get("active")
+
+    def journal_line(self, unit: str) -> str:
+        return f"{unit}: last words"
+
+    def nginx_runs(self) -> bool:
+        return self.is_active("nginx.service")
+
+    def has_account(self, name: str) -> bool:
+        return name in self.get("accounts")
+
+    def remove_account(self, name: str) -> None:
+        if self.has_account(name):
+            self.run("userdel", name)
+
+    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
+        return None if self.ready and self.is_active("gte-api.service") else "no answer"
+
+
+def bare_host(root: Path) -> MadeHost:
+    """A host as Debian leaves it, with nginx serving its own page, and one file that the installation replaces."""
+    for path, text in {
+        "etc/nginx/nginx.conf": "events {}\n",
+        "etc/logrotate.d/gte-api": "# by hand, long ago\n",
+        "etc/hosts": "127.0.0.1 localhost\n",
+    }.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (root / "etc/logrotate.d/gte-api").chmod(0o640)
+    for directory in ("usr/local/bin", "var/lib", "var/backups", "var/log", "var/cache", "var/www", "opt"):
+        (root / directory).mkdir(parents=True)
+    host = MadeHost(root)
+    host._set("accounts", set())
+    host._set("active", {"nginx.service"})
+    host._set("enabled", {"nginx.service"})
+    host._set("served", host._nginx_on_disk())
+    host._set("known", host._units_on_disk())
+    return host
+
+
+def steps(**facts: object) -> Sequence[Step]:
+    """The plan for the example's values."""
+    return plan(Deployment(), Facts(settings=SETTINGS, **facts))  # type: ignore[arg-type]
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every path below ``root``, with what tells one from another."""
+    entries = {}
+    for folder, names, files in os.walk(root):
+        for name in (*names, *files):
+            path = Path(folder, name)
+            mode = oct(path.lstat().st_mode)
+            if path.is_symlink():
+                entries[str(path.relative_to(root))] = f"{mode} -> {path.readlink()}"
+            else:
+                entries[str(path.relative_to(root))] = f"{mode} {_digest(path) if path.is_file() else ''}"
+    return entries
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,324 @@
+"""An installation leaves a working host or an untouched one, wherever it fails or is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ops.deployment.render import Deployment, NginxSite
+from ops.errors import OpsError
+from ops.installation.plan import Facts, plan
+from ops.installation.run import dry_run, install, uninstall
+from ops.installation.steps import FileStep, Phase, ReadyStep, StepState
+from ops.installation.store import Store
+from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, steps, tree
+
+ALL_UNITS = {
+    "gte-api.service",
+    "gte-ops-watchdog.service",
+    "gte-ops-backup.timer",
+    "gte-ops-drill.timer",
+    "gte-ops-cert.timer",
+}
+
+
+# Of the moments at which an installation is killed, CI takes every so many; the others are long tests.
+EVERY = 13
+WHICH_MOMENTS = [pytest.param(EVERY, id="sample"), pytest.param(1, id="all", marks=pytest.mark.long)]
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk outlives these processes anyway; to flush thousands of files would take minutes."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def assert_works(host: MadeHost) -> None:
+    """Every step finds what it makes, and what runs is what is on disk."""
+    result = dry_run(steps, host, Store(host.root))
+    assert not result.has_changes, [item for item in result.assessed if item.is_due]
+    assert host.get("active") == host.get("enabled") == ALL_UNITS | {"nginx.service"}
+    assert host.get("served") == host._nginx_on_disk()
+    assert host.get("known") == host._units_on_disk()
+    assert not (host.root / "var/lib/gte-ops/install/journal.jsonl").exists()
+
+
+def test_from_a_bare_host_to_a_watched_service_and_back(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    result = install(steps, host, Store(tmp_path))
+    assert_works(host)
+    assert (tmp_path / "usr/local/bin/gte-ops").readlink() == Path("/opt/gte-api/venv/bin/gte-ops")
+    assert [path for path, _ in result.kept] == [str(tmp_path / "etc/logrotate.d/gte-api")]
+    uninstall(host, Store(tmp_path), purge=True)
+    assert tree(tmp_path) == before
+
+
+def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    install(steps, host, Store(tmp_path))
+    before, commands = tree(tmp_path), list(host.commands)
+    result = install(steps, host, Store(tmp_path))
+    assert not result.has_changes
+    assert {item.state for item in result.assessed} == {StepState.UNCHANGED}
+    assert (tree(tmp_path), host.commands) == (before, commands)
+
+
+def test_a_dry_run_shows_diffs_and_commands_and_changes_nothing(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    result = dry_run(steps, host, Store(tmp_path))
+    assert (tree(tmp_path), host.commands) == (before, [])
+    diffs = {str(item.step.file.path): item.diff for item in result.assessed if isinstance(item.step, FileStep)}
+    assert "-# by hand, long ago\n" in diffs["/etc/logrotate.d/gte-api"]
+    commands = [command for item in result.assessed for command in item.commands]
+    assert "systemctl daemon-reload" in commands
+    assert any(command.startswith("systemctl enable --now gte-api.service") for command in commands)
+
+
+def how_many_moments(tmp_path: Path) -> int:
+    host = bare_host(tmp_path / "counted")
+    install(steps, host, Store(host.root))
+    return host.moments
+
+
+def killed_installation(root: Path, moment: int) -> dict[str, str]:
+    """The tree before an installation that is killed at ``moment``."""
+    bare_host(root)
+    before = tree(root)
+    with pytest.raises(KilledError):
+        install(steps, MadeHost(root, dies_at=moment), Store(root))
+    return before
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_killed_at_every_moment_the_next_run_ends_it(tmp_path: Path, every: int) -> None:
+    moments = how_many_moments(tmp_path)
+    assert moments > 50
+    for moment in range(0, moments, every):
+        root = tmp_path / str(moment)
+        before = killed_installation(root, moment)
+        host = MadeHost(root)
+        assert install(steps, host, Store(root)).has_changes, moment
+        assert_works(host)
+        uninstall(host, Store(root), purge=True)
+        assert tree(root) == before, moment
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_killed_at_every_moment_an_uninstallation_undoes_it(tmp_path: Path, every: int) -> None:
+    for moment in range(1, how_many_moments(tmp_path), every):
+        root = tmp_path / str(moment)
+        before = killed_installation(root, moment)
+        uninstall(MadeHost(root), Store(root), purge=False)
+        assert tree(root) == before, moment
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_killed_again_while_it_undoes_the_run_after_that_ends_it(tmp_path: Path, every: int) -> None:
+    last_moment = how_many_moments(tmp_path) - 1
+    for moment in range(2, 500, every):
+        root = tmp_path / str(moment)
+        killed_installation(root, last_moment)
+        try:
+            install(steps, MadeHost(root, dies_at=moment), Store(root))
+        except KilledError:
+            host = MadeHost(root)
+            install(steps, host, Store(root))
+            assert_works(host)
+        else:
+            assert moment > 50
+            return
+    pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_an_uninstallation_that_is_killed_is_carried_on(tmp_path: Path, every: int) -> None:
+    for moment in range(3, 500, every):
+        root = tmp_path / str(moment)
+        host = bare_host(root)
+        before = tree(root)
+        install(steps, host, Store(root))
+        try:
+            uninstall(MadeHost(root, dies_at=moment), Store(root), purge=True)
+        except KilledError:
+            uninstall(MadeHost(root), Store(root), purge=False)
+            assert tree(root) == before, moment
+        else:
+            assert moment > 50
+            return
+    pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "validate systemd",
+        "validate logrotate",
+        "systemd-sysusers",
+        "systemctl daemon-reload",
+        "systemctl enable --now gte-api.service",
+        "systemctl enable --now gte-ops-watchdog.service",
+        "nginx -t",
+        "systemctl reload nginx",
+    ],
+)
+def test_any_failure_puts_everything_back(tmp_path: Path, fails: str) -> None:
+    bare_host(tmp_path)
+    before = tree(tmp_path)
+
+    class FailsOnce(MadeHost):
+        def run(self, *command: str, seconds: float = 0.0) -> None:
+            try:
+                super().run(*command, seconds=seconds)
+            except OpsError:
+                self.fails = ""
+                raise
+
+    with pytest.raises(OpsError, match="everything is as it was"):
+        install(steps, FailsOnce(tmp_path, fails=fails), Store(tmp_path))
+    assert tree(tmp_path) == before
+
+
+def test_a_service_that_does_not_become_ready_is_taken_back(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    host.ready = False
+    with pytest.raises(OpsError, match=r"not ready within .* no answer; everything is as it was"):
+        install(steps, host, Store(tmp_path))
+    assert tree(tmp_path) == before
+
+
+def test_what_cannot_be_put_back_is_said_and_tried_again(tmp_path: Path) -> None:
+    bare_host(tmp_path)
+    with pytest.raises(OpsError, match="not undone: systemctl daemon-reload"):
+        install(steps, MadeHost(tmp_path, fails="systemctl daemon-reload"), Store(tmp_path))
+    host = MadeHost(tmp_path)
+    assert install(steps, host, Store(tmp_path)).undone
+    assert_works(host)
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def other_steps() -> object:
+    return plan(Deployment(site=NginxSite(rate="30r/m")), Facts(settings=SETTINGS))
+
+
+def test_a_file_edited_by_hand_is_shown_and_left_alone(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    install(steps, host, Store(tmp_path))
+    site = tmp_path / "etc/nginx/conf.d/gte-api.conf"
+    site.write_text(site.read_text() + "# mine\n")
+    result = install(other_steps, host, Store(tmp_path))  # type: ignore[arg-type]
+    (edited,) = result.edited
+    assert edited.state is StepState.EDITED
+    assert "-# mine\n" in edited.diff
+    assert site.read_text().endswith("# mine\n")
+
+
+def test_overwritten_when_asked_and_the_edit_is_kept(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    install(steps, host, Store(tmp_path))
+    site = tmp_path / "etc/nginx/conf.d/gte-api.conf"
+    site.write_text(site.read_text() + "# mine\n")
+    result = install(steps, host, Store(tmp_path), overwrite=True)
+    assert Path(dict(result.kept)[str(site)]).read_text().endswith("# mine\n")
+    assert_works(host)
+    uninstall(host, Store(tmp_path), purge=True)
+    assert tree(tmp_path) == before, "back to what was there before the first run"
+
+
+def test_a_changed_setting_replaces_what_was_installed(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    install(steps, host, Store(tmp_path))
+    result = install(other_steps, host, Store(tmp_path))  # type: ignore[arg-type]
+    due = [item.step for item in result.assessed if item.is_due]
+    assert [step.file.path for step in due if isinstance(step, FileStep)] == ["/etc/nginx/conf.d/gte-api.conf"]
+    assert {step.phase for step in due if isinstance(step, ReadyStep)} == {Phase.READY, Phase.FRONT}
+    assert "rate=30r/m" in (tmp_path / "etc/nginx/conf.d/gte-api.conf").read_text()
+    assert host.get("served") == host._nginx_on_disk()
+
+
+def test_uninstalling_copies_what_was_edited(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    install(steps, host, Store(tmp_path))
+    rule = tmp_path / "etc/logrotate.d/gte-api"
+    rule.write_text("# mine\n")
+    (copy,) = uninstall(host, Store(tmp_path), purge=False).copies
+    assert Path(copy).read_text() == "# mine\n"
+    assert rule.read_text() == "# by hand, long ago\n"
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    install(steps, host, Store(tmp_path))
+    for path in ("var/log/gte-api/access.log", "var/backups/gte-ops/one.tar.zst", "var/lib/gte-ops/watchdog.json"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("data")
+    result = uninstall(host, Store(tmp_path), purge=False)
+    assert str(tmp_path / "var/log/gte-api") in result.data
+    assert (tmp_path / "var/log/gte-api/access.log").read_text() == "data"
+    assert (tmp_path / "etc/gte-ops/gte-ops.toml").exists()
+    assert host.get("accounts") == {"gte-api", "gte-ops"}
+    assert host.get("active") == {"nginx.service"}
+    uninstall(host, Store(tmp_path), purge=True)
+    assert tree(tmp_path) == before
+
+
+def test_data_of_before_is_never_purged(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    (tmp_path / "var/backups/gte-ops").mkdir(parents=True)
+    (tmp_path / "var/backups/gte-ops/old.tar.zst").write_text("precious")
+    (tmp_path / "var/lib/gte-ops").mkdir(parents=True)
+    (tmp_path / "var/lib/gte-ops/watchdog.json").write_text("{}")
+    before = tree(tmp_path)
+    install(steps, host, Store(tmp_path))
+    uninstall(host, Store(tmp_path), purge=True)
+    assert tree(tmp_path) == before
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_that_a_crash_cut_short_began_nothing(tmp_path: Path) -> None:
+    killed_installation(tmp_path, 41)
+    journal = tmp_path / "var/lib/gte-ops/install/journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 3
+    assert {"run", "operation", "purge"} == set(json.loads(lines[0]))
+    journal.write_bytes(b"".join(lines) + b'{"type":"file","pha')
+    host = MadeHost(tmp_path)
+    assert install(steps, host, Store(tmp_path)).undone
+    assert_works(host)
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    with Store(tmp_path).locked(), pytest.raises(OpsError, match="another gte-ops install"):
+        install(steps, host, Store(tmp_path))
+
+
+def test_a_place_that_others_may_write_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    (tmp_path / "etc/logrotate.d").chmod(0o777)
+    before = tree(tmp_path)
+    with pytest.raises(OpsError, match="everybody may"):
+        install(steps, host, Store(tmp_path))
+    assert tree(tmp_path) == before
+
+
+def test_a_host_without_systemd_gets_cron_entries_and_no_units() -> None:
+    made = plan(Deployment(), replace(Facts(settings=SETTINGS), has_systemd=False))
+    paths = [step.file.path for step in made if isinstance(step, FileStep)]
+    assert "/etc/cron.d/gte-ops-watchdog" in paths
+    assert not [path for path in paths if "systemd" in path]
