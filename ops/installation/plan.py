@@ -90,7 +90,8 @@ def plan(deployment: Deployment, facts: Facts) -> tuple[Step, ...]:
 
 def _steps(deployment: Deployment, facts: Facts) -> Iterator[Step]:
     if facts.is_running:
-        yield DataStep(paths=(*DATA, deployment.backup_dir))
+        site = deployment.site
+        yield DataStep(paths=(*DATA, deployment.backup_dir, site.access_log, site.error_log))
     if facts.settings is not None:
         yield FileStep(phase=Phase.SETTINGS, file=facts.settings, is_data=True)
     if facts.requirement is not None and facts.is_running:

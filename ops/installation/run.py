@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -529,6 +530,10 @@ def _is_missing(path: Path, store: Store) -> bool:
 
 
 def _remove_data(path: Path, host: Host, store: Store) -> None:
+    if path.is_file():
+        for file in (path, *path.parent.glob(f"{glob.escape(path.name)}.*")):  # and its rotated ones
+            host.remove(file)
+        return
     if path != store.directory.parent:
         host.remove_tree(path)
         return

@@ -59,8 +59,8 @@ class LinkStep:
 
 @dataclass(frozen=True, kw_only=True)
 class DataStep:
-    """Directories that the service and its watchdog fill. Only those that are missing before the installation belong to
-    it; they are removed with everything in them if that is asked for."""
+    """Directories and logs that the service, nginx and the watchdog fill. Only those that are missing before the
+    installation belong to it; they are removed with everything in them if that is asked for."""
 
     paths: tuple[str, ...]
     phase: Phase = Phase.DATA

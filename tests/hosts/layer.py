@@ -52,6 +52,18 @@ interval = 5
 
 def make_layer(directory: Path) -> Path:
     """Write the layer into ``directory``, an empty one, and return it. As root."""
+    make_environment(directory)
+    _units(directory)
+    _site(directory)
+    _write(directory / "etc/gte-ops/gte-ops.toml", SETTINGS)
+    _write(directory / "etc/gte-api/environment", "GTE_ENGINE=embedded\n")
+    (file,) = render("logrotate", Deployment())
+    _write(directory / file.path.lstrip("/"), file.text)
+    return directory
+
+
+def make_environment(directory: Path) -> Path:
+    """Write the Python environment alone into ``directory``, as `pip install` would leave it, and return it."""
     packages = directory / "opt/gte-api/venv/lib/python3.11/site-packages"
     _environment(directory / "opt/gte-api/venv", packages)
     for name in SOURCES:
@@ -60,12 +72,7 @@ def make_layer(directory: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    _units(directory)
-    _site(directory)
-    _write(directory / "etc/gte-ops/gte-ops.toml", SETTINGS)
-    _write(directory / "etc/gte-api/environment", "GTE_ENGINE=embedded\n")
-    (file,) = render("logrotate", Deployment())
-    _write(directory / file.path.lstrip("/"), file.text)
+    shutil.copytree(REPOSITORY / "deploy", packages / "ops/deployment/files")
     return directory
 
 

@@ -81,13 +81,13 @@ class MadeHost(Host):
         super().remove_tree(path)
         self._moment()
 
-    def validate(self, kind: DeploymentKind, files: Sequence[RenderedFile], *, is_final: bool) -> None:
+    def validate(self, kind: DeploymentKind, files: Sequence[RenderedFile], *, is_final: bool) -> None:  # noqa: ARG002
         if self.fails == f"validate {kind}" and is_final:
             raise StepError(f"{kind} refuses it")
 
     # --- programs -----------------------------------------------------------------------------------------------------
 
-    def run(self, *command: str, seconds: float = 0.0) -> None:
+    def run(self, *command: str, seconds: float = 0.0) -> None:  # noqa: ARG002
         self._moment()
         words = " ".join(command)
         if self.fails and words.startswith(self.fails):
@@ -174,7 +174,7 @@ class MadeHost(Host):
         if self.has_account(name):
             self.run("userdel", name)
 
-    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
+    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:  # noqa: ARG002
         return None if self.ready and self.is_active("gte-api.service") else "no answer"
 
 
@@ -189,7 +189,15 @@ def bare_host(root: Path) -> MadeHost:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     (root / "etc/logrotate.d/gte-api").chmod(0o640)
-    for directory in ("usr/local/bin", "var/lib", "var/backups", "var/log", "var/cache", "var/www", "opt"):
+    for directory in (
+        "usr/local/bin",
+        "var/lib",
+        "var/backups",
+        "var/log/nginx",
+        "var/cache",
+        "var/www",
+        "opt",
+    ):
         (root / directory).mkdir(parents=True)
     host = MadeHost(root)
     host._set("accounts", set())

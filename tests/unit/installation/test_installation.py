@@ -73,7 +73,9 @@ def test_a_dry_run_shows_diffs_and_commands_and_changes_nothing(tmp_path: Path) 
     before = tree(tmp_path)
     result = dry_run(steps, host, Store(tmp_path))
     assert (tree(tmp_path), host.commands) == (before, [])
-    diffs = {str(item.step.file.path): item.diff for item in result.assessed if isinstance(item.step, FileStep)}
+    diffs = {
+        str(item.step.file.path): item.diff for item in result.assessed if isinstance(item.step, FileStep)
+    }
     assert "-# by hand, long ago\n" in diffs["/etc/logrotate.d/gte-api"]
     commands = [command for item in result.assessed for command in item.commands]
     assert "systemctl daemon-reload" in commands
@@ -239,7 +241,9 @@ def test_a_changed_setting_replaces_what_was_installed(tmp_path: Path) -> None:
     install(steps, host, Store(tmp_path))
     result = install(other_steps, host, Store(tmp_path))  # type: ignore[arg-type]
     due = [item.step for item in result.assessed if item.is_due]
-    assert [step.file.path for step in due if isinstance(step, FileStep)] == ["/etc/nginx/conf.d/gte-api.conf"]
+    assert [step.file.path for step in due if isinstance(step, FileStep)] == [
+        "/etc/nginx/conf.d/gte-api.conf"
+    ]
     assert {step.phase for step in due if isinstance(step, ReadyStep)} == {Phase.READY, Phase.FRONT}
     assert "rate=30r/m" in (tmp_path / "etc/nginx/conf.d/gte-api.conf").read_text()
     assert host.get("served") == host._nginx_on_disk()
@@ -262,7 +266,13 @@ def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     before = tree(tmp_path)
     install(steps, host, Store(tmp_path))
-    for path in ("var/log/gte-api/access.log", "var/backups/gte-ops/one.tar.zst", "var/lib/gte-ops/watchdog.json"):
+    for path in ("var/log/nginx/gte-access.log", "var/log/nginx/gte-access.log.2.gz"):
+        (tmp_path / path).write_text("requests")
+    for path in (
+        "var/log/gte-api/access.log",
+        "var/backups/gte-ops/one.tar.zst",
+        "var/lib/gte-ops/watchdog.json",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("data")
     result = uninstall(host, Store(tmp_path), purge=False)

@@ -33,6 +33,17 @@ from ops.facts.site_causes import ProofObservation
 from ops.facts.status import Status
 from ops.facts.target import Target
 from ops.facts.timeline import EventKind, Gap, MinuteTraffic, TimelineEvent
+from ops.installation.run import InstallResult, UninstallResult
+from ops.installation.steps import (
+    Assessed,
+    EnableStep,
+    FileStep,
+    Original,
+    Phase,
+    StepState,
+    UndoEnable,
+    UndoFile,
+)
 from ops.interpret.routing.request import named_request
 from ops.interpret.timeline import merged
 from ops.notifications.message import MessageKind
@@ -52,6 +63,7 @@ from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
 from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, InstallReport
 from ops.report.doctor.report import DoctorReport
 from ops.report.explain import CauseListReport, ExplanationReport
+from ops.report.installation import InstallationReport, UninstallationReport
 from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
@@ -261,6 +273,22 @@ def _repair() -> CommandReport:
     )
 
 
+def _installed(*, is_dry: bool) -> InstallResult:
+    path = str(LONG_PATH)
+    file = FileStep(phase=Phase.NGINX, file=RenderedFile(path, "x\n"), kind="nginx")
+    assessed = (
+        Assessed(file, StepState.CHANGED, ("--- a\n", "+++ b\n", "+x\n")),
+        Assessed(file, StepState.EDITED, ("--- a\n", "+++ b\n", "-mine\n")),
+        Assessed(
+            EnableStep(phase=Phase.WATCH, units=("gte-ops-watchdog.service",)),
+            StepState.DUE,
+            (),
+            ("systemctl enable --now gte-ops-watchdog.service",),
+        ),
+    )
+    return InstallResult(assessed, ((path, "/var/lib/gte-ops/install/originals/0"),), True, is_dry)
+
+
 REPORTS: dict[str, Callable[[], CommandReport]] = {
     "doctor": lambda: DoctorReport(DOWN),
     "doctor, healthy": lambda: DoctorReport(HEALTHY),
@@ -309,6 +337,19 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup restore": lambda: _restored(dry_run=False),
     "backup restore --dry-run": lambda: _restored(dry_run=True),
     "backup drill": _drill,
+    "install": lambda: InstallationReport(_installed(is_dry=False)),
+    "install --dry-run": lambda: InstallationReport(_installed(is_dry=True)),
+    "uninstall": lambda: UninstallationReport(
+        UninstallResult(
+            (
+                UndoEnable(180, ("gte-ops-watchdog.service",), ("gte-ops-watchdog.service",)),
+                UndoFile(140, str(LONG_PATH), "0" * 64, Original("1" * 64, 0o644, 0, 0, 0)),
+            ),
+            (f"{LONG_PATH}~",),
+            ("/var/log/gte-api",),
+            (Text(en="userdel: in use", zh="userdel：正在使用"),),
+        )
+    ),
     "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
     "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
     "render nginx --install": lambda: InstallReport(
