@@ -36,10 +36,12 @@ def taking_its_name(path: Path, temporary: Path, mode: int = 0o600) -> Iterator[
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace the file at ``path`` atomically; the content is flushed to disk first. Raises OSError."""
+    """Replace the file at ``path`` atomically; the content is flushed to disk first. It has ``mode``, whatever the
+    umask. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with taking_its_name(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), mode) as file:
         file.write(content)
+        os.fchmod(file.fileno(), mode)
 
 
 def flush_directory(directory: Path) -> None:

@@ -197,7 +197,8 @@ class Lock:
 
     def __enter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # node_exporter reads the metrics there; every other file is its owner's alone.
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError:
             self._bind_instead()

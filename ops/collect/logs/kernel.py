@@ -140,6 +140,16 @@ def oom_counter(target: Target) -> OomCounter | None:
             kills = int(counters["oom_kill"])
         except (OSError, KeyError, ValueError):
             continue
-        if inside and inside <= members:
+        # Workers that are killed are replaced while this is read.
+        if inside and all(pid in members or _parent(pid) == target.gunicorn_master for pid in inside):
             return OomCounter(path=safe_line(str(directory / file), 1000), oom_kills=kills)
     return None
+
+
+def _parent(pid: str) -> int | None:
+    """The parent of a process; None if it has gone (proc(5), /proc/pid/stat)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[1])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,3 +51,12 @@ def test_saturated_is_up_and_what_is_not_known_is_left_out() -> None:
 def test_it_is_readable_by_node_exporter(tmp_path: Path) -> None:
     metrics.write(tmp_path / "w.prom", made_state(), paused=False)
     assert (tmp_path / "w.prom").stat().st_mode & 0o044 == 0o044
+
+
+def test_the_file_is_everybody_s_to_read_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        metrics.write(tmp_path / "watchdog.prom", made_state(), paused=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "watchdog.prom").stat().st_mode) == 0o644
