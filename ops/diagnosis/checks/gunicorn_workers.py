@@ -96,8 +96,11 @@ def counted_by_group(kernel: KernelLog | NotSeen) -> OomCounter | None:
     return kernel.group if kernel.group.oom_kills > 0 else None
 
 
-def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool:
-    """Whether a SIGKILL is known to come from the watchdog, or from the master while it stopped."""
+def was_meant(
+    death: Death, log: Log, watchdog: WatchdogFacts | NotSeen, started: float | None = None
+) -> bool:
+    """Whether a SIGKILL is known to come from the watchdog, or from the master while it stopped. ``started``: the
+    running master; a stop before that was another's, and ended none of its workers."""
     if death.signal != "SIGKILL":
         return False
     at = death.entry.time
@@ -106,7 +109,10 @@ def was_meant(death: Death, log: Log, watchdog: WatchdogFacts | NotSeen) -> bool
         if is_recent and (action.pid == death.pid or action.rung in ("restart", "reload")):
             return True
     stops = entries_with(log, "Handling signal: term", "Handling signal: int", "Handling signal: quit")
-    return any(0 <= at - entry.time <= SHUTDOWN for entry in stops)
+    return any(
+        0 <= at - entry.time <= SHUTDOWN and not (started is not None and entry.time < started <= at)
+        for entry in stops
+    )
 
 
 @check(
@@ -130,6 +136,12 @@ def died(
 
     gunicorn logs 'Perhaps out of memory?' after every SIGKILL, so the message proves nothing."""
     served_since = _served_since(target, processes, backend)
+    master = (
+        None
+        if isinstance(target, NotSeen) or isinstance(processes, NotSeen)
+        else process_of(processes, target.gunicorn_master)
+    )
+    started = master.started if master is not None else None
     own = None if isinstance(units, NotSeen) else units.unit(units.service)
     if own is not None and (kills := _killed_in(own)):
         is_over = served_since is not None
@@ -151,7 +163,7 @@ def died(
     for death in deaths(log):
         kill, group = killed_by_kernel(death, kernel), counted_by_group(kernel)
         # The kernel's word comes first: the watchdog or a stop may have been at work at the same moment.
-        if kill is None and was_meant(death, log, watchdog):
+        if kill is None and was_meant(death, log, watchdog, started):
             continue
         if kill is not None:
             starved.append((death, quote("kernel log", kill.text)))

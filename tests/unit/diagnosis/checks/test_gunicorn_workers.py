@@ -306,3 +306,15 @@ def test_the_kernel_s_word_comes_before_was_meant() -> None:
     meant = but(logs__gunicorn_error=gunicorn_log(stop, killed))
     assert not {"GUN005", "GUN014"} & set(found(meant))
     assert "GUN005" in found(but(meant, kernel=KernelLog(kills=(kill,))))
+
+
+def test_the_stop_of_an_earlier_master_explains_no_death_of_a_new_worker() -> None:
+    killed = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=50)
+    stop = entry("Handling signal: term", ago=70, level="info")
+    before = but(logs__gunicorn_error=gunicorn_log(stop, killed))
+    assert "GUN014" not in found(before)
+    masters = tuple(
+        msgspec.structs.replace(p, started=NOW - 65) if p.pid == GUNICORN_MASTER else p
+        for p in before.processes.processes
+    )
+    assert "GUN014" in found(but(before, processes__processes=masters))
