@@ -176,7 +176,7 @@ def capacity(
         yield Finding("GUN007", (accepted, *stuck), facts, fix=fix)
     elif queues:
         queued = max((count for count in activity.queued if count), default=0)
-        yield Finding("GUN006", queues, {"queued": str(queued)})
+        yield Finding("GUN006", (*((full,) if full else ()), *queues), {"queued": str(queued)})
     elif unanswered and completes is None and not _some_answer(backend):
         longest = max(x.elapsed for x in unanswered)
         silent = _silence_evidence(target, backend, unanswered[0], longest)
