@@ -38,13 +38,14 @@ class EventMatch:
     arguments: tuple[EventArgument, ...]
 
 
-Side = Literal["agent", "patient", "before", "around", "place"]
+Side = Literal["agent", "patient", "partner", "before", "around", "place", "sold"]
 
 
 @dataclass(frozen=True)
 class _Role:
     """``side``: where to look for it. ``agent`` before the trigger, or after "被"; ``patient`` after it, or before
-    "被", or after "对"; ``before``, ``around`` the nearest, before first; ``place`` the same, after "在" or "于"."""
+    "被", or after "对"; ``partner`` after the trigger, else after "同" or "与"; ``before``, ``around`` the nearest,
+    before first; ``place`` the same, after "在" or "于"; ``sold`` after "把" or "将", else the nearest before."""
 
     name: str
     kinds: str
@@ -57,6 +58,7 @@ class _Type:
     triggers: str
     roles: tuple[_Role, ...]
     core: tuple[str, ...]  # the event counts if all of these roles are filled
+    after: str = ""  # and if one of these characters stands in the clause before the trigger
 
 
 _MONEY = "\N{CURRENCY SIGN}"  # not an entity: found in the text itself
@@ -92,6 +94,24 @@ _TYPES = (
         ("收购方", "被收购方"),
     ),
     _Type(
+        "收购",
+        "卖给|(?:出售|转让|转手|售予|卖|转)给|售予",
+        (
+            _Role("收购方", ORG + PERSON, "patient"),
+            _Role("被收购方", ORG, "sold"),
+            _Role("金额", _MONEY, "around"),
+            _WHEN,
+        ),
+        ("收购方",),
+    ),
+    _Type(
+        "融资",
+        "投资|注资",
+        (_Role("融资方", ORG, "before"), _Role("金额", _MONEY, "around"), _WHEN),
+        ("融资方", "金额"),
+        after="获得",
+    ),
+    _Type(
         "融资",
         "融资",
         (_Role("融资方", ORG, "before"), _Role("金额", _MONEY, "around"), _WHEN),
@@ -99,37 +119,49 @@ _TYPES = (
     ),
     _Type(
         "地震",
-        "地震",
+        "地震|强震|余震",
         (_Role("地点", PLACE, "before"), _Role("震级", _MAGNITUDE, "around"), _WHEN),
         ("地点", "震级"),
     ),
     _Type(
         "去世",
-        "去世|逝世|病逝|辞世|离世|病故",
+        "去世|逝世|病逝|辞世|离世|病故|逝去|身亡|遇难|殉职",
         (_Role("人物", PERSON, "before"), _WHEN, _WHERE),
         ("人物",),
     ),
     _Type(
         "结婚",
-        "结婚|成婚|完婚|婚礼",
+        "结婚|成婚|完婚|婚礼|领证",
         (_Role("人物", PERSON, "before"), _Role("人物", PERSON, "before"), _WHEN, _WHERE),
         ("人物",),
     ),
     _Type(
         "会见",
         "会见|会晤|接见",
-        (_Role("主体", PERSON, "agent"), _Role("对象", PERSON + ORG, "patient"), _WHEN, _WHERE),
+        (_Role("主体", PERSON, "agent"), _Role("对象", PERSON + ORG, "partner"), _WHEN, _WHERE),
         ("主体",),
     ),
     _Type(
+        "会见",
+        "会谈|会面|见面|晤谈",
+        (_Role("主体", PERSON, "agent"), _Role("对象", PERSON + ORG, "partner"), _WHEN, _WHERE),
+        ("主体", "对象"),
+    ),
+    _Type(
         "访问",
-        "访问|出访|到访|造访",
+        "访问|出访|到访|造访|回访|访",
         (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE + ORG, "patient"), _WHEN),
         ("来访者", "目的地"),
     ),
     _Type(
+        "访问",
+        "访[华美日俄英法德韩印欧朝越]",
+        (_Role("来访者", PERSON, "agent"), _WHEN),
+        ("来访者",),
+    ),
+    _Type(
         "胜负",
-        "战胜|击败|大胜|完胜|险胜|力克|打败|淘汰",
+        "战胜|击败|大胜|完胜|险胜|力克|打败|淘汰|横扫|轻取|逆转|击溃|力擒|击退",
         (
             _Role("胜者", ORG + PERSON, "agent"),
             _Role("败者", ORG + PERSON, "patient"),
@@ -140,7 +172,7 @@ _TYPES = (
     ),
     _Type(
         "胜负",
-        "负于|不敌|输给|惜败|惨败|败给",
+        "负于|不敌|输给|惜败|惨败|败给|惨败给|惜败给",
         (
             _Role("败者", ORG + PERSON, "agent"),
             _Role("胜者", ORG + PERSON, "patient"),
@@ -151,7 +183,7 @@ _TYPES = (
     ),
     _Type(
         "举办",
-        "举行|举办|召开|开幕|闭幕",
+        "举行|举办|召开|开幕|闭幕|揭幕|落幕|开赛|收官",
         (_Role("名称", EVENT, "around"), _WHEN, _WHERE),
         ("名称",),
     ),
@@ -170,7 +202,16 @@ _TYPES = (
 )
 
 # The roles of each type, for schemas.
-ROLES = {kind.name: frozenset(role.name for role in kind.roles) for kind in _TYPES}
+ROLES = {
+    name: frozenset(role.name for kind in _TYPES if kind.name == name for role in kind.roles)
+    for name in dict.fromkeys(kind.name for kind in _TYPES)
+}
+# LAC often makes one word of a verb and the preposition behind it, and often two.
+_TO = frozenset("给于")
+# Characters before a trigger in which a word that belongs to it is looked for.
+_CLAUSE = 24
+# "乙公司领投": it invests, and is not invested in.
+_INVESTS = re.compile("领投|跟投|参投|等?的?投资者|等机构")
 
 
 @dataclass(frozen=True)
@@ -191,13 +232,15 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
     places = [part.at for part in parts]
     ends = [at for at, letter in enumerate(masked.letters) if letter in SENTENCE_ENDS]
     events = []
-    for token in tokens:
+    for index, token in enumerate(tokens):
         at = position.get(token.start)
         # A trigger inside an entity ("长江会见厅") is part of a name and no event.
         if at is None or masked.entities[at] is not None or token.tag not in ("v", "vn", "vd", "n"):
             continue
+        following_word = tokens[index + 1].text if index + 1 < len(tokens) else ""
+        trigger = token.text + following_word if following_word in _TO else token.text
         for kind in _TYPES:
-            if not re.fullmatch(kind.triggers, token.text):
+            if not re.fullmatch(kind.triggers, trigger):
                 continue
             following = bisect_left(ends, at)
             start = ends[following - 1] + 1 if following else 0
@@ -206,9 +249,12 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
             first = max(bisect_left(places, start), beside - _NEAR)
             last = min(bisect_left(places, end), beside + _NEAR)
             near = parts[first:last]
-            arguments = _arguments(kind, near, masked.letters, at, at + len(token.text))
+            if kind.after and not set(kind.after).intersection(masked.letters[max(start, at - _CLAUSE) : at]):
+                continue
+            arguments = _arguments(kind, near, masked.letters, at, at + len(trigger))
             if {argument.role for argument in arguments} >= set(kind.core):
-                events.append(EventMatch(kind.name, token.text, token.start, token.end, arguments))
+                length = len(trigger)
+                events.append(EventMatch(kind.name, trigger, token.start, token.start + length, arguments))
     return events
 
 
@@ -231,16 +277,17 @@ def _arguments(
     kind: _Type, near: Sequence[_Part], letters: str, begin: int, end: int
 ) -> tuple[EventArgument, ...]:
     candidates = list(near)
-    arguments = []
+    arguments: dict[int, EventArgument] = {}
     # "被" directly before an entity; elsewhere it does not concern the two.
     passive = next((one.at - 1 for one in near if 0 < one.at < begin and letters[one.at - 1] == "被"), None)
-    for role in kind.roles:
+    # A partner stands nearer than the agent: "甲与乙会面".
+    for index, role in sorted(enumerate(kind.roles), key=lambda one: one[1].side != "partner"):
         fitting = [part for part in candidates if part.kind in role.kinds]
         part = _choose(role.side, fitting, letters, begin, end, passive)
         if part is not None:
             candidates.remove(part)
-            arguments.append(EventArgument(role.name, part.text, part.start, part.end))
-    return tuple(arguments)
+            arguments[index] = EventArgument(role.name, part.text, part.start, part.end)
+    return tuple(arguments[index] for index in sorted(arguments))
 
 
 def _choose(
@@ -253,12 +300,26 @@ def _choose(
         return next(iter(near), None)
     if side == "around":
         return next(iter(before + after), None)
+    if side == "partner":
+        partner = next((part for part in before if part.at and letters[part.at - 1] in "同与和跟"), None)
+        # "甲和乙会见丙": both are agents, and what follows is met.
+        return next(iter(after), None) or partner
+    if side == "sold":
+        taken = next((part for part in before if part.at and letters[part.at - 1] in "把将"), None)
+        if taken is not None or {"把", "将"}.intersection(letters[max(0, begin - _CLAUSE) : begin]):
+            return taken
+        return next(iter(before), None)
+    if side == "before":
+        return next((part for part in before if not _INVESTS.match(letters, part.at + 1)), None)
     if side == "agent" and passive is not None:
         return next((part for part in before if part.at == passive + 1), None)
     if side == "patient":
         if passive is not None:
             return next((part for part in before if part.at < passive), None)
         aimed_at = next((part for part in before if part.at and letters[part.at - 1] == "对"), None)
+        # "对印度进行正式访问，随行的还有西门子公司": in one clause what follows is not the patient.
+        if aimed_at is not None and not {"，", ","}.intersection(letters[aimed_at.at : begin]):
+            return aimed_at
         return next(iter(after), None) or aimed_at
-    # The agent of "甲对乙的收购" does not follow "对".
-    return next((part for part in before if not (part.at and letters[part.at - 1] in "对由")), None)
+    # The agent of "甲对乙的收购" does not follow "对", nor does "在" precede one.
+    return next((part for part in before if not (part.at and letters[part.at - 1] in "对由在")), None)
