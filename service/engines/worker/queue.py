@@ -100,7 +100,7 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
             self._require_room(job.client.name, rank)
             self._order.add(job, job.client.name, rank)
             self._depth.set(len(self._order))
-            self._changed.notify()
+            self._changed.notify_all()
         while not job.done.wait(min(_CLIENT_CHECK, max(0.001, self._left(job)))):
             error = self._reason_to_give_up(job)
             if error is not None:

