@@ -203,7 +203,10 @@ def fairness(code: Code) -> dict[str, float]:
         time.sleep(3)
         try:
             with health(port) as seconds:
-                named = [ask(port, *predict("ner", text), 3) for text in texts_of(40, seed=3)]
+                with ThreadPoolExecutor(4) as others:
+                    named = list(
+                        others.map(lambda text: ask(port, *predict("ner", text), 3), texts_of(40, seed=3))
+                    )
                 short = [ask(port, "/v1/embeddings", {"input": text}, 4) for text in texts_of(8, seed=4)]
         finally:
             over.set()

@@ -29,7 +29,9 @@ _MOST_LINGERING = 64
 # answer: 1 MiB in 30 s is 280 kbit/s. nginx sends a request only once it has all of it.
 _PATIENCE = 30
 _MOST_WAITING_BYTES = 64 * 2**20  # of all requests that have not arrived whole
-_ACCEPTED_AT_ONCE = 16
+# Connections that are accepted before those that are open are looked at again; fewer where several workers share them.
+_ACCEPTED_AT_ONCE = 128
+_ACCEPTED_AMONG_WORKERS = 16
 _SCAN = 0.5  # seconds between two searches for connections whose time is over
 _LINGER = 2.0  # seconds that a stopping worker leaves to a client that has sent nothing yet
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -131,7 +133,8 @@ class _Reception:
 
     def _accepted(self, listener: Any) -> None:
         # Gunicorn takes one connection each time it looks at all others: under load they wait for seconds.
-        for _ in range(_ACCEPTED_AT_ONCE):
+        is_alone = self._worker.cfg.workers == 1
+        for _ in range(_ACCEPTED_AT_ONCE if is_alone else _ACCEPTED_AMONG_WORKERS):
             try:
                 sock, address = listener.accept()
             except OSError:

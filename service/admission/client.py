@@ -3,6 +3,7 @@
 Whoever accepts a request says so (``asking``); queues further down ask for it (``current``).
 """
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def current() -> Client:
     return _client.get()
 
 
+@functools.lru_cache(4096)
 def of_address(address: str) -> str:
     """The name of whoever asks from ``address``; of IPv6, from its network."""
     try:

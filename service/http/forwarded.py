@@ -2,6 +2,8 @@
 
 import ipaddress
 
+_MOST_KNOWN = 4096  # peers whose answer is kept
+
 
 class Proxies:
     """The proxies whose ``X-Forwarded-For`` is believed."""
@@ -10,6 +12,7 @@ class Proxies:
         """``allowed``: addresses or networks, separated by commas, or ``*``, as gunicorn's ``forwarded_allow_ips``."""
         parts = {part.strip() for part in allowed.split(",")}
         self._all = "*" in parts
+        self._known: dict[str, bool] = {}
         self._networks = []
         for part in parts:
             try:
@@ -24,6 +27,13 @@ class Proxies:
         return last if last and self._trusts(peer) else peer
 
     def _trusts(self, peer: str) -> bool:
+        if peer not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[peer] = self._is_in_networks(peer)
+        return self._known[peer]
+
+    def _is_in_networks(self, peer: str) -> bool:
         if self._all or not peer:
             return True
         try:
