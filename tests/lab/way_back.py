@@ -139,15 +139,18 @@ def results_of(document: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
 
 
 def _is_served(stack: Stack) -> bool:
-    """Whether predictions are answered, three in a row. The site's rate limit counts this client's questions too."""
+    """Whether predictions are answered in JSON, three in a row. The site's rate limit counts this client's questions
+    too."""
     give_up = time.monotonic() + LIMIT_SECONDS
     answered = 0
     while answered < 3 and time.monotonic() < give_up:
-        status = stack.predict(timeout=5.0).status
-        if status not in (200, 429):
+        answer = stack.predict(timeout=5.0)
+        if answer.status == 429:
+            time.sleep(1.0)
+        elif answer.status != 200 or answer.content_type != "application/json":
             return False
-        answered += status == 200
-        time.sleep(1.0 if status == 429 else 0.0)
+        else:
+            answered += 1
     return answered == 3
 
 
