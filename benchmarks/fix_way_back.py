@@ -34,6 +34,7 @@ _AUTHORITY = "it takes a new certificate, and no authority is to be had in the l
 _REQUESTS = "it is what clients send, or how many they are; nothing on the host is wrong"
 _STAND_IN = "the fault is the lab's own stand-in: another program, a control group, a file system of its own"
 _MODEL = "the model's files are large, and no copy is on the host"
+_NO_CRON = "no cron runs in the lab"
 _PASSED = "it has passed: the service runs again, and the log's lines remain"
 _URL = "it is the URL that users were given"
 NOT_BY_A_HOST: dict[str, str] = {
@@ -57,6 +58,7 @@ NOT_BY_A_HOST: dict[str, str] = {
     "file_system_has_few_inodes_left": _STAND_IN,
     "service_is_near_its_memory_limit": _STAND_IN,
     "quota_stops_the_service": _STAND_IN,
+    "cron_has_not_run_the_watchdog_for_hours": _NO_CRON,
     "model_is_missing": _MODEL,
     "model_is_missing_while_another_engine_serves": _MODEL,
     "weights_are_truncated": _MODEL,
