@@ -43,6 +43,7 @@ COMMANDS = (
     "preflight",
     "render",
     "route",
+    "service",
     "timeline",
     "uninstall",
     "version",

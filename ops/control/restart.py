@@ -320,6 +320,11 @@ def check_config(supervisor: Supervisor) -> str | None:
     return safe_line(lines[-1]) if lines else f"exit code {ran.returncode}"
 
 
+def control_unit(verb: str, unit: str) -> None:
+    """Have systemctl start, stop, restart or reload the unit. Raises RestartError."""
+    _systemctl(verb, unit, check=True)
+
+
 def reload_units() -> None:
     """Have systemd read its units again, if it is the init. Raises RestartError."""
     if SYSTEMD_RUNS.is_dir():

@@ -78,6 +78,11 @@ def test_from_a_bare_host_to_a_watched_service_and_back(host: Machine) -> None:
             "enabled",
             "active",
         ]
+    pid = host.show("gte-api.service", "MainPID")
+    host.run("/usr/local/bin/gte-ops", "service", "reload")
+    assert host.show("gte-api.service", "MainPID") == pid
+    host.run("/usr/local/bin/gte-ops", "service", "restart")
+    assert host.show("gte-api.service", "MainPID") != pid
     host.run("/usr/local/bin/gte-ops", "backup", "create")
     report = host.doctor()
     assert report.codes == [], report.stdout

@@ -70,9 +70,11 @@ from ops.report.preflight import PreflightReport
 from ops.report.repair import RepairReport
 from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
+from ops.report.service import ServiceReport
 from ops.report.timeline import TimelineReport
 from ops.report.version import VersionReport
 from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
+from ops.service import Readiness, ServiceAction, ServiceResult
 from ops.settings import Settings, SettingsFile
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
@@ -273,6 +275,10 @@ def _repair() -> CommandReport:
     )
 
 
+def _serving(action: ServiceAction) -> CommandReport:
+    return ServiceReport(ServiceResult(action, Readiness.STARTING, False, "127.0.0.1:8000", 4711))
+
+
 def _installed(*, is_dry: bool) -> InstallResult:
     path = str(LONG_PATH)
     file = FileStep(phase=Phase.NGINX, file=RenderedFile(path, "x\n"), kind="nginx")
@@ -350,6 +356,7 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
             (Text(en="userdel: in use", zh="userdel：正在使用"),),
         )
     ),
+    **{f"service {action}": functools.partial(_serving, action) for action in ServiceAction},
     "render nginx": lambda: DeploymentFilesReport("nginx", _FILES),
     "render nginx --dry-run": lambda: DeploymentDiffReport("nginx", ["--- a\n", "+++ b\n", "+\tx\n"]),
     "render nginx --install": lambda: InstallReport(
