@@ -100,6 +100,24 @@ def examine(
     return Examination(snapshot, with_duration(diagnosis, time.monotonic() - started))
 
 
+def examine_from_outside(
+    settings: Settings, url: str, *, budget: float, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> Diagnosis:
+    """Say what the front door at ``url`` shows of another host; nothing of this machine is judged.
+
+    ``budget``: the whole run's length, seconds. Raises UsageError for a URL or a check that does not exist."""
+    from ops.collect.outside import collect_from_outside
+    from ops.diagnosis.outside import at_the_door, seen_from_outside
+    from ops.interpret.outside import outside_url
+
+    started = time.monotonic()
+    url = outside_url(url)
+    checks = at_the_door(chosen_checks(only, skip), url)
+    snapshot = collect_from_outside(settings, url, budget)
+    diagnosis = seen_from_outside(diagnose(snapshot, checks), snapshot)
+    return with_duration(diagnosis, time.monotonic() - started)
+
+
 class OwnCauses(msgspec.Struct, frozen=True):
     """What a site adds to the catalogue: the ``definitions`` of its files, the files that are ``refused``, each with
     the reason, the ``checks`` that prove its causes, and the ``entries`` of the packages that it names."""

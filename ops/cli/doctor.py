@@ -69,6 +69,7 @@ class DoctorOptions(NamedTuple):
     bundle: Path | None
     hide_clients: bool
     from_bundle: Path | None
+    url: str | None
     fix: str | None
     yes: bool
     dry_run: bool
@@ -91,6 +92,7 @@ class DoctorOptions(NamedTuple):
                     zh=f"--from-bundle 不查看主机：请去掉 {options[0]}",
                 )
             )
+        self._check_url()
         if len(options) > 1:
             raise UsageError(
                 Text(
@@ -108,6 +110,23 @@ class DoctorOptions(NamedTuple):
         if self.watch is not None and (self.watch < 1 or self.form != "text"):
             raise UsageError(
                 Text(en="--watch takes 1s or more, and shows text", zh="--watch 的间隔至少 1s，且只输出文本")
+            )
+
+    def _check_url(self) -> None:
+        """--from looks at a front door: what reads or changes a host does not go with it."""
+        host_options = {
+            "--from-bundle": self.from_bundle,
+            "--bundle": self.bundle,
+            "--fix": self.fix,
+            "--since": self.since,
+        }
+        options = [name for name, value in host_options.items() if value is not None]
+        if self.url is not None and options:
+            raise UsageError(
+                Text(
+                    en=f"--from looks at a front door from outside: leave out {options[0]}",
+                    zh=f"--from 只从外部查看入口：请去掉 {options[0]}",
+                )
             )
 
     def _check_fix(self) -> None:
@@ -138,6 +157,24 @@ class DoctorOptions(NamedTuple):
         """Examine this host; ``since``: how far back logs count at most (seconds). Raises UsageError for a budget out
         of bounds."""
         from ops.doctor import examine
+
+        asked = settings.doctor.since if self.since is None else self.since
+        return examine(
+            settings,
+            since=asked if since is None else min(asked, since),
+            budget=self.run_length(settings),
+            only=self.only,
+            skip=self.skip,
+            bundle=self.bundle,
+            hide_clients=self.hide_clients,
+            passed_over=file.passed_over,
+            settings_file=file.config_argument,
+            settings_path=file.path,
+            unprivileged=self.unprivileged,
+        )
+
+    def run_length(self, settings: Settings) -> float:
+        """How long the run may take, seconds. Raises UsageError for a budget out of bounds."""
         from ops.settings import MAX_BUDGET, MIN_BUDGET
 
         budget = settings.doctor.budget if self.budget is None else self.budget
@@ -148,20 +185,7 @@ class DoctorOptions(NamedTuple):
                     zh="--budget 或 doctor.budget：须在 1s 与 5m 之间",
                 )
             )
-        asked = settings.doctor.since if self.since is None else self.since
-        return examine(
-            settings,
-            since=asked if since is None else min(asked, since),
-            budget=budget,
-            only=self.only,
-            skip=self.skip,
-            bundle=self.bundle,
-            hide_clients=self.hide_clients,
-            passed_over=file.passed_over,
-            settings_file=file.config_argument,
-            settings_path=file.path,
-            unprivileged=self.unprivileged,
-        )
+        return budget
 
 
 @click.command(
@@ -220,6 +244,13 @@ class DoctorOptions(NamedTuple):
     zh="诊断 FILE 中的信息，而非本机。",
 )
 @option(
+    "--from",
+    "url",
+    metavar="URL",
+    en="Look at another host's front door from here, and at nothing of this machine.",
+    zh="从本机查看另一台主机的入口，不查看本机的任何内容。",
+)
+@option(
     "--fix",
     is_flag=False,
     flag_value="safe",
@@ -255,6 +286,7 @@ def doctor(**arguments: Any) -> None:
       gte-ops doctor --lang zh --since 1h
       gte-ops doctor --format json --only tls,GUN001
       gte-ops doctor --bundle host7.json.gz     and elsewhere: gte-ops doctor --from-bundle host7.json.gz
+      gte-ops doctor --from https://gte-api.example.com     from the laptop at home
       gte-ops doctor --wait-ok 2m               after a deployment
       gte-ops doctor --fix                      shows each repair and asks; --yes does not ask
     """
@@ -269,14 +301,23 @@ def doctor(**arguments: Any) -> None:
     settings, file = read_settings(options.config)
 
     def look() -> Diagnosis:
+        if options.url is not None:
+            from ops.doctor import examine_from_outside
+
+            budget = options.run_length(settings)
+            return examine_from_outside(
+                settings, options.url, budget=budget, only=options.only, skip=options.skip
+            )
         return options.look(settings, file).diagnosis
 
     if options.fix is not None:
         sys.exit(_fix(settings, file, options))
     if options.watch is not None:
         _watch(look, options.watch, options.language)
+    if options.url is not None and options.wait_ok is None:
+        _end_with(look(), options)
     # The watchdog's own runs, and those of a part of the checks, are not the run that the switch waits for.
-    is_whole = not (options.only or options.skip or options.unprivileged)
+    is_whole = not (options.only or options.skip or options.unprivileged or options.url)
     with pinged(settings, "doctor") if is_whole else contextlib.nullcontext():
         if options.wait_ok is None:
             examination = options.look(settings, file)

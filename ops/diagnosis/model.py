@@ -23,6 +23,13 @@ class CheckStatus(StrEnum):
     ERROR = "error"
 
 
+class Viewpoint(StrEnum):
+    """Where was looked from: on the host itself, or at its front door alone."""
+
+    HOST = "host"
+    OUTSIDE = "outside"
+
+
 class Symptom(msgspec.Struct, frozen=True):
     """A failure that users see. ``explained_by``: codes of the causes that explain it; empty means unexplained.
 
@@ -110,6 +117,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     utc_offset: int = 0
     last_good: LastGood | None = None
     changes: tuple[RankedChange, ...] = ()
+    viewpoint: Viewpoint = Viewpoint.HOST
 
     @property
     def exit_code(self) -> int:

@@ -117,6 +117,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("nothing to ask: {why}", "无法询问：{why}"),
     ("reading these processes did not end: {pids}", "读取这些进程时没有返回：{pids}"),
     ("names were not asked for", "没有查询名称"),
+    ("seen from outside", "只从外部查看"),
+    ("the URL is plain HTTP", "该地址是明文 HTTP"),
     ("nobody looked at the service's environment", "没有查看服务的 Python 环境"),
     ("nobody looked at the application's files", "没有查看应用的文件"),
     ("nobody looked at the workers' memory", "没有查看工作进程的内存"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ops.diagnosis.catalogue import catalogue, is_command
-from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Status
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Status, Viewpoint
 from ops.diagnosis.steps import step_marks
 from ops.report.model import BLANK, ReportLine, command_line
 from ops.report.sentences import (
@@ -19,6 +19,10 @@ from ops.report.sentences import (
 )
 from ops.text.language import Language, Text
 
+_OUTSIDE = Text(
+    en="A view from outside: only what the front door of {} shows. On its host run: gte-ops doctor",
+    zh="外部视角：只包含 {} 的入口所显示的情况。请在其主机上运行：gte-ops doctor",
+)
 _SERVICE = Text(en="the service", zh="服务")
 _ALL_WELL = Text(en="answers as it should", zh="工作正常")
 _NOT_JUDGED = Text(en="could not be judged; what was missing stands below", zh="无法判断，缺少的信息见下文")
@@ -45,6 +49,8 @@ _IGNORED = Text(en="Ignored until {until} ({reason}): ", zh="忽略至 {until}�
 
 def report_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:
     """The report for a person."""
+    if diagnosis.viewpoint is Viewpoint.OUTSIDE:
+        yield ReportLine(outside_words(diagnosis, language), style="bold")
     yield ReportLine(
         verdict(diagnosis, language),
         lead=STATUS_NAMES[diagnosis.status].to(language) + "  ",
@@ -68,6 +74,11 @@ def report_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLin
         lead = _IGNORED.to(language).format(until=item.until, reason=sentence(item.reason, language))
         yield ReportLine(f"{item.cause.code} {sentence(item.cause.title, language)}", style="dim", lead=lead)
     yield from _check_lines(diagnosis, language)
+
+
+def outside_words(diagnosis: Diagnosis, language: Language) -> str:
+    """What a view from outside is, and what to run on the host."""
+    return sentence(_OUTSIDE.to(language).format(diagnosis.target.get("url", "?")), language)
 
 
 def verdict(diagnosis: Diagnosis, language: Language) -> str:
