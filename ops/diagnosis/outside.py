@@ -81,6 +81,7 @@ def seen_from_outside(diagnosis: Diagnosis, snapshot: Snapshot) -> Diagnosis:
     return replace(
         diagnosis,
         viewpoint=Viewpoint.OUTSIDE,
+        target=diagnosis.target | {"viewpoint": Viewpoint.OUTSIDE},
         causes=tuple(_cause(cause, target, snapshot) for cause in diagnosis.causes),
         symptoms=tuple(_symptom(symptom, target) for symptom in diagnosis.symptoms),
     )

@@ -111,7 +111,7 @@ def document(directory: Path, url: str, *, settings: str = "", exit_code: int) -
     done = doctor(directory, url, "--format", "json", settings=settings)
     assert done.returncode == exit_code, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
-    assert report["viewpoint"] == "outside"
+    assert report["target"]["viewpoint"] == "outside"
     commands = [cause["verify"] for cause in report["causes"]]
     commands += [command for symptom in report["symptoms"] for command in symptom["next_commands"]]
     assert all(command.split()[0] in ("curl", "openssl", "dig") for command in commands), commands

@@ -16,7 +16,6 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
     """The document: texts in ``language``, times as ISO 8601 with the local offset, durations in milliseconds."""
     return {
         "status": diagnosis.status,
-        "viewpoint": diagnosis.viewpoint,
         "target": {
             sentence(name, language): command(value, language) for name, value in diagnosis.target.items()
         },
