@@ -985,6 +985,31 @@ class NotifySettings(Section, frozen=True):
     ] = PingSettings()
 
 
+class McpSettings(Section, frozen=True):
+    """What `gte-ops mcp` offers an assistant."""
+
+    allow_repair: Annotated[
+        bool,
+        key(
+            "Whether an assistant may apply the safe repairs of a plan that it was shown, by the plan's token."
+            " Otherwise it only sees the plan.",
+            "是否允许助手凭方案的令牌执行它看到的安全修复。否则只能查看方案。",
+            example=True,
+            since="0.3.0",
+        ),
+    ] = False
+    token_file: Annotated[
+        str,
+        key(
+            "File with the token that `gte-ops mcp --http` asks for. Only its owner may read it (mode 0600).",
+            "存放 `gte-ops mcp --http` 所需令牌的文件。只能由属主读取（权限 0600）。",
+            example="/etc/gte-ops/mcp.token",
+            since="0.3.0",
+            unset=_NONE,
+        ),
+    ] = ""
+
+
 class Settings(Section, frozen=True):
     """The whole file."""
 
@@ -1042,6 +1067,9 @@ class Settings(Section, frozen=True):
         ),
     ] = WatchdogSettings()
     notify: Annotated[NotifySettings, table("Notification destinations.", "通知目标。")] = NotifySettings()
+    mcp: Annotated[
+        McpSettings, table("What `gte-ops mcp` offers an assistant.", "`gte-ops mcp` 向助手提供什么。")
+    ] = McpSettings()
 
 
 class SettingsFile(msgspec.Struct, frozen=True):

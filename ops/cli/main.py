@@ -39,6 +39,7 @@ COMMANDS = (
     "doctor",
     "explain",
     "install",
+    "mcp",
     "notify",
     "preflight",
     "render",

@@ -1,0 +1,1 @@
+"""`gte-ops mcp`: the toolkit's answers as tools for an assistant (Model Context Protocol)."""
