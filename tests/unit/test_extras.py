@@ -90,7 +90,8 @@ def imported_by(files: list[Path]) -> set[str]:
     return {canonicalize_name(distributions.get(module, [module])[0]) for module in others}
 
 
-TOOLKIT = [ROOT / "gte_ops.py", *(ROOT / "ops").rglob("*.py")]
+FOR_ASSISTANTS = [ROOT / "ops" / "cli" / "mcp.py", *(ROOT / "ops" / "mcp").rglob("*.py")]
+TOOLKIT = sorted({ROOT / "gte_ops.py", *(ROOT / "ops").rglob("*.py")} - {*FOR_ASSISTANTS})
 ENGINES = list((ROOT / "service" / "engines").rglob("*.py"))
 SERVICE = list((ROOT / "service").rglob("*.py"))
 
@@ -99,6 +100,7 @@ SERVICE = list((ROOT / "service").rglob("*.py"))
     ("files", "requirements"),
     [
         pytest.param(TOOLKIT, ["gte-ops"], id="the toolkit"),
+        pytest.param(FOR_ASSISTANTS, ["gte-ops[mcp]"], id="what assistants ask"),
         pytest.param([ROOT / "service" / "client.py"], ["gte-ops[client]"], id="the client"),
         pytest.param(sorted({*SERVICE} - {*ENGINES}), ["gte-ops[service]"], id="the web half"),
         pytest.param(ENGINES, ["gte-ops[embedded]", "gte-ops[model]"], id="the engines"),
