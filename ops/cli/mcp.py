@@ -9,6 +9,7 @@ import click
 from ops.cli.help import BilingualCommand
 from ops.cli.options import config_option, language_option, option, settings_and_path
 from ops.errors import OpsError
+from ops.report import FORMATS
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     metavar="HOST:PORT",
     en="Serve HTTP on loopback, with the token of mcp.token_file, instead of standard input and output.",
     zh="在回环地址上提供 HTTP（使用 mcp.token_file 的令牌），而不是标准输入输出。",
+)
+@option(
+    "--format",
+    type=click.Choice(FORMATS),
+    default="text",
+    expose_value=False,  # ops.cli.main writes errors by it
+    en="Format of an error that keeps it from serving.",
+    zh="无法启动时错误的格式。",
 )
 @language_option
 def mcp(config: str | None, address: str | None, language: Language) -> None:
