@@ -58,6 +58,9 @@ def test_a_changed_upstream_is_put_back_and_the_changed_file_kept() -> None:
     with Stack() as stack:
         before = status(stack.site_file)
         keep_baseline(stack)
+        left = stack.backups / ".gte-ops-good-killed"
+        left.mkdir()
+        (left / "known-good.tar.gz").touch()
         proxy_pass_names_the_wrong_port.inject(stack)
         changed = stack.site_file.read_bytes()
         wait_for(lambda: stack.predict().status == 502, "a client to meet it", within=15)
@@ -71,6 +74,7 @@ def test_a_changed_upstream_is_put_back_and_the_changed_file_kept() -> None:
         assert status(stack.site_file) == before
         assert [Path(kept).read_bytes() for kept in first["kept"]] == [changed]
         assert list((stack.backups / "before-restore").glob("*.tar.zst"))
+        assert not list(stack.backups.glob(".gte-ops-good-*"))
         steps = [json.loads(line) for line in (stack.run / "fix.jsonl").read_text().splitlines()]
         assert [line["action"] for line in steps if line["step"] == "done"] == ["ExchangeFiles"]
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ GONE_WITHIN = 8.0
 BETWEEN_LOOKS = 1.0
 CERTBOT_WAIT = 20.0
 MAX_COPIED = 8 << 20
+_SCRATCH = ".gte-ops-good-"
 _SYSTEMCTL_START = "systemctl start "
 
 
@@ -80,7 +82,10 @@ class FileExchanger:
         finish_earlier(self.settings)
         with contextlib.ExitStack() as stack:
             stack.enter_context(only_restore(keeper))
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gte-ops-good-")))
+            for left in keeper.glob(f"{_SCRATCH}*"):
+                # Of a run that was killed: it may hold a key. The lock says that nobody uses it.
+                shutil.rmtree(left, ignore_errors=True)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=keeper)))
             tree = NoFollowTree(Path("/"))
             stack.callback(tree.close)
             preview = self._preview(tree, scratch, [file for file in files if file.entry is not None])
