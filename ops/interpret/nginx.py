@@ -101,6 +101,12 @@ def nginx_workers(processes: Iterable[Process], master: int) -> tuple[Process, .
     return tuple(p for p in processes if p.ppid == master and title(p) == "nginx: worker process")
 
 
+def old_workers(processes: Iterable[Process], master: int) -> tuple[Process, ...]:
+    """Return the workers of one master that shut down: a reload has replaced them."""
+    title_of_old = "nginx: worker process is shutting down"
+    return tuple(p for p in processes if p.ppid == master and title(p) == title_of_old)
+
+
 class Scope(msgspec.Struct, frozen=True):
     """A block and the blocks around it, innermost first."""
 

@@ -28,6 +28,7 @@ JUDGED_DIRECTIVES = frozenset(
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
         "ssl_certificate_key", "ssl_ciphers", "ssl_protocols", "ssl_reject_handshake", "try_files",
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
+        "worker_shutdown_timeout",
     }
 )  # fmt: skip
 # Directives with arguments that are read in part: see `_arguments` and `_lookup_line`.

@@ -1,4 +1,4 @@
-"""Whether nginx runs the configuration on disk."""
+"""Whether nginx runs the configuration on disk, and whether its old workers end after a reload."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
-from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
@@ -25,6 +25,8 @@ from ops.text.language import Text
 
 # Seconds. A file written just before a reload is as old as the workers that read it; both times are rounded.
 SLACK = 2.0
+MANY_OLD_WORKERS = 8
+LONG_SHUTDOWN = 3600.0  # seconds
 _UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
 
 
@@ -248,4 +250,70 @@ def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSe
             )
 
 
-CHECKS = (reload,)
+@check(
+    "nginx.old_workers",
+    "NGX053",
+    en="nginx's old workers end after a reload",
+    zh="reload 之后 nginx 的旧工作进程会退出",
+)
+def old_workers(
+    target: Target,
+    processes: Processes,
+    nginx_config: NginxConfig | NotSeen,
+    nginx_pidfile: Pidfile | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """NGX053: eight or more workers of several reloads shut down, or more than four times those that serve, the first
+    for over an hour, and worker_shutdown_timeout is not set. Without it a worker waits for its last connection
+    (ngx_core_module). A worker keeps the timeout that it started with, so one set since needs no advice."""
+    for master in nginx_topology.serving_masters(target, processes, nginx_pidfile):
+        workers = nginx_topology.nginx_workers(processes.processes, master.pid)
+        old = nginx_topology.old_workers(processes.processes, master.pid)
+        starts = sorted(process.started for process in (*workers, *old))
+        # Nobody sees a worker begin to shut down, but the start of those that replaced it.
+        replaced = [
+            (next(at for at in starts if at > worker.started + SLACK), worker)
+            for worker in old
+            if starts[-1] > worker.started + SLACK
+        ]
+        is_many = len(old) >= MANY_OLD_WORKERS or len(old) > 4 * len(workers)
+        if not workers or not is_many or len({at for at, _ in replaced}) < 2:
+            continue
+        at, first = min(replaced, key=lambda pair: pair[0])
+        since = age(taken_at - at)
+        if taken_at - at <= LONG_SHUTDOWN:
+            continue
+        unset = _no_shutdown_timeout(seen(nginx_config), master)
+        if unset is None:
+            continue
+        replacement = Text(
+            en=f"the worker that replaced process {first.pid} started {since} ago",
+            zh=f"替换进程 {first.pid} 的工作进程在 {since} 前启动",
+        )
+        yield Finding(
+            "NGX053",
+            (quote(f"ps -p {first.pid}", nginx_topology.title(first)), Evidence("ps", replacement), unset),
+            {"count": str(len(old)), "workers": str(len(workers)), "age": since, "pid": str(master.pid)},
+        )
+
+
+def _no_shutdown_timeout(config: NginxConfig, master: Process) -> Evidence | None:
+    """The evidence that no time limits the shutdown of a worker (0 means none); None if one does.
+
+    Raises NotJudgedError if the directive may stand in a file that was not read."""
+    directive = next(nginx_topology.every(config, "worker_shutdown_timeout"), None)
+    if directive is not None:
+        value = " ".join(directive.args)
+        written = quote(f"{directive.file}:{directive.line}", f"worker_shutdown_timeout {value}")
+        return None if re.search("[1-9]", value) else written
+    if "worker_shutdown_timeout" in nginx_topology.title(master):  # nginx -g
+        return None
+    if config.errors:
+        raise NotJudgedError(NotSeen(reason=f"not all of {config.file} could be read"))
+    return Evidence(
+        config.file,
+        Text(en="worker_shutdown_timeout is not set", zh="没有设置 worker_shutdown_timeout"),
+    )
+
+
+CHECKS = (reload, old_workers)

@@ -20,6 +20,8 @@ RECORDED = {
     "HST003": "A peer with a clock of its own needs a second machine. Here a whole stack was brought up on "
     "198.51.100.7, an address that no interface carries (ip route add local 198.51.100.0/24 dev lo): for the doctor it "
     "is another machine's. The collector ran under `faketime -f -10m`.",
+    "NGX053": "An old worker counts after an hour, which no test waits. Here a real nginx was reloaded nine times while"
+    " a backend held each request, and its processes were read; the times are as from a clock two hours later.",
     "OPS008": "The lab names its configuration (--config), and one that is named is read or refused. Here a run"
     " without it was started in a directory of user 65534's that held a gte-ops.toml.",
 }

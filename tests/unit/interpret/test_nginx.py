@@ -358,6 +358,7 @@ def test_masters_and_their_current_workers_are_known_by_their_titles() -> None:
     table = Processes(processes=everyone, listeners=())
     assert [p.pid for p in nginx.nginx_masters(table)] == [700]
     assert [p.pid for p in nginx.nginx_workers(everyone, 700)] == [701, 702]
+    assert [p.pid for p in nginx.old_workers(everyone, 700)] == [703]
 
 
 def test_logs_are_files_below_the_prefix() -> None:

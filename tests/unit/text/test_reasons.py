@@ -259,7 +259,9 @@ def test_no_english_sentence_stands_in_a_chinese_report_but_what_is_quoted(name:
         for piece in cause.evidence
         if piece.detail.zh == piece.detail.en
     }
-    commands = {step.zh for cause in diagnosis.causes for step in cause.fix if step.zh == step.en}
+    commands = {
+        step.zh for cause in diagnosis.causes for step in (cause.verify, *cause.fix) if step.zh == step.en
+    }
     out = io.StringIO()
     render(form, DoctorReport(diagnosis), "zh", out)
     page = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", out.getvalue(), flags=re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
 from ops.facts.logs import LogEntry
-from ops.facts.nginx import NginxTest
+from ops.facts.nginx import NginxTest, ParseError
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
+    DAY,
     DOMAIN,
     GUNICORN_LISTENER,
     GUNICORN_PROCESSES,
@@ -29,6 +31,7 @@ from tests.unit.made_snapshot import (
     SITE,
     SITE_FILE,
     but,
+    directives,
     entry,
     exchange,
     nginx_config,
@@ -82,6 +85,34 @@ def failing(*lines: LogEntry) -> Snapshot:
 
 def worker(pid: int, started: float, title: str = "nginx: worker process") -> Any:
     return process(pid, NGINX_MASTER, title, started=started)
+
+
+def reloaded(
+    *hours_ago: float,
+    main: str = "",
+    options: str = "",
+    serving: int = 1,
+    first_start: float | None = None,
+    of: int = NGINX_MASTER,
+) -> Snapshot:
+    """After a reload at each time one old worker stays, and ``serving`` workers of the newest serve. The first reload
+    replaces a worker that started an hour before it, or at ``first_start``."""
+    reloads = sorted(NOW - hours * 3600 - 60 for hours in hours_ago)
+    starts = [reloads[0] - 3600 if first_start is None else first_start]
+    for before, at in pairwise(reloads):
+        # Two reloads at one time are one reload of two workers.
+        starts.append(starts[-1] if at == before else before)
+    title = "nginx: worker process is shutting down"
+    old = tuple(process(800 + n, of, title, started=at) for n, at in enumerate(starts))
+    new = tuple(worker(850 + n, reloads[-1]) for n in range(serving))
+    master = process(
+        NGINX_MASTER, 1, f"nginx: master process /usr/sbin/nginx {options}", executable="/usr/sbin/nginx"
+    )
+    config = nginx_config()
+    return but(
+        processes=processes((master,), old, new, GUNICORN_PROCESSES),
+        nginx_config__directives=(*directives(main, NGINX_CONF), *config.directives),
+    )
 
 
 CASES: list[Case] = [
@@ -178,6 +209,47 @@ CASES: list[Case] = [
             "0.0.0.0:80",
             "0.0.0.0:443",
             nginx_config=nginx_config(SITE.replace("listen 80;", "listen 8000-8010;")),
+        ),
+    ),
+    fires(
+        "NGX053",
+        "a reload an hour, and each old worker stays",
+        reloaded(*range(8)),
+        "worker_shutdown_timeout is not set",
+        "started 7h ago",
+        severity="warn",
+        facts={"count": "8", "workers": "1", "age": "7h", "pid": str(NGINX_MASTER)},
+    ),
+    fires("NGX053", "more than four times the workers that serve", reloaded(*range(5))),
+    fires(
+        "NGX053",
+        "reloads every minute, and the first old worker is there since yesterday",
+        reloaded(24, *(minute / 60 for minute in range(1, 9))),
+    ),
+    fires("NGX053", "a timeout of 0 is none", reloaded(*range(8), main="worker_shutdown_timeout 0;"), ":1"),
+    quiet("NGX053", "a few", reloaded(*range(4))),
+    quiet("NGX053", "seven beside two that serve", reloaded(*range(7), serving=2)),
+    quiet(
+        "NGX053",
+        "ten reloads of one renewal, of workers that had served for a month",
+        reloaded(*(second * 5 / 3600 for second in range(10)), first_start=NOW - 30 * DAY),
+    ),
+    quiet("NGX053", "one reload of many workers", reloaded(*(5,) * 16, serving=16)),
+    quiet("NGX053", "a timeout is set", reloaded(*range(8), main="worker_shutdown_timeout 10m;")),
+    quiet(
+        "NGX053",
+        "a timeout is set on the command line",
+        reloaded(*range(8), options="-g 'worker_shutdown_timeout 60s;'"),
+    ),
+    quiet("NGX053", "nginx as a whole is told to quit", reloaded(*range(8), serving=0)),
+    quiet("NGX053", "another master's", reloaded(*range(8), of=NGINX_MASTER + 100)),
+    quiet("NGX053", "its file was not seen", but(reloaded(*range(8)), nginx_config=NotSeen(reason="-"))),
+    quiet(
+        "NGX053",
+        "not all of its files could be read",
+        but(
+            reloaded(*range(8)),
+            nginx_config__errors=(ParseError(file=NGINX_CONF, line=3, message="no such file"),),
         ),
     ),
 ]
