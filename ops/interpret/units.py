@@ -123,5 +123,6 @@ def _is_summary(line: str) -> bool:
 
 
 def stale_units(units: Units) -> Iterator[Unit]:
-    """The units whose files have changed since systemd read them."""
-    return (unit for unit in units.units if unit.needs_reload and unit.load != "not-found")
+    """The units whose files have changed since systemd read them. Of a masked one systemd always says so if it has
+    drop-ins."""
+    return (unit for unit in units.units if unit.needs_reload and unit.load == "loaded")

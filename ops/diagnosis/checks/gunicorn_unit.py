@@ -181,7 +181,7 @@ def unit_reload(units: Units, target: Target, backend: Backend) -> Iterator[Find
     """GUN038: the unit's file or a drop-in has changed since systemd read it (NeedDaemonReload). A failure only while
     the service is down: what was mended is not in force."""
     own = units.unit(units.service)
-    if own is None or not own.needs_reload or own.load == "not-found":
+    if own is None or not own.needs_reload or own.load != "loaded":
         return
     is_down = target.gunicorn_master is None and backend.connection.failure is not None
     files = ", ".join((own.file, *own.drop_ins)) if own.file else own.name

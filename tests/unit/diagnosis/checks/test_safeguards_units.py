@@ -51,6 +51,9 @@ CASES = [
     fires("OPS011", "masked", changed("gte-ops-watchdog.service", load="masked", **STOPPED)),
     quiet("OPS011", "stopped in order", changed("gte-ops-watchdog.service", **STOPPED)),
     fires("OPS012", "a timer's file has changed", changed("gte-ops-backup.timer", needs_reload=True)),
+    quiet("OPS012", "a masked timer with a drop-in", changed(
+        "logrotate.timer", load="masked", **STOPPED, needs_reload=True
+    )),
     quiet("OPS012", "the service's own is another cause", changed("gte-api.service", needs_reload=True)),
 ]  # fmt: skip
 
