@@ -130,3 +130,18 @@ def test_killed_on_the_way_the_next_run_ends_it(host: Machine, seconds: float) -
     host.sh("rm /etc/gte-ops/ca.pem")
     host.run(GTE_OPS, "uninstall", "--purge", seconds=INSTALL_SECONDS)
     assert host.sh(LISTING) == before
+
+
+def test_a_throwaway_pair_is_made_and_served_and_an_edit_by_hand_is_left_alone(host: Machine) -> None:
+    before = host.sh(LISTING)
+    host.sh("sed -i 's,/root/pair/,/etc/gte-ops/,' /root/gte-ops.toml")
+    installed(host, "--certificate", "throwaway")
+    assert host.answers("/ready") == 200
+    host.sh("echo '# mine' >>/etc/nginx/conf.d/gte-api.conf")
+    ran = host.run(GTE_OPS, "install", "--config", "/root/gte-ops.toml", check=False, seconds=INSTALL_SECONDS)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "-# mine" in ran.stdout
+    assert host.sh("tail -n 1 /etc/nginx/conf.d/gte-api.conf") == "# mine\n"
+    assert "replaced" in installed(host, "--overwrite")
+    host.run(GTE_OPS, "uninstall", "--purge", seconds=INSTALL_SECONDS)
+    assert host.sh(LISTING) == before
