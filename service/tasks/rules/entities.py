@@ -179,6 +179,7 @@ FEATURES_FIRST = frozenset(
     ]
 )
 PLACES = Path(__file__).parent / "places.txt"
+_LONGEST_NAME = 8  # of those that scripts/place_names.py writes
 
 
 @functools.cache
@@ -199,7 +200,8 @@ def is_geopolitical(place: str) -> bool:
     if place in names:
         return True
     # A name in front of which others stand, each of two characters or more.
-    return any(place[start:] in names for start in range(2, len(place) - 1)) and not any(
+    first = max(2, len(place) - _LONGEST_NAME)
+    return any(place[start:] in names for start in range(first, len(place) - 1)) and not any(
         place.endswith(feature) for feature in FEATURES_FIRST
     )
 
