@@ -21,6 +21,8 @@ from service.tasks.task import Task
 _SCHEME = "key"
 _NULL = {"type": "null"}
 _OPENAI_ERROR = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}}
+# Python strips U+001C to U+001F and U+0085 as blanks too; \s of a JSON schema (ECMA-262, WhiteSpace) has none of them.
+_NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"
 # Characters that alone are no context for a question, as a class of a regular expression.
 _NO_CONTEXT = re.escape("".join(char for char in EDGES if not char.isspace())) + r"\s"
 
@@ -69,7 +71,7 @@ def corrected(description: dict[str, Any], here: Context) -> dict[str, Any]:
 
 
 def _text(settings: Settings) -> dict[str, Any]:
-    return {"type": "string", "minLength": 1, "maxLength": settings.max_text_chars, "pattern": r"\S"}
+    return {"type": "string", "minLength": 1, "maxLength": settings.max_text_chars, "pattern": _NOT_BLANK}
 
 
 def _texts(settings: Settings) -> dict[str, Any]:
