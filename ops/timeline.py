@@ -70,9 +70,11 @@ def timeline_of(
     more_events: Iterable[TimelineEvent] = (),
 ) -> Timeline:
     """The timeline of a host that was just examined, with ``more_events``."""
-    snapshot, diagnosis = examination.snapshot, examination.diagnosis
+    snapshot = examination.snapshot
+    # Clocks may have been changed since: the options mean the time that the host showed then.
+    utc_offset = time.localtime(until).tm_gmtoff
     target = snapshot.target if isinstance(snapshot.target, Target) else None
-    events: list[TimelineEvent] = [*more_events, *_of_snapshot(snapshot, diagnosis.utc_offset)]
+    events: list[TimelineEvent] = [*more_events, *_of_snapshot(snapshot, utc_offset)]
     gaps: list[Gap] = []
     minutes: list[MinuteTraffic] = []
     logs: list[str] = []
@@ -90,8 +92,8 @@ def timeline_of(
     events += rotation_events(logs, since, until)
     events += boot_events(since, until)
     events += repair_events(audit_log_path(settings), since, until)
-    events += _baselines(settings, diagnosis.utc_offset)
-    return merged(events, minutes, since, until, diagnosis.utc_offset, gaps)
+    events += _baselines(settings, utc_offset)
+    return merged(events, minutes, since, until, utc_offset, gaps)
 
 
 def _add(
