@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ops.collect.run import collect
-from ops.diagnosis.catalogue import CauseEntry, catalogue
+from ops.diagnosis.catalogue import CauseEntry, catalogue, is_command
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, with_duration
 from ops.diagnosis.finding import Check, Finding
-from ops.diagnosis.model import Diagnosis, Status
+from ops.diagnosis.model import Cause, Diagnosis, Status
 from ops.errors import OpsError, SettingsError, UsageError
 from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore, Settings
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
@@ -223,7 +223,28 @@ def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str]
 
         own = site_checks(definitions_in(bundle.snapshot.site_causes))
     checks = chosen_checks(only, skip, own)
-    return with_duration(diagnose(bundle.snapshot, checks, bundle.ignore), time.monotonic() - started)
+    diagnosis = diagnose(bundle.snapshot, checks, bundle.ignore)
+    causes = tuple(
+        cause if cause.code in catalogue().codes else _of_bundle(cause) for cause in diagnosis.causes
+    )
+    return with_duration(msgspec.structs.replace(diagnosis, causes=causes), time.monotonic() - started)
+
+
+def _of_bundle(cause: Cause) -> Cause:
+    """A cause that the bundle defines: whoever made it chose its commands, so that each is a comment to a shell."""
+    advice = Text(
+        en="The bundle defines this cause, not gte-ops: read its commands before you run one.",
+        zh="这个原因由诊断包定义，不是 gte-ops 自带的：运行其中的命令前请先看清楚。",
+    )
+    return msgspec.structs.replace(
+        cause,
+        verify=_as_comment(cause.verify),
+        fix=(advice, *(_as_comment(step) if is_command(step) else step for step in cause.fix)),
+    )
+
+
+def _as_comment(command: Text) -> Text:
+    return verbatim(f"# {' '.join(command.en.split())}")
 
 
 def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:

@@ -201,6 +201,8 @@ def log_observation(proof: ProofDefinition, path: str | None, now: float) -> Pro
             if is_all
             else NotSeen(reason=f"{path}: only the last {MAX_READ_BYTES >> 20} MiB were read")
         )
+    if count == 0 and not is_all:
+        return NotSeen(reason=f"{path}: only the last {MAX_READ_BYTES >> 20} MiB were read")
     return ProofObservation(
         holds=count == 0,
         source=path,
@@ -355,6 +357,8 @@ def command_observation(proof: ProofDefinition, deadline: float) -> ProofObserva
         except TimeoutError:
             return TOO_SLOW
         holds = bool(line)
+        if not holds and code == -signal.SIGXFSZ:
+            return NotSeen(reason=f"{command[0]} prints more than {MAX_OUTPUT_BYTES >> 10} KiB")
     return ProofObservation(
         holds=holds, source=source, detail=safe_line(f"exit {code}: {line}", 300), values=values
     )

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ops.collect.logs.journal import unit_records
-from ops.collect.logs.line import DISORDER, OWN_AGENT, READERS, LogLine, Program, access_line
+from ops.collect.logs.line import (
+    DISORDER,
+    OWN_AGENT,
+    READERS,
+    LogLine,
+    Program,
+    access_line,
+    request_line,
+)
 from ops.collect.logs.lines import JournalError
 from ops.collect.logs.tail import LogTail
 from ops.facts.timeline import EventKind, Gap, MinuteTraffic, TimelineEvent
@@ -32,6 +40,8 @@ DPKG_LOGS = ("/var/log/dpkg.log", "/var/log/dpkg.log.1")
 DNF_LOGS = ("/var/log/dnf.rpm.log",)
 _SERIOUS = ("error", "crit", "alert", "emerg", "critical", "fatal")
 _NUMBERS = re.compile(rb"\d+")
+# The User-Agent of a command of gte-ops; its directories and hosts may have such a name too.
+_OWN_AGENT = re.compile(rb"\bgte-ops-[a-z]+/\d")
 _DPKG = re.compile(
     r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (install|upgrade|remove|purge) (\S+?)(?::\S+)? (\S+) (\S+)"
 )
@@ -115,7 +125,7 @@ def minute_traffic(
                 reached = since
                 break
             reached = min(reached, at)
-            if since <= at <= until and OWN_AGENT not in line:
+            if since <= at <= until and not (OWN_AGENT in line and _is_own(line)):
                 counts[int(at) // MINUTE * MINUTE, request.status] += 1
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
@@ -136,6 +146,12 @@ def minute_traffic(
         reason = f"only the last {MAX_ACCESS_BYTES >> 20} MiB were read"
         gaps.append(Gap(source=path, since=since, until=min(reached, until), reason=reason))
     return minutes, events, gaps
+
+
+def _is_own(line: bytes) -> bool:
+    """Whether gte-ops made the request, by its agent: anybody may write the same into a path."""
+    request = request_line(line, None)
+    return request is not None and request.agent.startswith(OWN_AGENT)
 
 
 def _class(status: str | None) -> int:
@@ -205,7 +221,7 @@ def _sort_line(
         if pattern.search(line.text[:200]):
             lives.append(TimelineEvent(time=line.time, kind=kind, source=path, words=words))
             return
-    if line.level in _SERIOUS and OWN_AGENT not in line.text:
+    if line.level in _SERIOUS and not _OWN_AGENT.search(line.text):
         key = (int(line.time) // MINUTE, _NUMBERS.sub(b"*", line.text[:80]))
         alike = errors.setdefault(key, [line.time, line.time, 0, line.text])
         alike[0] = min(alike[0], line.time)

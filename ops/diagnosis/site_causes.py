@@ -22,6 +22,7 @@ from ops.diagnosis.catalogue import (
     Catalogue,
     CauseEntry,
     catalogue,
+    is_command,
     made_entry,
     placeholders,
 )
@@ -42,7 +43,10 @@ MAX_CAUSES = 100
 MAX_PROOFS = 10
 MAX_PATTERN_CHARS = 2000
 MAX_SECONDS = 10.0
+# The `regex` package writes out the least count of every repetition, some hundred bytes each.
+MAX_PATTERN_NODES = 100_000
 LOG_NAMES = ("nginx_error", "nginx_access", "gunicorn_error", "gunicorn_access")
+_REPEATS = re.compile(r"(.?)\{\s*(\d+)", re.DOTALL)
 _GROUP = re.compile(r"[a-z][a-z_]*")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?")
 _STATUS_CLASS = re.compile(r"[1-5]xx")
@@ -475,9 +479,16 @@ def _pattern_groups(pattern: str, key: str, number: int) -> Iterator[str]:
             key,
             number,
         )
+    if _nodes(pattern) > MAX_PATTERN_NODES:
+        raise _WrongError(
+            f"{key}: its counts in braces multiply to more than {MAX_PATTERN_NODES}; use + or *",
+            f"{key}：花括号中的次数相乘超过 {MAX_PATTERN_NODES}；请改用 + 或 *",
+            key,
+            number,
+        )
     try:
         compiled = regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError) as error:
+    except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         raise _WrongError(
             f"{key}: not a pattern: {error}", f"{key}：不是有效的正则表达式：{error}", key, number
         ) from None
@@ -490,6 +501,20 @@ def _pattern_groups(pattern: str, key: str, number: int) -> Iterator[str]:
                 number,
             )
         yield name
+
+
+def _nodes(pattern: str) -> int:
+    """At least as many nodes as the compiled pattern has. A count behind ``)`` repeats a group, which may hold all the
+    others; so may one behind white space, in a verbose pattern."""
+    nodes, groups = len(pattern), 1
+    for before, digits in _REPEATS.findall(pattern):
+        # int() refuses longer ones.
+        count = int(digits) if len(digits) < 10 else MAX_PATTERN_NODES + 1
+        if before == ")" or before.isspace():
+            groups *= max(1, count)
+        else:
+            nodes += count
+    return nodes * groups
 
 
 def _entry(code: str, written: _Table, groups: set[str]) -> CauseEntry:
@@ -528,6 +553,28 @@ def _refuse_unknown_placeholders(entry: CauseEntry, groups: set[str]) -> None:
                     f"{key}：{{{name}}} 既不是目标的值，也不是某个正则的命名组",
                     key,
                 )
+    commands = {"verify": (entry.verify,), "fix": entry.fix, "confirm": (verbatim(entry.confirm or ""),)}
+    for key, steps in commands.items():
+        for name in (name for step in steps if is_command(step) for name in _inside_quotes(step.en)):
+            raise _WrongError(
+                f"{key}: {{{name}}} stands inside quotation marks: leave them away, values are quoted already",
+                f"{key}：{{{name}}} 位于引号之内：请去掉引号，值会自动加引号",
+                key,
+            )
+
+
+def _inside_quotes(command: str) -> Iterator[str]:
+    """The placeholders that a shell reads inside quotation marks, where a quoted value would end the quotation."""
+    quote = ""
+    for part in re.finditer(r"\\.|['\"]|(?<![%$])\{([a-z][a-z_]*)\}", command, re.DOTALL):
+        words = part[0]
+        if part[1] is not None:
+            if quote:
+                yield part[1]
+        elif quote == "'":
+            quote = "" if words in ("'", "\\'") else quote
+        elif words in ("'", '"') and quote in ("", words):
+            quote = "" if quote else words
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Process, Processes
 from ops.facts.nginx import NginxConfig
 from ops.facts.safeguards import Rotation, Schedule
+from ops.facts.site_causes import SiteCauses
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret.gunicorn import holder, is_gunicorn
@@ -65,6 +66,11 @@ def redacted(snapshot: Snapshot, *, hide_clients: bool = False) -> Snapshot:
     for section, value in plain.items():
         clean = _Cleaning(from_requests=section in _FROM_REQUESTS, hide=hide)
         plain[section] = clean.value(value, hashes=section in _COMPARED)
+    if isinstance(snapshot.site_causes, SiteCauses):
+        # Conditions quote logs; a definition's patterns keep their form.
+        clean = _Cleaning(from_requests=True, hide=hide)
+        for cause in plain["site_causes"]["causes"]:
+            cause["observations"] = clean.value(cause["observations"])
     return msgspec.convert(plain, type=Snapshot)
 
 

@@ -269,7 +269,11 @@ def _review(report: TimelineReport, language: Language) -> Iterator[str]:
     for section in ("causes", "detection", "actions"):
         body = words["todo"]
         if section == "causes":
-            verdicts = [event.words.to(language) for event in events if event.kind is EventKind.VERDICT]
+            verdicts = [
+                sentence(event.words.to(language), language)
+                for event in events
+                if event.kind is EventKind.VERDICT
+            ]
             body = "\n".join(f"- {_cell(verdict)}" for verdict in verdicts) or body
         yield from ("", words[section], "", body)
 

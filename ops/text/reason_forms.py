@@ -85,6 +85,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("the site defines no causes of its own", "站点没有自定义故障原因"),
     ("its conditions were not looked at", "没有查看它的条件"),
     ("the {name} log is not known", "不知道 {name} 日志在哪里"),
+    ("{program} prints more than {size} KiB", "{program} 的输出超过 {size} KiB"),
     ("{path}: only the last {size} MiB were read", "{path}：只读取了最后 {size} MiB"),
     ("no user without privileges is to be had here", "这里没有可用的无特权用户"),
     ("more than {count} conditions", "条件超过 {count} 个"),

@@ -131,6 +131,18 @@ def test_a_line_that_is_missing(log: Callable[..., str]) -> None:
     assert not seen(log_observation(silent, log(f"{stamp(60)} heartbeat"), NOW)).holds
 
 
+def test_a_line_may_stand_before_what_was_read(
+    log: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.collect.site_causes.MAX_READ_BYTES", 4096)
+    path = log(f"{stamp(60)} heartbeat", *[f"{stamp(5)} {'x' * 80}" for _ in range(200)])
+    for is_present in (True, False):
+        proof = ProofDefinition(log="/x", pattern="heartbeat", present=is_present, within="5m")
+        observation = log_observation(proof, path, NOW)
+        assert isinstance(observation, NotSeen)
+        assert "only the last" in observation.reason
+
+
 def test_a_pattern_that_backtracks_is_given_up(log: Callable[..., str]) -> None:
     endless = ProofDefinition(log="/x", pattern=r"(a|aa|a?)+$|(?:(x+x+)+y)")
     started = time.monotonic()
@@ -239,6 +251,13 @@ def test_a_command_cannot_fill_the_disk() -> None:
     """Its output ends at 64 KiB: SIGXFSZ (setrlimit(2), RLIMIT_FSIZE)."""
     observation = seen(run("/usr/bin/yes", exit=-signal.SIGXFSZ))
     assert observation.holds
+
+
+def test_what_a_command_prints_behind_its_bound_is_not_seen() -> None:
+    observation = run("/bin/sh", "-c", "exec seq 100000", output="^99999$")
+    assert isinstance(observation, NotSeen)
+    assert observation.reason == "/bin/sh prints more than 64 KiB"
+    assert seen(run("/bin/sh", "-c", "exec seq 100000", output="^99$")).holds
 
 
 def test_a_program_that_others_can_replace_is_not_run(tmp_path: Path) -> None:

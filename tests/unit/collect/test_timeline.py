@@ -45,6 +45,22 @@ def test_requests_by_minute_and_kind(tmp_path: Path) -> None:
     assert (events, gaps) == ([], [])
 
 
+def test_a_name_like_the_toolkits_hides_nothing(tmp_path: Path) -> None:
+    """Its directories, its hosts and anybody's paths have it too; its own requests have it in their agent."""
+    path = written(tmp_path / "access.log", access(1, 502).replace("/predict", "/gte-ops/predict"))
+    ((minute,), _, _) = minute_traffic(path, SINCE, UNTIL)
+    assert minute.failed == 1
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(SINCE + 5))
+    socket = "connect() to unix:/run/gte-ops/app.sock failed (111: Connection refused)"
+    path = written(
+        tmp_path / "error.log",
+        f"{stamp} [error] 7#7: *1 {socket}",
+        f"{stamp} [error] 7#7: *2 refused to gte-ops-doctor/0.2",
+    )
+    events, _ = log_events(path, "nginx", SINCE, UNTIL)
+    assert [event.words.en for event in events] == [f"*1 {socket}"]
+
+
 def test_a_clock_that_was_set_back_is_told(tmp_path: Path) -> None:
     path = written(
         tmp_path / "access.log", access(1, 200), access(900, 200), access(300, 200), access(310, 200)

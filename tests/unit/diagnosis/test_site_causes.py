@@ -170,6 +170,21 @@ ERRORS = [
         7,
         "present: a file that is absent",
     ),
+    (
+        f"[SITE001]\n{PROOF}log = '/x'\npattern = '(?:(?:a{{1000}}){{1000}}){{1000}}'\n",
+        7,
+        "pattern: its counts in braces multiply to more than 100000",
+    ),
+    (
+        f"[SITE001]\nfix = [\"grep '{{s}}' /log\"]\n{PROOF}process = '(?<s>.+)'\n",
+        2,
+        "fix: {s} stands inside quotation marks",
+    ),
+    (
+        f"[SITE001]\nconfirm = 'grep -c \"a{{s}}\" /log'\n{PROOF}process = '(?<s>.+)'\n",
+        2,
+        "confirm: {s} stands inside quotation marks",
+    ),
     (f'[SITE001]\n{PROOF}command = ["true"]\n', 6, "begins with a program's absolute path"),
     (f'[SITE001]\n{PROOF}command = "true"\n', 6, "expected `array | null`, got `str`"),
 ]
@@ -182,6 +197,33 @@ def test_an_error_names_its_line(source: str, line: int, words: str) -> None:
     assert str(raised.value).startswith(f"/f.toml: line {line}: ")
     assert words in str(raised.value)
     assert raised.value.words.zh.startswith(f"/f.toml: 第 {line} 行：")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\d{4}-\d{2}-\d{2}[T ](?:\d{2}:){2}\d{2} (?<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+        r"(?:\d{1,3}\.){3}\d{1,3}",
+        r"\p{Lu}{2,4000}",
+    ],
+)
+def test_counts_as_people_write_them_are_no_error(pattern: str) -> None:
+    assert parse_site_causes(f"[SITE001]\n{PROOF}process = '{pattern}'\n".encode(), "/f.toml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        r"grep 'it'{s} /log",
+        r'grep "a\""{s} /log',
+        r"grep \'{s} /log",
+        r"grep 'a\'{s} /log",
+        "curl -w '%{s}' x",
+    ],
+)
+def test_a_value_outside_quotation_marks_is_no_error(command: str) -> None:
+    source = f"[SITE001]\nfix = ['''{command}''']\n{PROOF}process = '(?<s>.+)'\n"
+    assert parse_site_causes(source.encode(), "/f.toml")
 
 
 @pytest.mark.parametrize(

