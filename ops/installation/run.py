@@ -393,6 +393,7 @@ def recover(host: Host, store: Store) -> bool:
     unfinished = store.unfinished()
     if unfinished is None:
         return False
+    _refuse_foreign(unfinished.undo, host, store)
     record = store.record()
     if record is not None and record.run == unfinished.run:
         store.end()  # killed after its last step
@@ -415,6 +416,7 @@ def uninstall(host: Host, store: Store, *, purge: bool) -> UninstallResult:
         if record is None:
             _end_run(store, None)
             return UninstallResult(())
+        _refuse_foreign(record.undo, host, store)
         store.begin(Operation.UNINSTALL, purge=purge)
         return _carry_on_uninstalling(host, store, record, purge=purge)
 
@@ -434,6 +436,7 @@ def _carry_on_uninstalling(
     if record is None:
         _end_run(store, None)
         return UninstallResult(())
+    _refuse_foreign(record.undo, host, store)
     items = [item for item in record.undo if purge or not _is_data(item)]
     copies, troubles = _undo_all(items, host, store, purge=purge)
     stays = tuple(item for item in record.undo if item not in items)
@@ -445,6 +448,25 @@ def _carry_on_uninstalling(
         _end_run(store, None)
     data = tuple(words for item in stays for words in _data_words(item))
     return UninstallResult(tuple(reversed(items)), copies, data)
+
+
+def _refuse_foreign(items: Iterable[Undo], host: Host, store: Store) -> None:
+    """Raises OpsError, before anything is undone, where a tree's record reaches beyond the tree: it was made for
+    another place, or by whoever made the tree. In a tree there are files and links alone."""
+    if host.is_running:
+        return
+    root = host.root.resolve()
+    for item in items:
+        paths = (item.path, *item.made) if isinstance(item, UndoFile | UndoLink) else ()
+        if not paths or not all(Path(path).parent.resolve().is_relative_to(root) for path in paths):
+            raise OpsError(
+                Text(
+                    en=f"{store.directory}: what it records is not below {host.root}; nothing was changed: move it"
+                    " away, and what is installed counts as the tree's own",
+                    zh=f"{store.directory}：其中记录的内容不在 {host.root} 之下；未作任何改动："
+                    "移走它，则已安装的内容视为该目录原有",
+                )
+            )
 
 
 def _is_data(item: Undo) -> bool:

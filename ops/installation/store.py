@@ -66,6 +66,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.directory = root / PLACE
+        self._root = root
         self._journal = self.directory / "journal.jsonl"
         self._record = self.directory / "record.json"
         self._originals = self.directory / "originals"
@@ -74,6 +75,13 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Hold the lock. Raises LockedError; OpsError if the directory cannot be made, or others may write to it."""
         descriptor = -1
+        if not self.directory.resolve().is_relative_to(self._root.resolve()):
+            raise OpsError(
+                Text(
+                    en=f"{self.directory}: a link leads out of {self._root}; nothing was changed",
+                    zh=f"{self.directory}：有链接指向 {self._root} 之外；未作任何改动",
+                )
+            )
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if (why := reason_not_to_trust(str(self.directory), listed=True)) is not None:
@@ -130,16 +138,26 @@ class Store:
             ) from None
 
     def unfinished(self) -> Unfinished | None:
-        """The run that did not end; None if the last one did. A line that a crash cut short began nothing."""
+        """The run that did not end; None if the last one did. A line that a crash cut short began nothing. Raises
+        OpsError if the journal cannot be read."""
         try:
             content = read_regular_file(str(self._journal), MAX_FILE_BYTES).content
+            lines = content.split(b"\n")[:-1]
+            if not lines:
+                return None
+            begin = msgspec.json.decode(lines[0], type=_Begin)
+            undo = tuple(msgspec.json.decode(line, type=Undo) for line in lines[1:])
         except FileNotFoundError:
             return None
-        lines = content.split(b"\n")[:-1]
-        if not lines:
-            return None
-        begin = msgspec.json.decode(lines[0], type=_Begin)
-        undo = tuple(msgspec.json.decode(line, type=Undo) for line in lines[1:])
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise OpsError(
+                Text(
+                    en=f"{self._journal}: cannot be read ({safe_line(str(error))}); nothing was changed: move it away,"
+                    " and what the run that was cut off did stays as it is",
+                    zh=f"{self._journal}：无法读取（{chinese(safe_line(str(error)))}）；未作任何改动："
+                    "移走它，则被中断的运行所做的改动保持原样",
+                )
+            ) from None
         return Unfinished(begin.run, begin.operation, begin.purge, undo)
 
     def begin(self, operation: Operation, *, purge: bool = False) -> str:
@@ -204,5 +222,9 @@ class Store:
         return Original(digest, status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
 
     def kept(self, original: Original) -> bytes:
-        """The content of a kept file. Raises OSError."""
-        return (self._originals / original.digest).read_bytes()
+        """The content of a kept file. Raises OSError, also if it is no longer that content."""
+        path = self._originals / Path(original.digest).name
+        content = read_regular_file(str(path), MAX_FILE_BYTES).content
+        if hashlib.sha256(content).hexdigest() != original.digest:
+            raise OSError(errno.EIO, "is not what was kept", str(path))
+        return content

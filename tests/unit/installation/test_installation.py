@@ -11,10 +11,23 @@ import pytest
 
 from ops.deployment.render import Deployment, NginxSite
 from ops.errors import OpsError
+from ops.installation.host import Host
 from ops.installation.plan import Facts, plan
 from ops.installation.run import dry_run, install, uninstall
-from ops.installation.steps import FileStep, Phase, ReadyStep, StepState
-from ops.installation.store import Store
+from ops.installation.steps import (
+    FileStep,
+    Original,
+    Phase,
+    ReadyStep,
+    Record,
+    StepState,
+    Undo,
+    UndoEnvironment,
+    UndoFile,
+    UndoLink,
+    UndoUnits,
+)
+from ops.installation.store import Operation, Store
 from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, steps, tree
 
 ALL_UNITS = {
@@ -332,3 +345,75 @@ def test_a_host_without_systemd_gets_cron_entries_and_no_units() -> None:
     paths = [step.file.path for step in made if isinstance(step, FileStep)]
     assert "/etc/cron.d/gte-ops-watchdog" in paths
     assert not [path for path in paths if "systemd" in path]
+
+
+# --- trees that somebody else made ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link", "environment", "units", "parent"])
+@pytest.mark.parametrize("is_journal", [False, True])
+def test_what_a_trees_record_says_of_the_host_is_not_done(
+    tmp_path: Path, kind: str, is_journal: bool
+) -> None:
+    victim = tmp_path / "victim"
+    (victim / "empty").mkdir(parents=True)
+    (victim / "file").write_text("precious")
+    (victim / "link").symlink_to("x")
+    tree_root = tmp_path / "tree"
+    (tree_root / "var/lib").mkdir(parents=True)
+    undo: dict[str, Undo] = {
+        "file": UndoFile(1, str(victim / "file"), "0" * 64),
+        "directory": UndoFile(1, str(tree_root / "x"), "0" * 64, made=(str(victim / "empty"),)),
+        "link": UndoLink(1, str(victim / "link"), "x"),
+        "environment": UndoEnvironment(1, str(victim), "/bin/sh"),
+        "units": UndoUnits(1, ("ssh.service",)),
+        "parent": UndoFile(1, str(tree_root / "../victim/file"), "0" * 64),
+    }
+    before = tree(victim)
+    store = Store(tree_root)
+    with store.locked():
+        if is_journal:
+            store.begin(Operation.INSTALL)
+            store.intend(undo[kind])
+        else:
+            store.commit(Record("a", (undo[kind],)))
+    with pytest.raises(OpsError, match="not below"):
+        uninstall(Host(tree_root), store, purge=True)
+    assert tree(victim) == before
+
+
+def test_a_kept_file_that_is_another_by_now_is_not_put_back(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the host")
+    tree_root = tmp_path / "tree"
+    (tree_root / "etc").mkdir(parents=True)
+    (tree_root / "etc/file").write_text("installed")
+    store = Store(tree_root)
+    originals = store.directory / "originals"
+    with store.locked():
+        originals.mkdir()
+        (originals / ("0" * 64)).symlink_to(secret)
+        original = Original("0" * 64, 0o644, os.geteuid(), os.getegid(), 0)
+        store.commit(Record("a", (UndoFile(1, str(tree_root / "etc/file"), "0" * 64, original),)))
+    result = uninstall(Host(tree_root), store, purge=True)
+    assert [words.en for words in result.troubles]
+    assert (tree_root / "etc/file").read_text() == "installed"
+
+
+def test_a_tree_whose_var_is_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "host/lib").mkdir(parents=True)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/var").symlink_to(tmp_path / "host")
+    with pytest.raises(OpsError, match="a link leads out of"):
+        install(steps, MadeHost(tmp_path / "tree"), Store(tmp_path / "tree"))
+    assert not any((tmp_path / "host/lib").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"{\n", b"\xff\n", b"[]\n"])
+def test_a_damaged_journal_is_one_line(tmp_path: Path, content: bytes) -> None:
+    host = bare_host(tmp_path)
+    store = Store(tmp_path)
+    store.directory.mkdir(parents=True, mode=0o700)
+    (store.directory / "journal.jsonl").write_bytes(content)
+    with pytest.raises(OpsError, match=r"journal\.jsonl: cannot be read"):
+        install(steps, host, store)
