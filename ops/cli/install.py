@@ -116,23 +116,23 @@ def install(
       gte-ops install --config gte-ops.toml --extras embedded --wheelhouse /root/wheels
     """
     from ops.facts.status import EXIT_CODES
-    from ops.installation.host import Host
+    from ops.installation.host import HostTree
     from ops.installation.inputs import InstallOptions, steps_here
-    from ops.installation.plan import CertificateSource
+    from ops.installation.plan import CertificateOrigin
     from ops.installation.run import dry_run as preview
     from ops.installation.run import install as install_steps
-    from ops.installation.store import Store
+    from ops.installation.store import InstallStore
     from ops.report.installation import InstallationReport
 
     settings, path = settings_and_path(config)
     options = InstallOptions(
-        certificate=CertificateSource(certificate),
+        certificate=CertificateOrigin(certificate),
         extras=None if extras == "none" else extras,
         wheels=wheelhouse,
         ready_seconds=wait,
     )
-    host = Host(root.resolve() if root else Path("/"))
-    store = Store(host.root)
+    host = HostTree(root.resolve() if root else Path("/"))
+    store = InstallStore(host.root)
 
     def plan() -> Sequence[Step]:
         return steps_here(settings, path, options, host)

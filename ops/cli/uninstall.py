@@ -56,14 +56,14 @@ def uninstall(dry_run: bool, purge: bool, root: Path | None, form: str, language
       gte-ops uninstall --purge
     """
     from ops.facts.status import EXIT_CODES
-    from ops.installation.host import Host
+    from ops.installation.host import HostTree
     from ops.installation.run import planned_uninstall
     from ops.installation.run import uninstall as undo_all
-    from ops.installation.store import Store
+    from ops.installation.store import InstallStore
     from ops.report.installation import UninstallationReport
 
-    host = Host(root.resolve() if root else Path("/"))
-    store = Store(host.root)
+    host = HostTree(root.resolve() if root else Path("/"))
+    store = InstallStore(host.root)
     result = planned_uninstall(store, purge=purge) if dry_run else undo_all(host, store, purge=purge)
     report = UninstallationReport(result)
     show(form, report, language)

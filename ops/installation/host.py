@@ -66,7 +66,7 @@ class StepError(OpsError):
     exit_code = 2
 
 
-class Host:
+class HostTree:
     """A host, or a tree of one below ``root``."""
 
     def __init__(self, root: Path = Path("/")) -> None:

@@ -16,8 +16,8 @@ from ops.deployment.values import deployment_here, deployment_in_image
 from ops.errors import UsageError
 from ops.facts.certificates import KeyFile, PemFile
 from ops.files.bounded_read import read_regular_file
-from ops.installation.host import Host
-from ops.installation.plan import SETTINGS_FILE, CertificateSource, Facts, plan
+from ops.installation.host import HostTree
+from ops.installation.plan import SETTINGS_FILE, CertificateOrigin, InstallFacts, plan
 from ops.installation.steps import Step
 from ops.settings import MAX_FILE_BYTES, Settings
 from ops.text.language import Text
@@ -33,14 +33,14 @@ class InstallOptions:
     """What was asked for. ``extras``: of the package gte-ops, None to leave the Python environment alone; ``wheels``: a
     directory with wheels in place of an index; ``ready_seconds``: how long the service may take to become ready."""
 
-    certificate: CertificateSource = CertificateSource.EXISTING
+    certificate: CertificateOrigin = CertificateOrigin.EXISTING
     extras: str | None = None
     wheels: Path | None = None
     ready_seconds: float = 120.0
 
 
 def steps_here(
-    settings: Settings, settings_file: Path | None, options: InstallOptions, host: Host
+    settings: Settings, settings_file: Path | None, options: InstallOptions, host: HostTree
 ) -> tuple[Step, ...]:
     """The steps for this configuration on ``host``. Raises UsageError, RefusedError."""
     deployment = (
@@ -69,7 +69,7 @@ def steps_here(
     requirement = f"gte-ops[{options.extras}]=={__version__}" if options.extras else None
     return plan(
         deployment,
-        Facts(
+        InstallFacts(
             is_running=host.is_running,
             has_systemd=host.has_systemd or not host.is_running,
             has_sysusers=host.is_running and host.has_program("systemd-sysusers"),
@@ -93,7 +93,7 @@ def _settings_copy(path: Path) -> RenderedFile:
     return RenderedFile(SETTINGS_FILE, content.decode(), 0o644 if shared else 0o600)
 
 
-def _refuse_missing_programs(host: Host, options: InstallOptions) -> None:
+def _refuse_missing_programs(host: HostTree, options: InstallOptions) -> None:
     packages = [package for program, package in _NEEDED.items() if not host.has_program(program)]
     if options.extras and not Path("/usr/lib/python3").is_dir() and not host.has_program("python3"):
         packages.append("python3-venv")
@@ -108,12 +108,12 @@ def _refuse_missing_programs(host: Host, options: InstallOptions) -> None:
 
 
 def _certificate(
-    settings: Settings, deployment: Deployment, options: InstallOptions, host: Host
+    settings: Settings, deployment: Deployment, options: InstallOptions, host: HostTree
 ) -> tuple[RenderedFile, ...]:
     """The files of a certificate that is made now; none where there is a pair, which must fit."""
     site = deployment.site
     certificate, key = host.place(site.certificate), host.place(site.private_key)
-    if os.path.lexists(certificate) or options.certificate is CertificateSource.EXISTING:
+    if os.path.lexists(certificate) or options.certificate is CertificateOrigin.EXISTING:
         if host.is_running and (why := _pair_defect(str(certificate), str(key))) is not None:
             raise RefusedError(
                 Text(

@@ -53,7 +53,7 @@ DATA = (
 _DIRECTORY = re.compile(r"(?m)^d (?P<path>\S+) (?P<mode>\d+) (?P<user>\S+) (?P<group>\S+)")
 
 
-class CertificateSource(StrEnum):
+class CertificateOrigin(StrEnum):
     """Where the certificate comes from."""
 
     EXISTING = "existing"
@@ -61,7 +61,7 @@ class CertificateSource(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class InstallFacts:
     """What the plan must know of the host and of what was asked for.
 
     ``settings``: the file to put at /etc/gte-ops/gte-ops.toml, None if it is there; ``requirement``: what the Python
@@ -83,12 +83,12 @@ class Facts:
     ready_seconds: float = 120.0
 
 
-def plan(deployment: Deployment, facts: Facts) -> tuple[Step, ...]:
+def plan(deployment: Deployment, facts: InstallFacts) -> tuple[Step, ...]:
     """The steps for this deployment, in their order. Raises UsageError for a value that no file can take."""
     return tuple(sorted(_steps(deployment, facts), key=lambda step: step.phase))
 
 
-def _steps(deployment: Deployment, facts: Facts) -> Iterator[Step]:
+def _steps(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
     if facts.is_running:
         site = deployment.site
         yield DataStep(paths=(*DATA, deployment.backup_dir, site.access_log, site.error_log))
@@ -120,7 +120,7 @@ def _files(kind: DeploymentKind, deployment: Deployment, phase: Phase) -> Iterat
         yield FileStep(phase=phase, file=file, kind=kind)
 
 
-def _jobs(deployment: Deployment, facts: Facts) -> Iterator[Step]:
+def _jobs(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
     """Units and timers, or cron entries where there is no systemd; the accounts and directories that they need."""
     units = render("systemd", deployment)
     directories_file = next(file for file in units if file.path == DIRECTORIES_FILE)
@@ -152,7 +152,7 @@ def _jobs(deployment: Deployment, facts: Facts) -> Iterator[Step]:
     )
 
 
-def _unit_steps(deployment: Deployment, units: Sequence[RenderedFile], facts: Facts) -> Iterator[Step]:
+def _unit_steps(deployment: Deployment, units: Sequence[RenderedFile], facts: InstallFacts) -> Iterator[Step]:
     if not facts.is_running:
         return
     paths = tuple(file.path for file in units)
@@ -172,7 +172,7 @@ def _unit_steps(deployment: Deployment, units: Sequence[RenderedFile], facts: Fa
     yield EnableStep(phase=Phase.WATCH, units=(WATCHDOG, *TIMERS))
 
 
-def _nginx(deployment: Deployment, facts: Facts) -> Iterator[Step]:
+def _nginx(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
     yield from _files("nginx", deployment, Phase.NGINX)
     if not facts.is_running:
         return

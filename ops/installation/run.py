@@ -13,7 +13,7 @@ from pathlib import Path
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
-from ops.installation.host import PACKAGES_SECONDS, Host, StepError
+from ops.installation.host import PACKAGES_SECONDS, HostTree, StepError
 from ops.installation.steps import (
     AccountsStep,
     Assessed,
@@ -41,7 +41,7 @@ from ops.installation.steps import (
     UnitsStep,
     merged,
 )
-from ops.installation.store import Operation, Store
+from ops.installation.store import InstallStore, Operation
 from ops.text.language import Text
 from ops.text.reasons import chinese, root_hint
 from ops.text.sanitize import safe_line
@@ -89,7 +89,7 @@ Plan = Callable[[], Sequence[Step]]
 
 
 def assess(
-    steps: Sequence[Step], host: Host, record: Record | None, overwrite: bool = False
+    steps: Sequence[Step], host: HostTree, record: Record | None, overwrite: bool = False
 ) -> tuple[Assessed, ...]:
     """Compare each step with the host. Raises OpsError for a place that cannot be looked at."""
     files = {
@@ -107,7 +107,7 @@ def assess(
     )
 
 
-def _file(step: FileStep, host: Host, record: Record | None, overwrite: bool) -> Assessed:
+def _file(step: FileStep, host: HostTree, record: Record | None, overwrite: bool) -> Assessed:
     path = place(step.file, host.root)
     old = present_text(path)
     new = step.file.text
@@ -124,7 +124,7 @@ def _file(step: FileStep, host: Host, record: Record | None, overwrite: bool) ->
     return Assessed(step, StepState.CHANGED, diff)
 
 
-def _other(step: Step, host: Host, files: dict[str, Assessed]) -> Assessed:
+def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
     commands: list[Sequence[str]] = []
     match step:
         case LinkStep():
@@ -173,7 +173,7 @@ def _changed(paths: Iterable[str], files: dict[str, Assessed]) -> bool:
     return any(path in files and files[path].is_due for path in paths)
 
 
-def _restarted(step: UnitsStep, host: Host, files: dict[str, Assessed]) -> tuple[str, ...]:
+def _restarted(step: UnitsStep, host: HostTree, files: dict[str, Assessed]) -> tuple[str, ...]:
     """The running units that a changed file concerns."""
     return tuple(
         unit
@@ -186,7 +186,7 @@ def _restarted(step: UnitsStep, host: Host, files: dict[str, Assessed]) -> tuple
 # --- apply ------------------------------------------------------------------------------------------------------------
 
 
-def install(plan: Plan, host: Host, store: Store, *, overwrite: bool = False) -> InstallResult:
+def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool = False) -> InstallResult:
     """End what a killed run began, then apply the steps that are due. If one fails, all of them are undone.
 
     ``plan`` is called after an unfinished run was undone. Raises RefusedError, StepError or OpsError: the host is as it
@@ -234,13 +234,13 @@ def install(plan: Plan, host: Host, store: Store, *, overwrite: bool = False) ->
         return InstallResult(assessed, kept, undone)
 
 
-def dry_run(plan: Plan, host: Host, store: Store, *, overwrite: bool = False) -> InstallResult:
+def dry_run(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool = False) -> InstallResult:
     """What `install` would do, without doing anything."""
     undone = store.unfinished() is not None
     return InstallResult(assess(plan(), host, store.record(), overwrite), undone=undone, is_dry=True)
 
 
-def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: Host) -> None:
+def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree) -> None:
     """Raises RefusedError before anything is done, where that is already known."""
     for item in due:
         if isinstance(item.step, FileStep):
@@ -278,7 +278,7 @@ def _files_of(steps: Sequence[Step], kind: DeploymentKind) -> list[RenderedFile]
     return [step.file for step in steps if isinstance(step, FileStep) and step.kind == kind]
 
 
-def _way_back(step: Step, host: Host, store: Store, files: dict[str, Assessed]) -> Undo | None:
+def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, Assessed]) -> Undo | None:
     """How the step is undone, with what that needs on disk; None if there is nothing to undo. Raises OSError."""
     phase = int(step.phase)
     match step:
@@ -321,7 +321,7 @@ def _way_back(step: Step, host: Host, store: Store, files: dict[str, Assessed]) 
     return None
 
 
-def _apply(step: Step, host: Host, files: dict[str, Assessed]) -> None:
+def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
     match step:
         case FileStep():
             path = place(step.file, host.root)
@@ -359,7 +359,7 @@ def _apply(step: Step, host: Host, files: dict[str, Assessed]) -> None:
                 )
 
 
-def _start(step: EnableStep, host: Host) -> None:
+def _start(step: EnableStep, host: HostTree) -> None:
     units = [unit for unit in step.units if not (host.is_enabled(unit) and host.is_active(unit))]
     try:
         host.run("systemctl", "enable", "--now", *units)
@@ -373,7 +373,7 @@ def _start(step: EnableStep, host: Host) -> None:
         ) from None
 
 
-def _take_up(test: tuple[str, ...], reload: tuple[str, ...], host: Host) -> None:
+def _take_up(test: tuple[str, ...], reload: tuple[str, ...], host: HostTree) -> None:
     host.run(*test)
     if host.nginx_runs():
         host.run(*reload)
@@ -386,7 +386,7 @@ def _take_up(test: tuple[str, ...], reload: tuple[str, ...], host: Host) -> None
 # --- undo -------------------------------------------------------------------------------------------------------------
 
 
-def recover(host: Host, store: Store) -> bool:
+def recover(host: HostTree, store: InstallStore) -> bool:
     """End what a killed run began: an installation is undone, an uninstallation is carried on. Whether there was one.
 
     Raises StepError if something cannot be undone: the next run tries again. Call it under the store's lock."""
@@ -408,7 +408,7 @@ def recover(host: Host, store: Store) -> bool:
     return True
 
 
-def uninstall(host: Host, store: Store, *, purge: bool) -> UninstallResult:
+def uninstall(host: HostTree, store: InstallStore, *, purge: bool) -> UninstallResult:
     """Undo everything that is recorded. Accounts and data (settings, logs, backups) stay, unless ``purge``."""
     with store.locked():
         recover(host, store)
@@ -421,7 +421,7 @@ def uninstall(host: Host, store: Store, *, purge: bool) -> UninstallResult:
         return _carry_on_uninstalling(host, store, record, purge=purge)
 
 
-def planned_uninstall(store: Store, *, purge: bool) -> UninstallResult:
+def planned_uninstall(store: InstallStore, *, purge: bool) -> UninstallResult:
     """What `uninstall` would undo."""
     record = store.record()
     items = () if record is None else tuple(reversed(record.undo))
@@ -431,7 +431,7 @@ def planned_uninstall(store: Store, *, purge: bool) -> UninstallResult:
 
 
 def _carry_on_uninstalling(
-    host: Host, store: Store, record: Record | None, *, purge: bool
+    host: HostTree, store: InstallStore, record: Record | None, *, purge: bool
 ) -> UninstallResult:
     if record is None:
         _end_run(store, None)
@@ -450,7 +450,7 @@ def _carry_on_uninstalling(
     return UninstallResult(tuple(reversed(items)), copies, data)
 
 
-def _refuse_foreign(items: Iterable[Undo], host: Host, store: Store) -> None:
+def _refuse_foreign(items: Iterable[Undo], host: HostTree, store: InstallStore) -> None:
     """Raises OpsError, before anything is undone, where a tree's record reaches beyond the tree: it was made for
     another place, or by whoever made the tree. In a tree there are files and links alone."""
     if host.is_running:
@@ -485,7 +485,7 @@ def _data_words(item: Undo) -> tuple[str, ...]:
 
 
 def _undo_all(
-    items: Sequence[Undo], host: Host, store: Store, *, purge: bool
+    items: Sequence[Undo], host: HostTree, store: InstallStore, *, purge: bool
 ) -> tuple[tuple[str, ...], list[Text]]:
     """Undo in the reverse order, whatever fails: the copies of edited files, and what failed."""
     copies: list[str] = []
@@ -500,7 +500,7 @@ def _undo_all(
     return tuple(copies), troubles
 
 
-def _undo(item: Undo, host: Host, store: Store, *, purge: bool) -> Iterator[str]:
+def _undo(item: Undo, host: HostTree, store: InstallStore, *, purge: bool) -> Iterator[str]:
     """Undo one step, whether it was applied wholly, in part or not at all; yields the copies of edited files."""
     match item:
         case UndoFile():
@@ -544,14 +544,14 @@ def _undo(item: Undo, host: Host, store: Store, *, purge: bool) -> Iterator[str]
                 host.run(*item.reload)
 
 
-def _is_missing(path: Path, store: Store) -> bool:
+def _is_missing(path: Path, store: InstallStore) -> bool:
     """Whether nothing of a data directory was there before this installation; its own store does not count."""
     if path == store.directory.parent and path.is_dir():
         return set(path.iterdir()) <= {store.directory}
     return not os.path.lexists(path)
 
 
-def _remove_data(path: Path, host: Host, store: Store) -> None:
+def _remove_data(path: Path, host: HostTree, store: InstallStore) -> None:
     if path.is_file():
         for file in (path, *path.parent.glob(f"{glob.escape(path.name)}.*")):  # and its rotated ones
             host.remove(file)
@@ -567,7 +567,7 @@ def _remove_data(path: Path, host: Host, store: Store) -> None:
             host.remove(inner)
 
 
-def _undo_file(item: UndoFile, host: Host, store: Store) -> Iterator[str]:
+def _undo_file(item: UndoFile, host: HostTree, store: InstallStore) -> Iterator[str]:
     path = Path(item.path)
     original = item.original
     if path.is_file():
@@ -582,7 +582,7 @@ def _undo_file(item: UndoFile, host: Host, store: Store) -> Iterator[str]:
     host.remove_directories(item.made)
 
 
-def _undo_environment(item: UndoEnvironment, host: Host) -> None:
+def _undo_environment(item: UndoEnvironment, host: HostTree) -> None:
     if item.packages is None:
         host.remove_tree(Path(item.directory))
         host.remove_directories(item.made)
@@ -592,7 +592,7 @@ def _undo_environment(item: UndoEnvironment, host: Host) -> None:
         host.run(item.python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
 
 
-def _undo_enable(item: UndoEnable, host: Host) -> None:
+def _undo_enable(item: UndoEnable, host: HostTree) -> None:
     # A unit that is not enabled and not active is not touched: its file may not have been there at all.
     stopped = [unit for unit in item.stopped if host.is_active(unit)]
     if stopped:
@@ -602,7 +602,7 @@ def _undo_enable(item: UndoEnable, host: Host) -> None:
         host.run("systemctl", "disable", *disabled)
 
 
-def _end_run(store: Store, record: Record | None) -> None:
+def _end_run(store: InstallStore, record: Record | None) -> None:
     """The run is undone: what an earlier one installed stays."""
     if record is None:
         store.forget()

@@ -31,7 +31,7 @@ PLACE = "var/lib/gte-ops/install"
 MAX_FILE_BYTES = 8 << 20
 
 
-class LockedError(OpsError):
+class InstallLockedError(OpsError):
     """Another installation is running."""
 
     kind = ErrorKind.LOCKED
@@ -61,7 +61,7 @@ class Unfinished(msgspec.Struct, frozen=True):
     undo: tuple[Undo, ...]
 
 
-class Store:
+class InstallStore:
     """The directory below ``root``. Use `locked` around everything that writes."""
 
     def __init__(self, root: Path) -> None:
@@ -73,7 +73,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock. Raises LockedError; OpsError if the directory cannot be made, or others may write to it."""
+        """Hold the lock. Raises InstallLockedError; OpsError if the directory cannot be made or others may write it."""
         descriptor = -1
         if not self.directory.resolve().is_relative_to(self._root.resolve()):
             raise OpsError(
@@ -98,7 +98,7 @@ class Store:
                 raise BlockingIOError
         except BlockingIOError:
             os.close(descriptor)
-            raise LockedError(
+            raise InstallLockedError(
                 Text(
                     en=f"another gte-ops install or uninstall is running ({self.directory}); wait for its end",
                     zh=f"另一个 gte-ops install 或 uninstall 正在运行（{self.directory}）；请等它结束",

@@ -29,7 +29,7 @@ class Packet:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class PacketRefusal:
     """Where a packet is refused: the chain, and the rule; None for the chain's policy."""
 
     chain: FilterChain
@@ -59,14 +59,14 @@ class _Passed(StrEnum):
     ON = "on"
 
 
-def refusal(rules: PacketFilter, packet: Packet) -> Refusal | None:
+def refusal(rules: PacketFilter, packet: Packet) -> PacketRefusal | None:
     """Where ``packet`` is surely refused; None if it may be let through."""
     hooks = ("output",) if packet.hook == "output" else ("prerouting", "input")
     for hook in hooks:
         chains = [c for c in rules.chains if c.hook == hook and c.family in ("inet", packet.family)]
         for chain in sorted(chains, key=lambda chain: chain.priority):
             outcome = _walk(chain, rules, packet, 0)
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, PacketRefusal):
                 return outcome
             if (
                 chain.kind == "nat"
@@ -75,7 +75,7 @@ def refusal(rules: PacketFilter, packet: Packet) -> Refusal | None:
             ):
                 return None
             if outcome is _Passed.ON and chain.policy == "drop" and chain.kind == "filter":
-                return Refusal(chain, None)
+                return PacketRefusal(chain, None)
     return None
 
 
@@ -93,7 +93,7 @@ def _may_be_translated(chain: FilterChain, rules: PacketFilter, packet: Packet, 
     return False
 
 
-def _walk(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> Refusal | _Passed:
+def _walk(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> PacketRefusal | _Passed:
     """Go through a chain. A rule that may apply decides only in the packet's favour."""
     if depth > _DEEPEST:
         return _Passed.OPEN
@@ -102,10 +102,10 @@ def _walk(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -
         holds = _holds_all(rule, packet)
         if holds is _Holds.NO or rule.verdict == "continue":
             continue
-        outcome: Refusal | _Passed
+        outcome: PacketRefusal | _Passed
         match rule.verdict:
             case "drop" | "reject":
-                outcome = Refusal(chain, rule)
+                outcome = PacketRefusal(chain, rule)
             case "jump" | "goto":
                 inner = _chain(rules, chain, rule.target)
                 outcome = _walk(inner, rules, packet, depth + 1) if inner is not None else _Passed.OPEN
@@ -122,7 +122,7 @@ def _walk(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -
                 outcome = _Passed.OPEN
         if outcome is _Passed.OPEN:
             return _Passed.OPEN
-        if isinstance(outcome, Refusal) and holds is _Holds.YES:
+        if isinstance(outcome, PacketRefusal) and holds is _Holds.YES:
             # Where the packet may have left the chain before this rule, the chain above it decides.
             return _Passed.ON if may_return else outcome
     return _Passed.ON

@@ -10,7 +10,7 @@ from ops.facts.packet_filter import PacketFilter
 from ops.facts.probes import Resolution
 from ops.facts.target import Target
 from ops.interpret.address import split_address
-from ops.interpret.packet_filter import Packet, Refusal, refusal
+from ops.interpret.packet_filter import Packet, PacketRefusal, refusal
 from ops.text.language import Text
 
 _USERS = Text(en="users", zh="用户")
@@ -47,7 +47,7 @@ def packet_filter(
 
 def _refusals(
     rules: PacketFilter, target: Target, resolution: Resolution | NotSeen
-) -> Iterator[tuple[Text, int, Refusal]]:
+) -> Iterator[tuple[Text, int, PacketRefusal]]:
     """Who is refused at which port, and where."""
     outside = rules.interfaces or (None,)
     addresses = resolution.addresses if isinstance(resolution, Resolution) else ()
@@ -64,7 +64,7 @@ def _refusals(
             yield _NGINX, backend, refused_at
 
 
-def _way(rules: PacketFilter, family: str, interface: str | None, port: int) -> Refusal | None:
+def _way(rules: PacketFilter, family: str, interface: str | None, port: int) -> PacketRefusal | None:
     """Where a connection to ``port`` is refused: its first packet, or the answer to it."""
     first = Packet("input", family, interface, dport=port)
     answer = Packet("output", family, interface, state="established", sport=port)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
-from ops.installation.host import Host, StepError
-from ops.installation.plan import Facts, plan
+from ops.installation.host import HostTree, StepError
+from ops.installation.plan import InstallFacts, plan
 from ops.installation.steps import Directory, Step
 
 SETTINGS = RenderedFile("/etc/gte-ops/gte-ops.toml", '[target]\ndomain = "gte-api.example.com"\n')
@@ -19,7 +19,7 @@ class KilledError(BaseException):
     """The process that installs is killed: it does nothing more."""
 
 
-class MadeHost(Host):
+class MadeHost(HostTree):
     """What its programs did is in files below ``root``/state, as on a host: it outlives the process.
 
     ``dies_at``: the change at which the process is killed, counted from 0; even numbers before the change, odd ones
@@ -210,7 +210,7 @@ def bare_host(root: Path) -> MadeHost:
 
 def steps(**facts: object) -> Sequence[Step]:
     """The plan for the example's values."""
-    return plan(Deployment(), Facts(settings=SETTINGS, **facts))  # type: ignore[arg-type]
+    return plan(Deployment(), InstallFacts(settings=SETTINGS, **facts))  # type: ignore[arg-type]
 
 
 def tree(root: Path) -> dict[str, str]:

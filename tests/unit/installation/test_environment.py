@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops.errors import OpsError
-from ops.installation.host import Host
+from ops.installation.host import HostTree
 from ops.installation.run import install, uninstall
 from ops.installation.steps import EnvironmentStep, StepState
-from ops.installation.store import Store
+from ops.installation.store import InstallStore
 from ops.installation.throwaway import throwaway_pair
 
 
@@ -31,7 +31,7 @@ def wheel(directory: Path, name: str, version: str, requires: str = "") -> None:
         archive.writestr(f"{about}/RECORD", "")
 
 
-class RunningHost(Host):
+class RunningHost(HostTree):
     """A tree that counts as the running host: only there is an environment made."""
 
     @property
@@ -52,7 +52,7 @@ def test_an_environment_is_made_from_wheels_alone_and_removed_again(tmp_path: Pa
     steps = (
         EnvironmentStep(directory=str(tmp_path / "opt/venv"), requirement="served==1.0", wheels=str(wheels)),
     )
-    host, store = RunningHost(tmp_path), Store(tmp_path)
+    host, store = RunningHost(tmp_path), InstallStore(tmp_path)
     with pytest.raises(OpsError, match="everything is as it was"):
         install(lambda: steps, host, store)  # a wheel that it requires is missing
     assert not (tmp_path / "opt").exists()

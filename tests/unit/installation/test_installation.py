@@ -11,8 +11,8 @@ import pytest
 
 from ops.deployment.render import Deployment, NginxSite
 from ops.errors import OpsError
-from ops.installation.host import Host
-from ops.installation.plan import Facts, plan
+from ops.installation.host import HostTree
+from ops.installation.plan import InstallFacts, plan
 from ops.installation.run import dry_run, install, uninstall
 from ops.installation.steps import (
     FileStep,
@@ -27,7 +27,7 @@ from ops.installation.steps import (
     UndoLink,
     UndoUnits,
 )
-from ops.installation.store import Operation, Store
+from ops.installation.store import Operation, InstallStore
 from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, steps, tree
 
 ALL_UNITS = {
@@ -52,7 +52,7 @@ def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_works(host: MadeHost) -> None:
     """Every step finds what it makes, and what runs is what is on disk."""
-    result = dry_run(steps, host, Store(host.root))
+    result = dry_run(steps, host, InstallStore(host.root))
     assert not result.has_changes, [item for item in result.assessed if item.is_due]
     assert host.get("active") == host.get("enabled") == ALL_UNITS | {"nginx.service"}
     assert host.get("served") == host._nginx_on_disk()
@@ -63,19 +63,19 @@ def assert_works(host: MadeHost) -> None:
 def test_from_a_bare_host_to_a_watched_service_and_back(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     before = tree(tmp_path)
-    result = install(steps, host, Store(tmp_path))
+    result = install(steps, host, InstallStore(tmp_path))
     assert_works(host)
     assert (tmp_path / "usr/local/bin/gte-ops").readlink() == Path("/opt/gte-api/venv/bin/gte-ops")
     assert [path for path, _ in result.kept] == [str(tmp_path / "etc/logrotate.d/gte-api")]
-    uninstall(host, Store(tmp_path), purge=True)
+    uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before
 
 
 def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
-    install(steps, host, Store(tmp_path))
+    install(steps, host, InstallStore(tmp_path))
     before, commands = tree(tmp_path), list(host.commands)
-    result = install(steps, host, Store(tmp_path))
+    result = install(steps, host, InstallStore(tmp_path))
     assert not result.has_changes
     assert {item.state for item in result.assessed} == {StepState.UNCHANGED}
     assert (tree(tmp_path), host.commands) == (before, commands)
@@ -84,7 +84,7 @@ def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_dry_run_shows_diffs_and_commands_and_changes_nothing(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     before = tree(tmp_path)
-    result = dry_run(steps, host, Store(tmp_path))
+    result = dry_run(steps, host, InstallStore(tmp_path))
     assert (tree(tmp_path), host.commands) == (before, [])
     diffs = {
         str(item.step.file.path): item.diff for item in result.assessed if isinstance(item.step, FileStep)
@@ -97,7 +97,7 @@ def test_a_dry_run_shows_diffs_and_commands_and_changes_nothing(tmp_path: Path) 
 
 def how_many_moments(tmp_path: Path) -> int:
     host = bare_host(tmp_path / "counted")
-    install(steps, host, Store(host.root))
+    install(steps, host, InstallStore(host.root))
     return host.moments
 
 
@@ -106,7 +106,7 @@ def killed_installation(root: Path, moment: int) -> dict[str, str]:
     bare_host(root)
     before = tree(root)
     with pytest.raises(KilledError):
-        install(steps, MadeHost(root, dies_at=moment), Store(root))
+        install(steps, MadeHost(root, dies_at=moment), InstallStore(root))
     return before
 
 
@@ -118,9 +118,9 @@ def test_killed_at_every_moment_the_next_run_ends_it(tmp_path: Path, every: int)
         root = tmp_path / str(moment)
         before = killed_installation(root, moment)
         host = MadeHost(root)
-        assert install(steps, host, Store(root)).has_changes, moment
+        assert install(steps, host, InstallStore(root)).has_changes, moment
         assert_works(host)
-        uninstall(host, Store(root), purge=True)
+        uninstall(host, InstallStore(root), purge=True)
         assert tree(root) == before, moment
 
 
@@ -129,7 +129,7 @@ def test_killed_at_every_moment_an_uninstallation_undoes_it(tmp_path: Path, ever
     for moment in range(1, how_many_moments(tmp_path), every):
         root = tmp_path / str(moment)
         before = killed_installation(root, moment)
-        uninstall(MadeHost(root), Store(root), purge=False)
+        uninstall(MadeHost(root), InstallStore(root), purge=False)
         assert tree(root) == before, moment
 
 
@@ -140,10 +140,10 @@ def test_killed_again_while_it_undoes_the_run_after_that_ends_it(tmp_path: Path,
         root = tmp_path / str(moment)
         killed_installation(root, last_moment)
         try:
-            install(steps, MadeHost(root, dies_at=moment), Store(root))
+            install(steps, MadeHost(root, dies_at=moment), InstallStore(root))
         except KilledError:
             host = MadeHost(root)
-            install(steps, host, Store(root))
+            install(steps, host, InstallStore(root))
             assert_works(host)
         else:
             assert moment > 50
@@ -157,11 +157,11 @@ def test_an_uninstallation_that_is_killed_is_carried_on(tmp_path: Path, every: i
         root = tmp_path / str(moment)
         host = bare_host(root)
         before = tree(root)
-        install(steps, host, Store(root))
+        install(steps, host, InstallStore(root))
         try:
-            uninstall(MadeHost(root, dies_at=moment), Store(root), purge=True)
+            uninstall(MadeHost(root, dies_at=moment), InstallStore(root), purge=True)
         except KilledError:
-            uninstall(MadeHost(root), Store(root), purge=False)
+            uninstall(MadeHost(root), InstallStore(root), purge=False)
             assert tree(root) == before, moment
         else:
             assert moment > 50
@@ -195,7 +195,7 @@ def test_any_failure_puts_everything_back(tmp_path: Path, fails: str) -> None:
                 raise
 
     with pytest.raises(OpsError, match="everything is as it was"):
-        install(steps, FailsOnce(tmp_path, fails=fails), Store(tmp_path))
+        install(steps, FailsOnce(tmp_path, fails=fails), InstallStore(tmp_path))
     assert tree(tmp_path) == before
 
 
@@ -204,16 +204,16 @@ def test_a_service_that_does_not_become_ready_is_taken_back(tmp_path: Path) -> N
     before = tree(tmp_path)
     host.ready = False
     with pytest.raises(OpsError, match=r"not ready within .* no answer; everything is as it was"):
-        install(steps, host, Store(tmp_path))
+        install(steps, host, InstallStore(tmp_path))
     assert tree(tmp_path) == before
 
 
 def test_what_cannot_be_put_back_is_said_and_tried_again(tmp_path: Path) -> None:
     bare_host(tmp_path)
     with pytest.raises(OpsError, match="not undone: systemctl daemon-reload"):
-        install(steps, MadeHost(tmp_path, fails="systemctl daemon-reload"), Store(tmp_path))
+        install(steps, MadeHost(tmp_path, fails="systemctl daemon-reload"), InstallStore(tmp_path))
     host = MadeHost(tmp_path)
-    assert install(steps, host, Store(tmp_path)).undone
+    assert install(steps, host, InstallStore(tmp_path)).undone
     assert_works(host)
 
 
@@ -221,15 +221,15 @@ def test_what_cannot_be_put_back_is_said_and_tried_again(tmp_path: Path) -> None
 
 
 def other_steps() -> object:
-    return plan(Deployment(site=NginxSite(rate="30r/m")), Facts(settings=SETTINGS))
+    return plan(Deployment(site=NginxSite(rate="30r/m")), InstallFacts(settings=SETTINGS))
 
 
 def test_a_file_edited_by_hand_is_shown_and_left_alone(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
-    install(steps, host, Store(tmp_path))
+    install(steps, host, InstallStore(tmp_path))
     site = tmp_path / "etc/nginx/conf.d/gte-api.conf"
     site.write_text(site.read_text() + "# mine\n")
-    result = install(other_steps, host, Store(tmp_path))  # type: ignore[arg-type]
+    result = install(other_steps, host, InstallStore(tmp_path))  # type: ignore[arg-type]
     (edited,) = result.edited
     assert edited.state is StepState.EDITED
     assert "-# mine\n" in edited.diff
@@ -239,20 +239,20 @@ def test_a_file_edited_by_hand_is_shown_and_left_alone(tmp_path: Path) -> None:
 def test_overwritten_when_asked_and_the_edit_is_kept(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     before = tree(tmp_path)
-    install(steps, host, Store(tmp_path))
+    install(steps, host, InstallStore(tmp_path))
     site = tmp_path / "etc/nginx/conf.d/gte-api.conf"
     site.write_text(site.read_text() + "# mine\n")
-    result = install(steps, host, Store(tmp_path), overwrite=True)
+    result = install(steps, host, InstallStore(tmp_path), overwrite=True)
     assert Path(dict(result.kept)[str(site)]).read_text().endswith("# mine\n")
     assert_works(host)
-    uninstall(host, Store(tmp_path), purge=True)
+    uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before, "back to what was there before the first run"
 
 
 def test_a_changed_setting_replaces_what_was_installed(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
-    install(steps, host, Store(tmp_path))
-    result = install(other_steps, host, Store(tmp_path))  # type: ignore[arg-type]
+    install(steps, host, InstallStore(tmp_path))
+    result = install(other_steps, host, InstallStore(tmp_path))  # type: ignore[arg-type]
     due = [item.step for item in result.assessed if item.is_due]
     assert [step.file.path for step in due if isinstance(step, FileStep)] == [
         "/etc/nginx/conf.d/gte-api.conf"
@@ -264,10 +264,10 @@ def test_a_changed_setting_replaces_what_was_installed(tmp_path: Path) -> None:
 
 def test_uninstalling_copies_what_was_edited(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
-    install(steps, host, Store(tmp_path))
+    install(steps, host, InstallStore(tmp_path))
     rule = tmp_path / "etc/logrotate.d/gte-api"
     rule.write_text("# mine\n")
-    (copy,) = uninstall(host, Store(tmp_path), purge=False).copies
+    (copy,) = uninstall(host, InstallStore(tmp_path), purge=False).copies
     assert Path(copy).read_text() == "# mine\n"
     assert rule.read_text() == "# by hand, long ago\n"
 
@@ -278,7 +278,7 @@ def test_uninstalling_copies_what_was_edited(tmp_path: Path) -> None:
 def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     before = tree(tmp_path)
-    install(steps, host, Store(tmp_path))
+    install(steps, host, InstallStore(tmp_path))
     for path in ("var/log/nginx/gte-access.log", "var/log/nginx/gte-access.log.2.gz"):
         (tmp_path / path).write_text("requests")
     for path in (
@@ -288,13 +288,13 @@ def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("data")
-    result = uninstall(host, Store(tmp_path), purge=False)
+    result = uninstall(host, InstallStore(tmp_path), purge=False)
     assert str(tmp_path / "var/log/gte-api") in result.data
     assert (tmp_path / "var/log/gte-api/access.log").read_text() == "data"
     assert (tmp_path / "etc/gte-ops/gte-ops.toml").exists()
     assert host.get("accounts") == {"gte-api", "gte-ops"}
     assert host.get("active") == {"nginx.service"}
-    uninstall(host, Store(tmp_path), purge=True)
+    uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before
 
 
@@ -305,8 +305,8 @@ def test_data_of_before_is_never_purged(tmp_path: Path) -> None:
     (tmp_path / "var/lib/gte-ops").mkdir(parents=True)
     (tmp_path / "var/lib/gte-ops/watchdog.json").write_text("{}")
     before = tree(tmp_path)
-    install(steps, host, Store(tmp_path))
-    uninstall(host, Store(tmp_path), purge=True)
+    install(steps, host, InstallStore(tmp_path))
+    uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before
 
 
@@ -321,14 +321,14 @@ def test_a_line_that_a_crash_cut_short_began_nothing(tmp_path: Path) -> None:
     assert {"run", "operation", "purge"} == set(json.loads(lines[0]))
     journal.write_bytes(b"".join(lines) + b'{"type":"file","pha')
     host = MadeHost(tmp_path)
-    assert install(steps, host, Store(tmp_path)).undone
+    assert install(steps, host, InstallStore(tmp_path)).undone
     assert_works(host)
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
-    with Store(tmp_path).locked(), pytest.raises(OpsError, match="another gte-ops install"):
-        install(steps, host, Store(tmp_path))
+    with InstallStore(tmp_path).locked(), pytest.raises(OpsError, match="another gte-ops install"):
+        install(steps, host, InstallStore(tmp_path))
 
 
 def test_a_place_that_others_may_write_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
@@ -336,12 +336,12 @@ def test_a_place_that_others_may_write_is_refused_and_nothing_is_touched(tmp_pat
     (tmp_path / "etc/logrotate.d").chmod(0o777)
     before = tree(tmp_path)
     with pytest.raises(OpsError, match="everybody may"):
-        install(steps, host, Store(tmp_path))
+        install(steps, host, InstallStore(tmp_path))
     assert tree(tmp_path) == before
 
 
 def test_a_host_without_systemd_gets_cron_entries_and_no_units() -> None:
-    made = plan(Deployment(), replace(Facts(settings=SETTINGS), has_systemd=False))
+    made = plan(Deployment(), replace(InstallFacts(settings=SETTINGS), has_systemd=False))
     paths = [step.file.path for step in made if isinstance(step, FileStep)]
     assert "/etc/cron.d/gte-ops-watchdog" in paths
     assert not [path for path in paths if "systemd" in path]
@@ -370,7 +370,7 @@ def test_what_a_trees_record_says_of_the_host_is_not_done(
         "parent": UndoFile(1, str(tree_root / "../victim/file"), "0" * 64),
     }
     before = tree(victim)
-    store = Store(tree_root)
+    store = InstallStore(tree_root)
     with store.locked():
         if is_journal:
             store.begin(Operation.INSTALL)
@@ -378,7 +378,7 @@ def test_what_a_trees_record_says_of_the_host_is_not_done(
         else:
             store.commit(Record("a", (undo[kind],)))
     with pytest.raises(OpsError, match="not below"):
-        uninstall(Host(tree_root), store, purge=True)
+        uninstall(HostTree(tree_root), store, purge=True)
     assert tree(victim) == before
 
 
@@ -388,14 +388,14 @@ def test_a_kept_file_that_is_another_by_now_is_not_put_back(tmp_path: Path) -> N
     tree_root = tmp_path / "tree"
     (tree_root / "etc").mkdir(parents=True)
     (tree_root / "etc/file").write_text("installed")
-    store = Store(tree_root)
+    store = InstallStore(tree_root)
     originals = store.directory / "originals"
     with store.locked():
         originals.mkdir()
         (originals / ("0" * 64)).symlink_to(secret)
         original = Original("0" * 64, 0o644, os.geteuid(), os.getegid(), 0)
         store.commit(Record("a", (UndoFile(1, str(tree_root / "etc/file"), "0" * 64, original),)))
-    result = uninstall(Host(tree_root), store, purge=True)
+    result = uninstall(HostTree(tree_root), store, purge=True)
     assert [words.en for words in result.troubles]
     assert (tree_root / "etc/file").read_text() == "installed"
 
@@ -405,14 +405,14 @@ def test_a_tree_whose_var_is_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/var").symlink_to(tmp_path / "host")
     with pytest.raises(OpsError, match="a link leads out of"):
-        install(steps, MadeHost(tmp_path / "tree"), Store(tmp_path / "tree"))
+        install(steps, MadeHost(tmp_path / "tree"), InstallStore(tmp_path / "tree"))
     assert not any((tmp_path / "host/lib").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"{\n", b"\xff\n", b"[]\n"])
 def test_a_damaged_journal_is_one_line(tmp_path: Path, content: bytes) -> None:
     host = bare_host(tmp_path)
-    store = Store(tmp_path)
+    store = InstallStore(tmp_path)
     store.directory.mkdir(parents=True, mode=0o700)
     (store.directory / "journal.jsonl").write_bytes(content)
     with pytest.raises(OpsError, match=r"journal\.jsonl: cannot be read"):
