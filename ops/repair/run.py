@@ -59,7 +59,6 @@ def repair(
         not_applied = tuple(_not_applied(remedy, level) for remedy in remedies)
         return Repair(level, first, not_applied, first, None)
     end_in_order()
-    results: list[RemedyResult] = []
     with AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
         audit_log.note(
             AuditStep.DIAGNOSED, status=first.status, causes=[cause.code for cause in first.causes]
@@ -74,47 +73,63 @@ def repair(
 
         diagnoses = [first]
         session = RepairSession(
-            settings,
-            settings_path,
-            audit_log,
-            hold,
-            tell,
-            lambda since: look(since).diagnosis,
-            diagnoses,
+            settings, settings_path, audit_log, hold, tell, lambda since: look(since).diagnosis, diagnoses
         )
-        applier = Applier(session)
-        last = first
-        for _ in range(MAX_ROUNDS):
-            outcomes: list[RemedyResult] = []
-            for remedy in remedies:
-                outcomes.append(_carry_out(remedy, level, ask, applier, session, outcomes))
-            results += outcomes
-            if not any(result.outcome.is_attempt for result in outcomes):
-                break
+
+        def next_round(results: Sequence[RemedyResult]) -> tuple[RepairSession, tuple[Remedy, ...]]:
             tell(Text(en="diagnosing again", zh="正在重新诊断"))
             examination = look(None)
-            last = examination.diagnosis
-            diagnoses.append(last)
+            diagnoses.append(examination.diagnosis)
             handled_codes = {r.remedy.cause.code for r in results if r.outcome is not Outcome.NOT_NEEDED}
-            fresh = [cause for cause in last.causes if cause.code not in handled_codes]
-            session = replace(session, settings=reread())
-            applier = Applier(session)
-            context = gather(session.settings, settings_path, examination.snapshot, last)
-            remedies = plan(fresh, examination.snapshot, context)
-            if not any(helps(remedy, level) for remedy in remedies):
-                break
-            show(last, remedies, None)
-        repaired = Repair(level, first, tuple(results), last, str(log_path))
-        if repaired.acted:
-            audit_log.note(
-                AuditStep.VERIFIED,
-                status=last.status,
-                fixed=list(repaired.fixed),
-                not_fixed=list(repaired.not_fixed),
-                remaining=list(repaired.remaining),
-                new=list(repaired.new),
-            )
+            fresh = [cause for cause in diagnoses[-1].causes if cause.code not in handled_codes]
+            again = replace(session, settings=reread())
+            context = gather(again.settings, settings_path, examination.snapshot, diagnoses[-1])
+            return again, plan(fresh, examination.snapshot, context)
+
+        results = _rounds(
+            session, remedies, level, ask, next_round, lambda remedies: show(diagnoses[-1], remedies, None)
+        )
+        repaired = Repair(level, first, tuple(results), diagnoses[-1], str(log_path))
+        _note_result(repaired, audit_log)
         return repaired
+
+
+def _rounds(
+    session: RepairSession,
+    remedies: Sequence[Remedy],
+    level: Safety,
+    ask: Callable[[Remedy], bool],
+    next_round: Callable[[Sequence[RemedyResult]], tuple[RepairSession, tuple[Remedy, ...]]],
+    show: Callable[[tuple[Remedy, ...]], None],
+) -> list[RemedyResult]:
+    """Apply ``remedies``, then those of what ``next_round`` finds by another diagnosis, until nothing was attempted,
+    nothing more helps, or the rounds are used up. Returns what became of each, in order."""
+    results: list[RemedyResult] = []
+    for _ in range(MAX_ROUNDS):
+        applier = Applier(session)
+        outcomes: list[RemedyResult] = []
+        for remedy in remedies:
+            outcomes.append(_carry_out(remedy, level, ask, applier, session, outcomes))
+        results += outcomes
+        if not any(result.outcome.is_attempt for result in outcomes):
+            break
+        session, remedies = next_round(results)
+        if not any(helps(remedy, level) for remedy in remedies):
+            break
+        show(tuple(remedies))
+    return results
+
+
+def _note_result(repaired: Repair, audit_log: AuditLog) -> None:
+    if repaired.acted:
+        audit_log.note(
+            AuditStep.VERIFIED,
+            status=repaired.last.status,
+            fixed=list(repaired.fixed),
+            not_fixed=list(repaired.not_fixed),
+            remaining=list(repaired.remaining),
+            new=list(repaired.new),
+        )
 
 
 def _carry_out(

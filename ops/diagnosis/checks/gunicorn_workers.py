@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -183,24 +183,29 @@ def died(
         )
     if unexplained:
         death = unexplained[-1]
-        evidence = [quote(log.path, death.entry.text.partition("\n")[0])]
-        if len(unexplained) > 1:
-            others = ", ".join(f"{d.pid} {d.signal}" for d in unexplained[-6:-1])
-            evidence.append(Evidence(log.path, Text(en=f"before it: {others}", zh=f"此前还有：{others}")))
-        if (
-            death.signal == "SIGKILL"
-            and not isinstance(kernel, NotSeen)
-            and not isinstance(kernel.kills, NotSeen)
-        ):
-            evidence.append(
-                Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有因内存不足杀它的记录"))
-            )
         yield Finding(
             "GUN014",
-            tuple(evidence),
+            tuple(_crash_evidence(unexplained, log, kernel)),
             {"pid": str(death.pid), "signal": death.signal},
             **_as_past(death, served_since),
         )
+
+
+def _crash_evidence(
+    unexplained: Sequence[Death], log: Log, kernel: KernelLog | NotSeen
+) -> Iterator[Evidence]:
+    """The newest death's line, those before it, and that the kernel killed nothing."""
+    death = unexplained[-1]
+    yield quote(log.path, death.entry.text.partition("\n")[0])
+    if len(unexplained) > 1:
+        others = ", ".join(f"{d.pid} {d.signal}" for d in unexplained[-6:-1])
+        yield Evidence(log.path, Text(en=f"before it: {others}", zh=f"此前还有：{others}"))
+    if (
+        death.signal == "SIGKILL"
+        and not isinstance(kernel, NotSeen)
+        and not isinstance(kernel.kills, NotSeen)
+    ):
+        yield Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有因内存不足杀它的记录"))
 
 
 def _killed_in(unit: Unit) -> tuple[Evidence, ...]:
