@@ -27,7 +27,7 @@ from ops.installation.steps import (
     UndoLink,
     UndoUnits,
 )
-from ops.installation.store import Operation, InstallStore
+from ops.installation.store import InstallStore, Operation
 from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, steps, tree
 
 ALL_UNITS = {
