@@ -7,7 +7,7 @@ import grp
 import os
 import pwd
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def gather(
     reasons = {file: reason_not_to_replace(Path(file).resolve()) for file in files}
     real = {file: str(Path(file).resolve()) for file in files}
     entries = {path: entry for path in real.values() if (entry := file_entry(path, b"")) is not None}
+    known_good = _known_good(settings, diagnosis)
     context = RepairContext(
         files=files,
         start=start,
@@ -75,7 +76,8 @@ def gather(
         settings_file=snapshot.settings_file if isinstance(snapshot.settings_file, str) else None,
         grace_seconds=GRACE,
         changes=diagnosis.changes,
-        known_good=_known_good(settings, diagnosis),
+        known_good=known_good,
+        placed=_placed(known_good),
         entries=entries,
         real=real,
         **_without_past(snapshot, diagnosis, files, real, is_printed=is_printed),
@@ -102,6 +104,15 @@ def _known_good(settings: Settings, diagnosis: Diagnosis) -> dict[str, tuple[Rep
     from ops.repair.known_good import find_known_good
 
     return find_known_good(settings, fitting, diagnosis.utc_offset)
+
+
+def _placed(paths: Iterable[str]) -> dict[str, float]:
+    """When each file came to its place."""
+    placed = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            placed[path] = Path(path).lstat().st_ctime
+    return placed
 
 
 def _without_past(

@@ -267,7 +267,8 @@ class RepairContext:
     group has no member but the key's owner. ``not_edited``: by file, why root does not change it. ``pidfile``:
     gunicorn's, as the settings name it. ``settings_file``: what printed gte-ops commands need after --config;
     ``grace_seconds``: how long a master that reacts gets to end. ``changes``: what differs from the last baseline, with
-    the causes whose proof it belongs to; ``known_good``: what to put back, by changed path; ``entries``: owner and
+    the causes whose proof it belongs to; ``known_good``: what to put back, by changed path; ``placed``: when
+    these came to their place (Unix seconds, the inode's ctime); ``entries``: owner and
     mode of each file in ``files``, by its real path, and ``real``: that path of each. ``printed``: the edits that a
     cause's printed fix makes, by code; ``pair``: the site's links to the newest pair in certbot's archive that fits;
     ``with_intermediate``: the site's certificate with the intermediate that it lacks. ``now``: Unix seconds;
@@ -285,6 +286,7 @@ class RepairContext:
     grace_seconds: float = 8.0
     changes: Sequence[RankedChange] = ()
     known_good: Mapping[str, tuple[Replacement, ...]] = field(default_factory=dict)
+    placed: Mapping[str, float] = field(default_factory=dict)
     entries: Mapping[str, ManifestEntry] = field(default_factory=dict)
     real: Mapping[str, str] = field(default_factory=dict)
     printed: Mapping[str, tuple[FileEdit, ...]] = field(default_factory=dict)

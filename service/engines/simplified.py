@@ -94,8 +94,9 @@ class _Converter:
     """Replaces the longest keys that match, from left to right."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
-        self._characters = {ord(key): value for key, value in entries.items() if len(key) == 1}
-        self._phrases = {key: value for key, value in entries.items() if len(key) > 1}
+        self._characters = {ord(key): value for key, value in entries.items() if len(key) == len(value) == 1}
+        # One character that becomes several ("埠" is "端口") is a unit of its own, as a phrase is.
+        self._phrases = {key: value for key, value in entries.items() if not len(key) == len(value) == 1}
         lengths: dict[str, set[int]] = {}
         for key in self._phrases:
             lengths.setdefault(key[0], set()).add(len(key))

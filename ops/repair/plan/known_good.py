@@ -6,6 +6,8 @@ import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from ops.backups.restore.difference import content_difference
 from ops.facts.changes import Change, PlaceKind
 from ops.facts.nginx import NginxConfig
@@ -170,14 +172,22 @@ def _risk(changes: Sequence[Change], case: Case, *, is_served: bool, gunicorn: b
         change
         for change in changes
         if not change.by.startswith(_PROGRAMS)
-        and (change.time is None or case.context.now - change.time < MINUTES_AGO)
+        and (change.time is None or case.context.now - _placed(change, case) < MINUTES_AGO)
     ]
     if recent:
-        description = _made(recent[-1], case)
+        last = recent[-1]
+        if last.time is not None:
+            last = msgspec.structs.replace(last, time=_placed(last, case))
+        description = _made(last, case)
         return Text(en=f"it undoes what was changed {description.en}", zh=f"会撤销这次改动：{description.zh}")
     if is_served:
         return _INTERRUPTS if gunicorn else _SERVED
     return None
+
+
+def _placed(change: Change, case: Case) -> float:
+    """When the file came to its place: one that was moved there, or copied with its times, was written earlier."""
+    return max(change.time or 0.0, case.context.placed.get(change.what, 0.0))
 
 
 def replacement_lines(file: Replacement) -> Iterator[str]:

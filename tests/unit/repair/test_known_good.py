@@ -28,6 +28,7 @@ from ops.repair.model import ExchangeFiles, ReloadNginx, Remedy, RepairContext, 
 from ops.repair.plan import plan
 from ops.settings import Settings
 from ops.text.language import Text, verbatim
+from ops.text.timestamps import local_time
 from tests.unit.made_snapshot import HEALTHY, NOW, SITE, SITE_FILE
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIGH0\n-----END PRIVATE KEY-----\n"
@@ -196,7 +197,13 @@ GOOD = Replacement(
 
 
 def planned(
-    code: str, *, ago: float = 60.0, by: str = "", severity: str | None = None, fits: str | None = None
+    code: str,
+    *,
+    ago: float = 60.0,
+    by: str = "",
+    severity: str | None = None,
+    fits: str | None = None,
+    placed: float | None = None,
 ) -> tuple[Remedy, ...]:
     """The remedies of a cause whose proof contains a changed site file."""
     change = Change(place=PlaceKind.NGINX, what=SITE_FILE, kind=ChangeKind.CONTENT, time=NOW - ago, by=by)
@@ -204,6 +211,7 @@ def planned(
         files={SITE_FILE: SITE.encode()},
         changes=(RankedChange(change, (fits or code,)),),
         known_good={SITE_FILE: (GOOD,)},
+        placed={} if placed is None else {SITE_FILE: NOW - placed},
         now=NOW,
     )
     return plan((cause(code, severity),), HEALTHY, context)
@@ -237,6 +245,16 @@ def test_it_is_risky_where_it_undoes_recent_work_or_users_are_served(
     first, *_ = planned("NGX030", ago=ago, by=by, severity=severity)
     assert first.safety is safety
     assert "an unknown hand" in first.what.en or by in first.what.en
+
+
+def test_a_file_that_was_moved_into_place_a_minute_ago_is_recent_work() -> None:
+    """mv, cp -p and rsync keep the time at which it was written."""
+    first, *_ = planned("NGX030", ago=86400.0, severity="fail", placed=60.0)
+    assert first.safety is Safety.RISKY
+    assert first.risk is not None
+    assert local_time(NOW - 60, 0).strftime("%Y-%m-%d %H:%M:%S") in first.risk.en
+    first, *_ = planned("NGX030", ago=86400.0, severity="fail", placed=7200.0)
+    assert first.safety is Safety.SAFE
 
 
 def test_a_change_of_another_cause_is_not_undone() -> None:

@@ -232,3 +232,14 @@ def test_a_long_text_takes_no_more_than_a_moment() -> None:
     started = time.process_time()
     simplified(text)
     assert time.process_time() - started < 3
+
+
+def test_a_character_that_becomes_several_moves_no_other_words_place() -> None:
+    """ "埠" is "端口" in the mainland's usage; what stands around it keeps its place letter by letter."""
+    original = "王小明說埠號錯了"
+    text = simplified(original)
+    assert "端口" in text.text
+    name = text.text.index("王小明")
+    assert text.span(name, name + 3) == (0, 3)
+    end = text.text.index("错了")
+    assert original[slice(*text.span(end, end + 2))] == "錯了"
