@@ -126,12 +126,17 @@ def _moment(option: str, value: str, now: float) -> float:
     try:
         return datetime.fromisoformat(value).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            Text(
+        if option != "--since":
+            words = Text(
+                en=f"{option}: {value!r} is no time: 02:54, '2026-11-30 02:54'",
+                zh=f"{option}：{value!r} 不是时刻：应如 02:54、'2026-11-30 02:54'",
+            )
+        else:
+            words = Text(
                 en=f"{option}: {value!r} is neither a duration nor a time: 2h, 02:54, '2026-11-30 02:54'",
                 zh=f"{option}：{value!r} 既不是时长也不是时刻：应如 2h、02:54、'2026-11-30 02:54'",
             )
-        ) from None
+        raise UsageError(words) from None
 
 
 def _checked(begin: float, end: float | None, now: float) -> tuple[float, float | None]:

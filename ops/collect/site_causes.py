@@ -38,7 +38,12 @@ from ops.facts.site_causes import ProofObservation, SiteCauses
 from ops.facts.target import Target
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.files.programs import reason_not_to_run, trusted_path
-from ops.files.unprivileged import drop_privileges, unprivileged_account
+from ops.files.unprivileged import (
+    NOBODY,
+    UnprivilegedAccount,
+    drop_privileges,
+    unprivileged_account,
+)
 from ops.interpret.timed_pattern import TimedPattern
 from ops.settings import reason_not_to_read
 from ops.text.duration import age
@@ -53,6 +58,8 @@ MAX_READ_BYTES = 4 << 20
 MAX_OUTPUT_BYTES = 64 << 10
 MAX_LINES = 200_000
 DEFAULT_SECONDS = 3.0
+# A process that forks while it is ended is ended in the next round.
+_MOST_ROUNDS = 20
 DEFAULT_WITHIN = 900.0
 _OTHER_DATE = re.compile(rb"\s*\[?\d{4}[-/]\d\d[-/]\d\d")
 
@@ -316,8 +323,8 @@ def _matching_lines(content: str, pattern: TimedPattern) -> Iterator[tuple[str, 
 
 
 def command_observation(proof: ProofDefinition, deadline: float) -> ProofObservation | NotSeen:
-    """Whether the command ends with the exit code and prints what matches. It runs as a user that owns nothing, in an
-    empty environment and an empty directory of its own, and ends with all its children at the time limit."""
+    """Whether the command ends with the exit code and prints what matches. It runs as a user that owns nothing, with
+    an empty environment, and ends with all its children at the time limit."""
     command = proof.command or ()
     source = safe_line(" ".join(command), 200)
     if (words := reason_not_to_run(command[0])) is not None:
@@ -346,6 +353,7 @@ def command_observation(proof: ProofDefinition, deadline: float) -> ProofObserva
             return NotSeen(reason=f"{command[0]} did not finish within {seconds:.1f} s")
         finally:
             _end_group(process)
+            _end_account(account)
         output.seek(0)
         printed = output.read(MAX_OUTPUT_BYTES).decode(errors="replace")
     values: dict[str, str] = {}
@@ -379,6 +387,27 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _end_account(account: UnprivilegedAccount | None) -> None:
+    """End what the command started in sessions of their own: the account is this run's alone."""
+    if account is None or account.uid == NOBODY:
+        return
+    import psutil
+
+    for _ in range(_MOST_ROUNDS):
+        left = [
+            process
+            for process in psutil.process_iter(["uids", "status"])
+            if process.info["status"] != psutil.STATUS_ZOMBIE
+            and process.info["uids"] is not None
+            and process.info["uids"].real == account.uid
+        ]
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if not left:
+            return
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NotSeen:

@@ -294,7 +294,10 @@ def _package_lines(
 ) -> Iterator[tuple[float, str]]:
     try:
         for raw in LogTail(path, since, MAX_PACKAGE_BYTES).lines():
-            parsed = parse(raw.decode(errors="replace"))
+            try:
+                parsed = parse(raw.decode(errors="replace"))
+            except ValueError:  # no such date or time
+                continue
             if parsed is None:
                 continue
             if parsed[0] < since - DISORDER:

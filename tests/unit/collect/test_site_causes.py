@@ -247,6 +247,16 @@ def test_a_command_and_its_children_end_at_the_time_limit() -> None:
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a command an account of its own")
+@pytest.mark.parametrize("end", ["exit 0", "sleep 61.9942"])
+def test_what_a_command_starts_in_a_session_of_its_own_ends_too(end: str) -> None:
+    run("/bin/sh", "-c", f"setsid sleep 61.9942 & {end}", timeout="500ms")
+    left = ProofDefinition(process=r"^(setsid )?sleep 61\.9942", present=False)
+    started = time.monotonic()
+    while not seen(process_observation(left)).holds:
+        assert time.monotonic() - started < 5
+
+
 def test_a_command_cannot_fill_the_disk() -> None:
     """Its output ends at 64 KiB: SIGXFSZ (setrlimit(2), RLIMIT_FSIZE)."""
     observation = seen(run("/usr/bin/yes", exit=-signal.SIGXFSZ))

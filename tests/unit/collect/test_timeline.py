@@ -61,6 +61,17 @@ def test_a_name_like_the_toolkits_hides_nothing(tmp_path: Path) -> None:
     assert [event.words.en for event in events] == [f"*1 {socket}"]
 
 
+def test_an_impossible_date_in_a_package_log_hides_no_other_line(tmp_path: Path) -> None:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(SINCE + 5))
+    path = written(
+        tmp_path / "dpkg.log",
+        f"{stamp} install curl:amd64 <none> 8.0",
+        "2026-02-30 25:61:00 install x:all <none> 1",
+    )
+    (event,) = package_events(SINCE, UNTIL, (path,), ())
+    assert event.words.en == "install curl 8.0"
+
+
 def test_a_clock_that_was_set_back_is_told(tmp_path: Path) -> None:
     path = written(
         tmp_path / "access.log", access(1, 200), access(900, 200), access(300, 200), access(310, 200)
