@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -260,6 +259,8 @@ def wait_until_ok(look: Callable[[], Diagnosis], patience: float) -> Diagnosis:
 def _refuse_unknown_ignores(ignore: Sequence[Ignore], own: Sequence[str]) -> None:
     for entry in ignore:
         if entry.code not in (codes := (*catalogue().codes, *own)):
+            import difflib  # only a mistyped code needs it
+
             near = difflib.get_close_matches(entry.code, codes, n=3, cutoff=0.5)
             raise SettingsError(
                 Text(
@@ -296,6 +297,8 @@ def chosen_checks(only: Sequence[str], skip: Sequence[str], own: Sequence[Check]
 
 def _nearest(selector: str, names: Sequence[str]) -> list[str]:
     """The three names that are most like ``selector``; among equals, those declared first."""
+    import difflib  # only a mistyped name needs it
+
     alike = {name: difflib.SequenceMatcher(None, name, selector).ratio() for name in names}
     return sorted((name for name in alike if alike[name] >= 0.5), key=lambda name: -alike[name])[:3]
 

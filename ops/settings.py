@@ -7,7 +7,6 @@ What a key means stands beside it, in both languages. Annotations are evaluated 
 and not from strings when the first file is read: with this many texts that takes longer.
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -1367,6 +1366,8 @@ def _is_section(kind: Any) -> bool:
 
 def _nearest(key: str, hints: Mapping[str, Any], prefix: str) -> Text:
     """What may have been meant."""
+    import difflib  # only a misspelt name needs it
+
     close = [prefix + name for name in difflib.get_close_matches(key, hints, n=1, cutoff=0.5)]
     elsewhere = [
         f"{section}.{key}"

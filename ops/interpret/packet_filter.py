@@ -6,17 +6,17 @@ if every way through the rules refuses it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+
+import msgspec
 
 from ops.facts.packet_filter import FilterChain, FilterMatch, FilterRule, PacketFilter
 
 _DEEPEST = 32
 
 
-@dataclass(frozen=True)
-class Packet:
+class Packet(msgspec.Struct, frozen=True):
     """A packet of a connection over TCP. ``interface``: by which it comes or, at the hook ``output``, leaves; None if
     that is not known. ``state``: of its connection (conntrack): new, established."""
 
@@ -28,8 +28,7 @@ class Packet:
     sport: int | None = None
 
 
-@dataclass(frozen=True)
-class PacketRefusal:
+class PacketRefusal(msgspec.Struct, frozen=True):
     """Where a packet is refused: the chain, and the rule; None for the chain's policy."""
 
     chain: FilterChain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -405,14 +404,19 @@ def ignored_settings(config: GunicornConfig) -> dict[str, str | None]:
     """The names that gunicorn ignores and nothing else in the file uses, each with the setting that was probably
     meant; None if no setting is similar."""
     return {
-        name: MEANT.get(name)
-        or next(iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None)
+        name: MEANT.get(name) or _nearest_setting(name)
         for name in config.assigned
         if name not in KNOWN_SETTINGS
         and not name.startswith("_")
         and name not in config.read_names
         and name not in config.other_names
     }
+
+
+def _nearest_setting(name: str) -> str | None:
+    import difflib  # only a misspelt name needs it
+
+    return next(iter(difflib.get_close_matches(name, KNOWN_SETTINGS, n=1, cutoff=0.75)), None)
 
 
 def _ignored(config: GunicornConfig, name: str, likely: str | None) -> Evidence:
