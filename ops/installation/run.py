@@ -194,6 +194,8 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
     with store.locked():
         undone = recover(host, store)
         record = store.record()
+        if record is not None:
+            _refuse_foreign(record.undo, host, store)
         steps = plan()
         assessed = assess(steps, host, record, overwrite)
         due = [item for item in assessed if item.is_due]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.deployment.render import Deployment, NginxSite
+from ops.deployment.render import Deployment, NginxSite, RenderedFile
 from ops.errors import OpsError
 from ops.installation.host import HostTree
 from ops.installation.plan import InstallFacts, plan
@@ -380,6 +380,23 @@ def test_what_a_trees_record_says_of_the_host_is_not_done(
     with pytest.raises(OpsError, match="not below"):
         uninstall(HostTree(tree_root), store, purge=True)
     assert tree(victim) == before
+
+
+def test_a_tree_that_was_moved_loses_no_edit(tmp_path: Path) -> None:
+    """Its record names the files at their former place: what was edited since cannot be told."""
+    file = RenderedFile("/etc/gte-api.conf", "installed", 0o644)
+
+    def steps_of_tree() -> tuple[FileStep, ...]:
+        return (FileStep(phase=Phase.FILES, file=file),)
+
+    former, present = tmp_path / "former", tmp_path / "present"
+    (former / "etc").mkdir(parents=True)
+    install(steps_of_tree, HostTree(former), InstallStore(former))
+    former.rename(present)
+    (present / "etc/gte-api.conf").write_text("edited")
+    with pytest.raises(OpsError, match="not below"):
+        install(steps_of_tree, HostTree(present), InstallStore(present))
+    assert (present / "etc/gte-api.conf").read_text() == "edited"
 
 
 def test_a_kept_file_that_is_another_by_now_is_not_put_back(tmp_path: Path) -> None:
