@@ -169,7 +169,10 @@ def _clock_step(path: str, before: float, after: float) -> TimelineEvent:
         time=before,
         kind=EventKind.CLOCK,
         source=path,
-        words=Text(en=f"the clock was set back by {seconds} s", zh=f"系统时钟被拨回 {seconds} 秒"),
+        words=Text(
+            en=f"the clock was set back by {seconds} s, or nginx writes the log late (buffer=)",
+            zh=f"系统时钟被拨回 {seconds} 秒，或 nginx 延迟写入日志（buffer=）",
+        ),
     )
 
 

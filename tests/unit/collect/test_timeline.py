@@ -81,7 +81,7 @@ def test_a_clock_that_was_set_back_is_told(tmp_path: Path) -> None:
     assert (step.kind, step.time - SINCE, step.words.en) == (
         EventKind.CLOCK,
         300,
-        "the clock was set back by 600 s",
+        "the clock was set back by 600 s, or nginx writes the log late (buffer=)",
     )
 
 
