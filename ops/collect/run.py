@@ -149,6 +149,10 @@ def _collect(
     test_task = (
         _start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
+    if test_task is not None and not _nginx_runs(around.processes):
+        # nginx -t opens the configured listeners, too (ngx_open_listening_sockets): while nothing else holds them, a
+        # probe would be accepted by the test and cut off at its end.
+        test_task.wait(deadline)
     site_tasks = _site_causes(site_causes, target, now, deadline) if site_causes else None
     resolution_task = early or _start("dns", _resolve, probes, target.domain, target.resolver, deadline)
     warm.wait(deadline)
@@ -190,6 +194,10 @@ def _site_causes(
     from ops.collect.site_causes import SiteCauseCollector
 
     return SiteCauseCollector(definitions, target, now, deadline)
+
+
+def _nginx_runs(processes: Processes | NotSeen) -> bool:
+    return isinstance(processes, Processes) and bool(nginx_topology.nginx_masters(processes))
 
 
 def _headers_unread(target: Target) -> str:

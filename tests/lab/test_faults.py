@@ -16,7 +16,11 @@ _FIRST = {case.code: case for case in reversed(CASES)}
 # In CI every third code; each of them has cases of its judge among the unit tests.
 _IN_CI = sorted(_FIRST)[::3]
 # Of those that could be taken for two causes, a sample: the others with scripts/test --long.
-_SAMPLE = ("gunicorn_is_down_behind_a_wrong_port", "health_fails_because_the_model_did_not_load")
+_SAMPLE = (
+    "gunicorn_is_down_behind_a_wrong_port",
+    "health_fails_because_the_model_did_not_load",
+    "nginx_is_stopped",  # its own `nginx -t` must not answer the doctor's probes
+)
 
 
 def _each(case: Case) -> object:
