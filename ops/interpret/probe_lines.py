@@ -59,6 +59,7 @@ def is_of_earlier_run(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
     client = _client(entry)
     return any(
         (probe.method, probe.path) == (request[1], request[2])
+        and probe.time < int(taken_at)
         and abs(probe.time - entry.time) <= 1.0
         and probe.status >= "400"
         and probe.client in ("", client)

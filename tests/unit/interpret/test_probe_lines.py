@@ -148,3 +148,10 @@ def test_another_client_or_a_request_that_passed_is_no_earlier_run_s() -> None:
     assert of_others([limited(60)], facts, NOW) == [limited(60)]
     elsewhere = msgspec.structs.replace(logged("", ago=60, status="429"), client="10.0.0.1")
     assert of_others([limited(60)], logs((elsewhere,)), NOW) == [limited(60)]
+
+
+def test_a_probe_of_this_run_explains_no_line_before_it() -> None:
+    """Clients on this machine were turned away a second before the doctor was."""
+    facts = logs(nginx=(logged("", ago=0.0, status="429"),))
+    assert of_others([limited(1)], facts, NOW) == [limited(1)]
+    assert not is_of_earlier_run(limited(1), facts, NOW)
