@@ -258,6 +258,10 @@ def test_a_process_that_took_over_the_number_is_left_alone() -> None:
                 gunicorn_pidfile=str(host.gunicorn_pidfile.with_suffix(".other")),
             )
             host.request(path="/r/1")
+            # nginx logs after it has answered, and an empty log is not rotated.
+            wait_for(
+                lambda: host.nginx_access_log.stat().st_size, "the request to be logged", within=5, every=0.02
+            )
             Rotator(host, values).run("-f")
             assert host.nginx_access_log.with_name("gte-access.log.1").exists()
             assert bystander.poll() is None
