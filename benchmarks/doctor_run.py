@@ -95,7 +95,11 @@ def _memory(pid: int) -> tuple[float, float]:
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except FileNotFoundError:  # it has ended
+        tasks = []
+    for children in tasks:
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
                 yield from _tree(int(child))
