@@ -10,7 +10,7 @@ and not from strings when the first file is read: with this many texts that take
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from ops.errors import SettingsError
+from ops.errors import OpsError, SettingsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.text.duration import Seconds, parse_duration, parse_margin
@@ -1141,24 +1141,29 @@ def read_settings_file(path: Path) -> bytes:
                 " 或当前用户所有（chown），并去掉他人的写权限（chmod go-w）",
             )
         )
+    too_large = Text(
+        en=f"{path}: larger than 1 MiB; this is not a gte-ops.toml",
+        zh=f"{path}: 超过 1 MiB，不是 gte-ops.toml",
+    )
+    return bounded_content(path, MAX_FILE_BYTES, SettingsError, too_large)
+
+
+def bounded_content(path: Path, limit: int, error: Callable[[Text], OpsError], too_large: Text) -> bytes:
+    """The bytes of a file of at most ``limit`` bytes. Raises ``error`` with the reason; with ``too_large`` if it is
+    larger."""
     try:
-        read = read_regular_file(str(path), MAX_FILE_BYTES)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SettingsError(
+        file = read_regular_file(str(path), limit)
+    except (OSError, ValueError) as failure:
+        why = getattr(failure, "strerror", None) or failure
+        raise error(
             Text(
                 en=f"{path}: cannot be read: {why}; check the path and its mode",
                 zh=f"{path}: 无法读取：{chinese(why)}；请检查路径及其权限",
             )
         ) from None
-    if not read.is_whole:
-        raise SettingsError(
-            Text(
-                en=f"{path}: larger than 1 MiB; this is not a gte-ops.toml",
-                zh=f"{path}: 超过 1 MiB，不是 gte-ops.toml",
-            )
-        )
-    return read.content
+    if not file.is_whole:
+        raise error(too_large)
+    return file.content
 
 
 def parse_settings(content: bytes, name: str) -> Settings:

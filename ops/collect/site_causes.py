@@ -24,6 +24,7 @@ from ops.collect.logs.line import access_line, gunicorn_line, nginx_line
 from ops.collect.logs.tail import LogTail
 from ops.collect.task import Task
 from ops.diagnosis.site_causes import (
+    DEFAULT_WITHIN,
     TOO_SLOW,
     ProofDefinition,
     ProofKind,
@@ -36,7 +37,7 @@ from ops.diagnosis.site_causes import (
 from ops.facts.base import NotSeen
 from ops.facts.site_causes import ProofObservation, SiteCauses
 from ops.facts.target import Target
-from ops.files.bounded_read import open_regular_file, read_regular_file
+from ops.files.bounded_read import open_regular_file
 from ops.files.programs import reason_not_to_run, trusted_path
 from ops.files.unprivileged import (
     NOBODY,
@@ -45,7 +46,7 @@ from ops.files.unprivileged import (
     unprivileged_account,
 )
 from ops.interpret.timed_pattern import TimedPattern
-from ops.settings import reason_not_to_read
+from ops.settings import bounded_content, reason_not_to_read
 from ops.text.duration import age
 from ops.text.language import Text
 from ops.text.reasons import chinese
@@ -60,7 +61,6 @@ MAX_LINES = 200_000
 DEFAULT_SECONDS = 3.0
 # A process that forks while it is ended is ended in the next round.
 _MOST_ROUNDS = 20
-DEFAULT_WITHIN = 900.0
 _OTHER_DATE = re.compile(rb"\s*\[?\d{4}[-/]\d\d[-/]\d\d")
 
 
@@ -101,24 +101,11 @@ def read_file_of_causes(path: Path) -> tuple[SiteCauseDefinition, ...]:
         raise SiteCauseError(
             Text(en=f"{path}: not read: {why_not}", zh=f"{path}: 不予读取：{chinese(why_not)}")
         )
-    try:
-        file = read_regular_file(str(path), MAX_FILE_BYTES)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise SiteCauseError(
-            Text(
-                en=f"{path}: cannot be read: {why}; check the path and its mode",
-                zh=f"{path}: 无法读取：{chinese(why)}；请检查路径及其权限",
-            )
-        ) from None
-    if not file.is_whole:
-        raise SiteCauseError(
-            Text(
-                en=f"{path}: larger than {MAX_FILE_BYTES >> 10} KiB; this is no file of causes",
-                zh=f"{path}: 超过 {MAX_FILE_BYTES >> 10} KiB，不是故障原因文件",
-            )
-        )
-    return parse_site_causes(file.content, str(path))
+    too_large = Text(
+        en=f"{path}: larger than {MAX_FILE_BYTES >> 10} KiB; this is no file of causes",
+        zh=f"{path}: 超过 {MAX_FILE_BYTES >> 10} KiB，不是故障原因文件",
+    )
+    return parse_site_causes(bounded_content(path, MAX_FILE_BYTES, SiteCauseError, too_large), str(path))
 
 
 class SiteCauseCollector:

@@ -26,7 +26,6 @@ from ops.text.sanitize import safe_line
 
 # ngx_http_ssl_module: browsers get 400; 495 and 496 are nginx's own codes for it.
 _CERTIFICATE_STATUSES = (400, 403, 495, 496)
-DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, ngx_http_limit_conn_module
 
 
 def from_behind(snapshot: Snapshot) -> Snapshot:
@@ -109,7 +108,7 @@ def _demands(scope: nginx_topology.Scope, status: int, client: str, snapshot: Sn
         yield f"clients to wait: a maintenance page is on ({_place(maintenance)})"
     for name in ("limit_req", "limit_conn"):
         limits = scope.effective(name)
-        limited = scope.value(f"{name}_status") or DEFAULT_LIMIT_STATUS
+        limited = nginx_topology.limit_status(scope, name)
         if limits and str(status) == limited and _are_our_own(snapshot.logs, snapshot.taken_at):
             yield f"fewer requests ({_place(limits[0])})"
 

@@ -43,6 +43,8 @@ MAX_CAUSES = 100
 MAX_PROOFS = 10
 MAX_PATTERN_CHARS = 2000
 MAX_SECONDS = 10.0
+# How far back a log is searched if `within` is not given, seconds.
+DEFAULT_WITHIN = 900.0
 # The `regex` package writes out the least count of every repetition, some hundred bytes each.
 MAX_PATTERN_NODES = 100_000
 LOG_NAMES = ("nginx_error", "nginx_access", "gunicorn_error", "gunicorn_access")

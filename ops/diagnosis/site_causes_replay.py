@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.site_causes import (
+    DEFAULT_WITHIN,
     TOO_SLOW,
     ProofDefinition,
     ProofKind,
@@ -58,7 +59,7 @@ def _in_log(proof: ProofDefinition, snapshot: Snapshot) -> ProofObservation | No
     log = next((log for log in _logs(snapshot.logs) if log.path == path), None)
     if log is None:
         return NotSeen(reason=f"the bundle does not hold {path}")
-    since = snapshot.taken_at - proof.seconds("within", 900.0)
+    since = snapshot.taken_at - proof.seconds("within", DEFAULT_WITHIN)
     pattern = TimedPattern(proof.pattern or "")
     matches = [
         (entry.text, groups)

@@ -20,6 +20,8 @@ from ops.facts.target import Target
 from ops.interpret.address import is_port, join_address, split_address
 from ops.interpret.authority import is_nginx_program, may_name, speaks_for, speaks_for_host
 
+# limit_req_status and limit_conn_status (ngx_http_limit_req_module, ngx_http_limit_conn_module).
+DEFAULT_LIMIT_STATUS = "503"
 MAX_SEARCH_SECONDS = 0.05
 MAX_CERTIFICATES = 16
 _REPETITION = re.compile(r"[*+{]|(?<!\()\?")
@@ -612,3 +614,8 @@ def loaded_code(config: NginxConfig) -> tuple[str, ...]:
 
     walk(config.directives)
     return tuple(paths)
+
+
+def limit_status(scope: Scope, name: str = "limit_req") -> str:
+    """The status with which ``name`` (limit_req, limit_conn) refuses a request in ``scope``."""
+    return scope.value(f"{name}_status") or DEFAULT_LIMIT_STATUS

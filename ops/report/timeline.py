@@ -15,7 +15,6 @@ from ops.text.reasons import reason
 from ops.text.timestamps import local_time
 
 MAX_ROWS = 24
-MAX_BARS = 120
 BAR_COLUMNS = 20
 KINDS: dict[EventKind, Text] = {
     EventKind.CHANGE: Text(en="change", zh="变更"),

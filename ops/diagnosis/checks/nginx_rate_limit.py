@@ -16,7 +16,6 @@ from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.probe_lines import of_others
 
-DEFAULT_LIMIT_STATUS = "503"  # ngx_http_limit_req_module, limit_req_status
 # Below this share of all requests, the rate limit works as intended and users are not affected.
 SMALL_SHARE = 0.10
 
@@ -65,12 +64,8 @@ def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
     """The statuses of the site's rate limits; both usual ones if no limit is seen."""
     server = None if isinstance(config, NotSeen) else site_server(config, target)
     scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
-    statuses = {
-        scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS
-        for scope in scopes
-        if scope.effective("limit_req")
-    }
-    return statuses or {"429", DEFAULT_LIMIT_STATUS}
+    statuses = {nginx_topology.limit_status(scope) for scope in scopes if scope.effective("limit_req")}
+    return statuses or {"429", nginx_topology.DEFAULT_LIMIT_STATUS}
 
 
 @check("nginx.limit_status", "NGX018", en="the rate limit answers 429", zh="限流返回 429")
@@ -82,7 +77,7 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
     scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations())
     for scope in scopes:
         limit = scope.effective("limit_req")
-        if limit and (scope.value("limit_req_status") or DEFAULT_LIMIT_STATUS) == DEFAULT_LIMIT_STATUS:
+        if limit and nginx_topology.limit_status(scope) == nginx_topology.DEFAULT_LIMIT_STATUS:
             where = f"{limit[0].file}:{limit[0].line}"
             zone = next((a.removeprefix("zone=") for a in limit[0].args if a.startswith("zone=")), "?")
             yield Finding(

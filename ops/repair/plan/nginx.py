@@ -23,7 +23,6 @@ from ops.text.language import Text
 from ops.text.reasons import reason
 
 STATUS_429 = "limit_req_status 429;"
-_DEFAULT_LIMIT_STATUS = "503"
 _SYSTEMCTL_START = "systemctl start "
 
 
@@ -113,7 +112,7 @@ def _answer_429(case: Case) -> Iterator[Remedy]:
     scopes: tuple[nginx_rules.Scope, ...] = (server, *server.locations())
     for scope in scopes:
         limits, statuses = scope.effective("limit_req"), scope.effective("limit_req_status")
-        if not limits or (scope.value("limit_req_status") or _DEFAULT_LIMIT_STATUS) != _DEFAULT_LIMIT_STATUS:
+        if not limits or nginx_rules.limit_status(scope) != nginx_rules.DEFAULT_LIMIT_STATUS:
             continue
         directive = statuses[-1] if statuses else limits[0]
         places[directive.file, directive.line] = directive.name
