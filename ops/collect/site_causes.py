@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -294,19 +294,22 @@ def file_observation(proof: ProofDefinition, now: float) -> ProofObservation | N
             with open_regular_file(path) as file:
                 content = file.read(MAX_READ_BYTES).decode(errors="replace")
             pattern = TimedPattern(proof.pattern)
-            line, values = next(_matching_lines(content, pattern), ("", {}))
+            match = _first_match(content, pattern)
         except TimeoutError:
             return TOO_SLOW
         except (OSError, ValueError) as error:
             return _unreadable(path, error)
-        holds, detail = bool(line), line or f"no line matches {proof.pattern}"
+        holds = match is not None
+        detail, values = match or (f"no line matches {proof.pattern}", {})
     return ProofObservation(holds=holds, source=path, detail=safe_line(detail), values=values)
 
 
-def _matching_lines(content: str, pattern: TimedPattern) -> Iterator[tuple[str, dict[str, str]]]:
+def _first_match(content: str, pattern: TimedPattern) -> tuple[str, dict[str, str]] | None:
+    """The first line that matches, which may be an empty one, and its groups. Raises TimeoutError."""
     for line in content.splitlines():
         if (groups := pattern.groups(line)) is not None:
-            yield line, groups
+            return line, groups
+    return None
 
 
 def command_observation(proof: ProofDefinition, deadline: float) -> ProofObservation | NotSeen:
@@ -348,10 +351,11 @@ def command_observation(proof: ProofDefinition, deadline: float) -> ProofObserva
     line = next((words for words in printed.splitlines() if words.strip()), "")
     if holds and proof.output is not None:
         try:
-            line, values = next(_matching_lines(printed, TimedPattern(proof.output)), ("", {}))
+            match = _first_match(printed, TimedPattern(proof.output))
         except TimeoutError:
             return TOO_SLOW
-        holds = bool(line)
+        holds = match is not None
+        line, values = match or ("", {})
         if not holds and code == -signal.SIGXFSZ:
             return NotSeen(reason=f"{command[0]} prints more than {MAX_OUTPUT_BYTES >> 10} KiB")
     return ProofObservation(

@@ -179,6 +179,14 @@ def test_a_files_presence_age_and_content(tmp_path: Path) -> None:
     assert not holds(pattern="seats = 0")
 
 
+def test_an_empty_line_matches(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("one\n\ntwo\n")
+    assert seen(file_observation(ProofDefinition(file=str(path), pattern="^$"), NOW)).holds
+    path.write_text("one\ntwo\n")
+    assert not seen(file_observation(ProofDefinition(file=str(path), pattern="^$"), NOW)).holds
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     path = str(tmp_path / "none")
     assert seen(file_observation(ProofDefinition(file=path, present=False), NOW)).holds
@@ -228,6 +236,11 @@ def test_a_commands_exit_code_and_output() -> None:
     observation = seen(run("/bin/sh", "-c", "echo seats: 0 >&2; exit 1", output=r"seats: (?<seats>\d+)"))
     assert (observation.holds, observation.values) == (True, {"seats": "0"})
     assert not seen(run("/bin/echo", "seats: 3", output="seats: 0")).holds
+
+
+def test_an_empty_line_of_a_commands_output_matches() -> None:
+    assert seen(run("/bin/sh", "-c", "echo one; echo", output="^$")).holds
+    assert not seen(run("/bin/sh", "-c", "echo one", output="^$")).holds
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
