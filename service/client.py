@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -250,25 +250,27 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def batches(texts: Sequence[str], limits: Limits) -> Iterator[Sequence[str]]:
+def batches(texts: Iterable[str], limits: Limits) -> Iterator[list[str]]:
     """``texts`` in order, in the fewest batches within the limits and this client's own. A text that alone exceeds a
-    limit of the service is a batch of its own, which the service refuses."""
+    limit of the service is a batch of its own, which the service refuses. Reads no further than the batch it gives."""
     most = min(limits.max_batch, _BATCH)
     most_chars = min(limits.max_batch_chars, _BATCH_CHARS)
-    start = characters = size = 0
-    for index, text in enumerate(texts):
+    batch: list[str] = []
+    characters = size = 0
+    for text in texts:
         length = len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) + 2
-        if index > start and (
-            index - start >= most
+        if batch and (
+            len(batch) >= most
             or characters + len(text) > most_chars
             or size + length > limits.max_body_bytes - _BESIDE_TEXTS
         ):
-            yield texts[start:index]
-            start, characters, size = index, 0, 0
+            yield batch
+            batch, characters, size = [], 0, 0
+        batch.append(text)
         characters += len(text)
         size += length
-    if len(texts) > start:
-        yield texts[start:]
+    if batch:
+        yield batch
 
 
 # --- this host --------------------------------------------------------------------------------------------
@@ -461,10 +463,13 @@ class GteClient:
 
     def similarity(self, text: str, candidates: Sequence[str]) -> list[float]:
         """The cosine of ``text`` with each of ``candidates``, in order. There may be any number of candidates."""
+        if isinstance(candidates, str):
+            raise TypeError("expected a list of texts, got one text")
         scores: list[float] = []
-        for batch in self._batches(candidates):
-            with _within(candidates, len(scores), "parameters.candidates"):
-                scores += self._list("similarity", "scores", batch, text, {"candidates": list(batch)})
+        limits = self._service_limits() if len(candidates) > 1 else Limits()
+        for batch in batches(candidates, limits):
+            with _within(len(candidates), len(scores), "parameters.candidates"):
+                scores += self._list("similarity", "scores", batch, text, {"candidates": batch})
         return scores
 
     def embed(
@@ -477,17 +482,20 @@ class GteClient:
         that is too long for the model instead of failing; ``predict`` reports which.
         """
         texts = [texts] if isinstance(texts, str) else texts
-        vectors: list[list[float]] = []
-        for batch in self._batches(texts):
-            with _within(texts, len(vectors), "input_text"):
-                vectors += self._list(
-                    "embedding",
-                    "embeddings",
-                    batch,
-                    list(batch),
-                    {"role": role, **({"truncate": True} if truncate else {})},
-                )
-        return vectors
+        if not texts:
+            return []
+        limits = self._service_limits() if len(texts) > 1 else Limits()
+        return list(self._vectors(texts, len(texts), limits, _embedding_parameters(role, truncate)))
+
+    def embed_stream(
+        self, texts: Iterable[str], *, role: Role = "query", truncate: bool = False
+    ) -> Iterator[list[float]]:
+        """``embed`` for a list of any length, or a generator: the vectors one by one, in order, while the texts are
+        read. At most one request's texts and vectors are in memory. If a request fails, the vectors before it have been
+        given, and the error's ``field`` counts from the first text of all."""
+        if isinstance(texts, str):
+            raise TypeError("expected texts, got one text")
+        return self._vectors(texts, None, None, _embedding_parameters(role, truncate))
 
     def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:
         """Any task, with its unprocessed answer."""
@@ -525,12 +533,24 @@ class GteClient:
             members.get("ready") is True, members.get("reason"), str(members.get("detail", "")), members
         )
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[Sequence[str]]:
-        if isinstance(texts, str):
-            raise TypeError("expected a list of texts, got one text")
-        if len(texts) == 0:
-            return iter(())
-        return batches(texts, self._service_limits() if len(texts) > 1 else Limits())
+    def _vectors(
+        self,
+        texts: Iterable[str],
+        count: int | None,
+        limits: Limits | None,
+        parameters: dict[str, Any],
+        done: int = 0,
+    ) -> Iterator[list[float]]:
+        """``count``: of the texts, if it is known. ``limits``: None to ask the service for them. ``done``: texts of the
+        same list before these."""
+        for batch in batches(texts, limits or self._service_limits()):
+            with _within(count, done, "input_text"):
+                vectors = self._list("embedding", "embeddings", batch, batch, parameters)
+            done += len(batch)
+            yield from vectors
+
+    def _embedded(self, texts: list[str], parameters: dict[str, Any], done: int) -> list[list[float]]:
+        return list(self._vectors(texts, None, None, parameters, done))
 
     def _service_limits(self) -> Limits:
         with self._lock:
@@ -806,6 +826,23 @@ class AsyncGteClient:
         """See ``GteClient.embed``."""
         return await self._run(self._client.embed, texts, role=role, truncate=truncate)
 
+    async def embed_stream(
+        self,
+        texts: AsyncIterable[str] | Iterable[str],
+        *,
+        role: Role = "query",
+        truncate: bool = False,
+    ) -> AsyncIterator[list[float]]:
+        """See ``GteClient.embed_stream``; the texts may come from an asynchronous generator."""
+        if isinstance(texts, str):
+            raise TypeError("expected texts, got one text")
+        parameters = _embedding_parameters(role, truncate)
+        done = 0
+        async for window in _windows(texts, _BATCH):
+            for vector in await self._run(self._client._embedded, window, parameters, done):
+                yield vector
+            done += len(window)
+
     async def predict(self, task_type: str, input_text: str | Sequence[str], **parameters: Any) -> Prediction:
         """See ``GteClient.predict``."""
         return await self._run(self._client.predict, task_type, input_text, **parameters)
@@ -839,17 +876,40 @@ def _understood(request_id: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _within(texts: Sequence[str], start: int, name: str) -> Iterator[None]:
-    """Let an error name a text of a batch by its index in the whole list."""
+def _within(count: int | None, start: int, name: str) -> Iterator[None]:
+    """Let an error name a text of a batch by its index among all ``count`` texts; None: nobody knows how many."""
     try:
         yield
     except ApiError as error:
         place, _, index = (error.field or "").rpartition(".")
         if place == name and index.isdigit():
             error.field = f"{name}.{start + int(index)}"
-        elif error.field == name and error.code in ("text_too_long", "bad_request") and len(texts) > 1:
+        elif error.field == name and error.code in ("text_too_long", "bad_request") and count != 1:
             error.field = f"{name}.{start}"  # the batch had one text
         raise
+
+
+def _embedding_parameters(role: Role, truncate: bool) -> dict[str, Any]:
+    return {"role": role, **({"truncate": True} if truncate else {})}
+
+
+async def _windows(texts: AsyncIterable[str] | Iterable[str], most: int) -> AsyncIterator[list[str]]:
+    """``texts`` in order, so many at a time."""
+    window: list[str] = []
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            window.append(text)
+            if len(window) == most:
+                yield window
+                window = []
+    else:
+        for text in texts:
+            window.append(text)
+            if len(window) == most:
+                yield window
+                window = []
+    if window:
+        yield window
 
 
 def _reason(error: BaseException) -> str:

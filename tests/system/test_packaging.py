@@ -11,9 +11,14 @@ import sysconfig
 import tarfile
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.system.conftest import Gunicorn
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
@@ -226,3 +231,89 @@ def test_the_service_without_its_extra_names_it_in_one_line(packages: Packages) 
     )
     assert ran.returncode == 1
     assert ran.stderr == "service: flask_openapi3 is not installed: pip install 'gte-ops[service]'\n"
+
+
+# --- the client alone -------------------------------------------------------------------------------------
+
+CLIENT_PROGRAM = """
+import asyncio, importlib.util, sys
+from service.client import AsyncGteClient, GteClient
+
+for name in ("flask", "pydantic", "click", "numpy", "httpx"):
+    assert importlib.util.find_spec(name) is None, name
+url = sys.argv[1]
+with GteClient(url) as client:
+    print([entity.text for entity in client.ner("2022年在北京")])
+    print(sum(len(vector) for vector in client.embed_stream(f"第{n}条" for n in range(3))))
+
+async def main():
+    async def texts():
+        for n in range(3):
+            yield f"第{n}条"
+    async with AsyncGteClient(url) as client:
+        print(len([vector async for vector in client.embed_stream(texts())]))
+
+asyncio.run(main())
+"""
+
+
+def needed(requirements: list[str], extra: str) -> set[str]:
+    """The distributions that pip installs for these lines of metadata with ``extra``, by canonical name."""
+    names: set[str] = set()
+    todo = [Requirement(line) for line in requirements]
+    todo = [
+        one
+        for one in todo
+        if one.marker and "extra" in str(one.marker) and one.marker.evaluate({"extra": extra})
+    ]
+    while todo:
+        wanted = todo.pop()
+        if canonicalize_name(wanted.name) not in names:
+            names.add(canonicalize_name(wanted.name))
+            lines = [Requirement(line) for line in distribution(wanted.name).requires or ()]
+            todo += [one for one in lines if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return names
+
+
+@pytest.fixture(scope="module")
+def client_environment(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel, and beside it only what its extra ``client`` names, as it is installed here:
+    an extra adds to the toolkit's own dependencies, so the wheel is installed with --no-deps."""
+    environment = tmp_path_factory.mktemp("client") / "environment"
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--python",
+        environment / "bin" / "python",
+    )
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", packages.wheel)
+    (site,) = environment.glob("lib/python*/site-packages")
+    (metadata,) = site.glob("gte_ops-*.dist-info/METADATA")
+    requirements = [
+        line.removeprefix("Requires-Dist: ")
+        for line in metadata.read_text(encoding="utf-8").splitlines()
+        if line.startswith("Requires-Dist: ")
+    ]
+    for name in needed(requirements, "client"):
+        installed = distribution(name)
+        for top in {file.parts[0] for file in installed.files or () if file.parts[0] != ".."}:
+            (site / top).symlink_to(Path(str(installed.locate_file(top))).resolve())
+    return environment
+
+
+def test_the_client_works_where_only_its_extra_is_installed(
+    client_environment: Path, service: Gunicorn
+) -> None:
+    python = client_environment / "bin" / "python"
+    shown = run(python, "-I", "-c", CLIENT_PROGRAM, f"http://127.0.0.1:{service.port}", cwd=Path("/"))
+    assert shown.splitlines() == ["['2022年', '北京']", str(3 * 384), "3"]
+    (site,) = client_environment.glob("lib/python*/site-packages")
+    assert (site / "service" / "py.typed").is_file()
+
+
+def test_the_wheel_s_server_command_tells_what_it_would_start(packages: Packages) -> None:
+    ran = run(packages.environment / "bin" / "gte-api", "serve", "--dry-run", "--port", "0", cwd=Path("/"))
+    assert "-c python:service.gunicorn_conf 'service.app:create_app()'" in ran

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -344,6 +344,56 @@ def test_a_long_list_goes_in_several_requests_by_the_services_own_limits() -> No
     assert [path for path, _, _ in peer.requests] == ["/tasks"] + ["/predict"] * 4
 
 
+def vectors_of(body: Any) -> Reply:
+    return predicted({"embeddings": [[float(text)] for text in body["input_text"]], "dimension": 1})
+
+
+def test_a_stream_is_read_no_further_than_one_request_ahead_of_its_vectors() -> None:
+    peer = Peer((200, {}, {"limits": {"max_batch": 4}}), vectors_of)
+    taken = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield str(number)
+
+    with serving(peer) as url, GteClient(url) as client:
+        for number, vector in enumerate(client.embed_stream(texts())):
+            assert vector == [float(number)]
+            # The first text of the next batch shows that this one is full.
+            assert taken <= number + 4 + 1
+            if number == 20:
+                break
+    assert taken < 30
+
+
+def test_an_error_in_a_stream_names_the_text_by_its_place_in_the_whole_stream() -> None:
+    def refuse_9(body: Any) -> Reply:
+        if "9" not in body["input_text"]:
+            return vectors_of(body)
+        place = body["input_text"].index("9")
+        return 400, {}, {"code": "text_too_long", "detail": "", "field": f"input_text.{place}"}
+
+    limits: Reply = (200, {}, {"limits": {"max_batch": 4}})
+    given: list[list[float]] = []
+    with serving(Peer(limits, refuse_9)) as url, GteClient(url) as client:
+        with pytest.raises(BadRequestError) as error:
+            given.extend(client.embed_stream(str(number) for number in range(12)))
+        assert error.value.field == "input_text.9"
+
+    async def ask(url: str) -> int:
+        async def texts() -> AsyncIterator[str]:
+            for number in range(9):
+                yield str(number)
+
+        async with AsyncGteClient(url) as client:
+            return len([vector async for vector in client.embed_stream(texts())])
+
+    with serving(Peer(limits, refuse_9)) as url:
+        assert asyncio.run(ask(url)) == 9
+
+
 def test_limits_that_have_become_narrower_are_asked_for_again() -> None:
     """The service was started anew under a client that lives long."""
     narrow, wide = {"max_batch": 2}, {"max_batch": 4}
@@ -371,7 +421,13 @@ def test_the_asynchronous_client_has_the_calls_of_the_other_one() -> None:
             if not name.startswith("_")
         }
 
-    assert calls(AsyncGteClient) == calls(GteClient)
+    ours, theirs = calls(AsyncGteClient), calls(GteClient)
+    # Besides what GteClient's takes, the texts may be asynchronous, and so are the vectors.
+    assert ours.pop("embed_stream") == theirs.pop("embed_stream").replace(
+        "texts: collections.abc.Iterable[str]",
+        "texts: collections.abc.AsyncIterable[str] | collections.abc.Iterable[str]",
+    ).replace("collections.abc.Iterator", "collections.abc.AsyncIterator")
+    assert ours == theirs
 
 
 def test_calls_that_are_awaited_together_are_under_way_together_and_hold_up_nobody() -> None:
