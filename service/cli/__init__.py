@@ -1,0 +1,1 @@
+"""``gte-api``: start the service, and try its models."""
