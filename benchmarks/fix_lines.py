@@ -1,11 +1,11 @@
 """How many faults their printed fix mends without thought: every fault of the lab, each line run as it stands.
 
-    python -m benchmarks.fix_lines [--lanes 2] [--only NAME] [--minutes 40] [--write docs/accuracy.md]
+    python -m benchmarks.fix_lines [--lanes 2] [--only NAME] [--minutes 40] [--results FILE] [--write docs/accuracy.md]
 
 Each trial brings up a real nginx and gunicorn, causes the fault, runs the lines of the fix that the doctor prints
 first, in order, and asks a client (`tests/lab/fix_trial.py`). Advice is passed over, and so are lines that would change
 the machine. With ``--minutes`` no trial is begun after that long; one fault of each cause comes before the second of
-any. Prints Markdown.
+any. ``--results`` keeps what was tried, a line each, and a second run goes on from there. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+
+import msgspec
 
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case, NotHereError
@@ -28,20 +31,50 @@ from tests.lab.fix_trial import FixTrial, try_fix
 KINDS = ("mended", "not mended", "elsewhere", "person")
 
 
-def trial(case: Case) -> FixTrial | str:
-    """The trial of one fault, or why there is none."""
+class Result(msgspec.Struct, frozen=True):
+    """One fault, and its trial or why there is none."""
+
+    code: str
+    name: str
+    trial: FixTrial | None = None
+    why: str = ""
+
+
+def attempt(case: Case) -> Result:
+    """The trial of one fault."""
     if reason := case.impossible():
-        return reason
+        return Result(case.code, case.name, why=reason)
     try:
-        done = try_fix(case)
+        trial = try_fix(case)
     except NotHereError as reason:
-        return str(reason)
+        return Result(case.code, case.name, why=str(reason))
     except Exception as error:  # noqa: BLE001  one stack that does not come up must not end the run
-        return f"{type(error).__name__}: {error}"[:200]
-    print(f"{done.kind:10} {done.code} {done.name} confirmed={done.confirmed}", file=sys.stderr, flush=True)
-    for line in done.lines:
+        return Result(case.code, case.name, why=f"{type(error).__name__}: {error}"[:200])
+    print(
+        f"{trial.kind:10} {trial.code} {trial.name} confirmed={trial.confirmed}", file=sys.stderr, flush=True
+    )
+    for line in trial.lines:
         print(f"             {line.exit_code} {line.words[:160]} {line.why}", file=sys.stderr, flush=True)
-    return done
+    return Result(case.code, case.name, trial)
+
+
+class Results:
+    """What was tried, by the fault's name, kept in ``path`` if there is one; a later trial of a fault counts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = Lock()
+        lines = path.read_bytes().splitlines() if path is not None and path.exists() else []
+        decoded = (msgspec.json.decode(line, type=Result) for line in lines)
+        self.by_name = {result.name: result for result in decoded}
+
+    def add(self, result: Result) -> None:
+        """Keep ``result`` at once."""
+        with self._lock:
+            self.by_name[result.name] = result
+            if self._path is not None:
+                with self._path.open("ab") as file:
+                    file.write(msgspec.json.encode(result) + b"\n")
 
 
 def by_turns(cases: Sequence[Case]) -> list[Case]:
@@ -84,26 +117,32 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--minutes", type=float, default=600.0)
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--write", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     cases = by_turns([case for case in CASES if arguments.only in f"{case.code} {case.name}"])
     give_up = time.monotonic() + 60 * arguments.minutes
+    results = Results(arguments.results)
 
-    def in_time(case: Case) -> FixTrial | str:
-        return trial(case) if time.monotonic() < give_up else "no time was left"
+    def try_in_time(case: Case) -> None:
+        if case.name not in results.by_name and time.monotonic() < give_up:
+            results.add(attempt(case))
 
     with ThreadPoolExecutor(arguments.lanes) as pool:
-        results = list(pool.map(in_time, cases))
-    trials = [item for item in results if isinstance(item, FixTrial)]
-    for case, item in zip(cases, results, strict=True):
-        if isinstance(item, str):
-            print(f"not tried  {case.code} {case.name}: {item}", file=sys.stderr)
+        list(pool.map(try_in_time, cases))
+    tried = [
+        results.by_name.get(case.name, Result(case.code, case.name, why="no time was left")) for case in cases
+    ]
+    trials = [item.trial for item in tried if item.trial is not None]
+    for item in tried:
+        if item.trial is None:
+            print(f"not tried  {item.code} {item.name}: {item.why}", file=sys.stderr)
     version = importlib.metadata.version("gte-ops")
     head = (
         f"gte-ops {version}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}: {len(trials)} of the"
         f" {len(cases)} faults of the lab.\n\n"
     )
-    text = head + table(trials, len(results) - len(trials)) + "\n"
+    text = head + table(trials, len(tried) - len(trials)) + "\n"
     for path in arguments.write:
         page = path.read_text(encoding="utf-8")
         begin, end = "<!-- fix lines -->\n", "<!-- /fix lines -->"

@@ -35,7 +35,7 @@ _SIGNALS = re.compile(
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a fix. ``exit_code`` None: it was not run, ``why``."""
+    """One line of a fix. ``exit_code`` None: it was not run, ``why``; else ``why`` is the end of what it printed."""
 
     words: str
     exit_code: int | None = None
@@ -45,12 +45,12 @@ class Line:
 @dataclass(frozen=True)
 class FixTrial:
     """What the lines did. ``lines``: without advice and without the last, which shows whether they worked: its exit
-    code is ``confirmed``, None if the fault was still there. ``has_advice``: a person was asked to look or decide."""
+    code is ``confirmed``, None if the fault was still there. ``advice``: what a person is asked to see or decide."""
 
     code: str
     name: str
     lines: tuple[Line, ...]
-    has_advice: bool
+    advice: tuple[str, ...]
     is_mended: bool
     confirmed: int | None
 
@@ -61,7 +61,7 @@ class FixTrial:
             return "mended"
         if any(line.exit_code is None for line in self.lines):
             return "elsewhere"
-        return "person" if self.has_advice else "not mended"
+        return "person" if self.advice else "not mended"
 
 
 def try_fix(case: Case) -> FixTrial:
@@ -76,7 +76,14 @@ def try_fix(case: Case) -> FixTrial:
         ran = tuple(_run(stack, line) for line in lines)
         is_mended = any(line.exit_code is not None for line in ran) and _is_mended(stack, case)
         confirmed = _shell(stack, confirm, CONFIRMED_WITHIN) if is_mended else None
-        return FixTrial(case.code, case.name, ran, bool(advice), is_mended, confirmed)
+        return FixTrial(
+            case.code,
+            case.name,
+            ran,
+            tuple(step for step in cause["fix"] if step in advice),
+            is_mended,
+            confirmed,
+        )
 
 
 def _advice(stack: Stack, code: str, fix: list[str]) -> set[str]:
@@ -112,7 +119,8 @@ def _start_in_the_background(stack: Stack) -> None:
 def _run(stack: Stack, line: str) -> Line:
     if (why := _reason_not_to_run(stack, line)) is not None:
         return Line(line, why=why)
-    return Line(line, _shell(stack, line, LINE_SECONDS))
+    exit_code = _shell(stack, line, LINE_SECONDS)
+    return Line(line, exit_code, _last_words(stack) if exit_code else "")
 
 
 def _reason_not_to_run(stack: Stack, line: str) -> str | None:
@@ -124,6 +132,11 @@ def _reason_not_to_run(stack: Stack, line: str) -> str | None:
         strangers = {pid for pid in named if psutil.pid_exists(pid)} - own - {int(LINE_SECONDS)}
         return None if not strangers or line.startswith("timeout") else "the process is not of the stack"
     return None if str(stack.directory) in line else "it names nothing of the stack"
+
+
+def _last_words(stack: Stack) -> str:
+    lines = (stack.logs / "fix-lines.log").read_text(errors="replace").splitlines()
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
 
 def _shell(stack: Stack, line: str, seconds: float) -> int:
