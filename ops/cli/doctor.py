@@ -325,7 +325,7 @@ def doctor(**arguments: Any) -> None:
         if options.wait_ok is None:
             examination = options.look(settings, file)
             _end_with(
-                examination.diagnosis,
+                _with_repairs(examination, settings, file),
                 options,
                 _timeline(examination, settings) if options.form == "html" else None,
             )
@@ -340,6 +340,15 @@ _COMMANDS_OF_BUNDLE = Text(
     en="The commands are for the bundle's host, and in part the bundle's own words: read one before you run it.",
     zh="以下命令用于诊断包所属的主机，部分内容直接取自诊断包：运行前请先看清楚。",
 )
+
+
+def _with_repairs(examination: Examination, settings: Settings, file: SettingsFile) -> Diagnosis:
+    """The diagnosis, which names the repair of each cause where one is planned."""
+    if not examination.diagnosis.causes:
+        return examination.diagnosis
+    from ops.repair.offer import with_repairs
+
+    return with_repairs(examination, settings, file.path)
 
 
 def _timeline(examination: Examination, settings: Settings) -> Timeline:

@@ -27,7 +27,7 @@ def printed_edits(
     before: dict[str, bytes] = {}
     after: dict[str, bytes] = {}
     for step in cause.fix if program else ():
-        if not is_command(step) or step.en in _loading(target) or step.en.startswith("gte-ops "):
+        if not is_command(step) or step.en in loading_commands(target) or step.en.startswith("gte-ops "):
             continue
         script, file = _in_place(step.en, contents)
         if not file or program is None:
@@ -45,7 +45,8 @@ def printed_edits(
     )
 
 
-def _loading(target: Target) -> Collection[str]:
+def loading_commands(target: Target) -> Collection[str]:
+    """The lines that test, load, start and restart, and change no file."""
     commands = (
         target.test_nginx,
         target.reload_nginx,

@@ -6,22 +6,28 @@ package, certbot, a file of /etc): the fault then counts as not mended.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from tests.lab.changed import keep_baseline
 from tests.lab.faults.case import Case
 from tests.lab.stack import Stack
 from tests.lab.trial import broken
 from tests.lab.waiting import NotInTimeError, wait_for
+from tests.lab.way_back import healthy_stack, is_broken_from_the_start, make_backup
 
 LINE_SECONDS = 60.0
+# A repair diagnoses several times.
+REPAIR_SECONDS = 240.0
 # A model is loaded after a restart, and a client is asked until it is served.
 SERVED_WITHIN = 12.0
 CONFIRMED_WITHIN = 40.0
@@ -40,6 +46,11 @@ class Line:
     words: str
     exit_code: int | None = None
     why: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ran and did not do what it says; a repair ends with the doctor's status."""
+        return self.exit_code not in (None, 0) and not (" --fix" in self.words and self.exit_code == 1)
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,10 @@ class FixTrial:
         return "person" if self.advice else "not mended"
 
 
-def try_fix(case: Case) -> FixTrial:
-    """Cause ``case``, run the fix that the doctor prints first, and ask a client. Raises NotHereError."""
-    with broken(case) as stack:
+def try_fix(case: Case, *, with_baseline: bool = False) -> FixTrial:
+    """Cause ``case``, run the fix that the doctor prints first, and ask a client. ``with_baseline``: the watchdog kept
+    a baseline and a timer a backup while the service was healthy. Raises NotHereError."""
+    with _watched(case) if with_baseline else broken(case) as stack:
         _put_gte_ops_on_the_path(stack)
         _start_in_the_background(stack)
         report = stack.doctor(machine=case.code == "HST005")
@@ -76,14 +88,22 @@ def try_fix(case: Case) -> FixTrial:
         ran = tuple(_run(stack, line) for line in lines)
         is_mended = any(line.exit_code is not None for line in ran) and _is_mended(stack, case)
         confirmed = _shell(stack, confirm, CONFIRMED_WITHIN) if is_mended else None
-        return FixTrial(
-            case.code,
-            case.name,
-            ran,
-            tuple(step for step in cause["fix"] if step in advice),
-            is_mended,
-            confirmed,
-        )
+        asked = tuple(step for step in cause["fix"] if step in advice)
+        return FixTrial(case.code, case.name, ran, asked, is_mended, confirmed)
+
+
+@contextlib.contextmanager
+def _watched(case: Case) -> Iterator[Stack]:
+    """A stack that was healthy and remembered before ``case`` was caused."""
+    with healthy_stack(case) as stack:
+        _start_in_the_background(stack)
+        keep_baseline(stack)
+        make_backup(stack)
+        if is_broken_from_the_start(case):
+            stack.become(**case.stack)
+        case.inject(stack)
+        wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)
+        yield stack
 
 
 def _advice(stack: Stack, code: str, fix: list[str]) -> set[str]:
@@ -119,7 +139,7 @@ def _start_in_the_background(stack: Stack) -> None:
 def _run(stack: Stack, line: str) -> Line:
     if (why := _reason_not_to_run(stack, line)) is not None:
         return Line(line, why=why)
-    exit_code = _shell(stack, line, LINE_SECONDS)
+    exit_code = _shell(stack, line, REPAIR_SECONDS if " --fix" in line else LINE_SECONDS)
     return Line(line, exit_code, _last_words(stack) if exit_code else "")
 
 

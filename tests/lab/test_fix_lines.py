@@ -35,6 +35,8 @@ _MENDED_BY_THEIR_LINES = (
     "tls_1_1_is_allowed_by_the_configuration",
     "reloader_is_on_by_the_file",
     "workers_are_never_recycled",
+    # The repair does what the steps by hand leave to a person.
+    "user_agent_filter_blocks_curl",
 )
 _NAMED = {case.name: case for case in CASES}
 
@@ -47,8 +49,7 @@ def _each(name: str) -> object:
 def test_the_lines_of_a_fix_mend_the_fault_as_they_stand(case: Case) -> None:
     trial = try_fix(case)
     assert trial.lines, "nothing to type"
-    failed = [line for line in trial.lines if line.exit_code != 0]
-    assert failed == []
+    assert [line for line in trial.lines if line.has_failed or line.exit_code is None] == []
     assert trial.is_mended, trial.lines
     assert trial.confirmed in (0, 1), "the last line says that it worked"
 
