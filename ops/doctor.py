@@ -218,7 +218,8 @@ def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str]
     bundle = read_bundle(path)
     own: tuple[Check, ...] = ()
     if not isinstance(bundle.snapshot.site_causes, NotSeen):
-        from ops.diagnosis.site_causes import definitions_in, site_checks
+        from ops.diagnosis.site_causes import site_checks
+        from ops.diagnosis.site_causes_file import definitions_in
 
         own = site_checks(definitions_in(bundle.snapshot.site_causes))
     checks = chosen_checks(only, skip, own)

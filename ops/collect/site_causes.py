@@ -31,9 +31,8 @@ from ops.diagnosis.site_causes import (
     SiteCauseDefinition,
     SiteCauseError,
     log_path,
-    parse_site_causes,
-    refuse_doubles,
 )
+from ops.diagnosis.site_causes_file import parse_site_causes, refuse_doubles
 from ops.facts.base import NotSeen
 from ops.facts.site_causes import ProofObservation, SiteCauses
 from ops.facts.target import Target

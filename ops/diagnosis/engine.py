@@ -88,7 +88,8 @@ def _catalogue_of(snapshot: Snapshot, added: Mapping[str, CauseEntry] | None) ->
     own = catalogue().extended(added, ()) if added else catalogue()
     if isinstance(snapshot.site_causes, NotSeen):
         return own
-    from ops.diagnosis.site_causes import definitions_in, extended_catalogue
+    from ops.diagnosis.site_causes import extended_catalogue
+    from ops.diagnosis.site_causes_file import definitions_in
 
     return extended_catalogue(definitions_in(snapshot.site_causes), own)
 

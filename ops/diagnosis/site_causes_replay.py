@@ -10,9 +10,9 @@ from ops.diagnosis.site_causes import (
     ProofDefinition,
     ProofKind,
     SiteCauseDefinition,
-    defined_again,
     log_path,
 )
+from ops.diagnosis.site_causes_file import defined_again
 from ops.errors import OpsError
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes

@@ -24,7 +24,8 @@ from ops.collect.site_causes import (
     read_site_causes,
     url_observation,
 )
-from ops.diagnosis.site_causes import ProofDefinition, parse_site_causes
+from ops.diagnosis.site_causes import ProofDefinition
+from ops.diagnosis.site_causes_file import parse_site_causes
 from ops.facts.base import NotSeen
 from ops.facts.site_causes import ProofObservation
 from tests.unit.made_snapshot import TARGET

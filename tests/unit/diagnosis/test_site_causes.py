@@ -15,7 +15,8 @@ from ops.diagnosis.engine import diagnose
 from ops.diagnosis.finding import Finding, check, quote
 from ops.diagnosis.model import CheckStatus, Diagnosis, Status
 from ops.diagnosis.plugins import load_plugins
-from ops.diagnosis.site_causes import SiteCauseError, parse_site_causes, site_checks
+from ops.diagnosis.site_causes import SiteCauseError, site_checks
+from ops.diagnosis.site_causes_file import parse_site_causes
 from ops.diagnosis.site_causes_replay import replayed
 from ops.errors import SettingsError
 from ops.facts.base import NotSeen

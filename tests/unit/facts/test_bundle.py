@@ -19,7 +19,7 @@ import ops.doctor
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Diagnosis
-from ops.diagnosis.site_causes import parse_site_causes
+from ops.diagnosis.site_causes_file import parse_site_causes
 from ops.doctor import diagnose_bundle, examine
 from ops.facts.base import NotSeen
 from ops.facts.bundle import MAX_BYTES, BundleError, read_bundle, write_bundle

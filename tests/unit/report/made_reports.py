@@ -25,7 +25,7 @@ from ops.collect.nginx_route import RoutingFacts, compute_route
 from ops.deployment.install import FileChange, Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
-from ops.diagnosis.site_causes import parse_site_causes
+from ops.diagnosis.site_causes_file import parse_site_causes
 from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.facts.nginx import NginxConfig
