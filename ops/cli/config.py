@@ -164,6 +164,7 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
     """Values of the right form that the command which uses them would refuse."""
     from ops.backups.copies import parse_destination
     from ops.backups.retention import check_policy
+    from ops.collect.net.private_headers import read_private_headers
     from ops.errors import OpsError
     from ops.notifications.destination import destinations
     from ops.settings import MAX_BUDGET, MIN_BUDGET
@@ -187,4 +188,10 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
         destinations(settings.notify.urls)
     except OpsError as error:
         errors.append(error.words)
+    if settings.target.headers_file:
+        # A file that this user may not read is no error: the commands that send the headers run as root.
+        try:
+            read_private_headers(settings.target.headers_file)
+        except OpsError as error:
+            errors.append(error.words)
     return tuple(errors)

@@ -14,7 +14,8 @@ from ops.text.sanitize import without_controls
 
 
 def write(report: CommandReport, language: Language, out: TextIO, color: bool | None = None) -> None:  # noqa: ARG001
-    """Write one XML document. A warning is a failure of type ``warn``: what passes is in order."""
+    """Write one XML document. A warning is a failure of type ``warn``: what passes is in order. What could not be
+    judged is an error of type ``unknown``."""
     cases = [_element(case) for case in report.cases(language)]
     name, seconds = report.suite()
     counts = {
@@ -45,7 +46,7 @@ def _element(case: ReportCase) -> Element:
     if case.status is CaseStatus.SKIP:
         SubElement(element, "skipped", message=case.because)
     elif case.status is CaseStatus.ERROR:
-        SubElement(element, "error", message=case.because, type="defect").text = case.summary
+        SubElement(element, "error", message=case.because, type="unknown").text = case.summary
     elif case.status is not CaseStatus.PASS:
         failure = SubElement(element, "failure", message=case.summary, type=case.status)
         failure.text = case.detail or case.summary

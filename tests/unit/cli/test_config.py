@@ -314,6 +314,8 @@ def test_check_names_all_errors_with_file_key_and_the_nearest_key(run: Run) -> N
         ("[backup]\nkeep = {daily = 0, weekly = 0, monthly = 0}", "backup.keep: this would keep no backup"),
         ('[backup]\nto = ["rclone:x:y", "ftp:z"]', "backup.to[1]: 'ftp:z' is no destination"),
         ('[notify]\nurls = ["nonsense"]', "notify.urls[0] (***): not an Apprise URL"),
+        ('[target]\nheaders_file = "/nowhere/headers"', "target.headers_file /nowhere/headers: No such file"),
+        ('[target]\nheaders_file = "/dev/null"', "target.headers_file /dev/null: not a regular file"),
         ("[target\n", "not valid TOML"),
     ],
 )

@@ -57,7 +57,8 @@ def test_an_unexplained_symptom_fails_with_the_next_command() -> None:
 
 
 def test_a_crashed_check_is_an_error() -> None:
-    assert case(suite(CRASHED), "dns.name").find("error").get("message") == "KeyError: 'x'"
+    error = case(suite(CRASHED), "dns.name").find("error")
+    assert (error.get("type"), error.get("message")) == ("unknown", "KeyError: 'x'")
 
 
 def test_the_report_in_words_goes_with_it() -> None:
