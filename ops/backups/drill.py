@@ -42,6 +42,7 @@ from ops.collect.services.nginx import parse_config
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.files.bounded_read import read_regular_file
+from ops.files.child import end_with_us
 from ops.files.entry_kind import EntryKind
 from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
@@ -57,7 +58,6 @@ CERTBOT_SECONDS = 120.0
 # Ports are chosen before nginx binds them; another process may be faster.
 STARTS = 3
 MAX_LOG_BYTES = 1 << 20
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
@@ -186,7 +186,8 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **spare.options(_end_with_us()),
+                # Killed, it would leave nginx's workers running: SIGTERM ends them.
+                **spare.options(end_with_us(signal.SIGTERM)),
             )
     except (OSError, subprocess.SubprocessError) as error:
         words = not_started(spare, error)
@@ -227,16 +228,6 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
         with undisturbed():
             _stop(process)
     return True
-
-
-def _end_with_us() -> Callable[[], None]:
-    """If this process is killed, nginx gets SIGTERM (prctl(2)): after a SIGKILL its workers would continue."""
-    libc = ctypes.CDLL(None)
-
-    def ask() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask
 
 
 def _listens(process: subprocess.Popen[bytes], spare: SpareNginx) -> bool:

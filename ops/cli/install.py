@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from ops.installation.steps import Step
     from ops.text.language import Language
 
+CERTIFICATES = ("existing", "certbot", "acme.sh", "throwaway")
 EXTRAS = ("none", "service", "embedded", "model")
 
 
 @click.command(
     cls=BilingualCommand,
-    zh="""按 gte-ops.toml 安装整台主机：账户、目录、Python 环境、systemd unit 与定时器（没有 systemd 则为 cron）、nginx
-    站点、logrotate、Prometheus 文件和 certbot 钩子，并等待服务就绪。
+    zh="""按 gte-ops.toml 安装整台主机：账户、目录、Python 环境、systemd unit 与定时器（没有 systemd 则为 cron）、证书、
+    nginx 站点、logrotate、Prometheus 文件和 certbot 钩子，并等待服务就绪。
 
     每个文件在生效前都由相应程序校验，被替换的文件会保留。任何一步失败，一切恢复原状；中途被终止的，由下一次运行撤销。
     手工修改过的文件会显示出来，未经 --overwrite 不会覆盖。退出码：0 完成或无需改动；1 有手工修改过的文件；
@@ -61,11 +62,30 @@ EXTRAS = ("none", "service", "embedded", "model")
 )
 @option(
     "--certificate",
-    type=click.Choice(("existing", "throwaway")),
+    type=click.Choice(CERTIFICATES),
     default="existing",
     show_default=True,
-    en="Use the pair that is there, or make one that nobody trusts, for tests.",
-    zh="使用已有的证书与私钥，或生成一对无人信任的（仅供测试）。",
+    en="Use the pair that is there; have certbot or acme.sh obtain one; or make one that nobody trusts, for tests.",
+    zh="使用已有的证书与私钥；由 certbot 或 acme.sh 申请；或生成一对无人信任的（仅供测试）。",
+)
+@option(
+    "--email",
+    metavar="ADDRESS",
+    en="Where the authority may write to about the certificate.",
+    zh="证书机构可就该证书联系的邮箱。",
+)
+@option(
+    "--acme-server",
+    metavar="URL",
+    en="The ACME directory of another authority than the client's own.",
+    zh="其他证书机构的 ACME 目录地址。",
+)
+@option(
+    "--acme-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    en="Trust that authority's server by the roots in FILE (PEM), now and at renewals.",
+    zh="以 FILE（PEM）中的根证书信任该机构的服务器，续期时同样使用。",
 )
 @option(
     "--overwrite",
@@ -96,6 +116,9 @@ def install(
     extras: str,
     wheelhouse: Path | None,
     certificate: str,
+    email: str | None,
+    acme_server: str | None,
+    acme_ca: Path | None,
     overwrite: bool,
     wait: float,
     root: Path | None,
@@ -104,21 +127,22 @@ def install(
 ) -> None:
     """Set up this host from one gte-ops.toml. 按 gte-ops.toml 安装整台主机。
 
-    Accounts, directories, Python environment, units and timers (cron where there is no systemd), nginx site, logrotate,
-    Prometheus files and certbot's hook; then it waits until the service is ready. Each file is validated by its own
-    program before it takes effect, and what is replaced is kept. If a step fails, everything is put back; a run that
-    was killed is undone by the next one. Files edited by hand are shown, and not overwritten without --overwrite.
+    Accounts, directories, Python environment, units and timers (cron where there is no systemd), certificate, nginx
+    site, logrotate, Prometheus files and certbot's hook; then it waits until the service is ready. Each file is
+    validated by its own program before it takes effect, and what is replaced is kept. If a step fails, everything is
+    put back; a run that was killed is undone by the next one. Files edited by hand are shown, and not overwritten
+    without --overwrite.
     Exit code: 0 done, or nothing to do; 1 files were edited by hand; 2 refused or failed, everything is as it was.
 
     \b
     Example:
-      gte-ops install --config gte-ops.toml --dry-run
+      gte-ops install --config gte-ops.toml --certificate certbot --dry-run
       gte-ops install --config gte-ops.toml --extras embedded --wheelhouse /root/wheels
     """
     from ops.facts.status import EXIT_CODES
     from ops.installation.host import HostTree
-    from ops.installation.inputs import InstallOptions, steps_here
-    from ops.installation.plan import CertificateOrigin
+    from ops.installation.inputs import InstallOptions, plain_argument, steps_here
+    from ops.installation.issuance import AcmeAuthority, CertificateOrigin
     from ops.installation.run import dry_run as preview
     from ops.installation.run import install as install_steps
     from ops.installation.store import InstallStore
@@ -127,6 +151,11 @@ def install(
     settings, path = settings_and_path(config)
     options = InstallOptions(
         certificate=CertificateOrigin(certificate),
+        authority=AcmeAuthority(
+            server=plain_argument("--acme-server", acme_server),
+            ca_bundle=plain_argument("--acme-ca", str(acme_ca.resolve()) if acme_ca else None),
+            email=plain_argument("--email", email),
+        ),
         extras=None if extras == "none" else extras,
         wheels=wheelhouse,
         ready_seconds=wait,

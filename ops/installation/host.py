@@ -22,6 +22,7 @@ from ops.deployment.install import keep_copy, validate
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
+from ops.files.child import end_with_us
 from ops.files.programs import refused_program, trusted_program
 from ops.installation.steps import Directory
 from ops.text.language import Text
@@ -31,6 +32,10 @@ from ops.text.sanitize import safe_line
 COMMAND_SECONDS = 120.0
 # Packages are fetched and unpacked; torch alone is 200 MB.
 PACKAGES_SECONDS = 1800.0
+# An authority looks from several places, and may ask a client to come back later.
+ISSUE_SECONDS = 300.0
+# nginx has replaced its workers.
+TAKEN_UP_SECONDS = 15.0
 _POLL_SECONDS = 0.2
 # Ends with 0 exactly where the environment's packages satisfy the requirement in argv, their own requirements included.
 _SATISFIES = """
@@ -157,13 +162,18 @@ class HostTree:
 
     # --- programs -----------------------------------------------------------------------------------------------------
 
-    def run(self, *command: str, seconds: float = COMMAND_SECONDS) -> None:
-        """Run a program. Raises StepError with the last line that it printed."""
-        ran = self._ran(command, seconds)
-        if ran.returncode:
-            lines = (ran.stderr + ran.stdout).strip().splitlines()
-            last_line = lines[-1] if lines else f"exit code {ran.returncode}"
-            raise _failed(command, last_line)
+    def run(
+        self,
+        *command: str,
+        seconds: float = COMMAND_SECONDS,
+        variables: Sequence[tuple[str, str]] = (),
+        allowed: Sequence[int] = (0,),
+    ) -> None:
+        """Run a program. ``variables``: of its environment; ``allowed``: exit codes that are no failure. Raises
+        StepError with the line that tells why."""
+        ran = self._ran(command, seconds, dict(variables))
+        if ran.returncode not in allowed:
+            raise _failed(command, _reason(ran.stderr + ran.stdout) or f"exit code {ran.returncode}")
 
     def has_program(self, name: str) -> bool:
         """Whether a program is on the path, and root's alone."""
@@ -176,7 +186,9 @@ class HostTree:
         except StepError:
             return ""
 
-    def _ran(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    def _ran(
+        self, command: Sequence[str], seconds: float, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         program = trusted_program(command[0])
         if program is None:
             raise _failed(command, refused_program(command[0]) or "it is not installed")
@@ -189,6 +201,8 @@ class HostTree:
                 errors="replace",
                 timeout=seconds,
                 check=False,
+                env=os.environ | (variables or {}),
+                preexec_fn=end_with_us(),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _failed(command, str(error)) from None
@@ -272,6 +286,19 @@ class HostTree:
                 return last_answer
             time.sleep(_POLL_SECONDS)
 
+    def serves(
+        self, address: str, domain: str, path: str, content: str, seconds: float = TAKEN_UP_SECONDS
+    ) -> bool:
+        """Whether nginx answers a request for ``domain`` at ``address`` with ``content``, within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if _body(address, path, domain) == content.encode():
+                    return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+
 
 class _Connection(http.client.HTTPConnection):
     """A connection to host:port or unix:/path; ``domain``: over TLS, with whatever certificate. Whether clients trust
@@ -303,6 +330,22 @@ def _status(address: str, path: str, domain: str | None) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def _body(address: str, path: str, domain: str) -> bytes:
+    connection = _Connection(address, None)
+    try:
+        connection.request("GET", path, headers={"Host": domain})
+        return connection.getresponse().read(4096)
+    finally:
+        connection.close()
+
+
+def _reason(output: str) -> str:
+    """The line of a program's output that tells why it failed: an authority's own words, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    details = [line.removeprefix("Detail: ") for line in lines if line.startswith("Detail: ")]
+    return next(iter(details or lines[-1:]), "")
 
 
 def _failed(command: Sequence[str], why: str) -> StepError:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ops import __version__
-from ops.collect.services.certificate_files import key_file, pem_file
 from ops.deployment.examples import deployment_example
 from ops.deployment.install import TEXTFILES, RefusedError
-from ops.deployment.render import Deployment, RenderedFile
+from ops.deployment.render import Deployment, RenderedFile, is_plain_argument
 from ops.deployment.values import deployment_here, deployment_in_image
 from ops.errors import UsageError
-from ops.facts.certificates import KeyFile, PemFile
 from ops.files.bounded_read import read_regular_file
 from ops.installation.host import HostTree
-from ops.installation.plan import SETTINGS_FILE, CertificateOrigin, InstallFacts, plan
-from ops.installation.steps import Step
+from ops.installation.issuance import (
+    ACME_CLIENTS,
+    ACME_SH_PLACES,
+    AcmeAuthority,
+    CertificateOrigin,
+    acme_sh_step,
+    certbot_step,
+    drop_in,
+)
+from ops.installation.pair import pair_defect
+from ops.installation.plan import SETTINGS_FILE, InstallFacts, plan
+from ops.installation.steps import CertificateStep, Step
 from ops.settings import MAX_FILE_BYTES, Settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -30,13 +39,27 @@ _RENEWALS = "etc/letsencrypt/renewal-hooks/deploy"
 
 @dataclass(frozen=True, kw_only=True)
 class InstallOptions:
-    """What was asked for. ``extras``: of the package gte-ops, None to leave the Python environment alone; ``wheels``: a
-    directory with wheels in place of an index; ``ready_seconds``: how long the service may take to become ready."""
+    """What was asked for. ``authority``: whom an ACME client asks; ``extras``: of gte-ops, None to leave the
+    Python environment alone; ``wheels``: a directory with wheels in place of an index; ``ready_seconds``: how long the
+    service may take to become ready."""
 
     certificate: CertificateOrigin = CertificateOrigin.EXISTING
+    authority: AcmeAuthority = field(default_factory=AcmeAuthority)
     extras: str | None = None
     wheels: Path | None = None
     ready_seconds: float = 120.0
+
+
+def plain_argument(option: str, value: str | None) -> str | None:
+    """``value``, if a unit file and a program's arguments read it as one plain word. Raises UsageError."""
+    if value is None or (is_plain_argument(value) and not value.startswith("-")):
+        return value
+    raise UsageError(
+        Text(
+            en=f"{option}: {safe_line(value)!r} has characters that a shell or systemd gives a meaning; use plain ones",
+            zh=f"{option}：{safe_line(value)!r} 含有对 shell 或 systemd 有特殊含义的字符；请只用普通字符",
+        )
+    )
 
 
 def steps_here(
@@ -65,7 +88,10 @@ def steps_here(
                     "未经该测试则不安装；未作任何改动",
                 )
             )
-    certificate = _certificate(settings, deployment, options, host)
+    issuance = _issuance(settings, deployment, options, host)
+    certificate = () if issuance else _certificate(settings, deployment, options, host)
+    by_certbot = options.certificate is CertificateOrigin.CERTBOT
+    bundle = options.authority.ca_bundle if by_certbot and host.has_systemd else None
     requirement = f"gte-ops[{options.extras}]=={__version__}" if options.extras else None
     return plan(
         deployment,
@@ -78,8 +104,12 @@ def steps_here(
             requirement=requirement,
             wheels=str(options.wheels.resolve()) if options.wheels else None,
             certificate=certificate,
+            issuance=issuance,
+            certbot_drop_in=drop_in(deployment.unit_dir, bundle) if bundle else None,
             textfiles=str(TEXTFILES) if host.place(str(TEXTFILES)).is_dir() else None,
-            hook=deployment_example("certbot", "reload-nginx") if (host.root / _RENEWALS).is_dir() else None,
+            hook=deployment_example("certbot", "reload-nginx")
+            if by_certbot or (host.root / _RENEWALS).is_dir()
+            else None,
             ready_path=settings.target.ready_path,
             ready_seconds=options.ready_seconds,
         ),
@@ -94,7 +124,8 @@ def _settings_copy(path: Path) -> RenderedFile:
 
 
 def _refuse_missing_programs(host: HostTree, options: InstallOptions) -> None:
-    packages = [package for program, package in _NEEDED.items() if not host.has_program(program)]
+    needed = _NEEDED | ({"certbot": "certbot"} if options.certificate is CertificateOrigin.CERTBOT else {})
+    packages = [package for program, package in needed.items() if not host.has_program(program)]
     if options.extras and not Path("/usr/lib/python3").is_dir() and not host.has_program("python3"):
         packages.append("python3-venv")
     if packages:
@@ -107,6 +138,77 @@ def _refuse_missing_programs(host: HostTree, options: InstallOptions) -> None:
         )
 
 
+def _issuance(
+    settings: Settings, deployment: Deployment, options: InstallOptions, host: HostTree
+) -> CertificateStep | None:
+    """How the certificate is obtained; None if a pair is there, or it comes from elsewhere."""
+    site = deployment.site
+    if options.certificate not in ACME_CLIENTS:
+        return None
+    if not host.is_running:
+        raise UsageError(
+            Text(
+                en=f"--certificate {options.certificate} asks an authority about this host: not with --root",
+                zh=f"--certificate {options.certificate} 要为本机向证书机构申请：不能与 --root 合用",
+            )
+        )
+    if os.path.lexists(host.place(site.certificate)) and os.path.lexists(host.place(site.private_key)):
+        return None
+    letsencrypt = deployment.letsencrypt_dir
+    test, reload = deployment.test_nginx, tuple(shlex.split(deployment.reload_nginx))
+    if options.certificate is CertificateOrigin.CERTBOT:
+        lineage = f"{letsencrypt}/live/{site.domain}"
+        if (site.certificate, site.private_key) != (f"{lineage}/fullchain.pem", f"{lineage}/privkey.pem"):
+            raise UsageError(
+                Text(
+                    en=f"certbot puts its pair into {lineage}: leave tls.certificate and tls.private_key out",
+                    zh=f"certbot 的证书与私钥位于 {lineage}：请不要设置 tls.certificate 和 tls.private_key",
+                )
+            )
+        step = certbot_step(
+            site,
+            options.authority,
+            letsencrypt=letsencrypt,
+            site_file=deployment.site_file,
+            test=test,
+            reload=reload,
+        )
+        _refuse_remains(step, host)
+        return step
+    if not settings.tls.certificate or not settings.tls.private_key:
+        raise UsageError(
+            Text(
+                en="--certificate acme.sh needs tls.certificate and tls.private_key: where it puts the pair",
+                zh="--certificate acme.sh 需要 tls.certificate 和 tls.private_key，以确定证书与私钥的位置",
+            )
+        )
+    program = next((place for place in ACME_SH_PLACES if host.has_program(place)), None)
+    if program is None:
+        raise RefusedError(
+            Text(
+                en=f"acme.sh is not in {', '.join(ACME_SH_PLACES)}; nothing was changed: install it, or take certbot",
+                zh=f"{'、'.join(ACME_SH_PLACES)} 处都没有 acme.sh；未作任何改动：请安装它，或使用 certbot",
+            )
+        )
+    return acme_sh_step(
+        site, options.authority, program=program, site_file=deployment.site_file, test=test, reload=reload
+    )
+
+
+def _refuse_remains(step: CertificateStep, host: HostTree) -> None:
+    """certbot would give a second lineage of the name another directory."""
+    remains = next((p for p in map(host.place, step.own[:3]) if os.path.lexists(p)), None)
+    if remains is not None:
+        raise RefusedError(
+            Text(
+                en=f"{remains}: of a former certificate, whose pair is not there; nothing was changed: certbot"
+                f" certificates shows it, certbot delete --cert-name {step.domain} removes it",
+                zh=f"{remains}：属于以前的证书，其证书与私钥已不在；未作任何改动：certbot certificates 可查看，"
+                f"certbot delete --cert-name {step.domain} 可删除",
+            )
+        )
+
+
 def _certificate(
     settings: Settings, deployment: Deployment, options: InstallOptions, host: HostTree
 ) -> tuple[RenderedFile, ...]:
@@ -114,13 +216,13 @@ def _certificate(
     site = deployment.site
     certificate, key = host.place(site.certificate), host.place(site.private_key)
     if os.path.lexists(certificate) or options.certificate is CertificateOrigin.EXISTING:
-        if host.is_running and (why := _pair_defect(str(certificate), str(key))) is not None:
+        if host.is_running and (why := pair_defect(str(certificate), str(key))) is not None:
             raise RefusedError(
                 Text(
-                    en=f"{why.en}; nothing was changed: name a pair in tls.certificate and tls.private_key, or get one "
-                    "first (docs/install.md)",
+                    en=f"{why.en}; nothing was changed: name a pair in tls.certificate and tls.private_key, or "
+                    "have one obtained: --certificate certbot (docs/install.md)",
                     zh=f"{why.zh}；未作任何改动：请在 tls.certificate 和 tls.private_key 中写明一对证书和私钥，"
-                    "或先取得证书（docs/install.zh-CN.md）",
+                    "或用 --certificate certbot 申请（docs/install.zh-CN.md）",
                 )
             )
         return ()
@@ -140,25 +242,3 @@ def _certificate(
         RenderedFile(site.certificate, pair.chain),
         RenderedFile(site.private_key, pair.key, 0o600),
     )
-
-
-def _pair_defect(certificate: str, key: str) -> Text | None:
-    """Why nginx would not load this pair; None if it would."""
-    leaf, private = pem_file(certificate), key_file(key)
-    for path, file in ((certificate, leaf), (key, private)):
-        if not isinstance(file, PemFile | KeyFile):
-            words = safe_line(file.reason)
-            return Text(en=f"{path}: {words}", zh=f"{path}：{words}")
-        if file.problem is not None:
-            words = safe_line(file.detail or str(file.problem))
-            return Text(en=f"{path}: {words}", zh=f"{path}：{words}")
-    if (
-        isinstance(leaf, PemFile)
-        and isinstance(private, KeyFile)
-        and (not leaf.certificates or leaf.certificates[0].public_key != private.public_key)
-    ):
-        return Text(
-            en=f"{key} does not belong to the certificate in {certificate}",
-            zh=f"{key} 与 {certificate} 中的证书不匹配",
-        )
-    return None

@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import PurePosixPath
 
 from ops.deployment.render import (
@@ -22,6 +21,7 @@ from ops.deployment.render import (
 )
 from ops.installation.steps import (
     AccountsStep,
+    CertificateStep,
     DataStep,
     DirectoriesStep,
     Directory,
@@ -53,19 +53,13 @@ DATA = (
 _DIRECTORY = re.compile(r"(?m)^d (?P<path>\S+) (?P<mode>\d+) (?P<user>\S+) (?P<group>\S+)")
 
 
-class CertificateOrigin(StrEnum):
-    """Where the certificate comes from."""
-
-    EXISTING = "existing"
-    THROWAWAY = "throwaway"
-
-
 @dataclass(frozen=True, kw_only=True)
 class InstallFacts:
     """What the plan must know of the host and of what was asked for.
 
     ``settings``: the file to put at /etc/gte-ops/gte-ops.toml, None if it is there; ``requirement``: what the Python
     environment must have, None to leave it alone; ``certificate``: files of a certificate made just now;
+    ``issuance``: how a certificate is obtained; ``certbot_drop_in``: for certbot's own unit;
     ``textfiles``: node_exporter's directory, None without one; ``hook``: certbot's deploy hook, None without
     certbot."""
 
@@ -76,6 +70,8 @@ class InstallFacts:
     requirement: str | None = None
     wheels: str | None = None
     certificate: tuple[RenderedFile, ...] = ()
+    issuance: CertificateStep | None = None
+    certbot_drop_in: RenderedFile | None = None
     textfiles: str | None = None
     hook: str | None = None
     has_sysusers: bool = True
@@ -133,7 +129,10 @@ def _jobs(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
         for file in units:
             phase = Phase.ACCOUNT_FILES if file.path in own else Phase.UNITS
             yield FileStep(phase=phase, file=file, kind="systemd")
-        yield from _unit_steps(deployment, [file for file in units if file.path not in own], facts)
+        further = [facts.certbot_drop_in] if facts.certbot_drop_in else []
+        for file in further:
+            yield FileStep(phase=Phase.UNITS, file=file)
+        yield from _unit_steps(deployment, [*(f for f in units if f.path not in own), *further], facts)
     if not facts.is_running:
         return
     # The service's account is in the units whether systemd or a start command starts it.
@@ -178,6 +177,9 @@ def _nginx(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
         return
     site = deployment.site
     paths = tuple(file.path for file in (*render("nginx", deployment), *facts.certificate))
+    if facts.issuance is not None:
+        paths += (facts.issuance.certificate,)
+        yield facts.issuance
     reload = tuple(shlex.split(deployment.reload_nginx))
     yield NginxStep(
         phase=Phase.NGINX_BEFORE, files=paths, test=deployment.test_nginx, reload=reload, is_before=True

@@ -6,6 +6,7 @@ import difflib
 import glob
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
-from ops.installation.host import PACKAGES_SECONDS, HostTree, StepError
+from ops.installation.host import ISSUE_SECONDS, PACKAGES_SECONDS, HostTree, StepError
+from ops.installation.issuance import CHALLENGE_PATH
+from ops.installation.pair import pair_defect
 from ops.installation.steps import (
     AccountsStep,
     Assessed,
+    CertificateStep,
     DataStep,
     DirectoriesStep,
     EnableStep,
@@ -30,6 +34,7 @@ from ops.installation.steps import (
     StepState,
     Undo,
     UndoAccounts,
+    UndoCertificate,
     UndoData,
     UndoDirectories,
     UndoEnable,
@@ -95,9 +100,10 @@ def assess(
     files = {
         step.file.path: _file(step, host, record, overwrite) for step in steps if isinstance(step, FileStep)
     }
-    assessed = [
-        files[step.file.path] if isinstance(step, FileStep) else _other(step, host, files) for step in steps
-    ]
+    files |= {
+        step.certificate: _certificate(step, host) for step in steps if isinstance(step, CertificateStep)
+    }
+    assessed = [files.get(_path(step) or "") or _other(step, host, files) for step in steps]
     if any(item.is_due for item in assessed if not isinstance(item.step, ReadyStep | DataStep)):
         return tuple(assessed)
     # Readiness and new data come with a change alone.
@@ -122,6 +128,32 @@ def _file(step: FileStep, host: HostTree, record: Record | None, overwrite: bool
     if installed is not None and old != new and _digest(old.encode()) != installed and not overwrite:
         return Assessed(step, StepState.EDITED, diff)
     return Assessed(step, StepState.CHANGED, diff)
+
+
+def _path(step: Step) -> str | None:
+    """The file that a step is assessed by."""
+    match step:
+        case FileStep():
+            return step.file.path
+        case CertificateStep():
+            return step.certificate
+    return None
+
+
+def _certificate(step: CertificateStep, host: HostTree) -> Assessed:
+    """The site that answers the challenge as a diff, then the client's commands."""
+    site = step.challenge
+    text = site.text.splitlines(keepends=True)
+    diff = tuple(difflib.unified_diff([], text, "/dev/null", str(host.place(site.path))))
+    variables = " ".join(f"{name}={value}" for name, value in step.environment)
+    commands = (
+        step.test,
+        step.reload,
+        *((variables, *command) if variables else command for command in step.commands),
+        ("rm", str(host.place(site.path))),
+        step.reload,
+    )
+    return Assessed(step, StepState.DUE, diff, tuple(" ".join(command) for command in commands))
 
 
 def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
@@ -207,7 +239,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
             began: list[Undo] = []
         except OSError as error:
             raise _not_written(error) from None
-        files = {item.step.file.path: item for item in assessed if isinstance(item.step, FileStep)}
+        files = {path: item for item in assessed if (path := _path(item.step)) is not None}
         validated: set[DeploymentKind] = set()
         try:
             for item in due:
@@ -320,6 +352,15 @@ def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, 
             )
         case NginxStep() if step.is_before:
             return UndoNginx(phase, step.test, step.reload, host.nginx_runs())
+        case CertificateStep():
+            own, shared = (
+                tuple(str(path) for path in map(host.place, paths) if not os.path.lexists(path))
+                for paths in (step.own, step.shared)
+            )
+            others = str(host.place(step.others)) if step.others else None
+            site = host.place(step.challenge.path)
+            made = (*host.missing_directories(site), *host.missing_directories(host.place(step.certificate)))
+            return UndoCertificate(phase, str(site), own, shared, others, made)
     return None
 
 
@@ -349,6 +390,8 @@ def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
             _start(step, host)
         case NginxStep() if not step.is_before:
             _take_up(step.test, step.reload, host)
+        case CertificateStep():
+            _issue(step, host)
         case ReadyStep():
             why = host.wait_until_ready(step.address, step.path, step.seconds, step.domain)
             if why is not None:
@@ -383,6 +426,47 @@ def _take_up(test: tuple[str, ...], reload: tuple[str, ...], host: HostTree) -> 
         host.run("systemctl", "enable", "--now", "nginx.service")
     else:
         host.run("nginx")
+
+
+def _issue(step: CertificateStep, host: HostTree) -> None:
+    """Obtain the certificate. nginx answers for the challenge before the authority is asked: it counts failures."""
+    site = host.place(step.challenge.path)
+    name = f"gte-ops-{secrets.token_hex(16)}"
+    token = host.place(f"{step.challenge_root}{CHALLENGE_PATH}/{name}")
+    made = host.missing_directories(token)
+    host.put(token, name.encode(), 0o644)
+    try:
+        is_served = host.serves(step.address, step.domain, f"{CHALLENGE_PATH}/{name}", name, seconds=0.0)
+        if not is_served:
+            host.put(site, step.challenge.text.encode(), step.challenge.mode)
+            _take_up(step.test, step.reload, host)
+            is_served = host.serves(step.address, step.domain, f"{CHALLENGE_PATH}/{name}", name)
+    finally:
+        host.remove(token)
+        host.remove_directories(made)
+    if not is_served:
+        raise StepError(
+            Text(
+                en=f"http://{step.domain}{CHALLENGE_PATH}/ is not answered by this nginx at {step.address}: another"
+                " site has that name or port; look at nginx -T, then again",
+                zh=f"本机 nginx 在 {step.address} 上没有应答 http://{step.domain}{CHALLENGE_PATH}/："
+                "该名称或端口属于另一个站点；请查看 nginx -T，然后重新运行",
+            )
+        )
+    for command in step.commands:
+        host.run(*command, seconds=ISSUE_SECONDS, variables=step.environment, allowed=_allowed(command))
+    if (
+        why := pair_defect(*(str(host.place(path)) for path in (step.certificate, step.private_key)))
+    ) is not None:
+        raise StepError(why)
+    if os.path.lexists(site):
+        host.remove(site)
+        _take_up(step.test, step.reload, host)
+
+
+def _allowed(command: Sequence[str]) -> tuple[int, ...]:
+    """acme.sh ends with 2 where its own copy of the certificate is not due yet."""
+    return (0, 2) if "--issue" in command else (0,)
 
 
 # --- undo -------------------------------------------------------------------------------------------------------------
@@ -472,7 +556,9 @@ def _refuse_foreign(items: Iterable[Undo], host: HostTree, store: InstallStore) 
 
 
 def _is_data(item: Undo) -> bool:
-    return isinstance(item, UndoData | UndoAccounts) or (isinstance(item, UndoFile) and item.is_data)
+    return isinstance(item, UndoData | UndoAccounts | UndoCertificate) or (
+        isinstance(item, UndoFile) and item.is_data
+    )
 
 
 def _data_words(item: Undo) -> tuple[str, ...]:
@@ -483,6 +569,8 @@ def _data_words(item: Undo) -> tuple[str, ...]:
             return item.names
         case UndoFile():
             return (item.path,)
+        case UndoCertificate():
+            return item.own
     return ()
 
 
@@ -544,6 +632,8 @@ def _undo(item: Undo, host: HostTree, store: InstallStore, *, purge: bool) -> It
             elif host.nginx_runs():
                 host.run(*item.test)
                 host.run(*item.reload)
+        case UndoCertificate():
+            _undo_certificate(item, host)
 
 
 def _is_missing(path: Path, store: InstallStore) -> bool:
@@ -582,6 +672,23 @@ def _undo_file(item: UndoFile, host: HostTree, store: InstallStore) -> Iterator[
         host.put(path, store.kept(original), original.mode, (original.uid, original.gid))
         host.set_modified(path, original.modified_ns)
     host.remove_directories(item.made)
+
+
+def _undo_certificate(item: UndoCertificate, host: HostTree) -> None:
+    """nginx takes this up afterwards: the step before it is undone next (UndoNginx)."""
+    host.remove(Path(item.site))
+    _remove_all(item.own, host)
+    if item.others is None or not glob.glob(item.others):  # noqa: PTH207  one pattern, of one's own
+        _remove_all(item.shared, host)
+    host.remove_directories(item.made)
+
+
+def _remove_all(paths: Iterable[str], host: HostTree) -> None:
+    for path in map(Path, paths):
+        if path.is_dir() and not path.is_symlink():
+            host.remove_tree(path)
+        elif os.path.lexists(path):
+            host.remove(path)
 
 
 def _undo_environment(item: UndoEnvironment, host: HostTree) -> None:

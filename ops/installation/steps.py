@@ -27,6 +27,7 @@ class Phase(IntEnum):
     SERVICE = 110
     READY = 120
     NGINX_BEFORE = 130
+    ISSUE = 135
     NGINX = 140
     NGINX_READ = 150
     FRONT = 160
@@ -146,6 +147,30 @@ class NginxStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateStep:
+    """Obtain a certificate from an ACME authority, once the service is ready: a start that fails costs no issuance.
+
+    ``challenge``: nginx's site for as long as that takes, unless nginx answers at ``address`` already. ``own``: what
+    the client makes for this certificate, ``shared``: for all of its certificates; ``others``: files whose presence
+    tells that it has further ones."""
+
+    domain: str
+    certificate: str
+    private_key: str
+    challenge: RenderedFile
+    challenge_root: str
+    address: str
+    commands: tuple[tuple[str, ...], ...]
+    test: tuple[str, ...]
+    reload: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    own: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    others: str | None = None
+    phase: Phase = Phase.ISSUE
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadyStep:
     """Wait until the service answers at ``address`` (host:port or unix:/path). ``domain``: over TLS, by this name."""
 
@@ -166,6 +191,7 @@ Step = (
     | UnitsStep
     | EnableStep
     | NginxStep
+    | CertificateStep
     | ReadyStep
 )
 
@@ -288,6 +314,20 @@ class UndoNginx(msgspec.Struct, frozen=True, tag="nginx"):
     was_active: bool
 
 
+class UndoCertificate(msgspec.Struct, frozen=True, tag="certificate"):
+    """Remove the certificate that was obtained, and the site that answered the challenge.
+
+    ``own``: what was made for it; ``shared``: for all certificates of its client, kept if ``others`` matches a file;
+    ``made``: directories, removed if they are empty."""
+
+    phase: int
+    site: str
+    own: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    others: str | None = None
+    made: tuple[str, ...] = ()
+
+
 Undo = (
     UndoFile
     | UndoLink
@@ -298,6 +338,7 @@ Undo = (
     | UndoUnits
     | UndoEnable
     | UndoNginx
+    | UndoCertificate
 )
 
 
@@ -349,6 +390,13 @@ def _joined(before: Undo, item: Undo) -> Undo:
                 before,
                 disabled=_both(before.disabled, item.disabled),
                 stopped=_both(before.stopped, item.stopped),
+            )
+        case UndoCertificate(), UndoCertificate():
+            return msgspec.structs.replace(
+                before,
+                own=_both(before.own, item.own),
+                shared=_both(before.shared, item.shared),
+                made=_both(before.made, item.made),
             )
         case _:
             return before

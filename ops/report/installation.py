@@ -10,6 +10,7 @@ from ops.installation.run import InstallResult, UninstallResult
 from ops.installation.steps import (
     AccountsStep,
     Assessed,
+    CertificateStep,
     DataStep,
     DirectoriesStep,
     EnableStep,
@@ -21,6 +22,7 @@ from ops.installation.steps import (
     StepState,
     Undo,
     UndoAccounts,
+    UndoCertificate,
     UndoData,
     UndoDirectories,
     UndoEnable,
@@ -156,6 +158,9 @@ def step_title(item: Assessed, language: Language) -> str:
             )
         case NginxStep():
             return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)
+        case CertificateStep():
+            words = Text(en="certificate for {}: {}", zh="{} 的证书：{}")
+            return words.to(language).format(step.domain, step.certificate)
         case ReadyStep():
             where = f"https://{step.domain}" if step.domain else step.address
             return Text(en="{} answers {}", zh="{} 对 {} 作出应答").to(language).format(where, step.path)
@@ -236,5 +241,7 @@ def undo_title(item: Undo, language: Language) -> str:
                 .to(language)
                 .format(" ".join(dict.fromkeys((*item.stopped, *item.disabled))))
             )
+        case UndoCertificate():
+            return Text(en="certificate: {}", zh="证书：{}").to(language).format(" ".join(item.own))
         case UndoNginx():
             return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)

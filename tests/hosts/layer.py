@@ -10,15 +10,22 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
+from collections.abc import Set as AbstractSet
 from importlib import metadata
 from pathlib import Path
 
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ops.deployment.render import Deployment, NginxSite, render, render_nginx
 from tests.lab.authority import Authority, write_lineage
 
+# The Python of each suite.
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+_OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAIN = "gte.host.example"
 PREDICTION = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
@@ -62,10 +69,12 @@ def make_layer(directory: Path) -> Path:
     return directory
 
 
-def make_environment(directory: Path) -> Path:
-    """Write the Python environment alone into ``directory``, as `pip install` would leave it, and return it."""
-    packages = directory / "opt/gte-api/venv/lib/python3.11/site-packages"
-    _environment(directory / "opt/gte-api/venv", packages)
+def make_environment(directory: Path, python: str = "3.11") -> Path:
+    """Write the Python environment alone into ``directory``, as `pip install` would leave it, and return it.
+
+    ``python``: the host's version. For another one than ours pip fetches the same versions' wheels."""
+    packages = directory / f"opt/gte-api/venv/lib/python{python}/site-packages"
+    _environment(directory / "opt/gte-api/venv", packages, python)
     for name in SOURCES:
         source, target = REPOSITORY / name, packages / name
         if source.is_dir():
@@ -76,15 +85,18 @@ def make_environment(directory: Path) -> Path:
     return directory
 
 
-def _environment(venv: Path, packages: Path) -> None:
-    """A virtual environment of the host's own Python, with this environment's packages as hard links."""
+def _environment(venv: Path, packages: Path, python: str) -> None:
+    """A virtual environment of the host's own Python, with this environment's packages as hard links, if they fit."""
     packages.mkdir(parents=True)
     binaries = venv / "bin"
     binaries.mkdir()
     _write(venv / "pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
     (binaries / "python3").symlink_to("/usr/bin/python3")
     (binaries / "python").symlink_to("python3")
-    for name in _distributions("gte-ops[embedded]"):
+    names = _distributions("gte-ops[embedded]", python)
+    if python != _OWN_PYTHON:
+        _fetch(names, packages, binaries, python)
+    for name in names if python == _OWN_PYTHON else ():
         for file in metadata.distribution(name).files or ():
             source = Path(str(file.locate())).resolve()
             if "__pycache__" in file.parts or not source.is_file():
@@ -100,8 +112,30 @@ def _environment(venv: Path, packages: Path) -> None:
     _script(binaries / "gunicorn", "gunicorn.app.wsgiapp", "run")
 
 
-def _distributions(wanted: str) -> list[str]:
+def _fetch(names: list[str], packages: Path, binaries: Path, python: str) -> None:
+    """Have pip put the wheels of these distributions, in this environment's versions, into ``packages``."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
+            *("--target", str(packages), "--python-version", python, "--only-binary=:all:"),
+            *(f"{name}=={metadata.version(name)}" for name in names),
+        ],
+        check=True,
+        timeout=600,
+        capture_output=True,
+    )
+    for program in (packages / "bin").iterdir():
+        if program.read_bytes()[:2] != b"#!":
+            shutil.move(program, binaries / program.name)
+
+
+def _distributions(wanted: str, python: str) -> list[str]:
     """The distributions that ``wanted`` needs, itself excepted, as installed in this environment."""
+    environment: dict[str, str | AbstractSet[str]] = {
+        **{name: str(value) for name, value in default_environment().items()},
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
     names: set[tuple[str, str]] = set()
     pending = [Requirement(wanted)]
     while pending:
@@ -113,7 +147,9 @@ def _distributions(wanted: str) -> list[str]:
         names.add(key)
         for line in metadata.requires(requirement.name) or ():
             needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+            if needed.marker is None or any(
+                needed.marker.evaluate({**environment, "extra": extra}) for extra in extras
+            ):
                 pending.append(needed)
     return sorted({name for name, _ in names} - {"gte-ops"})
 

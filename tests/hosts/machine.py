@@ -43,6 +43,11 @@ class Machine:
     ) -> None:
         _host("down", self.name)
 
+    @property
+    def address(self) -> str:
+        """Its address on the bridge between hosts."""
+        return str(json.loads((HOME / "hosts" / self.name / "host.json").read_text())["address"])
+
     def run(
         self, *command: str, check: bool = True, seconds: float = COMMAND_SECONDS
     ) -> subprocess.CompletedProcess[str]:
@@ -63,6 +68,10 @@ class Machine:
             check=True,
             timeout=COMMAND_SECONDS,
         )
+
+    def copy_in(self, source: Path, directory: str) -> None:
+        """Copy a file or a directory into a directory there."""
+        _host("copy-in", self.name, str(source), directory)
 
     def show(self, unit: str, name: str) -> str:
         """One property of a unit (systemctl show)."""

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
 from ops.installation.host import HostTree, StepError
+from ops.installation.issuance import AcmeAuthority, certbot_step
 from ops.installation.plan import InstallFacts, plan
-from ops.installation.steps import Directory, Step
+from ops.installation.steps import CertificateStep, Directory, Step
+from ops.installation.throwaway import throwaway_pair
 
 SETTINGS = RenderedFile("/etc/gte-ops/gte-ops.toml", '[target]\ndomain = "gte-api.example.com"\n')
 
@@ -87,7 +89,13 @@ class MadeHost(HostTree):
 
     # --- programs -----------------------------------------------------------------------------------------------------
 
-    def run(self, *command: str, seconds: float = 0.0) -> None:  # noqa: ARG002
+    def run(
+        self,
+        *command: str,
+        seconds: float = 0.0,  # noqa: ARG002
+        variables: Sequence[tuple[str, str]] = (),  # noqa: ARG002
+        allowed: Sequence[int] = (0,),  # noqa: ARG002
+    ) -> None:
         self._moment()
         words = " ".join(command)
         if self.fails and words.startswith(self.fails):
@@ -115,6 +123,8 @@ class MadeHost(HostTree):
                 self._set("served", self._nginx_on_disk())
             case ["nginx", "-t"]:
                 self._must_have_its_certificate()
+            case ["certbot", "certonly", *options]:
+                self._issue(options[options.index("--domain") + 1])
             case ["systemd-sysusers", _]:
                 self._set("accounts", self.get("accounts") | {"gte-api", "gte-ops"})
             case ["userdel", name]:
@@ -127,6 +137,31 @@ class MadeHost(HostTree):
                 self._set("packages", {python})
             case _:
                 raise AssertionError(f"not imitated: {command}")
+
+    def _issue(self, domain: str) -> None:
+        """Issue as certbot does, in several changes."""
+        if not any("challenge" in line for line in self.get("served")):
+            raise StepError("Detail: 404")
+        pair = throwaway_pair(domain)
+        above = self.root / "etc/letsencrypt"
+        for name, text in {"fullchain.pem": pair.chain, "privkey.pem": pair.key}.items():
+            (above / "live" / domain).mkdir(parents=True, exist_ok=True)
+            (above / "live" / domain / name).write_text(text)
+            self._moment()
+        (above / "accounts").mkdir()
+        (above / "renewal").mkdir()
+        self._moment()
+        (above / "renewal" / f"{domain}.conf").write_text("")
+
+    def serves(
+        self,
+        address: str,  # noqa: ARG002
+        domain: str,  # noqa: ARG002
+        path: str,  # noqa: ARG002
+        content: str,  # noqa: ARG002
+        seconds: float = 0.0,  # noqa: ARG002
+    ) -> bool:
+        return any("challenge" in line for line in self.get("served"))
 
     def get(self, name: str) -> set[str]:
         """One set of what the programs keep."""
@@ -211,6 +246,18 @@ def bare_host(root: Path) -> MadeHost:
 def steps(**facts: object) -> Sequence[Step]:
     """The plan for the example's values."""
     return plan(Deployment(), InstallFacts(settings=SETTINGS, **facts))  # type: ignore[arg-type]
+
+
+def issuance() -> CertificateStep:
+    """certbot's part for the example's values."""
+    return certbot_step(
+        Deployment().site,
+        AcmeAuthority(server="https://acme.example/dir", ca_bundle="/etc/ssl/acme.pem"),
+        letsencrypt="/etc/letsencrypt",
+        site_file=Deployment().site_file,
+        test=("nginx", "-t"),
+        reload=("systemctl", "reload", "nginx"),
+    )
 
 
 def tree(root: Path) -> dict[str, str]:

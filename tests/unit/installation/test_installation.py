@@ -6,12 +6,15 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops.deployment.render import Deployment, NginxSite, RenderedFile
-from ops.errors import OpsError
+from ops.errors import OpsError, UsageError
 from ops.installation.host import HostTree
+from ops.installation.inputs import plain_argument
+from ops.installation.issuance import AcmeAuthority, acme_sh_step, drop_in
 from ops.installation.plan import InstallFacts, plan
 from ops.installation.run import dry_run, install, uninstall
 from ops.installation.steps import (
@@ -28,7 +31,15 @@ from ops.installation.steps import (
     UndoUnits,
 )
 from ops.installation.store import InstallStore, Operation
-from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, steps, tree
+from tests.unit.installation.made_host import (
+    SETTINGS,
+    KilledError,
+    MadeHost,
+    bare_host,
+    issuance,
+    steps,
+    tree,
+)
 
 ALL_UNITS = {
     "gte-api.service",
@@ -187,9 +198,9 @@ def test_any_failure_puts_everything_back(tmp_path: Path, fails: str) -> None:
     before = tree(tmp_path)
 
     class FailsOnce(MadeHost):
-        def run(self, *command: str, seconds: float = 0.0) -> None:
+        def run(self, *command: str, **options: Any) -> None:
             try:
-                super().run(*command, seconds=seconds)
+                super().run(*command, **options)
             except OpsError:
                 self.fails = ""
                 raise
@@ -215,6 +226,102 @@ def test_what_cannot_be_put_back_is_said_and_tried_again(tmp_path: Path) -> None
     host = MadeHost(tmp_path)
     assert install(steps, host, InstallStore(tmp_path)).undone
     assert_works(host)
+
+
+# --- the certificate --------------------------------------------------------------------------------------------------
+
+
+def steps_with_certbot() -> object:
+    return steps(issuance=issuance())
+
+
+def test_the_authority_is_asked_once_the_service_is_ready_and_nginx_answers(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    install(steps_with_certbot, host, InstallStore(tmp_path))  # type: ignore[arg-type]
+    assert_works(host)
+    order = [command.split(" --")[0] for command in host.commands]
+    asked = order.index("certbot certonly")
+    assert order.index("systemctl enable") < asked
+    assert order[asked - 2 : asked + 3] == [
+        "nginx -t",
+        "systemctl reload nginx",
+        "certbot certonly",
+        "nginx -t",
+        "systemctl reload nginx",
+    ]
+    assert not (tmp_path / "etc/nginx/conf.d/00-gte-ops-challenge.conf").exists()
+    assert not (tmp_path / "var/www/letsencrypt/.well-known").exists()
+    result = uninstall(host, InstallStore(tmp_path), purge=False)
+    assert str(tmp_path / "etc/letsencrypt/live/gte-api.example.com") in result.data
+    uninstall(host, InstallStore(tmp_path), purge=True)
+    assert tree(tmp_path) == before
+
+
+def test_another_certificate_of_the_same_client_is_never_removed(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    install(steps_with_certbot, host, InstallStore(tmp_path))  # type: ignore[arg-type]
+    other = tmp_path / "etc/letsencrypt/renewal/other.example.conf"
+    other.write_text("")
+    uninstall(host, InstallStore(tmp_path), purge=True)
+    assert other.exists()
+    assert (tmp_path / "etc/letsencrypt/accounts").is_dir()
+    assert not (tmp_path / "etc/letsencrypt/live/gte-api.example.com").exists()
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_killed_while_the_certificate_is_obtained_the_next_run_undoes_it(tmp_path: Path, every: int) -> None:
+    counted = bare_host(tmp_path / "counted")
+    install(steps_with_certbot, counted, InstallStore(counted.root))  # type: ignore[arg-type]
+    for moment in range(5, counted.moments, every):
+        root = tmp_path / str(moment)
+        bare_host(root)
+        before = tree(root)
+        with pytest.raises(KilledError):
+            install(steps_with_certbot, MadeHost(root, dies_at=moment), InstallStore(root))  # type: ignore[arg-type]
+        uninstall(MadeHost(root), InstallStore(root), purge=False)
+        assert tree(root) == before, moment
+
+
+def test_an_authority_that_refuses_puts_everything_back(tmp_path: Path) -> None:
+    bare_host(tmp_path)
+    before = tree(tmp_path)
+    host = MadeHost(tmp_path, fails="certbot")
+    with pytest.raises(OpsError, match=r"certbot certonly .* everything is as it was"):
+        install(steps_with_certbot, host, InstallStore(tmp_path))  # type: ignore[arg-type]
+    assert tree(tmp_path) == before
+
+
+def test_acme_sh_copies_the_pair_to_where_nginx_reads_it() -> None:
+    site = NginxSite(domain="a.example", certificate="/etc/ssl/gte/a.pem", private_key="/etc/ssl/gte/a.key")
+    step = acme_sh_step(
+        site,
+        AcmeAuthority(server="zerossl", email="a@example.org"),
+        program="/root/.acme.sh/acme.sh",
+        site_file="/etc/nginx/conf.d/a.conf",
+        test=("nginx", "-t"),
+        reload=("systemctl", "reload", "nginx"),
+    )
+    issue, directories, copy = (" ".join(command) for command in step.commands)
+    assert issue == (
+        "/root/.acme.sh/acme.sh --issue --domain a.example --webroot /var/www/letsencrypt --server zerossl"
+        " --accountemail a@example.org"
+    )
+    assert directories == "mkdir -p /etc/ssl/gte"
+    assert "--fullchain-file /etc/ssl/gte/a.pem --key-file /etc/ssl/gte/a.key" in copy
+    assert copy.endswith("--reloadcmd systemctl reload nginx")
+
+
+def test_renewals_trust_the_authoritys_server_too() -> None:
+    file = drop_in("/etc/systemd/system", "/etc/ssl/acme.pem")
+    assert file.path == "/etc/systemd/system/certbot.service.d/gte-ops.conf"
+    assert "Environment=REQUESTS_CA_BUNDLE=/etc/ssl/acme.pem\n" in file.text
+
+
+@pytest.mark.parametrize("value", ["a b", "$(reboot)", "-x", "a\nb", "a;b"])
+def test_a_value_that_is_no_plain_word_reaches_no_unit_and_no_command(value: str) -> None:
+    with pytest.raises(UsageError, match="--email"):
+        plain_argument("--email", value)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
