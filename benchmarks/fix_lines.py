@@ -112,7 +112,8 @@ def table(tried: Mapping[bool, Sequence[FixTrial]], whole: int) -> str:
         ended = [line for item in trials for line in item.lines if line.exit_code in (124, 126, 127)]
         rows.append(
             f"- the last line said so: {confirmed} of {sum(item.is_mended for item in trials)}; lines that no shell"
-            f" runs, or that do not end: {len(ended)} of {sum(len(item.lines) for item in trials)}"
+            f" runs, or that do not end: {len(ended)} of {sum(len(item.lines) for item in trials)}; dry runs that end"
+            f" with a command for what affects users: {sum(item.dry_run_helps for item in trials)} of {len(trials)}"
         )
     return "\n".join(rows)
 

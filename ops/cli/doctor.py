@@ -412,8 +412,8 @@ def _fix(settings: Settings, file: SettingsFile, options: DoctorOptions) -> int:
         ask=ask,
         tell=tell,
     )
-    again = command_to_apply(str(file.path) if file.path else None, level)
-    show(form, RepairReport(outcome, again), language)
+    config = str(file.path) if file.path else None
+    show(form, RepairReport(outcome, lambda level: command_to_apply(config, level)), language)
     return outcome.last.exit_code
 
 

@@ -392,5 +392,21 @@ def brings_back(remedies: Sequence[Remedy], level: Safety) -> bool | None:
     return hurting <= {remedy.cause.code for remedy in remedies if helps(remedy, level)}
 
 
+def most_helpful_level(remedies: Sequence[Remedy], level: Safety) -> Safety | None:
+    """``level``, or risky if that mends more causes that affect users (or is the only one that does anything); None if
+    users are affected and neither mends any of it."""
+
+    def mended(at: Safety) -> set[str]:
+        return {remedy.cause.code for remedy in remedies if helps(remedy, at)}
+
+    hurting = {remedy.cause.code for remedy in remedies if remedy.cause.severity == "fail"}
+    counted = hurting or {remedy.cause.code for remedy in remedies}
+    by_level, by_risk = mended(level) & counted, mended(Safety.RISKY) & counted
+    if not by_risk:
+        return None
+    is_enough = by_level == by_risk or (by_level and not hurting)
+    return level if is_enough else Safety.RISKY
+
+
 def _codes(diagnosis: Diagnosis) -> set[str]:
     return {cause.code for cause in diagnosis.causes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ops.diagnosis.catalogue import catalogue, is_command
@@ -10,7 +10,16 @@ from ops.diagnosis.model import Cause, Status
 from ops.diagnosis.steps import step_marks
 from ops.facts.status import Severity
 from ops.repair.audit_log import UnfinishedRemedy
-from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, brings_back, helps
+from ops.repair.model import (
+    Outcome,
+    Remedy,
+    RemedyResult,
+    Repair,
+    Safety,
+    brings_back,
+    helps,
+    most_helpful_level,
+)
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
@@ -47,6 +56,7 @@ _RISKY_BRINGS_BACK = Text(
     en="This will not bring the service back; --fix=risky should.",
     zh="服务不会因此恢复；--fix=risky 应能恢复。",
 )
+_BY_HAND_NEXT = Text(en="Next, by hand ({}):", zh="下一步，手动处理（{}）：")
 _APPLY = Text(en="To apply it: ", zh="执行修复：")
 _OUTCOMES: dict[Outcome, Text] = {
     Outcome.SHOWN: Text(en="not done", zh="未执行"),
@@ -127,11 +137,11 @@ def question_lines(remedy: Remedy, language: Language) -> Iterator[ReportLine]:
 
 class RepairReport(CommandReport):
     """What `gte-ops doctor --fix` did, or would do, and the last diagnosis. ``again``: the command that applies the
-    plan."""
+    plan, by level."""
 
     command = "doctor --fix"
 
-    def __init__(self, repair: Repair, again: str) -> None:
+    def __init__(self, repair: Repair, again: Callable[[Safety], str]) -> None:
         self._repair = repair
         self._again = again
 
@@ -143,7 +153,7 @@ class RepairReport(CommandReport):
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """The outcome of each remedy and the second diagnosis; without --yes, what it would do."""
         repair = self._repair
-        if not any(item.remedy.action for item in repair.results):
+        if not repair.results:
             return
         yield BLANK
         if repair.log is None:
@@ -197,8 +207,19 @@ class RepairReport(CommandReport):
         elif back is not None:
             words.append(_BRINGS_BACK[back].to(language))
         yield ReportLine((" " if language == "en" else "").join(words))
-        if applicable or risky:
-            yield command_line(self._again, lead=_APPLY.to(language))
+        yield from self._next_lines(remedies, language)
+
+    def _next_lines(self, remedies: Sequence[Remedy], language: Language) -> Iterator[ReportLine]:
+        """The command that helps users most: the repair at the level that mends what affects them, else the steps by
+        hand of the first cause that it does not mend."""
+        level = most_helpful_level(remedies, self._repair.level)
+        if level is not None:
+            yield command_line(self._again(level), lead=_APPLY.to(language))
+            return
+        cause = next((item.cause for item in remedies if item.cause.severity == "fail"), remedies[0].cause)
+        yield ReportLine(_BY_HAND_NEXT.to(language).format(cause.code))
+        for mark, step in step_marks(cause.fix):
+            yield command_line(_step(step, language), indent=2, lead=mark)
 
     def _second_diagnosis_lines(self, language: Language) -> Iterator[ReportLine]:
         repair, colon = self._repair, _COLON.to(language)

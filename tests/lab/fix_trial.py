@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -56,7 +57,9 @@ class Line:
 @dataclass(frozen=True)
 class FixTrial:
     """What the lines did. ``lines``: without advice and without the last, which shows whether they worked: its exit
-    code is ``confirmed``, None if the fault was still there. ``advice``: what a person is asked to see or decide."""
+    code is ``confirmed``, None if the fault was still there. ``advice``: what a person is asked to see or decide.
+    ``dry_run_end``: the last line of `doctor --fix --dry-run`, and ``dry_run_helps``: whether it is for what affects
+    users."""
 
     code: str
     name: str
@@ -64,6 +67,8 @@ class FixTrial:
     advice: tuple[str, ...]
     is_mended: bool
     confirmed: int | None
+    dry_run_end: str = ""
+    dry_run_helps: bool = True
 
     @property
     def kind(self) -> str:
@@ -85,11 +90,12 @@ def try_fix(case: Case, *, with_baseline: bool = False) -> FixTrial:
         cause = report.report["causes"][0]
         advice = _advice(stack, cause["code"], cause["fix"])
         *lines, confirm = [step for step in cause["fix"] if step not in advice]
+        dry_run_end, dry_run_helps = _dry_run(stack, report.report["causes"])
         ran = tuple(_run(stack, line) for line in lines)
         is_mended = any(line.exit_code is not None for line in ran) and _is_mended(stack, case)
         confirmed = _shell(stack, confirm, CONFIRMED_WITHIN) if is_mended else None
         asked = tuple(step for step in cause["fix"] if step in advice)
-        return FixTrial(case.code, case.name, ran, asked, is_mended, confirmed)
+        return FixTrial(case.code, case.name, ran, asked, is_mended, confirmed, dry_run_end, dry_run_helps)
 
 
 @contextlib.contextmanager
@@ -104,6 +110,25 @@ def _watched(case: Case) -> Iterator[Stack]:
         case.inject(stack)
         wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)
         yield stack
+
+
+def _dry_run(stack: Stack, causes: list[dict[str, Any]]) -> tuple[str, bool]:
+    """The last line of a dry run without its mark, and whether it repairs a cause that affects users (any cause, if
+    none does), or is a step of its fix."""
+    ran = stack.gte_ops(
+        "doctor", "--config", str(stack.config_file), "--skip", "HST005", "--fix", "--dry-run"
+    )
+    lines = [line.strip() for line in ran.stdout.splitlines() if line.strip()]
+    end = re.sub(r"^(?:\d+\.|-|To apply it:) ", "", lines[-1]) if lines else ""
+    hurting = [cause for cause in causes if cause["severity"] == "fail"] or causes
+    if "--yes" not in end.split():
+        # The first run printed `--fix` for what it repairs; the plan has the steps by hand.
+        return end, end in {step for cause in hurting for step in cause["fix"]}
+    plan = " ".join(lines)
+    done = " ".join(re.findall(r"would do \d+ of \d+: ([^.]*)\.", plan))
+    if "--fix=risky" in end.split():
+        done += " ".join(re.findall(r"Only with --fix=risky: ([^.]*)\.", plan))
+    return end, any(cause["code"] in done for cause in hurting)
 
 
 def _advice(stack: Stack, code: str, fix: list[str]) -> set[str]:

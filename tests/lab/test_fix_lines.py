@@ -52,6 +52,7 @@ def test_the_lines_of_a_fix_mend_the_fault_as_they_stand(case: Case) -> None:
     assert [line for line in trial.lines if line.has_failed or line.exit_code is None] == []
     assert trial.is_mended, trial.lines
     assert trial.confirmed in (0, 1), "the last line says that it worked"
+    assert trial.dry_run_helps, trial.dry_run_end
 
 
 @pytest.mark.long
@@ -64,6 +65,7 @@ def test_every_line_that_is_printed_is_a_command_that_ends(case: Case) -> None:
     except NotHereError as reason:
         pytest.skip(str(reason))
     assert not [line for line in trial.lines if _is_no_command(line)]
+    assert trial.dry_run_helps, f"a dry run ends with the command that helps users, not: {trial.dry_run_end}"
     if trial.is_mended:
         assert trial.confirmed in (0, 1), "the last line says that it worked"
 

@@ -21,12 +21,15 @@ from ops.repair.model import (
     Safety,
     StartGunicorn,
 )
+from ops.repair.run import command_to_apply
 from ops.report.formats.text import write
 from ops.report.repair import RepairReport
 from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import HEALTHY
 
-AGAIN = "gte-ops doctor --fix --yes"
+CONFIG = "/etc/gte-ops.toml"
+AGAIN = f"gte-ops doctor --config {CONFIG} --fix --yes"
+RISKY = f"gte-ops doctor --config {CONFIG} --fix=risky --yes"
 
 
 def cause(code: str) -> Cause:
@@ -58,7 +61,7 @@ def ran(first: Diagnosis, last: Diagnosis, *results: RemedyResult) -> Repair:
 
 def shown(repair: Repair, language: Language) -> str:
     out = io.StringIO()
-    write(RepairReport(repair, AGAIN), language, out)
+    write(RepairReport(repair, lambda level: command_to_apply(CONFIG, level)), language, out)
     return out.getvalue()
 
 
@@ -128,7 +131,31 @@ def test_a_dry_run_says_what_yes_would_do_and_that_it_does_not_help() -> None:
     assert chinese.startswith(
         "未作任何改动。--fix--yes会执行4项中的1项：OPS003。需要手动处理：NGX003、NGX018、OPS006。服务不会因此恢复。"
     )
-    assert words_of(repair, "en").endswith(AGAIN)
+    last = cause("NGX003").fix[-1].en
+    assert words_of(repair, "en").endswith(last), "NGX003 is what keeps users out: no backup helps them"
+    assert AGAIN not in words_of(repair, "en")
+
+
+@pytest.mark.parametrize(
+    ("remedies", "level", "last"),
+    [
+        ([remedy("GUN001"), remedy("OPS003")], Safety.SAFE, AGAIN),
+        ([remedy("GUN007", Safety.RISKY), remedy("OPS003")], Safety.SAFE, RISKY),
+        ([remedy("GUN007", Safety.RISKY)], Safety.SAFE, RISKY),
+        ([remedy("GUN001"), remedy("GUN007", Safety.RISKY)], Safety.SAFE, RISKY),
+        ([remedy("GUN001"), remedy("NGX003", None)], Safety.SAFE, AGAIN),
+        ([remedy("NGX018", Safety.RISKY), remedy("OPS003")], Safety.SAFE, AGAIN),
+        ([remedy("NGX018", Safety.RISKY)], Safety.SAFE, RISKY),
+        ([remedy("NGX018", Safety.RISKY)], Safety.RISKY, RISKY),
+        ([remedy("OPS003"), remedy("MOD005", None)], Safety.SAFE, cause("MOD005").fix[-1].en),
+        ([remedy("DNS001", None)], Safety.SAFE, cause("DNS001").fix[-1].en),
+    ],
+)
+def test_a_dry_run_ends_with_the_command_that_helps_users(
+    remedies: list[Remedy], level: Safety, last: str
+) -> None:
+    for language in ("en", "zh"):
+        assert words_of(dry(level, *remedies), language).endswith(last)
 
 
 def test_a_dry_run_says_when_it_brings_the_service_back() -> None:

@@ -270,9 +270,8 @@ def _repair() -> CommandReport:
     cause = DOWN.causes[0]
     remedy = Remedy(cause, Safety.SAFE, _REASON, StartGunicorn(), commands=(f"systemctl start {LONG_PATH}",))
     result = RemedyResult(remedy, Outcome.FAILED, _REASON, copies=(str(LONG_PATH),))
-    return RepairReport(
-        Repair(Safety.SAFE, DOWN, (result,), HEALTHY, str(LONG_PATH)), "gte-ops doctor --fix --yes"
-    )
+    repair = Repair(Safety.SAFE, DOWN, (result,), HEALTHY, str(LONG_PATH))
+    return RepairReport(repair, lambda level: f"gte-ops doctor --fix={level} --yes")
 
 
 def _serving(action: ServiceAction) -> CommandReport:
