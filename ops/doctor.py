@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ops.baselines.keep import HostState
     from ops.baselines.store import Stored
     from ops.diagnosis.site_causes import SiteCauseDefinition
+    from ops.facts.bundle import Bundle
     from ops.settings import SettingsFile
 
 # How long `--wait-ok` waits before it looks again, seconds.
@@ -214,8 +215,12 @@ def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str]
     """What is wrong with the host that the bundle in ``path`` was made on. Raises BundleError, UsageError."""
     from ops.facts.bundle import read_bundle
 
+    return diagnose_read_bundle(read_bundle(path), only=only, skip=skip)
+
+
+def diagnose_read_bundle(bundle: Bundle, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Diagnosis:
+    """What is wrong with the host that ``bundle`` was made on. Raises UsageError."""
     started = time.monotonic()
-    bundle = read_bundle(path)
     own: tuple[Check, ...] = ()
     if not isinstance(bundle.snapshot.site_causes, NotSeen):
         from ops.diagnosis.site_causes import site_checks
@@ -227,7 +232,8 @@ def diagnose_bundle(path: Path, *, only: Sequence[str] = (), skip: Sequence[str]
     causes = tuple(
         cause if cause.code in catalogue().codes else _of_bundle(cause) for cause in diagnosis.causes
     )
-    return with_duration(msgspec.structs.replace(diagnosis, causes=causes), time.monotonic() - started)
+    diagnosis = msgspec.structs.replace(diagnosis, causes=causes, is_from_bundle=True)
+    return with_duration(diagnosis, time.monotonic() - started)
 
 
 def _of_bundle(cause: Cause) -> Cause:

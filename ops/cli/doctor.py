@@ -239,9 +239,9 @@ class DoctorOptions(NamedTuple):
 @option(
     "--from-bundle",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    en="Diagnose FILE, not this host.",
-    zh="诊断 FILE 中的信息，而非本机。",
+    metavar="FILE|DIR",
+    en="Diagnose FILE, not this host; a directory: all of its bundles, and what the broken hosts share.",
+    zh="诊断 FILE 中的信息，而非本机；给出目录则诊断其中全部诊断包，并比较有故障的主机有何共同点。",
 )
 @option(
     "--from",
@@ -286,6 +286,7 @@ def doctor(**arguments: Any) -> None:
       gte-ops doctor --lang zh --since 1h
       gte-ops doctor --format json --only tls,GUN001
       gte-ops doctor --bundle host7.json.gz     and elsewhere: gte-ops doctor --from-bundle host7.json.gz
+      gte-ops doctor --from-bundle bundles/     every host of a directory, and what the broken ones share
       gte-ops doctor --from https://gte-api.example.com     from the laptop at home
       gte-ops doctor --wait-ok 2m               after a deployment
       gte-ops doctor --fix                      shows each repair and asks; --yes does not ask
@@ -295,11 +296,16 @@ def doctor(**arguments: Any) -> None:
         click.get_current_context().with_resource(_without_collector())
     options.check()
     if options.from_bundle is not None:
+        if options.from_bundle.is_dir():
+            _end_with_hosts(options.from_bundle, options)
         from ops.doctor import diagnose_bundle
 
         diagnosis = diagnose_bundle(options.from_bundle, only=options.only, skip=options.skip)
-        if options.form == "text" and (diagnosis.causes or diagnosis.symptoms):
-            click.echo(_COMMANDS_OF_BUNDLE.to(options.language), err=True)
+        if options.form == "text":
+            from ops.report.doctor.text import bundle_notice
+
+            if notice := bundle_notice(diagnosis, options.language):
+                click.echo(notice, err=True)
         _end_with(diagnosis, options)
     settings, file = read_settings(options.config)
 
@@ -335,11 +341,15 @@ def doctor(**arguments: Any) -> None:
             _end_with(wait_until_ok(look, options.wait_ok), options)
 
 
-# How a service is started and loaded stands in the bundle, so that the report is the same as on its host.
-_COMMANDS_OF_BUNDLE = Text(
-    en="The commands are for the bundle's host, and in part the bundle's own words: read one before you run it.",
-    zh="以下命令用于诊断包所属的主机，部分内容直接取自诊断包：运行前请先看清楚。",
-)
+def _end_with_hosts(directory: Path, options: DoctorOptions) -> NoReturn:
+    """Diagnose every bundle of ``directory``, report, and end with the worst host's exit code."""
+    from ops.facts.status import EXIT_CODES
+    from ops.fleet import diagnose_bundles
+    from ops.report.fleet import FleetReport
+
+    fleet = diagnose_bundles(directory, only=options.only, skip=options.skip)
+    show(options.form, FleetReport(fleet), options.language)
+    sys.exit(EXIT_CODES[fleet.status])
 
 
 def _with_repairs(examination: Examination, settings: Settings, file: SettingsFile) -> Diagnosis:

@@ -32,7 +32,7 @@ from ops.diagnosis.site_causes import (
     SiteCauseError,
     log_path,
 )
-from ops.diagnosis.site_causes_file import parse_site_causes, refuse_doubles
+from ops.diagnosis.site_causes_file import MAX_CAUSES_OF_HOST, parse_site_causes, refuse_doubles
 from ops.facts.base import NotSeen
 from ops.facts.site_causes import ProofObservation, SiteCauses
 from ops.facts.target import Target
@@ -86,6 +86,10 @@ def read_site_causes(directory: str) -> SiteCauseFiles:
             refuse_doubles(read, definitions)
         except SiteCauseError as error:
             refusals.append(safe_line(str(error)))
+            continue
+        if len(definitions) + len(read) > MAX_CAUSES_OF_HOST:
+            path = safe_line(f"{directory}/{name}")
+            refusals.append(f"{path}: more than {MAX_CAUSES_OF_HOST} causes in all files")
             continue
         definitions |= {definition.code: definition for definition in read}
     if len(names) > MAX_FILES:

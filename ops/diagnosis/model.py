@@ -103,7 +103,8 @@ class LastGood(msgspec.Struct, frozen=True):
 class Diagnosis(msgspec.Struct, frozen=True):
     """One run's result. ``started_at`` is Unix seconds, ``utc_offset`` the host's own (seconds east); ``unseen`` lists
     the places that could not be observed, and why; ``ignored`` the proven causes that are set aside; ``changes`` the
-    differences from ``last_good``, which is None if no baseline is kept."""
+    differences from ``last_good``, which is None if no baseline is kept; ``is_from_bundle``: the facts, and with them
+    words of the commands, are of a file that somebody else may have written."""
 
     status: Status
     target: dict[str, str]
@@ -118,6 +119,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     last_good: LastGood | None = None
     changes: tuple[RankedChange, ...] = ()
     viewpoint: Viewpoint = Viewpoint.HOST
+    is_from_bundle: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -35,6 +35,8 @@ from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 MAX_CAUSES = 100
+# In all files of a host, and so in a bundle.
+MAX_CAUSES_OF_HOST = 300
 MAX_PROOFS = 10
 MAX_PATTERN_CHARS = 2000
 MAX_SECONDS = 10.0
@@ -97,10 +99,14 @@ def defined_again(cause: SiteCause) -> SiteCauseDefinition:
 
 
 def definitions_in(site: SiteCauses | NotSeen) -> tuple[SiteCauseDefinition, ...]:
-    """The definitions that a snapshot carries, without those that cannot be read."""
+    """The definitions that a snapshot carries, without those that cannot be read. A code counts once, as on its host;
+    beyond `MAX_CAUSES_OF_HOST` nothing is read, for whoever made a bundle may have put any number into it."""
     if isinstance(site, NotSeen):
         return ()
-    return tuple(_readable(site.causes))
+    definitions: dict[str, SiteCauseDefinition] = {}
+    for definition in _readable(site.causes[:MAX_CAUSES_OF_HOST]):
+        definitions.setdefault(definition.code, definition)
+    return tuple(definitions.values())
 
 
 def _readable(causes: Sequence[SiteCause]) -> Iterator[SiteCauseDefinition]:

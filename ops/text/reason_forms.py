@@ -49,6 +49,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{path} belongs to user {uid}", "{path} 属于用户 {uid}"),
     ("everybody may write {path}", "任何人都可以写 {path}"),
     ("{path} may be written by its group", "{path} 所属的组可以写它"),
+    ("{path}: more than {count} causes in all files", "{path}：所有文件中的故障原因超过 {count} 个"),
     ("{path}: more than {count} entries", "{path}：条目超过 {count} 个"),
     ("it has several names, and {why}", "它有多个硬链接，且{why}"),
     ("nobody but its owner may be followed there", "只能跟随其属主的链接"),

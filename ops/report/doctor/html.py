@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.model import Cause, CheckStatus, Diagnosis, Viewpoint
-from ops.report.doctor.text import follower, outside_words, verdict
+from ops.report.doctor.text import bundle_notice, follower, outside_words, verdict
 from ops.report.sentences import command, next_commands, sentence, unexplained
 from ops.text.language import Language, Text
 
@@ -23,6 +23,7 @@ def page_values(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
     """What the page shows of a diagnosis."""
     return {
         "verdict": verdict(diagnosis, language),
+        "notice": bundle_notice(diagnosis, language),
         "viewpoint": outside_words(diagnosis, language) if diagnosis.viewpoint is Viewpoint.OUTSIDE else "",
         "seconds": f"{diagnosis.duration_ms / 1000:.1f}",
         "target": [

@@ -22,7 +22,7 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
         "started_at": started_at(diagnosis),
         "duration_ms": round(diagnosis.duration_ms),
         "symptoms": [_symptom(symptom, diagnosis, language) for symptom in diagnosis.symptoms],
-        "causes": [_cause(cause, language) for cause in diagnosis.causes],
+        "causes": [cause_document(cause, language) for cause in diagnosis.causes],
         "checks": [_check(check, language) for check in diagnosis.checks],
         "unseen": [
             {"what": sentence(what, language), "reason": sentence(reason, language)}
@@ -38,7 +38,16 @@ def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
             for item in diagnosis.ignored
         ],
         "changes": _changes(diagnosis, language),
-    }
+    } | _of_bundle(diagnosis, language)
+
+
+def _of_bundle(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
+    """What a program has to know before it passes a command on."""
+    if not diagnosis.is_from_bundle:
+        return {}
+    from ops.report.doctor.text import bundle_notice
+
+    return {"origin": "bundle", "notice": bundle_notice(diagnosis, language) or None}
 
 
 def _changes(diagnosis: Diagnosis, language: Language) -> dict[str, Any] | None:
@@ -71,7 +80,8 @@ def _pieces(evidence: tuple[Evidence, ...], language: Language) -> list[dict[str
     ]
 
 
-def _cause(cause: Cause, language: Language) -> dict[str, Any]:
+def cause_document(cause: Cause, language: Language) -> dict[str, Any]:
+    """One cause for a program."""
     return {
         "code": cause.code,
         "severity": cause.severity,

@@ -23,6 +23,11 @@ _OUTSIDE = Text(
     en="A view from outside: only what the front door of {} shows. On its host run: gte-ops doctor",
     zh="外部视角：只包含 {} 的入口所显示的情况。请在其主机上运行：gte-ops doctor",
 )
+# How a service is started and loaded is in the bundle, so that the report is the same as on its host.
+_OF_BUNDLE = Text(
+    en="The commands are for the bundle's host, and in part the bundle's own words: read one before you run it.",
+    zh="以下命令用于诊断包所属的主机，部分内容直接取自诊断包：运行前请先看清楚。",
+)
 _SERVICE = Text(en="the service", zh="服务")
 _ALL_WELL = Text(en="answers as it should", zh="工作正常")
 _NOT_JUDGED = Text(en="could not be judged; what was missing stands below", zh="无法判断，缺少的信息见下文")
@@ -79,6 +84,12 @@ def report_lines(diagnosis: Diagnosis, language: Language) -> Iterator[ReportLin
 def outside_words(diagnosis: Diagnosis, language: Language) -> str:
     """What a view from outside is, and what to run on the host."""
     return sentence(_OUTSIDE.to(language).format(diagnosis.target.get("url", "?")), language)
+
+
+def bundle_notice(diagnosis: Diagnosis, language: Language) -> str:
+    """What to know of the commands of a diagnosis that is from a bundle; empty if it shows none, or is this host's."""
+    has_commands = diagnosis.causes or diagnosis.symptoms
+    return _OF_BUNDLE.to(language) if diagnosis.is_from_bundle and has_commands else ""
 
 
 def verdict(diagnosis: Diagnosis, language: Language) -> str:

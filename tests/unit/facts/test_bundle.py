@@ -73,9 +73,15 @@ def leaking() -> Snapshot:
 
 
 def report(diagnosis: Diagnosis, form: str = "json") -> str:
+    """The report, without durations and without what says that it is of a bundle."""
     out = io.StringIO()
     checks = tuple(replace(check, duration_ms=0.0) for check in diagnosis.checks)
-    render(form, DoctorReport(replace(diagnosis, duration_ms=0.0, checks=checks)), "en", out)
+    render(
+        form,
+        DoctorReport(replace(diagnosis, duration_ms=0.0, checks=checks, is_from_bundle=False)),
+        "en",
+        out,
+    )
     return out.getvalue()
 
 
