@@ -1,4 +1,5 @@
-"""The author and the time of a change, from the logs of dpkg, apt, git and certbot and from marked deployments.
+"""The author and the time of a change, from the logs of dpkg, apt, git, certbot and sudo, from rpm's database, and from
+marked deployments.
 
 A file's owner does not show who wrote it."""
 
@@ -7,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from ops.baselines.rpm import RpmPackage, rpm_packages
 from ops.baselines.state import Mark
+from ops.baselines.sudo import MAX_SESSION, SudoCommand, command_of_change, sudo_commands, sudo_words
 from ops.facts.changes import Change, PlaceKind
 from ops.files.bounded_read import open_regular_file
 from ops.text.sanitize import safe_line
@@ -44,17 +47,43 @@ def with_authors(
     dpkg = _tail(DPKG_LOG) if PlaceKind.HOST_PACKAGE in kinds else ""
     history = _tail(APT_HISTORY) if dpkg else ""
     git = _git_log(app_dir) if app_dir and PlaceKind.APPLICATION in kinds else ""
+    rpm = rpm_packages() if PlaceKind.HOST_PACKAGE in kinds else {}
     certbot_at = _modified(CERTBOT_LOG)
-    return tuple(
-        _with_author(change, dpkg, history, git, certbot_at, letsencrypt_dir or "/etc/letsencrypt", marks)
+    named = [
+        _with_author(
+            change, dpkg, history, rpm, git, certbot_at, letsencrypt_dir or "/etc/letsencrypt", marks
+        )
         for change in all_changes
-    )
+    ]
+    return tuple(with_persons(named, sudo_commands))
+
+
+def with_persons(
+    changes: Sequence[Change], commands_since: Callable[[float], Sequence[SudoCommand]]
+) -> Iterator[Change]:
+    """Yield ``changes``; of those without an author, the person who worked as root then by sudo.
+
+    ``commands_since`` is asked only if there is such a change."""
+    open_times = [change.time for change in changes if not change.by and change.time is not None]
+    commands = commands_since(min(open_times) - MAX_SESSION) if open_times else ()
+    for change in changes:
+        command = (
+            command_of_change(commands, change.what, change.time)
+            if commands and not change.by and change.time is not None
+            else None
+        )
+        yield (
+            change
+            if command is None
+            else msgspec.structs.replace(change, by=safe_line(sudo_words(command), MAX_WORDS))
+        )
 
 
 def _with_author(
     change: Change,
     dpkg: str,
     history: str,
+    rpm: Mapping[str, RpmPackage],
     git: str,
     certbot_at: float | None,
     letsencrypt_dir: str,
@@ -64,6 +93,9 @@ def _with_author(
     if change.place is PlaceKind.HOST_PACKAGE:
         at = _dpkg_time(dpkg, change.what)
         by = _apt_words(history, change.what) or ("dpkg" if at is not None else "")
+        if change.what in rpm and not by:
+            # The database says when, not who: sudo's log may.
+            at = rpm[change.what].installed_at
     elif change.place is PlaceKind.APPLICATION:
         at, by = _git_words(git, change)
     elif change.what.startswith(letsencrypt_dir + "/") and _is_near(at, certbot_at):

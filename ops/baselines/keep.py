@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,6 +11,7 @@ from ops import __version__
 from ops.baselines import values as values_of_host
 from ops.baselines.capture import capture, directory_times, removal_time
 from ops.baselines.directory import baseline_directory
+from ops.baselines.rpm import database_files, rpm_packages
 from ops.baselines.sources import find_sources
 from ops.baselines.state import Baseline
 from ops.baselines.store import BaselineStore, Stored
@@ -57,14 +58,15 @@ def look(
         baseline_before.looked_at if baseline_before else 0.0,
     )
     directories = {*sources.directories, *(baseline_before.directories if baseline_before else ())}
-    times = directory_times((*sorted(directories - {values_of_host.DPKG_STATUS}), values_of_host.DPKG_STATUS))
+    databases = (values_of_host.DPKG_STATUS, *database_files())
+    times = directory_times((*sorted(directories.difference(databases)), *databases))
     baseline = Baseline(
         made_by=__version__,
         taken_at=snapshot.taken_at,
         looked_at=snapshot.taken_at,
         by=by,
         files=captured.files,
-        values=values_of_host.find_values(snapshot, _dpkg(baseline_before, times)),
+        values=values_of_host.find_values(snapshot, _host_packages(baseline_before, times, databases)),
         directories=times,
         ordinary=values_of_host.ordinary(snapshot),
     )
@@ -74,13 +76,21 @@ def look(
     return HostState(baseline, captured.texts, missing, before)
 
 
-def _dpkg(baseline_before: Baseline | None, times: Mapping[str, int]) -> dict[str, str]:
-    """Return the host's packages; the known ones if dpkg's database has not changed since."""
-    path = values_of_host.DPKG_STATUS
-    if baseline_before is not None and path in times and baseline_before.directories.get(path) == times[path]:
+def _host_packages(
+    baseline_before: Baseline | None, times: Mapping[str, int], databases: Sequence[str]
+) -> dict[str, str]:
+    """Return the host's packages; the known ones if no database of dpkg or rpm has changed since."""
+    present = {path: times[path] for path in databases if path in times}
+    before = baseline_before.directories if baseline_before is not None else {}
+    if (
+        baseline_before is not None
+        and present
+        and all(before.get(path) == at for path, at in present.items())
+    ):
         packages = baseline_before.values.get(PlaceKind.HOST_PACKAGE, {})
         return {name: version for name, version in packages.items() if name != "nginx -v"}
-    return values_of_host.dpkg_packages()
+    rpm = {name: package.version for name, package in rpm_packages().items()}
+    return rpm | values_of_host.dpkg_packages()
 
 
 def changes_since(present: HostState, settings: Settings, target: Target | NotSeen) -> Changes | NotSeen:

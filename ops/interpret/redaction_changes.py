@@ -22,6 +22,8 @@ _GUNICORN_KEYS = frozenset(
      "accesslog", "loglevel", "reload", "chdir", "limit_request_line", "limit_request_fields",
      "limit_request_field_size"}
 )  # fmt: skip
+# Of a command by sudo its program alone: arguments may be passwords.
+_SUDO = re.compile(r"\A(sudo: \S+ [\d:]+ \S+).*", re.DOTALL)
 _LEADING = re.compile(r"\s*(?:export\s+)?[\w.-]*\s*[=:]?")
 
 
@@ -31,7 +33,8 @@ def redacted_changes(changes: Changes) -> Changes:
 
 
 def _redacted(change: Change) -> Change:
-    return msgspec.structs.replace(change, lines=tuple(_hunk(hunk, change.place) for hunk in change.lines))
+    lines = tuple(_hunk(hunk, change.place) for hunk in change.lines)
+    return msgspec.structs.replace(change, lines=lines, by=_SUDO.sub(r"\1", change.by))
 
 
 def _hunk(hunk: ChangedLines, place: PlaceKind) -> ChangedLines:

@@ -76,11 +76,21 @@ def unit_records(unit: str, since: float, lines: int = MAX_LINES) -> tuple[list[
     """The newest ``lines`` entries of a unit, oldest first, and whether they are all after ``since`` (Unix seconds).
 
     Raises JournalError if journalctl cannot be run, or ``unit`` is no name of a unit."""
+    if not _UNIT.fullmatch(unit):
+        raise JournalError("no name of a unit")
+    return _records(f"--unit={unit}", since, lines)
+
+
+def program_records(path: str, since: float, lines: int = MAX_LINES) -> tuple[list[JournalRecord], bool]:
+    """The newest entries that the executable ``path`` wrote itself, like `unit_records`: the kernel says which it is
+    (_EXE, systemd.journal-fields(7)). Raises JournalError if journalctl cannot be run."""
+    return _records(f"_EXE={path}", since, lines)
+
+
+def _records(match: str, since: float, lines: int) -> tuple[list[JournalRecord], bool]:
     program = trusted_program("journalctl")
     if program is None:
         raise JournalError(refused_program("journalctl") or "journalctl is not installed")
-    if not _UNIT.fullmatch(unit):
-        raise JournalError("no name of a unit")
     command = [
         program,
         "--output=json",
@@ -90,7 +100,7 @@ def unit_records(unit: str, since: float, lines: int = MAX_LINES) -> tuple[list[
         "--reverse",
         f"--lines={lines}",
         f"--since=@{since:.0f}",
-        f"--unit={unit}",
+        match,
     ]
     try:
         process = subprocess.Popen(
