@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from ops.baselines.directory import baseline_directory
 from ops.baselines.keep import changes_between
 from ops.baselines.store import BaselineStore
@@ -188,7 +190,7 @@ def _action_words(rung: str) -> Text:
 def _change(change: Change, utc_offset: int) -> Iterator[TimelineEvent]:
     if change.time is None or change.is_harmless or change.place in _TOLD_ELSEWHERE:
         return
-    piece = change_evidence(change, NotSeen(reason=""), utc_offset)
+    piece = change_evidence(replace(change, time=None), NotSeen(reason=""), utc_offset)
     yield TimelineEvent(
         time=change.time,
         kind=EventKind.CHANGE,

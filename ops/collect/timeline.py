@@ -40,6 +40,8 @@ DPKG_LOGS = ("/var/log/dpkg.log", "/var/log/dpkg.log.1")
 DNF_LOGS = ("/var/log/dnf.rpm.log",)
 _SERIOUS = ("error", "crit", "alert", "emerg", "critical", "fatal")
 _NUMBERS = re.compile(rb"\d+")
+# nginx's number of the connection, at the beginning of a message.
+_CONNECTION = re.compile(rb"\A\*\d+ ")
 # The User-Agent of a command of gte-ops; its directories and hosts may have such a name too.
 _OWN_AGENT = re.compile(rb"\bgte-ops-[a-z]+/\d")
 _DPKG = re.compile(
@@ -225,7 +227,7 @@ def _sort_line(
             lives.append(TimelineEvent(time=line.time, kind=kind, source=path, words=words))
             return
     if line.level in _SERIOUS and not _OWN_AGENT.search(line.text):
-        key = (int(line.time) // MINUTE, _NUMBERS.sub(b"*", line.text[:80]))
+        key = (int(line.time) // MINUTE, _NUMBERS.sub(b"*", line.text[:200])[:80])
         alike = errors.setdefault(key, [line.time, line.time, 0, line.text])
         alike[0] = min(alike[0], line.time)
         alike[2] += 1
@@ -234,7 +236,8 @@ def _sort_line(
 def _error_events(path: str, errors: dict[tuple[int, bytes], list[Any]]) -> Iterator[TimelineEvent]:
     newest_first = sorted(errors.values(), key=lambda alike: -alike[0])[:MAX_ERROR_EVENTS]
     for first, last, count, text in newest_first:
-        words = safe_line(text.decode(errors="replace").splitlines()[0] if text else "", 300)
+        line = _CONNECTION.sub(b"", text).decode(errors="replace")
+        words = safe_line(line.splitlines()[0] if line else "", 300)
         yield TimelineEvent(
             time=first, kind=EventKind.ERROR, source=path, words=verbatim(words), count=count, until=last
         )

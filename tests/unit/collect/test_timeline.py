@@ -58,7 +58,15 @@ def test_a_name_like_the_toolkits_hides_nothing(tmp_path: Path) -> None:
         f"{stamp} [error] 7#7: *2 refused to gte-ops-doctor/0.2",
     )
     events, _ = log_events(path, "nginx", SINCE, UNTIL)
-    assert [event.words.en for event in events] == [f"*1 {socket}"]
+    assert [event.words.en for event in events] == [socket]
+
+
+def test_alike_errors_of_connections_with_short_and_long_numbers_are_one(tmp_path: Path) -> None:
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(SINCE + 5))
+    refused = "connect() failed (111: Connection refused) while connecting to upstream, client: 203.0.113.9"
+    lines = [f"{stamp} [error] 7#7: *{number} {refused}" for number in (9, 10, 12345)]
+    events, _ = log_events(written(tmp_path / "error.log", *lines), "nginx", SINCE, UNTIL)
+    assert [(event.words.en, event.count) for event in events] == [(refused, 3)]
 
 
 def test_an_impossible_date_in_a_package_log_hides_no_other_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ops.facts.timeline import EventKind, Gap, MinuteTraffic, Timeline, Timeline
 from ops.interpret.timeline import merged
 from ops.report import render
 from ops.report.timeline import TimelineReport
+from ops.report.timeline_picture import CANVASES
 from ops.text.language import Language, Text
 
 MIDNIGHT = 1_796_054_400.0  # 2026-11-30 16:00 UTC, midnight of 1 December in Shanghai
@@ -138,7 +139,7 @@ def test_the_picture_marks_the_changes_over_the_requests() -> None:
     assert "&lt;b&gt;KeyError" in page
     assert "<b>KeyError" not in page
     assert "<script" not in page
-    assert page.count("mark mark-deployment") == 2
+    assert page.count("mark mark-deployment") == 2 * len(CANVASES)
 
 
 def test_a_span_without_anything() -> None:
