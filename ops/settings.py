@@ -975,6 +975,16 @@ class NotifySettings(Section, frozen=True):
             secret=True,
         ),
     ] = ()
+    docs_url: Annotated[
+        str,
+        key(
+            "Where the pages of docs/ can be read: the runbook_url of Prometheus's alerts begins with it.",
+            "docs/ 各页的网址：Prometheus 告警的 runbook_url 以它开头。",
+            example="https://wiki.example.com/gte-ops",
+            since="0.3.0",
+            unset=("a placeholder", "占位网址"),
+        ),
+    ] = ""
     ping: Annotated[
         PingSettings,
         table(

@@ -14,6 +14,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    output_option,
     pinged,
     report_format_option,
     settings_and_path,
@@ -86,13 +87,15 @@ def create(**options: Any) -> None:
 @config_option
 @report_format_option
 @language_option
-def list_command(config: str | None, form: str, language: Language) -> None:
+@output_option
+def list_command(config: str | None, form: str, language: Language, output: str | None) -> None:
     """List the backups and which of them are good. 列出备份及其是否完好。
 
     \b
     Example:
       gte-ops backup list
       gte-ops backup list --format json
+      gte-ops backup list --format prometheus --output /var/lib/prometheus/node-exporter/gte_ops_backup.prom
     """
     from ops.backup import list_backups
     from ops.backups.newest import signature_of
@@ -103,7 +106,7 @@ def list_command(config: str | None, form: str, language: Language) -> None:
     if (recovery := finish_earlier(settings)) is not None:
         warn(recovery_words(recovery), language)
     backups = [(each, signature_of(settings, each.path)) for each in list_backups(settings)]
-    show(form, BackupListReport(backups, settings.backup.dir), language)
+    show(form, BackupListReport(backups, settings.backup.dir), language, output)
 
 
 backup.add_command(restore)

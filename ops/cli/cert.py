@@ -14,6 +14,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    output_option,
     pinged,
     report_format_option,
     settings_from,
@@ -21,7 +22,6 @@ from ops.cli.options import (
 )
 from ops.errors import UsageError
 from ops.text.language import Text
-from ops.text.reasons import chinese
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # Below this many endpoints a run is over before progress would be read.
 PROGRESS_FROM = 10
-# Readable by node_exporter, which runs as another user.
-MODE = 0o644
 
 
 @click.group(cls=BilingualGroup, zh="证书：有哪些、还剩多久、谁来续期。")
@@ -68,12 +66,7 @@ def cert() -> None:
     en="How long one endpoint is waited for.",
     zh="每个端点的等待时限。",
 )
-@option(
-    "--output",
-    metavar="FILE",
-    en="Write the report there, whole or not at all.",
-    zh="把报告写入该文件；要么完整写入，要么不写。",
-)
+@output_option
 def check(
     endpoints: tuple[str, ...],
     config: str | None,
@@ -95,10 +88,7 @@ def check(
       gte-ops cert check --starttls smtp mail.example.com
       gte-ops cert check --format prometheus --output /var/lib/node_exporter/gte-certs.prom
     """
-    import io
-
     from ops.certificates.check import check as run
-    from ops.report import render
     from ops.report.certificates import CertificateReport
 
     if not 0.1 <= timeout <= 120:
@@ -115,31 +105,8 @@ def check(
     settings = settings_from(config)
     with nullcontext() if endpoints else pinged(settings, "cert"):
         review = run(settings, endpoints, starttls, timeout=timeout, progress=_Progress(sys.stderr))
-        if output is None:
-            show(form, CertificateReport(review), language)
-        else:
-            page = io.StringIO()
-            render(form, CertificateReport(review), language, page)
-            _write(output, page.getvalue())
+        show(form, CertificateReport(review), language, output)
         sys.exit(review.exit_code)
-
-
-def _write(output: str, words: str) -> None:
-    from pathlib import Path
-
-    from ops.errors import OpsError
-    from ops.files.atomic_file import write_atomically
-
-    try:
-        write_atomically(Path(output), words.encode(), MODE)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OpsError(
-            Text(
-                en=f"{output}: cannot be written: {reason}; check the path and its mode",
-                zh=f"{output}: 无法写入：{chinese(reason)}；请检查路径及其权限",
-            )
-        ) from None
 
 
 class _Progress:

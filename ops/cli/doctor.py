@@ -17,6 +17,7 @@ from ops.cli.options import (
     config_option,
     language_option,
     option,
+    output_option,
     pinged,
     read_settings,
     report_format_option,
@@ -75,12 +76,20 @@ class DoctorOptions(NamedTuple):
     dry_run: bool
     watch: float | None
     wait_ok: float | None
+    output: str | None
     unprivileged: bool
 
     def check(self) -> None:
         """Raises UsageError for options that make no sense together."""
         self._check_sources()
         self._check_fix()
+        if self.output is not None and (self.fix or self.watch):
+            raise UsageError(
+                Text(
+                    en="--output takes one report: leave out --fix and --watch",
+                    zh="--output 只写入一份报告：请去掉 --fix 和 --watch",
+                )
+            )
 
     def _check_sources(self) -> None:
         host_options = {"--bundle": self.bundle, "--watch": self.watch, "--wait-ok": self.wait_ok}
@@ -274,6 +283,7 @@ class DoctorOptions(NamedTuple):
     en="Return once nothing fails, at most after e.g. 2m.",
     zh="等到没有故障即返回，最多等待如 2m。",
 )
+@output_option
 @click.option("--unprivileged-probes", "unprivileged", is_flag=True, hidden=True)  # the watchdog's
 def doctor(**arguments: Any) -> None:
     """Name what is wrong with the service on this host. 指出本机服务的故障原因。
@@ -289,6 +299,7 @@ def doctor(**arguments: Any) -> None:
       gte-ops doctor --from-bundle bundles/     every host of a directory, and what the broken ones share
       gte-ops doctor --from https://gte-api.example.com     from the laptop at home
       gte-ops doctor --wait-ok 2m               after a deployment
+      gte-ops doctor --format prometheus --output /var/lib/prometheus/node-exporter/gte_ops_doctor.prom
       gte-ops doctor --fix                      shows each repair and asks; --yes does not ask
     """
     options = DoctorOptions(**arguments)
@@ -375,7 +386,7 @@ def _end_with(diagnosis: Diagnosis, options: DoctorOptions, timeline: Timeline |
     """Report, and end with the diagnosis's exit code. ``timeline``: for the page."""
     from ops.report.doctor.report import DoctorReport
 
-    show(options.form, DoctorReport(diagnosis, timeline), options.language)
+    show(options.form, DoctorReport(diagnosis, timeline), options.language, options.output)
     sys.exit(diagnosis.exit_code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,6 @@ from ops.report import FORMATS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from ops.report.model import CommandReport
     from ops.settings import Settings, SettingsFile
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LANGUAGE = "ops.language"
 _CONFIG = "ops.config"
+# Of a file written by --output: readable by node_exporter, which runs as another user.
+OUTPUT_MODE = 0o644
 
 
 class Duration(click.ParamType[float]):
@@ -83,6 +85,14 @@ report_format_option = option(
 )
 
 
+output_option = option(
+    "--output",
+    metavar="FILE",
+    en="Write the report there, whole or not at all.",
+    zh="把报告写入该文件；要么完整写入，要么不写。",
+)
+
+
 def written_option(arguments: Sequence[str], name: str) -> str | None:
     """The last value of option ``name`` on a command line that may not be parsable."""
     value = None
@@ -103,11 +113,37 @@ def error_language() -> Language:
     return "zh" if is_chinese() and can_show("故障", sys.stderr) else "en"
 
 
-def show(form: str, report: CommandReport, language: Language) -> None:
-    """Write a command's report to standard output."""
+def show(form: str, report: CommandReport, language: Language, output: str | None = None) -> None:
+    """Write a command's report to standard output, or to the file ``output``. Raises OpsError for a file that cannot be
+    written."""
     from ops.report import render
 
-    render(form, report, language, sys.stdout)
+    if output is None:
+        render(form, report, language, sys.stdout)
+        return
+    import io
+
+    page = io.StringIO()
+    render(form, report, language, page)
+    _write(output, page.getvalue())
+
+
+def _write(output: str, words: str) -> None:
+    from ops.errors import OpsError
+    from ops.files.atomic_file import write_atomically
+    from ops.text.language import Text
+    from ops.text.reasons import chinese
+
+    try:
+        write_atomically(Path(output), words.encode(), OUTPUT_MODE)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OpsError(
+            Text(
+                en=f"{output}: cannot be written: {reason}; check the path and its mode",
+                zh=f"{output}: 无法写入：{chinese(reason)}；请检查路径及其权限",
+            )
+        ) from None
 
 
 def pinged(settings: Settings, task: str) -> AbstractContextManager[None]:

@@ -23,9 +23,9 @@ from pathlib import Path
 from ops.collect.host.schedule import parse_cron_line
 from ops.deployment.render import (
     ACCOUNTS_FILE,
-    CERT_METRICS,
     CHECKS_ACCOUNT,
     DIRECTORIES_FILE,
+    METRICS_FILES,
     DeploymentKind,
     RenderedFile,
     account_command,
@@ -187,7 +187,7 @@ def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bo
         return
     with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
         for file in files:
-            if file.path.endswith((".scrape.yml", ".d/gte-ops.conf")):
+            if file.path.endswith((".scrape.yml", ".test.yml", ".d/gte-ops.conf")):
                 continue
             copy = Path(folder) / Path(file.path).name
             # Another tree's users do not exist on this machine.
@@ -459,9 +459,10 @@ def _is_account(name: str) -> bool:
 
 
 def _metrics_commands() -> Iterator[str]:
-    """The certificate check's own directory, and the link through which node_exporter finds its file."""
-    metrics, link = Path(CERT_METRICS), TEXTFILES / Path(CERT_METRICS).name
-    if not metrics.parent.is_dir():
-        yield f"install -d -m 0755 -o {CHECKS_ACCOUNT} -g {CHECKS_ACCOUNT} {metrics.parent}"
-    if TEXTFILES.is_dir() and not link.is_symlink():
-        yield f"ln -sfn {metrics} {link}"
+    """The directories of metrics files, and the links through which node_exporter finds them."""
+    for file, owner in METRICS_FILES.items():
+        metrics, link = Path(file), TEXTFILES / Path(file).name
+        if not metrics.parent.is_dir():
+            yield f"install -d -m 0755 -o {owner} -g {owner} {metrics.parent}"
+        if TEXTFILES.is_dir() and not link.is_symlink():
+            yield f"ln -sfn {metrics} {link}"

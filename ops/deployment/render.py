@@ -22,14 +22,18 @@ from ops.text.language import Text
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
 
 CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
-PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.scrape.yml")
+PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.rules.test.yml", "gte-ops.scrape.yml")
 # Read by systemd-sysusers and systemd-tmpfiles, wherever the units are (sysusers.d(5), tmpfiles.d(5)).
 ACCOUNTS_FILE = "/etc/sysusers.d/gte-ops.conf"
 DIRECTORIES_FILE = "/etc/tmpfiles.d/gte-ops.conf"
 # The directory that the certificate check writes to, because it may not write to node_exporter's own.
 CERT_METRICS = "/var/lib/gte-ops-cert/gte_ops_cert.prom"
+# The list of backups: written after each backup, by root in its sandbox.
+BACKUP_METRICS = "/var/lib/gte-ops-backup/gte_ops_backup.prom"
 # The account of the certificate check and the drill.
 CHECKS_ACCOUNT = "gte-ops"
+# What node_exporter reads through a link in its own directory, and who writes it.
+METRICS_FILES = {CERT_METRICS: CHECKS_ACCOUNT, BACKUP_METRICS: "root"}
 
 DeploymentKind = Literal["nginx", "systemd", "logrotate", "cron", "prometheus"]
 KINDS: tuple[DeploymentKind, ...] = get_args(DeploymentKind)
@@ -195,6 +199,7 @@ class Deployment:
     reload_nginx: str = "systemctl reload nginx"
     backup_dir: str = "/var/backups/gte-ops"
     letsencrypt_dir: str = "/etc/letsencrypt"
+    docs_url: str = "https://docs.example.com/gte-ops"
 
 
 @dataclass(frozen=True)
@@ -404,6 +409,7 @@ def _usual_logs(deployment: Deployment) -> tuple[RotatedLog, ...]:
 
 def _prometheus(deployment: Deployment) -> tuple[RenderedFile, ...]:
     places = {
+        "https://gte-api.example.com": deployment.site.public_url,
         "gte-api.example.com": deployment.site.domain,
         "127.0.0.1:8000": deployment.site.backend,
         "129600": f"{deployment.backup_max_age:.0f}",

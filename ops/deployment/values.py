@@ -162,6 +162,7 @@ class _Builder:
             test_nginx=self._test_nginx(),
             backup_dir=os.path.abspath(settings.backup.dir),  # noqa: PTH100  links are to be kept
             letsencrypt_dir=os.path.abspath(settings.tls.letsencrypt_dir),  # noqa: PTH100
+            docs_url=settings.notify.docs_url or _EXAMPLE.docs_url,
             reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
         )
 

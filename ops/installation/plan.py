@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 
 from ops.deployment.render import (
     ACCOUNTS_FILE,
-    CERT_METRICS,
     DIRECTORIES_FILE,
+    METRICS_FILES,
     Deployment,
     DeploymentKind,
     RenderedFile,
@@ -105,8 +105,9 @@ def _steps(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
     if facts.has_prometheus:
         yield from _files("prometheus", deployment, Phase.FILES)
     if facts.textfiles is not None:
-        link = f"{facts.textfiles}/{PurePosixPath(CERT_METRICS).name}"
-        yield LinkStep(phase=Phase.FILES, path=link, target=CERT_METRICS)
+        for target in METRICS_FILES:
+            link = f"{facts.textfiles}/{PurePosixPath(target).name}"
+            yield LinkStep(phase=Phase.FILES, path=link, target=target)
     if facts.hook is not None:
         yield FileStep(phase=Phase.FILES, file=RenderedFile(HOOK, facts.hook, 0o755))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.diagnosis.model import Status
 from ops.files.entry_kind import EntryKind
-from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
+from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine, Samples
 from ops.text.language import Language, Text
 from ops.text.reasons import chinese
 from ops.text.reasons import reason as as_reason
@@ -34,6 +35,7 @@ _VERIFIED: dict[bool | None, Text] = {
     False: Text(en="NOT GOOD", zh="不可用"),
     None: Text(en="cannot be judged", zh="无法判断"),
 }
+_STATES: dict[bool | None, str] = {True: "good", False: "bad", None: "unknown"}
 _STATUSES: dict[bool | None, Status] = {True: Status.OK, False: Status.FAIL, None: Status.UNKNOWN}
 _SIGNATURES = {
     "good": Text(en="signed by {}", zh="签名者：{}"),
@@ -101,6 +103,24 @@ class BackupListReport(CommandReport):
                 for each, signature in self._backups
             ]
         }
+
+    def samples(self) -> Iterator[Samples]:
+        """How many there are and since when there is a good one. A time rather than an age, so that an alert is right
+        however old the file is."""
+        yield from super().samples()
+        good = [each for each, _ in self._backups if each.good]
+        states = Counter(_STATES[each.good] for each, _ in self._backups)
+        yield Samples(
+            "backup_stored",
+            "Backups in the directory, by what is known of them.",
+            tuple(({"state": state}, float(states[state])) for state in _STATES.values()),
+        )
+        newest = max(good, key=lambda each: each.name.created_at, default=None)
+        if newest is not None:
+            moment = newest.name.created_at
+            words = "When the newest good backup was made, Unix seconds."
+            yield Samples("backup_newest_good_timestamp_seconds", words, (({}, moment),))
+            yield Samples("backup_newest_good_bytes", "Its size.", (({}, float(newest.bytes)),))
 
     def cases(self, language: Language) -> Sequence[ReportCase]:
         """A case for each backup."""

@@ -294,7 +294,7 @@ def _samples(review: Review) -> Iterator[Samples]:
         ((labels, leaf.not_after) for labels, leaf in leaves),
     )
     yield metric(
-        "read_failure",
+        "unreadable",
         "Whether the certificate could not be read from its file or endpoint.",
         ((labels, float(one.certificate is None)) for labels, one in labelled),
     )

@@ -6,14 +6,19 @@ alert can be set on a watchdog that has stopped.
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
+from ops import __version__
 from ops.files.atomic_file import write_atomically
 from ops.supervision.health.assessment import ALIVE
 from ops.supervision.state import ActionKind, ServiceState, WatchdogState
 
 # A suspect service still answers; whether it is stuck is not proven.
 _UP = (*ALIVE, ServiceState.SUSPECT)
+# The same words as in the other files (ops/report/formats/prometheus.py): node_exporter complains of a metric with two
+# helps.
+BUILD_INFO = "The version of gte-ops that wrote the file."
 # Readable by node_exporter, which runs as another user.
 MODE = 0o644
 
@@ -23,10 +28,16 @@ def exposition(state: WatchdogState, *, paused: bool) -> str:
     up = int(state.service_state in _UP)
     lines: list[str] = []
 
-    def metric(name: str, kind: str, help_text: str, *samples: tuple[str, float | int | None]) -> None:
+    def metric(
+        name: str,
+        kind: str,
+        help_text: str,
+        *samples: tuple[str, float | int | None],
+        prefix: str = "gte_ops_watchdog_",
+    ) -> None:
         present = [(labels, value) for labels, value in samples if value is not None]
         if present:
-            full = f"gte_ops_watchdog_{name}"
+            full = f"{prefix}{name}"
             lines.extend([f"# HELP {full} {help_text}", f"# TYPE {full} {kind}"])
             lines.extend(f"{full}{labels} {value:.10g}" for labels, value in present)
 
@@ -66,6 +77,13 @@ def exposition(state: WatchdogState, *, paused: bool) -> str:
         "gauge",
         "When the last cycle ended, Unix seconds.",
         ("", state.clocks.wall if state.clocks else None),
+    )
+    metric(
+        "build_info",
+        "gauge",
+        BUILD_INFO,
+        (f'{{command="watchdog",version="{__version__}",python="{platform.python_version()}"}}', 1),
+        prefix="gte_ops_",
     )
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,11 @@
 """The answer of ``/metrics`` in Prometheus's text format: the counters, and the current state as gauges."""
 
 import os
+import platform
 import time
 from collections.abc import Iterator, Sequence, Set
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from prometheus_client import (
@@ -20,6 +23,7 @@ from service.monitoring import metrics_files
 from service.monitoring.load import Load
 from service.monitoring.process_memory import memory_by_role
 from service.monitoring.progress import Phase, Record
+from service.version import version
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -51,6 +55,23 @@ class _Workers(Collector):
         yield GaugeMetricFamily("gte_oldest_request_seconds", "Age of the oldest request in flight", oldest)
 
 
+class _Build(Collector):
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "gte_build_info", "The version of the service", labels=["version", "python", "gunicorn"]
+        )
+        build.add_metric([version(), platform.python_version(), _gunicorn_version()], 1)
+        yield build
+
+
+@cache
+def _gunicorn_version() -> str:
+    try:
+        return metadata.version("gunicorn")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 class _Memory(Collector):
     def __init__(self, workers: Set[int]) -> None:
         self._workers = workers
@@ -70,6 +91,7 @@ def render(records: Sequence[Record], load: Load) -> bytes:
     """The metrics of all worker processes, in Prometheus's text format."""
     workers = CollectorRegistry()
     workers.register(_Workers(records, load))
+    workers.register(_Build())
     workers.register(_Memory({record.pid for record in records}))
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not directory:

@@ -136,73 +136,16 @@ def test_promtool_takes_the_rules_and_the_scrape_configuration(tmp_path: Path) -
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-SERIES = """
-rule_files: [{rules}]
-evaluation_interval: 12h
-tests:
-  - interval: 12h
-    input_series:
-      - series: gte_ops_certificate_not_before_timestamp_seconds{{name="{name}"}}
-        values: "0x200"
-      - series: gte_ops_certificate_not_after_timestamp_seconds{{name="{name}"}}
-        values: "{lifetime}x200"
-    alert_rule_test:
-      - eval_time: {at}
-        alertname: GteCertificateExpiresSoon
-        exp_alerts: [{alert}]
-"""
-
-
-@pytest.mark.parametrize(
-    ("days", "left", "warns"),
-    [(60, 16, False), (60, 14, True), (45, 12, False), (45, 10, True), (6, 2.5, False), (6, 1.5, True)],
-)
-def test_a_certificate_is_warned_of_by_the_share_of_its_lifetime(
-    days: int, left: float, *, warns: bool, tmp_path: Path
-) -> None:
-    rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "gte-ops.rules.yml"
-    summary = next(line for line in rules.read_text().splitlines() if "less than a quarter" in line).strip()
-    told = summary.removeprefix("summary: ").replace("{{ $labels.name }}", "a")
-    alert = f"{{exp_labels: {{severity: warning, name: a}}, exp_annotations: {{summary: {told}, description: D}}}}"
-    description = "gte-ops cert check says which renewal it is waiting for, and what certbot said."
-    case = tmp_path / "case.yml"
-    case.write_text(
-        SERIES.format(
-            rules=rules,
-            name="a",
-            lifetime=days * 86400,
-            at=f"{int((days - left) * 24)}h",
-            alert=alert.replace("D}", f'"{description}"}}') if warns else "",
-        )
-    )
+def test_every_alert_fires_for_its_fault_ends_with_it_and_names_the_host() -> None:
+    """The tests that are shipped beside the rules: they know every rule."""
+    folder = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
     ran = subprocess.run(
-        ["promtool", "test", "rules", str(case)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-ENGINE_RESTARTS = """
-rule_files: [{rules}]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - series: 'gte_engine_restarts_total{{instance="a", engine="encoder", reason="killed"}}'
-        values: "0x15 {after}x15"
-    promql_expr_test:
-      - expr: count(ALERTS{{alertname="GteEngineRestarts", alertstate="firing"}}) or vector(0)
-        eval_time: 20m
-        exp_samples: [{{value: {alerts}}}]
-"""
-
-
-@pytest.mark.parametrize(("restarts", "warns"), [(1, False), (5, True)])
-def test_an_engine_that_keeps_ending_is_warned_of(restarts: int, *, warns: bool, tmp_path: Path) -> None:
-    rules = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "gte-ops.rules.yml"
-    case = tmp_path / "case.yml"
-    case.write_text(ENGINE_RESTARTS.format(rules=rules, after=restarts, alerts=int(warns)))
-    ran = subprocess.run(
-        ["promtool", "test", "rules", str(case)], capture_output=True, text=True, check=False
+        ["promtool", "test", "rules", "gte-ops.rules.test.yml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

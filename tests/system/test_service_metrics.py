@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -61,5 +62,8 @@ def test_memory_queues_and_engines_are_there(service: Gunicorn) -> None:
     assert told['gte_tokens_total{engine="encoder"}'] >= 4
     assert told['gte_batch_size_sum{engine="encoder"}'] == 2
     assert told['gte_batch_seconds_count{engine="lexical"}'] == 1
+    builds = [name for name in told if name.startswith("gte_build_info{")]
+    assert len(builds) == 1
+    assert f'gunicorn="{metadata.version("gunicorn")}"' in builds[0]
     for engine in ("lexical", "encoder"):
         assert 0 < told[f'gte_engine_load_seconds{{engine="{engine}"}}'] < 60

@@ -293,6 +293,12 @@ def source(*files: str) -> str:
     return "\n".join((_DIRECTORY / f"{file}.toml").read_text(encoding="utf-8") for file in files)
 
 
+@functools.cache
+def layer_of(code: str) -> str | None:
+    """The layer of a code, None if it is not of this catalogue (a cause of the site's own)."""
+    return next((layer for layer in LAYERS if code in layer_codes(layer)), None)
+
+
 def layer_codes(layer: str) -> tuple[str, ...]:
     """The codes of one of `LAYERS`, in order."""
     return tuple(_ENTRY_HEADER.findall(source(layer)))

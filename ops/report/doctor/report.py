@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ops.diagnosis.catalogue import layer_of
 from ops.diagnosis.model import CheckResult, CheckStatus, Diagnosis, Status
 from ops.report.doctor.text import report_lines
 from ops.report.model import (
@@ -123,7 +124,11 @@ class DoctorReport(CommandReport):
         )
         counts = tuple(({"of": name}, float(count)) for name, count in self._counts().items())
         yield Samples("doctor_count", "Causes, symptoms and checks of the run.", counts)
-        causes = tuple(({"code": c.code, "severity": c.severity}, 1.0) for c in diagnosis.causes)
+        # The layer is the page of docs/causes that explains the cause; the site's own causes have none.
+        causes = tuple(
+            ({"code": c.code, "severity": c.severity, "layer": layer_of(c.code) or "README"}, 1.0)
+            for c in diagnosis.causes
+        )
         yield Samples("doctor_cause", "A cause that is proven.", causes)
 
     def _counts(self) -> dict[str, int]:

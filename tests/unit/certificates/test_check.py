@@ -135,11 +135,12 @@ def test_prometheus_exports_times_and_failures_to_read() -> None:
     assert len(samples) == sum(not line.startswith("#") for line in words.splitlines())
     ends = {key: value for key, value in samples.items() if "_not_after_timestamp" in key}
     assert sorted(float(value) - NOW for value in ends.values()) == [-2 * 86400.0, 25 * 86400.0]
-    unread = [key for key, value in samples.items() if "_read_failure{" in key and value == "1"]
+    unread = [key for key, value in samples.items() if "_unreadable{" in key and value == "1"]
     assert len(unread) == 1
     assert 'name="x.example"' in unread[0]
     assert samples["gte_ops_certificate_read_failures"] == "1"
-    assert all(line.startswith(("# HELP ", "# TYPE ", "gte_ops_certificate_")) for line in words.splitlines())
+    names = ("gte_ops_certificate_", "gte_ops_build_info{")
+    assert all(line.startswith(("# HELP ", "# TYPE ", *names)) for line in words.splitlines())
 
 
 def test_a_person_reads_what_is_wrong_first_in_both_languages() -> None:

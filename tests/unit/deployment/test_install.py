@@ -41,7 +41,11 @@ def accounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> set[str]:
 
     monkeypatch.setattr(pwd, "getpwnam", look_up)
     monkeypatch.setattr(installing, "TEXTFILES", tmp_path / "textfiles")
-    monkeypatch.setattr(installing, "CERT_METRICS", str(tmp_path / "cert" / "gte_ops_cert.prom"))
+    files = {
+        str(tmp_path / "cert/gte_ops_cert.prom"): "gte-ops",
+        str(tmp_path / "b/gte_ops_backup.prom"): "root",
+    }
+    monkeypatch.setattr(installing, "METRICS_FILES", files)
     return there
 
 
@@ -79,14 +83,18 @@ def test_a_missing_account_is_told_though_no_file_has_changed(accounts: set[str]
     assert not [step for step in steps("cron", changed=False) if "useradd" in step]
 
 
-def test_node_exporter_finds_the_check_through_a_link(accounts: set[str], tmp_path: Path) -> None:
+def test_node_exporter_finds_the_metrics_files_through_links(accounts: set[str], tmp_path: Path) -> None:
     accounts.update(("gte-api", "gte-ops"))
-    metrics, link = tmp_path / "cert" / "gte_ops_cert.prom", tmp_path / "textfiles" / "gte_ops_cert.prom"
-    assert steps("cron") == [f"install -d -m 0755 -o gte-ops -g gte-ops {metrics.parent}"]
-    metrics.parent.mkdir()
-    link.parent.mkdir()
-    assert steps("cron") == [f"ln -sfn {metrics} {link}"]
-    link.symlink_to(metrics)
+    textfiles = tmp_path / "textfiles"
+    files = {tmp_path / "cert/gte_ops_cert.prom": "gte-ops", tmp_path / "b/gte_ops_backup.prom": "root"}
+    assert steps("cron") == [
+        f"install -d -m 0755 -o {owner} -g {owner} {file.parent}" for file, owner in files.items()
+    ]
+    for directory in (textfiles, *(file.parent for file in files)):
+        directory.mkdir()
+    assert steps("cron") == [f"ln -sfn {file} {textfiles / file.name}" for file in files]
+    for file in files:
+        (textfiles / file.name).symlink_to(file)
     assert steps("cron") == []
 
 

@@ -129,4 +129,4 @@ def test_a_drill_of_nothing_is_unknown() -> None:
 def test_prometheus_names_each_cause() -> None:
     page = written("prometheus", DoctorReport(DOWN))
     assert 'gte_ops_command_status{command="doctor"} 2\n' in page
-    assert 'gte_ops_doctor_cause{code="GUN001",severity="fail"} 1\n' in page
+    assert 'gte_ops_doctor_cause{code="GUN001",severity="fail",layer="gunicorn"} 1\n' in page
