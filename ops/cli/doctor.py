@@ -359,7 +359,7 @@ def _end_with_hosts(directory: Path, options: DoctorOptions) -> NoReturn:
     from ops.report.fleet import FleetReport
 
     fleet = diagnose_bundles(directory, only=options.only, skip=options.skip)
-    show(options.form, FleetReport(fleet), options.language)
+    show(options.form, FleetReport(fleet), options.language, options.output)
     sys.exit(EXIT_CODES[fleet.status])
 
 

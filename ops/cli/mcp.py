@@ -49,10 +49,15 @@ def mcp(config: str | None, address: str | None, language: Language) -> None:
       gte-ops mcp
       gte-ops mcp --http 127.0.0.1:8765
     """
-    from ops.mcp.http import loopback_address, read_token, serve_http
+    from ops.interpret.address import loopback_address
+    from ops.mcp.http import read_token, serve_http
 
     settings, path = settings_and_path(config)
-    place = None if address is None else (loopback_address(address), read_token(settings.mcp.token_file))
+    place = (
+        None
+        if address is None
+        else (loopback_address(address, "--http"), read_token(settings.mcp.token_file))
+    )
     try:
         import mcp as sdk  # noqa: F401
     except ImportError:

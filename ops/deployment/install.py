@@ -187,7 +187,7 @@ def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bo
         return
     with tempfile.TemporaryDirectory(prefix="gte-ops-render-") as folder:
         for file in files:
-            if file.path.endswith((".scrape.yml", ".test.yml", ".d/gte-ops.conf")):
+            if file.path.endswith((".scrape.yml", ".test.yml", ".alertmanager.yml", ".d/gte-ops.conf")):
                 continue
             copy = Path(folder) / Path(file.path).name
             # Another tree's users do not exist on this machine.

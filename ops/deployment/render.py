@@ -22,7 +22,12 @@ from ops.text.language import Text
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
 
 CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
-PROMETHEUS_FILES = ("gte-ops.rules.yml", "gte-ops.rules.test.yml", "gte-ops.scrape.yml")
+PROMETHEUS_FILES = (
+    "gte-ops.rules.yml",
+    "gte-ops.rules.test.yml",
+    "gte-ops.scrape.yml",
+    "gte-ops.alertmanager.yml",
+)
 # Read by systemd-sysusers and systemd-tmpfiles, wherever the units are (sysusers.d(5), tmpfiles.d(5)).
 ACCOUNTS_FILE = "/etc/sysusers.d/gte-ops.conf"
 DIRECTORIES_FILE = "/etc/tmpfiles.d/gte-ops.conf"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+from ops.errors import UsageError
+from ops.text.language import Text
+
 
 def join_address(host: str, port: int) -> str:
     """Return ``ip:port``, with an IPv6 address in brackets."""
@@ -57,3 +60,21 @@ def same_address(listening: str, address: str) -> bool:
         return False
     (host, port), (_, address_port) = split_address(listening), split_address(address)
     return port == address_port and is_wildcard(host)
+
+
+def loopback_address(words: str, option: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT`` on loopback, the value of ``option``. Raises UsageError for any other address."""
+    host, _, port = words.rpartition(":")
+    host = host.strip("[]")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(
+            Text(
+                en=f"{option} takes an address of loopback and a port, like 127.0.0.1:8765",
+                zh=f"{option} 需要回环地址和端口，例如 127.0.0.1:8765",
+            )
+        )
+    return host, int(port)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import stat
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from ops.errors import SettingsError, UsageError
-from ops.files.bounded_read import read_regular_file
+from ops.errors import SettingsError
+from ops.files import token_file
 from ops.text.language import Text
-from ops.text.reasons import chinese
-from ops.text.sanitize import safe_line
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
-
-_MAX_TOKEN_BYTES = 4096
-# Shorter than this it could be guessed.
-_MIN_TOKEN_CHARS = 20
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -27,27 +19,8 @@ Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def loopback_address(words: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT`` on loopback. Raises UsageError for every other address."""
-    host, _, port = words.rpartition(":")
-    host = host.strip("[]")
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(
-            Text(
-                en="--http takes an address of loopback and a port, like 127.0.0.1:8765",
-                zh="--http 需要回环地址和端口，例如 127.0.0.1:8765",
-            )
-        )
-    return host, int(port)
-
-
 def read_token(path: str) -> str:
-    """The token in a file that only its owner may read. Raises SettingsError; the error holds no token."""
-    name = f"mcp.token_file {safe_line(path, 400)}"
+    """The token of mcp.token_file. Raises SettingsError; the error holds no token."""
     if not path:
         raise SettingsError(
             Text(
@@ -55,27 +28,7 @@ def read_token(path: str) -> str:
                 zh="未设置 mcp.token_file：HTTP 方式需要令牌，可用 openssl rand -hex 32 生成",
             )
         )
-    try:
-        file = read_regular_file(path, _MAX_TOKEN_BYTES)
-    except (OSError, ValueError) as error:
-        why = safe_line(getattr(error, "strerror", None) or str(error), 200)
-        raise SettingsError(Text(en=f"{name}: {why}", zh=f"{name}：{chinese(why)}")) from None
-    if stat.S_IMODE(file.mode) & 0o077:
-        raise SettingsError(
-            Text(
-                en=f"{name} may be read or written by others: chmod 600",
-                zh=f"{name} 可被他人读写：请 chmod 600",
-            )
-        )
-    token = file.content.decode("utf-8", "replace").strip()
-    if len(token) < _MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError(
-            Text(
-                en=f"{name} must hold one word of {_MIN_TOKEN_CHARS} characters or more",
-                zh=f"{name} 须只含一个至少 {_MIN_TOKEN_CHARS} 个字符的令牌",
-            )
-        )
-    return token
+    return token_file.read_token(path, "mcp.token_file")
 
 
 def with_token(application: Application, token: str) -> Application:

@@ -27,6 +27,7 @@ __all__ = [
     "check_urls",
     "exit_code",
     "masked",
+    "require_destinations",
     "send_test",
 ]
 
@@ -45,13 +46,8 @@ def check_urls(urls: Sequence[str]) -> None:
     destinations(urls)
 
 
-def send_test(settings: Settings, language: Language, within: float = TEST_WITHIN_S) -> tuple[Delivery, ...]:
-    """Send one message to every configured destination, bypassing the outbox; one Delivery each, in the settings'
-    order.
-
-    ``within``: seconds for all of them. Raises SettingsError if none is configured or an entry cannot be used, and
-    OpsError if no process can be started.
-    """
+def require_destinations(settings: Settings) -> tuple[Destination, ...]:
+    """The destinations of notify.urls. Raises SettingsError if there is none or an entry cannot be a URL."""
     targets = destinations(settings.notify.urls)
     if not targets:
         raise SettingsError(
@@ -60,6 +56,17 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
                 zh="notify.urls 为空，无人会收到通知；请至少添加一个，例如 dingtalk://SECRET@TOKEN",
             )
         )
+    return targets
+
+
+def send_test(settings: Settings, language: Language, within: float = TEST_WITHIN_S) -> tuple[Delivery, ...]:
+    """Send one message to every configured destination, bypassing the outbox; one Delivery each, in the settings'
+    order.
+
+    ``within``: seconds for all of them. Raises SettingsError if none is configured or an entry cannot be used, and
+    OpsError if no process can be started.
+    """
+    targets = require_destinations(settings)
     now = time.time()
     message = Message("test", MessageKind.TEST, _TITLE, _BODY, now)
     title, body = headline(message, language), wording(message, language, now)

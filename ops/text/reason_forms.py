@@ -20,6 +20,12 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("{path}: cannot be read: {why}", "{path}：无法读取：{why}"),
     ("{path}: cannot be written: {why}", "{path}：无法写入：{why}"),
     ("{path}: cannot be locked: {why}", "{path}：无法加锁：{why}"),
+    ("not Alertmanager's JSON: {any}", "不是 Alertmanager 的 JSON：{any}"),
+    (
+        "{count} alerts, at most {most} are taken: set max_alerts",
+        "共 {count} 条告警，最多接受 {most} 条：请设置 max_alerts",
+    ),
+    ("an alert has more than {count} labels", "某条告警的标签超过 {count} 个"),
     (
         "{path}: locked by another process for more than {seconds} s",
         "{path}：被其他进程锁定超过 {seconds} 秒",
