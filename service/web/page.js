@@ -4,7 +4,7 @@
 const WORDS = {
   zh: {
     title: "中文 NLP 服务", task: "任务", text: "文本", send: "预测", docs: "接口文档", other: "English",
-    hint: "Ctrl + Enter 发送", ready: "就绪", labels: "标签（每行一个）", candidates: "候选文本（每行一个）",
+    hint: "Ctrl + Enter 发送", fill: "填入示例", took: "毫秒", scale: "余弦，从 −1 到 1；衡量主题是否相近，不衡量观点是否一致", ready: "就绪", labels: "标签（每行一个）", candidates: "候选文本（每行一个）",
     question: "问题", schema: "Schema（JSON，可不填）", key: "API 密钥", curl: "用 curl 发同样的请求",
     copy: "复制", copied: "已复制", notCopied: "浏览器不让复制：已选中，请按 Ctrl + C", raw: "原始 JSON",
     working: "正在预测……", unreachable: "服务没有应答：它可能正在重启，或网络不通", unavailable: "不可用",
@@ -24,7 +24,8 @@ const WORDS = {
   },
   en: {
     title: "Chinese NLP service", task: "Task", text: "Text", send: "Predict", docs: "API description",
-    other: "中文", hint: "Ctrl + Enter sends", ready: "ready", labels: "Labels (one a line)",
+    other: "中文", hint: "Ctrl + Enter sends", fill: "Fill in an example", took: "ms",
+    scale: "Cosine, from −1 to 1: whether the topics are close, not whether the texts agree", ready: "ready", labels: "Labels (one a line)",
     candidates: "Candidates (one a line)", question: "Question", schema: "Schema (JSON, optional)", key: "API key",
     curl: "The same request with curl", copy: "Copy", copied: "Copied",
     notCopied: "The browser does not let this page copy: it is selected, press Ctrl + C", raw: "Raw JSON",
@@ -61,6 +62,12 @@ const EXAMPLES = {
 const PARAMETER = {
   ner: "schema", relation: "schema", event: "schema", classification: "labels", similarity: "candidates", qa: "question",
 };
+// A schema that fits the task's own example (docs/tasks.md).
+const SCHEMAS = {
+  ner: '{"地理位置": null, "时间": null}',
+  relation: '{"人物": {"出生地(地理位置)": null}}',
+  event: '{"收购(事件触发词)": {"收购方": null}}',
+};
 const HUES = { PERSON: 0, GPE: 1, LOC: 1, ORG: 2, EVENT: 3, TIME: 5, WORK_OF_ART: 6, MISC: 7 };
 const SHOWN_NUMBERS = 6;
 
@@ -87,7 +94,10 @@ function say() {
   const chosen = byId("task").value;
   byId("task").replaceChildren(...tasks.map((task) => {
     const name = words().tasks[task.task_type] || task.summary;
-    const option = element("option", `${task.task_type} · ${name}${task.available ? "" : `（${words().unavailable}）`}`);
+    // "similarity · similarity" says nothing twice.
+    const isSaid = name === task.task_type || name === `${task.task_type}s`;
+    const shown = isSaid ? name : `${task.task_type} · ${name}`;
+    const option = element("option", `${shown}${task.available ? "" : `（${words().unavailable}）`}`);
     option.value = task.task_type;
     return option;
   }));
@@ -104,6 +114,8 @@ function sayTask() {
   const parameter = PARAMETER[byId("task").value];
   byId("extra").hidden = !parameter;
   byId("parameter-label").textContent = parameter ? words()[parameter] : "";
+  byId("fill").hidden = parameter !== "schema";
+  byId("parameter").placeholder = parameter === "schema" ? SCHEMAS[byId("task").value] : "";
   byId("parameter").rows = parameter === "schema" || parameter === "question" ? 1 : 3;
   sayCurl();
 }
@@ -168,6 +180,15 @@ function hueOf(type) {
   return `hue${sum % 8}`;
 }
 
+// A word and its label, which stays on the line of the word's last character.
+function named(word, label) {
+  if (!label) return [word];
+  const characters = Array.from(word);
+  const end = element("span", characters.pop(), "end");
+  end.append(element("small", label));
+  return [characters.join(""), end];
+}
+
 function marked(text, spans) {
   // Offsets count Unicode characters; JavaScript's strings count UTF-16 units.
   const characters = Array.from(text);
@@ -182,8 +203,8 @@ function marked(text, spans) {
     }
     if (span.start === span.end) continue;
     shown.append(slice(at, span.start));
-    const mark = element("mark", slice(span.start, span.end), hueOf(span.type || ""));
-    if (span.type) mark.append(element("small", span.type));
+    const mark = element("mark", undefined, hueOf(span.hue || span.type || ""));
+    mark.append(...named(slice(span.start, span.end), span.type));
     shown.append(mark);
     at = span.end;
   }
@@ -198,9 +219,9 @@ function table(head, rows, caption) {
   if (head.some((cell) => cell)) {
     const top = element("tr");
     for (const cell of head) {
-      const named = element("th", cell);
-      named.scope = "col";
-      top.append(named);
+      const heading = element("th", cell);
+      heading.scope = "col";
+      top.append(heading);
     }
     made.append(top);
   }
@@ -219,19 +240,27 @@ function table(head, rows, caption) {
 }
 
 function typed(entity) {
-  const cell = element("span", entity.text);
-  if (entity.type) cell.append(element("small", entity.type));
+  const cell = element("span");
+  cell.append(...named(entity.text, entity.type));
   return cell;
 }
 
-function scored(value, most) {
-  const cell = element("span");
-  const bar = element("meter");
-  bar.min = 0;
-  bar.max = most;
-  bar.value = Math.max(0, value);
+// A bar on the whole scale from `least` to 1, which begins at 0.
+function scored(value, least) {
+  const cell = element("span", undefined, "scored");
+  const bar = element("span", undefined, "bar");
+  const filled = element("span");
+  const part = (number) => (100 * (Math.min(1, Math.max(least, number)) - least)) / (1 - least);
+  filled.style.left = `${part(Math.min(0, value))}%`;
+  filled.style.width = `${part(Math.max(0, value)) - part(Math.min(0, value))}%`;
+  bar.append(filled);
+  if (least < 0) {
+    const zero = element("i");
+    zero.style.left = `${part(0)}%`;
+    bar.append(zero);
+  }
   bar.ariaHidden = "true";
-  cell.append(bar, ` ${value.toFixed(4)}`);
+  cell.append(bar, value.toFixed(4));
   return cell;
 }
 
@@ -252,18 +281,23 @@ const SHOWN = {
   event: ({ events }, text) => {
     if (!events.length) return [words().none];
     const spans = events.flatMap((event) => [
-      { ...event.trigger, type: event.type }, ...event.arguments.map((one) => ({ ...one, type: one.role })),
+      { ...event.trigger, hue: event.type, type: event.trigger.text === event.type ? words().trigger : event.type }, ...event.arguments.map((one) => ({ ...one, type: one.role })),
     ]);
     return [...marked(text, oneEach(spans)), ...events.map((event) => {
       const caption = element("caption", event.type);
-      caption.append(" ", element("small", `${words().trigger} ${event.trigger.text}`));
+      if (event.trigger.text !== event.type) {
+        caption.append(" ", element("small", `${words().trigger} ${event.trigger.text}`));
+      }
       return table([words().role, words().what], event.arguments.map((one) => [one.role, one.text]), caption);
     })];
   },
   qa: (result, text) => (result.answer
     ? [element("p", result.answer, "verdict"), ...marked(text, [result])] : [words().none]),
   similarity: ({ scores }, _text, { candidates }) =>
-    [table(["", ""], candidates.map((candidate, index) => [candidate, scored(scores[index], 1)]))],
+    [
+      table(["", ""], candidates.map((candidate, index) => [candidate, scored(scores[index], -1)])),
+      element("p", words().scale, "engine"),
+    ],
   embedding: ({ embeddings, dimension }) => {
     const first = embeddings[0].slice(0, SHOWN_NUMBERS).map((number) => number.toFixed(4)).join(", ");
     return [element("p", `${dimension} ${words().dimension}`), element("pre", `[${first}, …]`)];
@@ -271,18 +305,22 @@ const SHOWN = {
 };
 
 function labelled({ label, scores }) {
-  const named = (name) => words().labelNames[name] || name;
+  const inWords = (name) => words().labelNames[name] || name;
   const rows = Object.entries(scores).sort((one, other) => other[1] - one[1]);
   return [
-    element("p", named(label), "verdict"),
-    table(["", ""], rows.map(([name, score]) => [named(name), scored(score, 1)])),
+    element("p", inWords(label), "verdict"),
+    table(["", ""], rows.map(([name, score]) => [inWords(name), scored(score, 0)])),
   ];
 }
 
-function showAnswer(request, answer) {
+// `milliseconds`: from the click to the whole answer, the network included.
+function showAnswer(request, answer, milliseconds) {
   const show = SHOWN[request.task_type] || labelled;
+  const took = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ${words().took}`;
+  // The model stands under the task already, unless another one answered.
+  const model = answer.model === byId("model").textContent ? "" : ` · ${answer.model}`;
   byId("answer").replaceChildren(
-    ...show(answer.result, request.input_text, request.parameters || {}), element("p", answer.model, "engine"),
+    ...show(answer.result, request.input_text, request.parameters || {}), element("p", took + model, "engine"),
   );
 }
 
@@ -324,15 +362,17 @@ async function predict(event) {
   sayCurl();
   byId("answer").replaceChildren(words().working);
   byId("send").disabled = true;
+  const began = performance.now();
   try {
     const { response, answer } = await ask("/predict", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(request),
     });
+    const milliseconds = performance.now() - began;
     byId("json").textContent = JSON.stringify(answer, null, 1);
     last = response.ok
-      ? () => showAnswer(request, answer)
+      ? () => showAnswer(request, answer, milliseconds)
       : () => showError(answer, response.headers.get("Retry-After"));
     if (response.status === 401) byId("key").focus();
   } catch {
@@ -374,6 +414,11 @@ async function start() {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) predict(event);
   });
   byId("task").addEventListener("change", showExample);
+  byId("fill").addEventListener("click", () => {
+    byId("parameter").value = SCHEMAS[byId("task").value];
+    sayCurl();
+    byId("parameter").focus();
+  });
   byId("copy").addEventListener("click", copy);
   byId("key").addEventListener("change", async () => {
     await loadTasks();

@@ -38,6 +38,8 @@ _FLAGS = (
     "--disable-dev-shm-usage",  # a container's /dev/shm is too small
     "--disable-gpu",
     "--hide-scrollbars",
+    # A machine without a display has no mouse; a desk has one (blink's HoverType and PointerType: hover, fine).
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
     "--force-color-profile=srgb",
 )
 
@@ -99,6 +101,7 @@ class Chromium:
         mobile = width <= PHONE * 1.5 if phone is None else phone
         size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": mobile}
         self.devtools("Emulation.setDeviceMetricsOverride", **size)
+        self.devtools("Emulation.setTouchEmulationEnabled", enabled=mobile)
 
     def emulate_media(self, kind: str = "", **features: str) -> None:
         """Shows the page as for ``print``, or with media features: ``prefers_color_scheme="dark"``."""

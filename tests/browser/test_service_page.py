@@ -4,6 +4,7 @@ words, nothing from elsewhere."""
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -51,9 +52,105 @@ def test_marks_stand_on_the_characters_the_offsets_mean(browser: Chromium, servi
     page = Page(browser, service)
     page.browser.run("document.getElementById('text').value = '👍👍，马云在杭州'")
     page.send()
-    marks = page.browser.run("return [...document.querySelectorAll('mark')].map(m => m.firstChild.data)")
+    words = "m.textContent.slice(0, -m.querySelector('small').textContent.length)"
+    marks = page.browser.run(f"return [...document.querySelectorAll('mark')].map(m => {words})")
     assert marks == ["马云", "杭州"]
     assert page.browser.run("return document.querySelector('.text').firstChild.data") == "👍👍，"
+
+
+BREAKS = """
+// The labels that do not stand on the line of their word's last character.
+return [...document.querySelectorAll('#answer .end')].filter(end => {
+  const character = document.createRange();
+  character.selectNodeContents(end.firstChild);
+  const [word, label] = [character, end.querySelector('small')].map(one => one.getBoundingClientRect());
+  return label.top > word.bottom || label.bottom < word.top || label.left < word.right - 1;
+}).map(end => end.textContent);
+"""
+
+
+@pytest.mark.parametrize("task", ["ner", "relation", "event"])
+def test_a_label_never_breaks_away_from_its_word(browser: Chromium, service: Gunicorn, task: str) -> None:
+    page = Page(browser, service)
+    page.choose(task)
+    text = (
+        "马云创办了阿里巴巴集团。2016年10月，吉利集团收购了沃尔沃汽车公司。2022年北京冬奥会在北京举行。" * 3
+    )
+    browser.run("document.getElementById('text').value = arguments[0]", text)
+    page.send()
+    assert len(page.browser.find("#answer .end")) > 4
+    for width in range(320, 420, 7):
+        browser.resize(width)
+        assert browser.run(BREAKS) == [], width
+        assert browser.too_wide() == [], width
+
+
+def test_no_task_is_named_twice_in_its_title(browser: Chromium, service: Gunicorn) -> None:
+    page = Page(browser, service)
+    for _ in range(2):
+        titles = page.browser.run(
+            "return [...document.querySelectorAll('#task option')].map(o => o.textContent)"
+        )
+        assert len(set(titles)) == len(TASKS)
+        for title in titles:
+            first, _, second = title.partition(" · ")
+            assert first.rstrip("s") != second.rstrip("s"), title
+        page.element("#language").click()
+    page.choose("event")
+    page.send()
+    captions = [caption.text for caption in page.browser.find("#answer caption")]
+    assert captions == ["收购", "地震"]
+
+
+def test_similarity_is_drawn_from_minus_one_to_one(browser: Chromium, service: Gunicorn) -> None:
+    page = Page(browser, service)
+    page.choose("similarity")
+    shown = page.send()
+    assert "from −1 to 1" in shown
+    rows = browser.run(
+        "return [...document.querySelectorAll('#answer .scored')].map(one => {"
+        " const [bar, filled] = ['.bar', '.bar span'].map(s => one.querySelector(s).getBoundingClientRect());"
+        " return [(filled.left - bar.left) / bar.width, filled.width / bar.width, Number(one.textContent)]; })"
+    )
+    assert len(rows) == 2
+    for left, width, score in rows:
+        assert left == pytest.approx(0.5, abs=0.02)
+        assert width == pytest.approx(score / 2, abs=0.02)
+    page.browser.run("document.querySelector('#answer .scored').replaceWith(scored(-0.5, -1))")
+    left, width = page.browser.run(
+        "const bar = document.querySelector('#answer .bar'); const filled = bar.querySelector('span').style;"
+        "return [filled.left, filled.width]"
+    )
+    assert (left, width) == ("25%", "25%")
+
+
+def test_how_long_the_answer_took_is_shown(browser: Chromium, service: Gunicorn) -> None:
+    page = Page(browser, service)
+    assert re.search(r"^[\d.]+ ms$", page.send(), re.MULTILINE)
+    page.element("#language").click()
+    assert re.search(r"^[\d.]+ 毫秒$", page.answered(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("task", "only"), [("ner", "北京"), ("relation", "出生地"), ("event", "收购方")])
+def test_a_schema_s_example_is_shown_and_works(
+    browser: Chromium, service: Gunicorn, task: str, only: str
+) -> None:
+    page = Page(browser, service)
+    page.choose(task)
+    assert page.element("#parameter").get_attribute("placeholder") != ""
+    page.element("#fill").click()
+    assert only in page.send()
+    assert browser.find("#answer .error") == []
+    page.is_sound()
+    page.choose("similarity")
+    assert not page.element("#fill").is_displayed()
+
+
+def test_the_keyboard_hint_is_there_only_where_there_is_a_keyboard(
+    browser: Chromium, service: Gunicorn
+) -> None:
+    assert Page(browser, service, width=DESKTOP).element("#hint").is_displayed()
+    assert not Page(browser, service, width=PHONE).element("#hint").is_displayed()
 
 
 def test_relations_and_events_are_tables_with_headings(browser: Chromium, service: Gunicorn) -> None:
@@ -142,8 +239,8 @@ def test_what_a_text_holds_stays_text(browser: Chromium, service: Gunicorn) -> N
 def test_keys_alone_are_enough(browser: Chromium, service: Gunicorn) -> None:
     page = Page(browser, service)
     order = [element.get_attribute("id") or element.tag_name for element in browser.tab_order()]
-    assert order[:5] == ["language", "task", "text", "parameter", "send"]
-    assert {"curl", "copy", "summary"} <= set(order)
+    assert order[:5] == ["language", "task", "text", "parameter", "fill"]
+    assert {"send", "curl", "copy", "summary"} <= set(order)
     browser.run("document.getElementById('task').focus()")
     browser.press("c")  # classification: a list is chosen from by its first letter
     assert page.element("#task").get_attribute("value") == "classification"
