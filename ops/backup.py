@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from ops.archive.encryption import Identity, recipients
 from ops.archive.listing import ListedBackup, judge
 from ops.archive.listing import list_backups as listed_in
+from ops.archive.marks import check_label, is_pinned, pin, unpin, write_label
 from ops.archive.name import backups_in, companions, parse_name
 from ops.backups import copies, create, retention
 from ops.backups.capture import Progress, list_sources
@@ -26,9 +28,6 @@ from ops.files.atomic_file import flush_directory
 from ops.settings import BackupSettings, Settings
 from ops.text.language import Text
 from ops.text.reasons import chinese, root_hint
-
-# `create` leaves these be whatever the policy: what was made by hand before a change outlives the day's own backup.
-SPARED_BY_CREATE = 3
 
 
 @dataclass
@@ -53,14 +52,22 @@ class BackupOutcome:
 
 
 def create_backup(
-    settings: Settings, settings_file: Path | None, to: Sequence[str], progress: Progress
+    settings: Settings,
+    settings_file: Path | None,
+    to: Sequence[str],
+    progress: Progress,
+    *,
+    label: str | None = None,
+    pinned: bool = False,
 ) -> BackupOutcome:
     """Makes a backup, removes what the policy no longer keeps, and copies the new one to each destination in ``to``.
+    With a ``label``, and ``pinned``: kept whatever the policy says.
 
     Raises OpsError where no backup was made."""
     own = settings.backup
     # What is wrong with the settings is told before anything is done.
     retention.check_policy(own.keep)
+    words = None if label is None else check_label(label)
     encrypt_to = recipients(own.recipients)
     if own.signing_key:
         check_signing_key(own.signing_key)
@@ -80,7 +87,11 @@ def create_backup(
         )
         outcome = BackupOutcome(backup, left_overs=left_overs)
         try:
-            outcome.removed = _pruned(own, known_good=backup.path, spare=SPARED_BY_CREATE)
+            if words is not None:
+                write_label(backup.path, words)
+            if pinned:
+                pin(backup.path)
+            outcome.removed = _pruned(own, known_good=backup.path)
         except (OpsError, OSError) as error:
             outcome.prune_problem = str(error)
         for destination in destinations:
@@ -167,6 +178,36 @@ def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
             ) from None
 
 
+def pin_backup(settings: Settings, argument: str, *, pinned: bool) -> tuple[Path, bool]:
+    """Pins the backup that ``argument`` names, or ends that; its path, and whether that changed anything. Raises
+    OpsError."""
+    directory = Path(settings.backup.dir)
+    path = Path(argument) if "/" in argument else directory / argument
+    if parse_name(path.name) is None or path.is_symlink() or not path.is_file():
+        raise OpsError(
+            Text(
+                en=f"{path}: no backup; `gte-ops backup list` shows them",
+                zh=f"{path}：不是备份；用 `gte-ops backup list` 查看",
+            )
+        )
+    if is_pinned(path) == pinned:
+        return path, False
+    try:
+        if pinned:
+            pin(path)
+        else:
+            unpin(path)
+    except OSError as error:
+        hint = root_hint(error)
+        raise OpsError(
+            Text(
+                en=f"{path}: {error.strerror or error}{hint.en}",
+                zh=f"{path}: {chinese(error.strerror or error)}{hint.zh}",
+            )
+        ) from None
+    return path, True
+
+
 def _cleaned(directory: Path) -> list[Path]:
     try:
         return create.remove_left_overs(directory)
@@ -179,8 +220,10 @@ def _cleaned(directory: Path) -> list[Path]:
         ) from None
 
 
-def _unkept(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[retention.Backup]:
-    return retention.to_remove(backups_in(Path(own.dir)), own.keep, _good_once(known_good), spare)
+def _unkept(own: BackupSettings, known_good: Path | None) -> list[retention.Backup]:
+    backups = backups_in(Path(own.dir))
+    pinned = {path for _, path in backups if is_pinned(path)}
+    return retention.to_remove(backups, own.keep, _good_once(known_good), now=time.time(), pinned=pinned)
 
 
 def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
@@ -195,9 +238,9 @@ def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
     return is_good
 
 
-def _pruned(own: BackupSettings, known_good: Path | None, spare: int = 0) -> list[Path]:
+def _pruned(own: BackupSettings, known_good: Path | None) -> list[Path]:
     removed = []
-    for _, path in _unkept(own, known_good, spare):
+    for _, path in _unkept(own, known_good):
         # The archive first: what stands beside it is a left-over without it, and would be a doubt if it were missing.
         path.unlink()
         for beside in companions(path):

@@ -713,6 +713,16 @@ class ScheduleSettings(Section, frozen=True):
 class Keep(Section, frozen=True):
     """How many backups of each kind are kept."""
 
+    last: Annotated[
+        int,
+        key(
+            "Newest backups to keep, whatever their time.",
+            "无论时间，保留最近的备份数。",
+            example=24,
+            since="0.3.0",
+            unit="backups",
+        ),
+    ] = 10
     daily: Annotated[
         int, key("Daily backups to keep.", "保留的每日备份数。", example=14, since="0.1.0", unit="backups")
     ] = 7

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.archive.checksum import checksum_problem
 from ops.archive.error import ArchiveError
-from ops.archive.name import ArchiveName, backups_in
+from ops.archive.marks import is_pinned, read_label
+from ops.archive.name import ArchiveName, backups_in, is_ahead
 from ops.archive.reading import open_archive
 from ops.text.language import Text
 from ops.text.reasons import chinese, reason
@@ -15,27 +17,41 @@ from ops.text.reasons import chinese, reason
 
 @dataclass(frozen=True)
 class ListedBackup:
-    """One backup. ``good`` is None if that cannot be determined; ``reason`` explains the judgement."""
+    """One backup. ``good`` is None if that cannot be determined; ``reason`` explains the judgement; ``pinned``: kept
+    whatever the policy says; ``ahead``: its time lies in the future."""
 
     name: ArchiveName
     path: Path
     bytes: int
     good: bool | None
     reason: Text
+    label: str = ""
+    pinned: bool = False
+    ahead: bool = False
 
 
 def list_backups(directory: Path) -> list[ListedBackup]:
     """Every backup in ``directory``, judged, the newest first. Raises OSError if it cannot be read."""
-    return [_listed(name, path) for name, path in backups_in(directory)]
+    now = time.time()
+    return [_listed(name, path, now) for name, path in backups_in(directory)]
 
 
-def _listed(name: ArchiveName, path: Path) -> ListedBackup:
+def _listed(name: ArchiveName, path: Path, now: float) -> ListedBackup:
     good, judgement = judge(path, encrypted=name.encrypted)
     try:
         size = path.stat().st_size
     except OSError:
         size = 0
-    return ListedBackup(name, path, size, good, judgement)
+    return ListedBackup(
+        name,
+        path,
+        size,
+        good,
+        judgement,
+        label=read_label(path),
+        pinned=is_pinned(path),
+        ahead=is_ahead(name, now),
+    )
 
 
 def judge(path: Path, *, encrypted: bool) -> tuple[bool | None, Text]:

@@ -14,7 +14,11 @@ Compression = Literal["zst", "gz"]
 PARTIAL = ".partial"
 CHECKSUM = ".sha256"
 SIGNATURE = ".sig"
+PIN = ".pin"
+LABEL = ".label"
 LOCK_NAME = ".gte-ops-backup.lock"
+# Seconds by which the clock that named a backup may have been ahead of this one.
+CLOCK_TOLERANCE = 3600.0
 _NAME = re.compile(
     r"gte-ops-(?P<host>[A-Za-z0-9._-]{1,64})-(?P<time>\d{8}T\d{6})Z(?:-(?P<number>[2-9]|[1-9]\d{1,3}))?"
     r"\.tar\.(?P<compression>zst|gz)(?P<age>\.age)?",
@@ -76,7 +80,37 @@ def signature_path(archive: Path) -> Path:
 
 def companions(archive: Path) -> tuple[Path, ...]:
     """The files beside ``archive`` that belong to it, whether they exist or not."""
-    return (checksum_path(archive), signature_path(archive))
+    return (checksum_path(archive), signature_path(archive), label_path(archive), pin_path(archive))
+
+
+def pin_path(archive: Path) -> Path:
+    """The file beside ``archive`` that keeps it from being pruned, if it exists."""
+    return archive.with_name(archive.name + PIN)
+
+
+def label_path(archive: Path) -> Path:
+    """The file beside ``archive`` that holds its label, if it has one."""
+    return archive.with_name(archive.name + LABEL)
+
+
+def is_of_host(name: ArchiveName, hostname: str) -> bool:
+    """Whether the backup is of the host ``hostname``, by its name."""
+    return name.host == host_part(hostname)
+
+
+def is_ahead(name: ArchiveName, now: float) -> bool:
+    """Whether the backup claims to be made after ``now`` (Unix time): by a clock that was wrong, or a renamed file."""
+    return name.created_at > now + CLOCK_TOLERANCE
+
+
+def own_backups_in(directory: Path, hostname: str, now: float) -> list[tuple[ArchiveName, Path]]:
+    """The finished backups of ``hostname`` in ``directory`` with a time that can be, the newest first. Raises
+    OSError."""
+    return [
+        (name, path)
+        for name, path in backups_in(directory)
+        if is_of_host(name, hostname) and not is_ahead(name, now)
+    ]
 
 
 def backups_in(directory: Path) -> list[tuple[ArchiveName, Path]]:
@@ -105,4 +139,6 @@ def left_over_in(directory: Path) -> list[Path]:
 
 
 def _archive_of(name: str) -> str:
-    return name.removesuffix(CHECKSUM).removesuffix(SIGNATURE)
+    for ending in (CHECKSUM, SIGNATURE, LABEL, PIN):
+        name = name.removesuffix(ending)
+    return name

@@ -1,12 +1,13 @@
-"""The backups to keep: the newest of each of the last days, weeks and months that have any, and always a good one."""
+"""The backups to keep: the last ones, the newest of each of the last days, weeks and months that have any, and always a
+good one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.archive.name import ArchiveName
+from ops.archive.name import ArchiveName, is_ahead
 from ops.errors import OpsError
 from ops.settings import Keep
 from ops.text.language import Text
@@ -16,7 +17,7 @@ Backup = tuple[ArchiveName, Path]
 
 def check_policy(keep: Keep) -> None:
     """Raises OpsError for a policy that would keep nothing, or is invalid."""
-    numbers = {"daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
+    numbers = {"last": keep.last, "daily": keep.daily, "weekly": keep.weekly, "monthly": keep.monthly}
     for name, number in numbers.items():
         if number < 0:
             raise OpsError(
@@ -28,30 +29,35 @@ def check_policy(keep: Keep) -> None:
     if not any(numbers.values()):
         raise OpsError(
             Text(
-                en="backup.keep: this would keep no backup at all; set daily, weekly or monthly to 1 or more",
-                zh="backup.keep：这样一份备份也不会保留；请把 daily、weekly 或 monthly 设为 1 或更大",
+                en="backup.keep: this would keep no backup at all; set last, daily, weekly or monthly to 1 or more",
+                zh="backup.keep：这样一份备份也不会保留；请把 last、daily、weekly 或 monthly 设为 1 或更大",
             )
         )
 
 
 def to_remove(
-    backups: Sequence[Backup], keep: Keep, is_good: Callable[[Path], bool], spare: int = 0
+    backups: Sequence[Backup],
+    keep: Keep,
+    is_good: Callable[[Path], bool],
+    *,
+    now: float,
+    pinned: Collection[Path] = (),
 ) -> list[Backup]:
     """The backups that the policy does not keep, the oldest first. Each host's backups are counted separately.
 
     ``is_good`` is called only if the answer matters: a broken backup is not kept instead of a good one, and the newest
-    good one stays whatever the policy says. If none is good, nothing is removed. The ``spare`` newest of a host stay
-    beyond the policy. Raises OpsError."""
+    good one stays whatever the policy says. If none is good, nothing is removed. ``pinned`` ones, and those with a time
+    after ``now`` (Unix time), stay and take no other's place. Raises OpsError."""
     check_policy(keep)
+    counted = [each for each in backups if each[1] not in pinned and not is_ahead(each[0], now)]
     removed: list[Backup] = []
-    for host in {name.host for name, _ in backups}:
-        own = sorted((b for b in backups if b[0].host == host), reverse=True)
-        removed += [backup for backup in _to_remove(own, keep, is_good) if backup not in own[:spare]]
+    for host in {name.host for name, _ in counted}:
+        removed += _to_remove(sorted((b for b in counted if b[0].host == host), reverse=True), keep, is_good)
     return sorted(removed)
 
 
 def _to_remove(newest_first: list[Backup], keep: Keep, is_good: Callable[[Path], bool]) -> list[Backup]:
-    remaining: set[Path] = set()
+    remaining = {path for _, path in newest_first[: keep.last]}
     for number, period in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):
         buckets: dict[tuple[int, ...], list[Path]] = {}
         for name, path in newest_first:

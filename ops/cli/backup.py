@@ -35,6 +35,13 @@ _to_option = option(
     en="Also copy it off the host: rclone:REMOTE:PATH, restic:REPOSITORY, ssh:HOST:DIR. May be repeated.",
     zh="同时复制到其他主机：rclone:REMOTE:PATH、restic:REPOSITORY、ssh:HOST:DIR。可重复使用。",
 )
+_label_option = option(
+    "--label",
+    metavar="TEXT",
+    en="A line that `list` shows, for example why it was made.",
+    zh="一行说明，`list` 会显示，例如备份的原因。",
+)
+_pin_option = option("--pin", is_flag=True, en="Never prune this one.", zh="固定：这份备份永不被清理。")
 _dry_run_option = option(
     "--dry-run", is_flag=True, en="Only say what would be done.", zh="只说明将做什么，不执行。"
 )
@@ -42,7 +49,15 @@ _dry_run_option = option(
 
 def _create_options(command: Callable[..., None]) -> Callable[..., None]:
     """What `backup` alone and `backup create` take: they are the same."""
-    for add in (language_option, report_format_option, _dry_run_option, _to_option, config_option):
+    for add in (
+        language_option,
+        report_format_option,
+        _dry_run_option,
+        _pin_option,
+        _label_option,
+        _to_option,
+        config_option,
+    ):
         command = add(command)
     return command
 
@@ -78,6 +93,7 @@ def create(**options: Any) -> None:
     Example:
       gte-ops backup create
       gte-ops backup create --dry-run
+      gte-ops backup create --label 'before the upgrade' --pin
       gte-ops backup create --to rclone:offsite:backups
     """
     _create(**options)
@@ -177,7 +193,53 @@ def prune(config: str | None, dry_run: bool, form: str, language: Language) -> N
     show(form, PruneReport(removed, dry_run=dry_run), language)
 
 
-def _create(config: str | None, to: tuple[str, ...], dry_run: bool, form: str, language: Language) -> None:
+@backup.command("pin", zh="固定 ARCHIVE：清理时永不删除。")
+@click.argument("archive")
+@config_option
+@report_format_option
+@language_option
+def pin_command(archive: str, config: str | None, form: str, language: Language) -> None:
+    """Pin ARCHIVE: prune never removes it. 固定一份备份，清理时永不删除。
+
+    \b
+    Example:
+      gte-ops backup pin gte-ops-web1-20260101T020304Z.tar.zst
+    """
+    _mark(archive, config, form, language, pinned=True)
+
+
+@backup.command("unpin", zh="取消固定 ARCHIVE：重新按 backup.keep 清理。")
+@click.argument("archive")
+@config_option
+@report_format_option
+@language_option
+def unpin_command(archive: str, config: str | None, form: str, language: Language) -> None:
+    """Unpin ARCHIVE: backup.keep decides again. 取消固定，重新按 backup.keep 清理。
+
+    \b
+    Example:
+      gte-ops backup unpin gte-ops-web1-20260101T020304Z.tar.zst
+    """
+    _mark(archive, config, form, language, pinned=False)
+
+
+def _mark(archive: str, config: str | None, form: str, language: Language, *, pinned: bool) -> None:
+    from ops.backup import pin_backup
+    from ops.report.backup import PinReport
+
+    path, changed = pin_backup(settings_from(config), archive, pinned=pinned)
+    show(form, PinReport(path, pinned=pinned, changed=changed), language)
+
+
+def _create(
+    config: str | None,
+    to: tuple[str, ...],
+    label: str | None,
+    pin: bool,
+    dry_run: bool,
+    form: str,
+    language: Language,
+) -> None:
     """Create a backup, and end with its exit code."""
     from ops.backup import create_backup, what_would_go_in
     from ops.report.backup import BackupPlanReport, CreatedReport
@@ -189,7 +251,9 @@ def _create(config: str | None, to: tuple[str, ...], dry_run: bool, form: str, l
         sys.exit(1 if plan.missing else 0)
     with pinged(settings, "backup"):
         with _progress(language) as progress:
-            outcome = create_backup(settings, path, to or settings.backup.to, progress)
+            outcome = create_backup(
+                settings, path, to or settings.backup.to, progress, label=label, pinned=pin
+            )
         show(form, CreatedReport(outcome), language)
         sys.exit(outcome.exit_code)
 

@@ -63,12 +63,15 @@ class Backup(Facts, frozen=True):
 
 
 class Backups(Facts, frozen=True):
-    """The archives in the backup directory and in the guide's, the newest first. ``max_age``: seconds after which one
-    is too old."""
+    """The archives of this host in the backup directory and in the guide's, the newest first. ``max_age``: seconds
+    after which one is too old; ``other_hosts``: whose archives lie there too; ``ahead``: archives of this host with a
+    time in the future."""
 
     directory: str
     max_age: float
     backups: tuple[Backup, ...]
+    other_hosts: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
 
 
 class WatchdogAction(Facts, frozen=True):

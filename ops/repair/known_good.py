@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import posixpath
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ops.archive.error import ArchiveError
 from ops.archive.manifest import ManifestEntry
-from ops.archive.name import backups_in
+from ops.archive.name import ArchiveName, own_backups_in
 from ops.archive.reading import open_archive
 from ops.baselines.capture import MAX_HASHED_BYTES
 from ops.baselines.directory import baseline_directory
@@ -84,7 +86,7 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
     """Yield the contents with these SHA-256 digests from the newest backups that hold them."""
     lacking = set(digests)
     try:
-        archives = backups_in(Path(settings.backup.dir))[:MAX_BACKUPS] if lacking else []
+        archives = _own_backups(settings)[:MAX_BACKUPS] if lacking else []
     except OSError:
         return
     for name, path in archives:
@@ -98,6 +100,10 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
                     content = b"".join(member.chunks())
                     lacking.discard(member.entry.sha256)
                     yield member.entry.sha256, (content, source)
+
+
+def _own_backups(settings: Settings) -> list[tuple[ArchiveName, Path]]:
+    return own_backups_in(Path(settings.backup.dir), platform.node(), time.time())
 
 
 def _added(change: Change) -> tuple[Replacement, ...]:

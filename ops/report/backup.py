@@ -47,6 +47,14 @@ _PROGRESS = {
     "writing": Text(en="writing", zh="写入"),
     "reading back": Text(en="reading back", zh="读回核对"),
 }
+_PINNED = Text(en="pinned", zh="已固定")
+_AHEAD = Text(en="its time lies in the future", zh="其时间在未来")
+_PIN_RESULTS = {
+    (True, True): Text(en="pinned: {}", zh="已固定：{}"),
+    (True, False): Text(en="already pinned: {}", zh="本已固定：{}"),
+    (False, True): Text(en="no longer pinned: {}", zh="已取消固定：{}"),
+    (False, False): Text(en="not pinned: {}", zh="本未固定：{}"),
+}
 _NO_BACKUPS = Text(en="no backups in {}", zh="{} 中没有备份")
 _COUNT = Text(en="{} files, {}", zh="{} 个文件，{}")
 _NOTHING_WRITTEN = Text(en="{} files, {}; nothing was written", zh="{} 个文件，{}；未写入任何内容")
@@ -78,7 +86,10 @@ class BackupListReport(CommandReport):
         """A line for each backup."""
         for each, signature in self._backups:
             mark = _LISTED[each.good].to(language)
-            remarks = [] if each.good else [each.reason.to(language)]
+            remarks = [each.label] if each.label else []
+            remarks += [_PINNED.to(language)] if each.pinned else []
+            remarks += [_AHEAD.to(language)] if each.ahead else []
+            remarks += [] if each.good else [each.reason.to(language)]
             remarks += [_signature_words(signature).to(language)] if signature else []
             yield ReportLine(
                 _plain(str(each.path) + "".join(f"  ({remark})" for remark in remarks)),
@@ -99,6 +110,9 @@ class BackupListReport(CommandReport):
                     "good": each.good,
                     "reason": each.reason.to(language),
                     "signature": signature.state if signature else None,
+                    "host": each.name.host,
+                    "label": each.label or None,
+                    "pinned": each.pinned,
                 }
                 for each, signature in self._backups
             ]
@@ -259,6 +273,23 @@ class PruneReport(CommandReport):
     def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
         """``removed``: paths."""
         return {"dry_run": self._dry_run, "removed": [str(path) for path in self._removed]}
+
+
+class PinReport(CommandReport):
+    """That a backup is pinned, or no longer, and whether that is new."""
+
+    def __init__(self, path: Path, *, pinned: bool, changed: bool) -> None:
+        self.command = "backup pin" if pinned else "backup unpin"
+        self._path, self._pinned, self._changed = path, pinned, changed
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """One line."""
+        words = _PIN_RESULTS[self._pinned, self._changed].to(language)
+        yield ReportLine(_plain(words.format(self._path)))
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
+        """``path``, ``pinned``, and whether this run changed it."""
+        return {"path": str(self._path), "pinned": self._pinned, "changed": self._changed}
 
 
 class VerifyReport(CommandReport):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import threading
@@ -143,7 +144,9 @@ def test_the_list_is_as_the_contract_says(host: Host) -> None:
     host.run()
     listed = host.document("list")["backups"]
     assert len(listed) == 2
-    assert listed[0].keys() == {"path", "created_at", "bytes", "encrypted", "good", "reason", "signature"}
+    assert listed[0].keys() == {
+        "path", "created_at", "bytes", "encrypted", "good", "reason", "signature", "host", "label", "pinned",
+    }  # fmt: skip
     assert [each["good"] for each in listed] == [True, True]
     assert listed[0]["path"].endswith(".tar.gz")
     broken = Path(listed[0]["path"])
@@ -286,7 +289,7 @@ def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host) -> None:
         shutil.copy(newest, host.backups / name)
         digest = newest.with_name(newest.name + ".sha256").read_text().split()[0]
         (host.backups / f"{name}.sha256").write_text(f"{digest}  {name}\n")
-    host.configure(keep={"daily": 3, "weekly": 0, "monthly": 0})
+    host.configure(keep={"last": 1, "daily": 3, "weekly": 0, "monthly": 0})
     would = host.document("prune", "--dry-run")
     assert len(would["removed"]) == 26
     assert len(host.archives()) == 29
@@ -294,12 +297,56 @@ def test_prune_keeps_the_policy_and_says_what_it_would_do(host: Host) -> None:
     assert len(host.archives()) == 3
     assert newest in host.archives()
     assert not [p for p in host.backups.glob("*.sha256") if not Path(str(p)[:-7]).exists()]
-    host.configure(keep={"daily": 0, "weekly": 0, "monthly": 0})
+    host.configure(keep={"last": 0, "daily": 0, "weekly": 0, "monthly": 0})
     for command in (["prune"], ["create"]):
         refused = host.run(*command)
         assert refused.returncode == 3
         assert "keep no backup" in refused.stderr
     assert len(host.archives()) == 3
+
+
+def renamed(archive: Path, hostname: str, moment: str) -> Path:
+    """A copy of the archive under the name of another host, or of another time."""
+    copy = archive.with_name(f"gte-ops-{hostname}-{moment}.tar.zst")
+    shutil.copy(archive, copy)
+    digest = archive.with_name(archive.name + ".sha256").read_text().split()[0]
+    copy.with_name(copy.name + ".sha256").write_text(f"{digest}  {copy.name}\n")
+    return copy
+
+
+def test_one_made_by_hand_outlives_the_next_with_its_label_and_a_pinned_one_every_policy(host: Host) -> None:
+    host.configure(keep={"daily": 1, "weekly": 0, "monthly": 0})
+    assert host.run("create", "--label", "before 升级").returncode == 0
+    (by_hand,) = host.archives()
+    host.run("create")
+    assert by_hand in host.archives()
+    assert [each["label"] for each in host.document("list")["backups"]] == [None, "before 升级"]
+    assert "before 升级" in host.run("list").stdout
+    host.configure(keep={"last": 1, "daily": 1, "weekly": 0, "monthly": 0})
+    assert host.document("pin", by_hand.name)["changed"] is True
+    assert host.document("prune")["removed"] == []
+    assert host.document("unpin", str(by_hand))["changed"] is True
+    assert host.document("prune")["removed"] == [str(by_hand)]
+    assert not list(host.backups.glob(f"{by_hand.name}*"))
+    assert host.run("create", "--label", "two\nlines").returncode == 3
+    assert host.run("pin", "gte-ops.toml").returncode == 3
+
+
+def test_the_newest_is_of_this_host_and_of_a_time_that_can_be(host: Host) -> None:
+    """restic#1658: two hosts, one directory; a clock that was wrong."""
+    host.run("create")
+    (own,) = host.archives()
+    other = renamed(own, "web2", "20991231T000000Z")
+    ahead = renamed(own, platform.node(), "20991231T000000Z")
+    verified = host.run("verify")
+    assert verified.stdout.startswith(f"{own}: good")
+    assert f"{ahead.name} is newer and was passed over: its time lies in the future" in verified.stdout
+    for path in (own, ahead):
+        path.unlink()
+    refused = host.run("restore", "--yes")
+    assert refused.returncode == 2
+    assert f"of web2 are used only by name, for example {other.name}" in refused.stderr
+    assert host.run("verify", str(other)).returncode == 0
 
 
 # --- off the host ------------------------------------------------------------------------------------------------

@@ -7,18 +7,19 @@ too large is reported as not inspected, never as 'good'. `gte-ops backup verify`
 from __future__ import annotations
 
 import fnmatch
+import platform
 import posixpath
 import tarfile
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ops.archive.checksum import checksum_problem
 from ops.archive.error import ArchiveError, LockedArchiveError
 from ops.archive.manifest import loose_links
-from ops.archive.name import parse_name
+from ops.archive.name import is_ahead, is_of_host, parse_name
 from ops.archive.reading import open_archive
 from ops.facts.base import NotSeen
 from ops.facts.safeguards import Backup, Backups
@@ -55,12 +56,20 @@ def backups(settings: BackupSettings, places: tuple[str, ...], deadline: float) 
             archives += _guides(Path(place), unseen)
     if not archives and unseen:
         return unseen[0]
+    hostname, now = platform.node(), time.time()
+    names = {item.path: parse_name(PurePosixPath(item.path).name) for item in archives}
+    others = {name.host for name in names.values() if name and not is_of_host(name, hostname)}
+    archives = [item for item in archives if not (name := names[item.path]) or name.host not in others]
+    ahead = [item.path for item in archives if (name := names[item.path]) and is_ahead(name, now)]
+    archives = [item for item in archives if item.path not in ahead]
     archives.sort(key=lambda item: item.created_at, reverse=True)
     looked_into = [_looked_into(item, deadline) for item in archives[:MAX_OPENED]]
     return Backups(
         directory=str(folder),
         max_age=float(settings.max_age),
         backups=(*looked_into, *archives[MAX_OPENED:MAX_LISTED]),
+        other_hosts=tuple(sorted(others)[:MAX_LISTED]),
+        ahead=tuple(sorted(ahead)[:MAX_LISTED]),
     )
 
 

@@ -151,9 +151,7 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
 
     If the newest is damaged or incomplete, do not also report that no good backup is left."""
     if not backups.backups:
-        nothing = Text(en="there is none", zh="一份也没有")
-        evidence = Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))
-        yield Finding("OPS003", (evidence,), {"newest": "-"}, summary=_newest(nothing))
+        yield _no_backup(backups)
         return
     newest = backups.backups[0]
     old = taken_at - newest.created_at
@@ -181,6 +179,20 @@ def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
         )
     elif newest.needs_root and old <= backups.max_age:
         raise NotJudgedError(NotSeen(reason=f"{newest.path}: {newest.reason}", needs_root=True))
+
+
+def _no_backup(backups: Backups) -> Finding:
+    nothing = Text(en="there is none", zh="一份也没有")
+    evidence = [Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))]
+    if backups.other_hosts:
+        nothing = Text(en="there is none of this host", zh="没有本机的备份")
+        hosts = ", ".join(backups.other_hosts[:5])
+        evidence = [Evidence(backups.directory, Text(en=f"archives of {hosts}", zh=f"只有 {hosts} 的备份"))]
+    evidence += [
+        Evidence(path, Text(en="its time lies in the future: it does not count", zh="其时间在未来，不算数"))
+        for path in backups.ahead[:5]
+    ]
+    return Finding("OPS003", tuple(evidence), {"newest": "-"}, summary=_newest(nothing))
 
 
 def _newest(words: Text) -> Text:

@@ -427,6 +427,8 @@ def test_an_error_of_every_command_is_one_document_with_the_exit_code(
         ("watchdog", "pause"): ("5m",),
         ("render",): ("nginx",),
         ("route",): ("/health",),
+        ("backup", "pin"): ("a.tar.zst",),
+        ("backup", "unpin"): ("a.tar.zst",),
         ("causes", "test"): ("licence.toml",),
     }.get(words, ())
     yes = ("--yes",) if words == ("backup", "restore") else ()

@@ -311,7 +311,10 @@ def test_check_names_all_errors_with_file_key_and_the_nearest_key(run: Run) -> N
     ("text", "words"),
     [
         ('[doctor]\nbudget = "1h"', "doctor.budget: choose between 1s and 5m"),
-        ("[backup]\nkeep = {daily = 0, weekly = 0, monthly = 0}", "backup.keep: this would keep no backup"),
+        (
+            "[backup]\nkeep = {last = 0, daily = 0, weekly = 0, monthly = 0}",
+            "backup.keep: this would keep no backup",
+        ),
         ('[backup]\nto = ["rclone:x:y", "ftp:z"]', "backup.to[1]: 'ftp:z' is no destination"),
         ('[notify]\nurls = ["nonsense"]', "notify.urls[0] (***): not an Apprise URL"),
         ('[target]\nheaders_file = "/nowhere/headers"', "target.headers_file /nowhere/headers: No such file"),

@@ -49,7 +49,14 @@ from ops.interpret.timeline import merged
 from ops.notifications.message import MessageKind
 from ops.notifications.notify import Delivery
 from ops.repair.model import Outcome, Remedy, RemedyResult, Repair, Safety, StartGunicorn
-from ops.report.backup import BackupListReport, BackupPlanReport, CreatedReport, PruneReport, VerifyReport
+from ops.report.backup import (
+    BackupListReport,
+    BackupPlanReport,
+    CreatedReport,
+    PinReport,
+    PruneReport,
+    VerifyReport,
+)
 from ops.report.baseline import (
     BaselineAcceptReport,
     BaselineDiffReport,
@@ -338,6 +345,8 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup list, none": lambda: BackupListReport([], str(LONG_PATH.parent)),
     "backup verify": lambda: _verified(False),
     "backup verify, damaged": lambda: _verified(True),
+    "backup pin": lambda: PinReport(LONG_PATH, pinned=True, changed=True),
+    "backup unpin": lambda: PinReport(LONG_PATH, pinned=False, changed=False),
     "backup prune": lambda: PruneReport([LONG_PATH], dry_run=True),
     "backup restore": lambda: _restored(dry_run=False),
     "backup restore --dry-run": lambda: _restored(dry_run=True),

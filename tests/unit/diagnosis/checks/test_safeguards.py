@@ -160,6 +160,18 @@ CASES: list[Case] = [
     quiet("OPS002", "its open files may not be read", but(open_logs=NotSeen(reason="-", needs_root=True))),
     fires(
         "OPS003",
+        "the directory holds only another host's archives",
+        but(backups__backups=(), backups__other_hosts=("web2",)),
+        "archives of web2",
+    ),
+    fires(
+        "OPS003",
+        "the only one has a time in the future",
+        but(backups__backups=(), backups__ahead=("/b/gte-ops-web1-20991231T000000Z.tar.zst",)),
+        "lies in the future",
+    ),
+    fires(
+        "OPS003",
         "no archive at all",
         saved(),
         "no archive lies there",
