@@ -14,9 +14,11 @@ from ops import __version__
 from ops.archive.manifest import NginxUse
 from ops.backups.certbot_lock import LOCK_NAME
 from ops.collect import host_files
+from ops.collect.host.schedule import schedule
 from ops.collect.host.versions import certbot_version, installed, libraries
 from ops.collect.host_files import Source
 from ops.collect.run import Surroundings, look_around
+from ops.collect.services.acme_clients import scheduled_clients
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.nginx import compiled_path
@@ -81,6 +83,9 @@ def _wanted(
         if path:
             yield Source("certificate", path.replace("<domain>", around.target.domain), named=True)
     yield from host_files.certbot_wanted(certbot, texts, str(Path.home()))
+    yield from host_files.acme_wanted(
+        scheduled_clients(schedule(settings.schedule), has_systemd=Path("/run/systemd/system").is_dir())
+    )
     yield from _gunicorn_wanted(settings, around)
     for place in settings.schedule.cron:
         yield Source("cron", place)

@@ -30,6 +30,7 @@ from ops.facts.certificates import (
     PemFile,
     RenewalAttempt,
 )
+from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import Expiry, expiry, limits_for
 from ops.interpret.renewal import CertbotRule, attempts_of, certbot_rule, failures_since, renewers
 from ops.interpret.trust import covers
@@ -113,6 +114,8 @@ def _of_file(pair: FilePair, lineage: Lineage | None, inventory: Inventory) -> J
     renewal = None
     if lineage is not None:
         renewal = _renewal(lineage, leaf, stand, opinion, inventory)
+    elif pair.client is not None:
+        renewal = _by_client(pair, pair.client, stand, opinion, inventory)
     return _judged(
         name or (leaf.names[0] if leaf and leaf.names else pair.path),
         CertificateSource.FILE,
@@ -167,7 +170,8 @@ def _of_endpoint(
     opinion, end = _Opinion(), place.endpoint
     name = end.name or end.address
     if isinstance(place.served, NotSeen):
-        opinion.note_unseen(place.served, Status.UNKNOWN)
+        # A server that speaks only TLS 1.3 cannot be asked for one kind of key; it was asked without, too.
+        opinion.note_unseen(place.served, None if end.key else Status.UNKNOWN)
         return JudgedCertificate(
             name,
             CertificateSource.SERVED,
@@ -349,6 +353,37 @@ def _renewal(
         failed_tries=len(failed),
         reason=failed[-1].reason if failed else "",
         certbot=_rule(leaf, lineage, inventory).version if leaf else conf.version,
+    )
+
+
+def _by_client(
+    pair: FilePair, client: str, stand: Expiry | None, opinion: _Opinion, inventory: Inventory
+) -> Renewal:
+    """The renewal by an ACME client other than certbot, whose jobs are in ``pair``."""
+    active = tuple(job.where for job in pair.jobs if job.idle is None)
+    hidden = (
+        next(iter(inventory.schedule.unseen), None)
+        if isinstance(inventory.schedule, Schedule)
+        else inventory.schedule
+    )
+    if active:
+        places = ", ".join(active)
+        opinion.say(f"{client} renews it: {places}", f"由 {client} 续期：{places}")
+    elif hidden is not None:
+        why = reason(hidden.reason)
+        opinion.say(f"who renews it was not seen: {why.en}", f"未能看到由谁续期：{why.to('zh')}")
+    else:
+        idle = ", ".join(f"{job.where}: {job.idle}" for job in pair.jobs)
+        opinion.say(
+            f"nothing renews it: no cron entry and no timer runs {client}{f' ({idle})' if idle else ''}",
+            f"没有任务续期它：没有 cron 任务或 timer 运行 {client}{f'（{idle}）' if idle else ''}",
+            Status.WARN,
+            "TLS011",
+        )
+    return Renewal(
+        jobs=active,
+        due_at=stand.due_at if stand else None,
+        last_renewed=pair.certificate.modified if isinstance(pair.certificate, PemFile) else None,
     )
 
 

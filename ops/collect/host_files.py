@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.facts.nginx import Directive, NginxConfig
+from ops.interpret.acme_clients import AcmeClient
+from ops.interpret.certificate_paths import certificate_pairs, map_blocks
+from ops.interpret.nginx import servers
 
 # Directives whose first argument is a file that nginx reads, relative to the configuration's directory.
 NGINX_FILES = frozenset(
@@ -90,6 +93,9 @@ def nginx_wanted(config: NginxConfig, own_directory: str | None) -> Iterator[Sou
     yield Source("nginx", config.file, named=True)
     for file in config.files:
         yield Source("nginx", _below(config, file), named=True)
+    for certificate, key in _pairs_by_variable(config):
+        yield Source("nginx", certificate, named=True)
+        yield Source("nginx", key, named=True)
     for directive in every_directive(config.directives):
         if reads_file(directive.name) and directive.args and not _NO_PATH.search(directive.args[0]):
             name = directive.args[-1] if directive.name == "js_import" else directive.args[0]
@@ -109,6 +115,20 @@ def nginx_key_pairs(config: NginxConfig) -> Iterator[tuple[str, str]]:
             for certificate, key in zip(certificates, keys, strict=False):
                 if not _NO_PATH.search(certificate.args[0]) and not _NO_PATH.search(key.args[0]):
                     yield _below(config, certificate.args[0]), _below(config, key.args[0])
+
+    yield from _pairs_by_variable(config)
+
+
+def _pairs_by_variable(config: NginxConfig) -> Iterator[tuple[str, str]]:
+    """The pairs of server blocks whose certificate is in a variable: a map's values, or one for each name."""
+    maps = map_blocks(config.directives)
+    for server in servers(config):
+        certificates = [d.args[0] for d in server.effective("ssl_certificate") if d.args]
+        keys = [d.args[0] for d in server.effective("ssl_certificate_key") if d.args]
+        for certificate, key in zip(certificates, keys, strict=False):
+            if "$" in certificate:
+                for _, path, its_key in certificate_pairs(maps, server.names, certificate, key):
+                    yield _below(config, path), _below(config, its_key)
 
 
 def reads_file(name: str) -> bool:
@@ -147,6 +167,13 @@ def certbot_wanted(directory: str, texts: Iterable[str], home: str) -> Iterator[
                     # The program's arguments follow it: some are files that it needs, others it creates.
                     is_named = not is_command or number == 0
                     yield Source("certbot", name, named=is_named, only_file=is_command)
+
+
+def acme_wanted(clients: Iterable[AcmeClient]) -> Iterator[Source]:
+    """The directories of the other ACME clients, whole: accounts, keys, DNS credentials, what is renewed and how."""
+    for client in clients:
+        for directory in client.directories:
+            yield Source(client.name, directory, named=client.is_named)
 
 
 def ini_values(text: str) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,8 @@ from ops.text.language import Text
 class Endpoint(Facts, frozen=True):
     """A place where TLS is served. ``name``: sent as SNI, empty for none; ``expected``: the certificate must cover it;
     ``starttls``: smtp, imap, pop3 or None; ``origin``: the source of the endpoint; ``file``: the configured
-    certificate."""
+    certificate; ``proxied``: a connection begins with a line of the PROXY protocol; ``key``: the kind of key to ask for
+    (RSA, ECDSA), of a server with several certificates."""
 
     address: str
     name: str
@@ -29,6 +30,8 @@ class Endpoint(Facts, frozen=True):
     origin: str
     starttls: str | None = None
     file: str | None = None
+    proxied: bool = False
+    key: str = ""
 
     @property
     def where(self) -> str:
@@ -43,15 +46,25 @@ class ServedThere(Facts, frozen=True):
     served: Served | NotSeen
 
 
+class RenewalJob(Facts, frozen=True):
+    """A scheduled job that renews. ``idle``: why it does nothing here, or None."""
+
+    where: str
+    command: str
+    idle: str | None = None
+
+
 class FilePair(Facts, frozen=True):
     """A certificate file with the key that belongs to it. ``used_by``: the configurations that name it; ``lineage``:
-    certbot's name for it."""
+    certbot's name for it; ``client``: the other ACME client that writes it, and ``jobs``: what runs that client."""
 
     certificate: PemFile | NotSeen
     path: str
     key: KeyFile | NotSeen | None
     used_by: tuple[str, ...] = ()
     lineage: str | None = None
+    client: str | None = None
+    jobs: tuple[RenewalJob, ...] = ()
 
 
 class Inventory(Facts, frozen=True):

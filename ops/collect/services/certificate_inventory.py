@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ops.collect.net.tls import served_certificate, trust_of
+import msgspec
+
+from ops.collect.net.tls import Trust, other_door, served_certificate, trust_of
+from ops.collect.services.acme_clients import scheduled_clients
 from ops.collect.services.certbot import DEFAULT_LOGS, certbot_runs, lineages
 from ops.collect.services.certificate_files import is_path, key_file, pem_file
 from ops.collect.task import Task
 from ops.facts.base import NotSeen
-from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, ServedThere
+from ops.facts.certificate_inventory import Endpoint, FilePair, Inventory, RenewalJob, ServedThere
 from ops.facts.certificates import CertbotRuns, Certificate, Lineages, PemFile, Served
 from ops.facts.host import Host, Processes
 from ops.facts.nginx import NginxConfig
 from ops.facts.safeguards import Schedule
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.acme_clients import AcmeClient, client_of
+from ops.interpret.certificate_paths import DEFAULT, absolute, certificate_pairs, map_blocks
 from ops.interpret.expiry import rules_of
 from ops.settings import Settings
 
@@ -82,14 +87,17 @@ def _of_this_host(
         if isinstance(certbot_lineages, Lineages)
         else {}
     )
-    files = _files(settings, sites, certbot_lineages, lineage_names)
+    schedule = planned.wait(deadline)
+    clients = (
+        scheduled_clients(schedule, has_systemd=machine.has_systemd) if isinstance(schedule, Schedule) else ()
+    )
+    files = _files(settings, sites, certbot_lineages, lineage_names, clients)
     endpoints = list(dict.fromkeys((*_endpoints(sites, files), *extra_endpoints)))
     if len(endpoints) > MAX_ENDPOINTS:
         unseen.append(NotSeen(reason=f"only {MAX_ENDPOINTS} of {len(endpoints)} endpoints are looked at"))
     served = look(endpoints[:MAX_ENDPOINTS], settings.tls.ca_file or None, timeout, progress)
     if isinstance(certbot_lineages, NotSeen) and certbot_lineages.needs_root:
         unseen.append(certbot_lineages)
-    schedule = planned.wait(deadline)
     if isinstance(schedule, Schedule):
         unseen += schedule.unseen
     return Inventory(
@@ -133,8 +141,18 @@ class _Site:
         server: nginx_topology.Server,
         pairs: tuple[tuple[str, str | None], ...],
         addresses: tuple[str, ...],
+        variants: Mapping[str, str] | None = None,
     ) -> None:
+        """``variants``: of a certificate by variable, the file by what selects it."""
         self.server, self.pairs, self.addresses = server, pairs, addresses
+        self.variants = variants
+
+    def file_for(self, name: str) -> str | None:
+        """The file whose certificate a client that asks for ``name`` gets; None if that cannot be told."""
+        if self.variants is not None:
+            return self.variants.get(name) or self.variants.get(DEFAULT)
+        # With several certificates the client's ciphers decide.
+        return self.pairs[0][0] if len(self.pairs) == 1 else None
 
 
 def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]]:
@@ -162,18 +180,28 @@ def _nginx(settings: Settings) -> tuple[NginxConfig | NotSeen, tuple[float, ...]
 
 def _sites(config: NginxConfig) -> Iterator[_Site]:
     base = PurePosixPath(config.file).parent
+    maps = map_blocks(config.directives)
     for server in nginx_topology.servers(config):
         listens = [item for item in server.listens if item.ssl]
         certificates = [d.args[0] for d in server.effective("ssl_certificate") if d.args]
         keys = [d.args[0] for d in server.effective("ssl_certificate_key") if d.args]
         if not listens or not certificates or server.value("ssl_reject_handshake") == "on":
             continue
+        addresses = tuple(dict.fromkeys(item.dialled for item in listens))
+        if len(certificates) == 1 and "$" in certificates[0] and keys:
+            by_variable = [
+                (selector, absolute(config.file, path), absolute(config.file, key))
+                for selector, path, key in certificate_pairs(maps, server.names, certificates[0], keys[0])
+            ]
+            variants = {selector: path for selector, path, _ in by_variable}
+            named: dict[tuple[str, str | None], None] = {(path, key): None for _, path, key in by_variable}
+            yield _Site(server, tuple(named), addresses, variants)
+            continue
         # nginx pairs them in the order of the configuration (ngx_http_ssl_module).
         pairs = tuple(
             (_absolute(base, path), _absolute(base, keys[number]) if number < len(keys) else None)
             for number, path in enumerate(certificates)
         )
-        addresses = tuple(dict.fromkeys(item.dialled for item in listens))
         yield _Site(server, pairs, addresses)
 
 
@@ -186,6 +214,7 @@ def _files(
     sites: Sequence[_Site],
     certbot_lineages: Lineages | NotSeen,
     lineage_names: dict[str, str],
+    clients: tuple[AcmeClient, ...],
 ) -> tuple[FilePair, ...]:
     """Return every certificate file once, with the places that name it."""
     users: dict[tuple[str, str | None], list[str]] = {}
@@ -195,13 +224,7 @@ def _files(
     if settings.tls.certificate and not any(path == settings.tls.certificate for path, _ in users):
         users[(settings.tls.certificate, settings.tls.private_key)] = ["gte-ops.toml"]
     pairs = [
-        FilePair(
-            certificate=pem_file(path),
-            path=path,
-            key=key_file(key) if key else None,
-            used_by=tuple(dict.fromkeys(used_by)),
-            lineage=lineage_names.get(str(PurePosixPath(path).parent)),
-        )
+        _pair(path, key, used_by, lineage_names.get(str(PurePosixPath(path).parent)), clients)
         for (path, key), used_by in list(users.items())[:MAX_FILES]
     ]
     in_use = {pair.lineage for pair in pairs}
@@ -214,6 +237,27 @@ def _files(
     return tuple(pairs)
 
 
+def _pair(
+    path: str,
+    key: str | None,
+    used_by: Sequence[str],
+    lineage: str | None,
+    clients: tuple[AcmeClient, ...],
+) -> FilePair:
+    certificate = pem_file(path)
+    real = certificate.resolved if isinstance(certificate, PemFile) else path
+    client = client_of(path, real, clients) if lineage is None else None
+    return FilePair(
+        certificate=certificate,
+        path=path,
+        key=key_file(key) if key else None,
+        used_by=tuple(dict.fromkeys(used_by)),
+        lineage=lineage,
+        client=client.name if client else None,
+        jobs=tuple(RenewalJob(job.where, job.command, job.idle) for job in client.jobs) if client else (),
+    )
+
+
 def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[Endpoint]:
     """Yield each name at each address for which nginx selects exactly this block."""
     leaves = {
@@ -222,19 +266,38 @@ def _endpoints(sites: Sequence[_Site], files: Iterable[FilePair]) -> Iterator[En
         if isinstance(pair.certificate, PemFile) and pair.certificate.certificates
     }
     servers = [site.server for site in sites]
+    proxied = {(item.host, item.port) for server in servers for item in server.listens if item.proxy_protocol}
     for site in sites:
-        file = site.pairs[0][0]
-        for name, expected in _names(site.server.names, leaves.get(file)):
+        first = leaves.get(site.pairs[0][0]) if site.pairs else None
+        for name, expected in _names(site.server.names, first):
             for listen in (item for item in site.server.listens if item.ssl):
-                if nginx_topology.chosen_server(servers, listen.host, listen.port, name) is site.server:
-                    yield Endpoint(
-                        address=listen.dialled,
-                        name=name,
-                        expected=expected,
-                        origin=site.server.where,
-                        # With several certificates the client's ciphers decide: do not compare disk and wire.
-                        file=file if len(site.pairs) == 1 else None,
-                    )
+                if nginx_topology.chosen_server(servers, listen.host, listen.port, name) is not site.server:
+                    continue
+                end = Endpoint(
+                    address=listen.dialled,
+                    name=name,
+                    expected=expected,
+                    origin=site.server.where,
+                    file=site.file_for(name),
+                    # The option on any listen of a socket applies to all of them (ngx_http_core_module, listen).
+                    proxied=(listen.host, listen.port) in proxied,
+                )
+                yield end
+                yield from _by_key(end, site, leaves)
+
+
+def _by_key(end: Endpoint, site: _Site, leaves: Mapping[str, Certificate]) -> Iterator[Endpoint]:
+    """Ask a server with several certificates for each kind of key: a client gets only one of them."""
+    kinds = {kind: path for path, _ in site.pairs if (kind := key_kind(leaves.get(path))) is not None}
+    if site.variants is None and len(site.pairs) > 1 and len(kinds) > 1:
+        for kind, path in kinds.items():
+            yield msgspec.structs.replace(end, file=path, key=kind)
+
+
+def key_kind(leaf: Certificate | None) -> str | None:
+    """The kind of the key, of those that a client can ask for; None if it is another."""
+    family = leaf.key_type.partition(" ")[0] if leaf else ""
+    return {"RSA": "RSA", "EC": "ECDSA"}.get(family)
 
 
 def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str, bool]]:
@@ -258,6 +321,21 @@ def _names(names: Sequence[str], leaf: Certificate | None) -> Iterator[tuple[str
 # --- probing ---
 
 
+def _served(end: Endpoint, ca_file: str | None, deadline: float, trust: Trust) -> Served | NotSeen:
+    if end.key:
+        door = other_door(end.address, end.name, ca_file, deadline, key=end.key, proxied=end.proxied)
+        return door.served
+    return served_certificate(
+        end.address,
+        end.name,
+        ca_file,
+        deadline,
+        trust=trust,
+        starttls=end.starttls,
+        proxied=end.proxied,
+    )
+
+
 def look(
     endpoints: Sequence[Endpoint], ca_file: str | None, timeout: float, progress: Progress
 ) -> tuple[ServedThere, ...]:
@@ -276,9 +354,7 @@ def look(
             if number is None:
                 return
             end = endpoints[number]
-            results[number] = served_certificate(
-                end.address, end.name, ca_file, time.monotonic() + timeout, trust=trust, starttls=end.starttls
-            )
+            results[number] = _served(end, ca_file, time.monotonic() + timeout, trust)
 
     count = min(WORKERS, len(endpoints))
     deadline = time.monotonic() + 2 * timeout * (len(endpoints) // count + 1) + 1
