@@ -18,11 +18,15 @@ class RotationRule(Facts, frozen=True):
 
 
 class LogFile(Facts, frozen=True):
-    """A log of the service. ``resolved``: its path without links; ``is_file``: it exists and is a regular file."""
+    """A log of the service. ``resolved``: its path without links; ``is_file``: it exists and is a regular file;
+    ``first_line``: when its first line was written, Unix time; ``loose_directory``: its directory, if others than root
+    may write it so that logrotate refuses to work there without ``su``."""
 
     path: str
     resolved: str
     is_file: bool = True
+    first_line: float | None = None
+    loose_directory: str = ""
 
 
 class Rotation(Facts, frozen=True):

@@ -172,6 +172,19 @@ def tears_lines(rule: RotationRule) -> bool:
     return "compress" in rule.options and "copytruncate" not in rule.options and not has_script
 
 
+# Days between two rotations, by the rule's word for it (logrotate(8)).
+_PERIODS = {"hourly": 1, "daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
+
+
+def oldest_line_days(rule: RotationRule) -> int | None:
+    """How old a log's first line may be, in days, if the rule has worked at all: three periods, and two days for a host
+    that was off. None for a rule by size, which promises no time."""
+    if rule.options.keys() & {"size", "minsize"}:
+        return None
+    periods = [days for name, days in _PERIODS.items() if name in rule.options]
+    return 3 * min(periods) + 2 if periods else None
+
+
 # --- a rule of our own ------------------------------------------------------------------------------------------------
 
 # A path that logrotate reads as one plain name: no blank, quote or brace, no special character of glob(3).

@@ -6,11 +6,14 @@ import contextlib
 import grp
 import os
 import pwd
+import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from ops.collect.logs.line import access_line, gunicorn_line, nginx_line
 from ops.facts.base import NotSeen
 from ops.facts.safeguards import LogFile, Rotation, RotationRule
 from ops.facts.target import Target
@@ -23,6 +26,8 @@ from ops.text.sanitize import safe_line
 MAIN_FILE = "/etc/logrotate.conf"
 MAX_FILE_BYTES = 1 << 20
 MAX_FILES = 500
+# Of a log, to see when its first line was written.
+MAX_LINE_BYTES = 8 << 10
 
 
 def rotation(settings: LogrotateSettings, target: Target) -> Rotation:
@@ -61,9 +66,38 @@ def service_logs(target: Target) -> Iterator[LogFile]:
     for name in dict.fromkeys(filter(None, names)):
         path = Path(name)
         try:
-            yield LogFile(path=name, resolved=str(path.resolve()), is_file=path.is_file())
+            real = path.resolve()
+            yield LogFile(
+                path=name,
+                resolved=str(real),
+                is_file=path.is_file(),
+                first_line=_first_line(name),
+                loose_directory=_loose_directory(real),
+            )
         except (OSError, RuntimeError):  # a loop of links
             continue
+
+
+def _first_line(path: str) -> float | None:
+    """When the first line was written; None if there is none, or it has no time."""
+    try:
+        line = read_regular_file(path, MAX_LINE_BYTES).content.partition(b"\n")[0]
+    except (OSError, ValueError):
+        return None
+    now = time.time()
+    entry = nginx_line(line, now) or gunicorn_line(line, now) or access_line(line)
+    return None if entry is None else entry.time
+
+
+def _loose_directory(log: Path) -> str:
+    """The log's directory if everybody may write it, or a group other than root's (logrotate.c, 'parent directory has
+    insecure permissions'); else empty."""
+    try:
+        status = log.parent.stat()
+    except OSError:
+        return ""
+    by_group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
+    return str(log.parent) if by_group or status.st_mode & stat.S_IWOTH else ""
 
 
 def log_place(path: str) -> LogPlace | None:

@@ -8,21 +8,24 @@ from collections.abc import Iterator
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Processes
-from ops.facts.safeguards import Backups, OpenLog, Rotation, RotationRule, Schedule, WatchdogFacts
+from ops.facts.safeguards import Backups, LogFile, OpenLog, Rotation, RotationRule, Schedule, WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Units
-from ops.interpret.logrotate import covering, tears_lines
+from ops.interpret.logrotate import covering, oldest_line_days, tears_lines
 from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
 from ops.interpret.units import is_up, state_words
 from ops.text.duration import age
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 
 
 @check("ops.rotation", "OPS001", en="every log of the service is rotated", zh="服务的日志都有轮转")
-def rotation(rotation: Rotation) -> Iterator[Finding]:
-    """OPS001: no logrotate rule covers a log, or its rule compresses it while a process still writes to it."""
+def rotation(taken_at: float, rotation: Rotation) -> Iterator[Finding]:
+    """OPS001: no logrotate rule covers a log, its rule compresses it while a process still writes to it, or the rule
+    has no effect: logrotate refuses the directory, or the log's first line is too old for it."""
+    if (idle := _without_effect(taken_at, rotation)) is not None:
+        yield idle
     present = [log for log in rotation.logs if log.is_file]
     rules = {log.path: covering(rotation.rules, (log.path, log.resolved)) for log in present}
     bare = [path for path, taking in rules.items() if not taking]
@@ -56,6 +59,59 @@ def rotation(rotation: Rotation) -> Iterator[Finding]:
             zh=f"{logs} 的规则会压缩仍在写入的文件：没有让进程重新打开日志。",
         )
     yield Finding("OPS001", tuple(evidence), {"logs": logs}, summary=summary)
+
+
+def _without_effect(taken_at: float, rotation: Rotation) -> Finding | None:
+    evidence, logs, files = [], [], []
+    for log in rotation.logs:
+        taking = covering(rotation.rules, (log.path, log.resolved)) if log.is_file else ()
+        if not taking:
+            continue
+        rule = taking[0]
+        where = f"{rule.file}:{rule.line}"
+        if log.loose_directory and "su" not in rule.options:
+            words = Text(
+                en=f"no su: logrotate skips {log.path}, because others than root may write {log.loose_directory}",
+                zh=f"没有 su：root 以外的用户可写 {log.loose_directory}，logrotate 会跳过 {log.path}",
+            )
+        elif (days := _overdue(log, rule, taken_at)) is not None:
+            words = Text(
+                en=f"it has not rotated {log.path}: the first line is {days} days old",
+                zh=f"没有轮转 {log.path}：第一行已有 {days} 天",
+            )
+        else:
+            continue
+        evidence.append(Evidence(where, words))
+        logs.append(log.path)
+        files.append(rule.file)
+    if not evidence:
+        return None
+    names = ", ".join(logs)
+    return Finding(
+        "OPS001",
+        tuple(evidence),
+        {"logs": names},
+        summary=Text(
+            en=f"There is a rule for {names}, and it has no effect.", zh=f"{names} 有规则，但没有效果。"
+        ),
+        fix=(
+            *(verbatim(f"logrotate --debug {shlex.quote(file)}") for file in dict.fromkeys(files)),
+            verbatim("systemctl status logrotate.timer logrotate.service"),
+            Text(
+                en="Mend what they say; where a directory belongs to others, add `su USER GROUP` to the rule",
+                zh="按其报错修正；目录属于其他用户时，在规则中加 `su 用户 组`",
+            ),
+        ),
+    )
+
+
+def _overdue(log: LogFile, rule: RotationRule, taken_at: float) -> int | None:
+    """The age of the log's first line in days, if the rule should long have rotated it."""
+    limit = oldest_line_days(rule)
+    if limit is None or log.first_line is None:
+        return None
+    days = int((taken_at - log.first_line) // 86400)
+    return days if days > limit else None
 
 
 @check("ops.open_logs", "OPS002", en="nothing writes to a rotated log", zh="没有进程还在写已轮转的日志")

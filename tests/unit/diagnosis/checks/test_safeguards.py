@@ -84,6 +84,18 @@ def watched(
     )
 
 
+def first_line(days: float, **options: str) -> Snapshot:
+    """A log whose first line is so many days old, under a rule with these options (none: daily)."""
+    log = LogFile(path="/var/log/gte.log", resolved="/var/log/gte.log", first_line=NOW - days * 86400 - 60)
+    rule = rotation_rule("/var/log/gte.log", options=options or {"daily": ""})
+    return but(rotation__logs=(log,), rotation__rules=(rule,))
+
+
+def in_loose_directory(**options: str) -> Snapshot:
+    log = LogFile(path="/srv/log/gte.log", resolved="/srv/log/gte.log", loose_directory="/srv/log")
+    return but(rotation__logs=(log,), rotation__rules=(rotation_rule("/srv/log/gte.log", options=options),))
+
+
 IGNORED = NotSeen(reason="/etc/logrotate.d/gte-api is ignored by logrotate: writable by group")
 CASES: list[Case] = [
     fires(
@@ -109,6 +121,23 @@ CASES: list[Case] = [
         but(rotation__rules=(), rotation__unread=(IGNORED,)),
         "ignored by logrotate",
     ),
+    fires(
+        "OPS001",
+        "a daily rule, and the first line is 40 days old",
+        first_line(40),
+        "the first line is 40 days old",
+        severity="warn",
+    ),
+    quiet("OPS001", "the host was off for some days", first_line(5)),
+    quiet("OPS001", "a rule by size promises no time", first_line(40, daily="", size="100M")),
+    quiet("OPS001", "a weekly one has three weeks", first_line(20, weekly="")),
+    fires(
+        "OPS001",
+        "a directory that a group may write, and no su: logrotate refuses it",
+        in_loose_directory(daily=""),
+        "logrotate skips /srv/log/gte.log",
+    ),
+    quiet("OPS001", "the same with su", in_loose_directory(daily="", su="root gte")),
     quiet("OPS001", "one rule takes all", ruled(rotation_rule(*SERVICE_LOGS))),
     quiet(
         "OPS001", "not compressed, not reopened", ruled(rotation_rule(*SERVICE_LOGS, options={}, scripts={}))
