@@ -23,6 +23,7 @@ from pathlib import Path
 from ops.archive.encryption import Identity
 from ops.archive.manifest import Manifest, NginxUse
 from ops.archive.reading import open_archive
+from ops.backups.completeness import lacking
 from ops.backups.nginx_dry_run import MAX_FILE_BYTES, HostNginx, host_nginx, unpack, untested
 from ops.backups.nginx_probe import ProbedSite, emergency, leaf_problem, tls_sites
 from ops.backups.staging import (
@@ -48,6 +49,7 @@ from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
 from ops.files.unprivileged import drop_privileges, give, unprivileged_account
 from ops.text.language import Text, verbatim
+from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
 TEST_SECONDS = 30.0
@@ -63,7 +65,7 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 @dataclass(frozen=True)
 class DrillCheck:
-    """One check of a drill. ``name``: archive, nginx_test, nginx_start, served or certbot."""
+    """One check of a drill. ``name``: archive, complete, nginx_test, nginx_start, served or certbot."""
 
     name: str
     result: Status
@@ -111,10 +113,33 @@ def rehearse(archive: Path, identities: Sequence[Identity], program: str) -> Dri
         with open_archive(archive, identities) as reader:
             manifest = reader.manifest
         _serve(drill, manifest, identities, scratch, program)
+        _complete(drill, manifest)
         if drill.checks and drill.checks[0].name == "archive":
             _certbot(drill, manifest, identities, scratch)
     drill.seconds = time.monotonic() - started
     return drill
+
+
+def _complete(drill: Drill, manifest: Manifest) -> None:
+    """Whether every file that the host's configuration named is in the archive."""
+    paths = lacking(manifest)
+    if not paths:
+        count = len(manifest.asked)
+        drill.add(
+            "complete",
+            Status.OK,
+            f"all {count} paths that nginx, gunicorn, units and renewals name are in it",
+            f"nginx、gunicorn、unit 和续期配置所指的 {count} 个路径都在其中",
+        )
+        return
+    examples = "; ".join(f"{path}: {reason}" for path, reason in list(paths.items())[:5])
+    chinese_examples = "；".join(f"{path}：{chinese(reason)}" for path, reason in list(paths.items())[:5])
+    drill.add(
+        "complete",
+        Status.FAIL,
+        f"{len(paths)} paths that the host needs are not in it: {examples}",
+        f"其中缺少主机所需的 {len(paths)} 个路径：{chinese_examples}",
+    )
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------------

@@ -167,6 +167,10 @@ class _Walker:
             except OSError as error:
                 self.result.failed[safe_line(path, 1000)] = safe_line(error.strerror or str(error)).lower()
                 complete = False
+            except _NameError as error:
+                # Something that is wanted is lacking: the backup says so, and is not complete.
+                self.result.failed[safe_line(path, 1000)] = str(error)
+                complete = False
             except _LeftOutError as error:
                 self.result.left_out[safe_line(path, 1000)] = str(error)
                 complete = False
@@ -191,6 +195,8 @@ class _Walker:
         except _UntrustedLinkError as error:
             # Reported for the link only: its target may be wanted for itself.
             self.result.left_out[safe_line(link, 1000)] = str(error)
+        except _NameError as error:
+            self.result.failed[safe_line(real, 1000)] = str(error)
         except _LeftOutError as error:
             # /dev/null, which masks a unit: the link itself is all there is.
             self.result.left_out[safe_line(real, 1000)] = str(error)
@@ -206,7 +212,7 @@ class _Walker:
         try:
             path.encode("utf-8")
         except UnicodeEncodeError:
-            raise _LeftOutError("its name is not UTF-8") from None
+            raise _NameError("its name is not UTF-8") from None
         if path == f"/{MANIFEST_NAME}":
             raise _LeftOutError("its name is the manifest's")
         entry = _seen(path, status)
@@ -224,6 +230,10 @@ class _LeftOutError(Exception):
     """A file that no backup can hold."""
 
 
+class _NameError(_LeftOutError):
+    """A file with a name that the manifest cannot hold."""
+
+
 class _UntrustedLinkError(_LeftOutError):
     """A link whose owner does not own its target."""
 
@@ -237,7 +247,7 @@ def _seen(path: str, status: os.stat_result) -> ScannedEntry:
         try:
             target.encode("utf-8")
         except UnicodeEncodeError:
-            raise _LeftOutError("its target's name is not UTF-8") from None
+            raise _NameError("its target's name is not UTF-8") from None
     elif stat.S_ISDIR(status.st_mode):
         kind = EntryKind.DIRECTORY
     base = (status.st_mode, status.st_uid, status.st_gid)

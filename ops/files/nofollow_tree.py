@@ -252,6 +252,14 @@ class NoFollowTree:
         with self.directory(path) as descriptor:
             return os.access(f"/proc/self/fd/{descriptor}", os.W_OK | os.X_OK)
 
+    def is_read_only(self, path: str) -> bool:
+        """Whether the directory at ``path`` is on a read-only file system; False if there is none."""
+        try:
+            with self.directory(path) as descriptor:
+                return bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     # --- changes ----------------------------------------------------------------------------------------------------
 
     def make_directory(self, path: str, mode: int = 0o700) -> None:

@@ -541,6 +541,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ),
     ("it leads round in a circle or out of the root", "它绕成环，或指向根目录之外"),
     ("its target is not in the archive", "目标不在归档中"),
+    ("it is not in the archive", "不在归档中"),
     ("tar cannot read it: {any}", "tar 无法读取：{any}"),
     ("not looked into: {any}", "没有检查内容：{any}"),
     ("larger than {size} MiB", "超过 {size} MiB"),

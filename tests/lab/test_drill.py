@@ -50,7 +50,9 @@ def test_it_serves_the_restored_certificate_and_leaves_nothing_behind(stack: Sta
     told = json.loads(done.stdout)
     assert told["status"] == "ok"
     checks = {check["name"]: check["status"] for check in told["checks"]}
-    assert checks == dict.fromkeys(("archive", "nginx_test", "nginx_start", "served", "certbot"), "ok")
+    assert checks == dict.fromkeys(
+        ("archive", "nginx_test", "nginx_start", "served", "complete", "certbot"), "ok"
+    )
     served = [check["detail"] for check in told["checks"] if check["name"] == "served"]
     assert f"{stack.domain}: HTTPS answers with the leaf of {stack.certificate}" in served
     assert sorted(stack.directory.rglob("*")) == before

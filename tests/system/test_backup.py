@@ -349,6 +349,33 @@ def test_the_newest_is_of_this_host_and_of_a_time_that_can_be(host: Host) -> Non
     assert host.run("verify", str(other)).returncode == 0
 
 
+def test_a_name_that_is_no_utf_8_is_named_and_the_drill_fails(host: Host) -> None:
+    """gsutil#1625: it was left out without a word, exit code 0, and the drill said OK."""
+    odd = os.fsencode(host.letsencrypt / "renewal-hooks") + b"/\xff.sh"
+    Path(os.fsdecode(odd)).write_text("# named by nobody\n")
+    assert host.run("create", "--dry-run").returncode == 1
+    done = host.run("create")
+    assert done.returncode == 1
+    assert "its name is not UTF-8" in done.stderr
+    drilled = host.document("drill")
+    complete = next(check for check in drilled["checks"] if check["name"] == "complete")
+    assert complete["status"] == "fail"
+    assert "its name is not UTF-8" in complete["detail"]
+
+
+def test_a_drill_proves_that_the_archive_is_whole(host: Host) -> None:
+    """What nginx -t does not open: a password file. The rest of the archive serves."""
+    host.run("create")
+    whole = {check["name"]: check["status"] for check in host.document("drill")["checks"]}
+    assert whole["complete"] == "ok"
+    (host.root / "auth" / "htpasswd").unlink()
+    host.run("create")
+    checks = {check["name"]: check for check in host.document("drill")["checks"]}
+    assert checks["nginx_test"]["status"] == "ok"
+    assert checks["complete"]["status"] == "fail"
+    assert f"{host.root}/nginx/../auth/htpasswd" in checks["complete"]["detail"]
+
+
 # --- off the host ------------------------------------------------------------------------------------------------
 
 

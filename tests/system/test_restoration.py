@@ -20,8 +20,9 @@ import pytest
 from ops.archive.manifest import ManifestEntry
 from ops.backups.restore import journal as journals
 from ops.backups.restore.apply import Restoration, RestoreError, RestorePreview, RestoreValidation, look
+from ops.backups.restore.authority import is_packaged
 from ops.backups.restore.journal import only_restore, read_journal, recover
-from ops.backups.restore.plan import Owners, Present, make_plan
+from ops.backups.restore.plan import Owners, Present, lacking_accounts, make_plan
 from ops.errors import UsageError
 from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import EscapeError, FileEntry, NoFollowTree
@@ -395,6 +396,53 @@ def test_owners_that_cannot_be_set_are_counted_and_change_nothing() -> None:
     owners = Owners({}, {}, may_set=False)
     plan = make_plan([entry], {"a": Present(found, "0" * 64)}, (), owners)
     assert (plan.is_empty, plan.owners_kept) == (True, 1)
+
+
+def test_an_owner_that_this_host_lacks_is_named_and_nobody_elses_number_gets_its_files() -> None:
+    """A fresh host: the number of the service's account belongs to another one there."""
+
+    def owned(path: str, owner: str, uid: int) -> ManifestEntry:
+        return ManifestEntry(
+            path=path,
+            kind=EntryKind.FILE,
+            mode=0o600,
+            uid=uid,
+            gid=0,
+            owner=owner,
+            group="root",
+            modified_ns=0,
+        )
+
+    owners = Owners({"root": 0, "postgres": 998}, {"root": 0}, may_set=True)
+    entries = [owned("a", "gte-api", 998), owned("b", "prometheus", 997), owned("c", "root", 0)]
+    assert [owners.wanted(entry)[0] for entry in entries] == [0, 997, 0]
+    words = [account.words.en for account in lacking_accounts(entries, owners)]
+    assert words == [
+        "there is no user gte-api here: 998 is postgres's here, so root gets its 1 files; "
+        "`useradd --system gte-api`, then restore again",
+        "there is no user prometheus here: its 1 files get its number, 997; "
+        "`useradd --system prometheus`, then restore again",
+    ]
+
+
+def test_what_cannot_be_written_is_left_and_named_and_the_rest_is_restored(host: Host) -> None:
+    """certbot#8897: one link into a read-only file system, and the whole restore was refused."""
+    with mock.patch.object(NoFollowTree, "is_read_only", lambda _tree, path: path.startswith("etc/cron.d")):
+        prospect = host.look()
+        host.restore()
+    refusals = {item.path: item.reason.en for item in prospect.plan.refused}
+    assert refusals
+    assert all(path.startswith("etc/cron.d") for path in refusals)
+    assert all("read-only file system" in reason for reason in refusals.values())
+    assert (host.root / "etc/nginx/nginx.conf").read_text() == "# new\nevents {}\n"
+
+
+def test_a_file_of_a_package_is_not_restored_over() -> None:
+    assert is_packaged("/usr/share/nginx/modules-available/mod-http-geoip.conf")
+    assert is_packaged("/snap/certbot/current/certbot.conf")
+    assert not is_packaged("/usr/local/bin/deploy.sh")
+    assert not is_packaged("/lib/systemd/system/gte-api.service")
+    assert not is_packaged("/etc/nginx/mime.types")
 
 
 def test_who_is_not_root_restores_all_but_the_owners(host: Host) -> None:

@@ -26,7 +26,10 @@ from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.reading import open_archive
 from ops.backups.restore import journal as journals
 from ops.backups.restore.authority import (
+    is_packaged,
     is_shared,
+    of_a_package,
+    read_only_place,
     reason_to_refuse_item,
     reason_to_refuse_metadata,
     refused_link,
@@ -37,6 +40,7 @@ from ops.backups.restore.journal import MetadataRecord, PathExchange, RestoreJou
 from ops.backups.restore.plan import (
     Difference,
     Item,
+    LackingAccount,
     MetadataChange,
     Owners,
     Present,
@@ -45,6 +49,7 @@ from ops.backups.restore.plan import (
     chosen_entries,
     exchanged_whole,
     is_below,
+    lacking_accounts,
     make_plan,
     parents,
     without_refused,
@@ -71,7 +76,7 @@ class RestoreError(OpsError):
 class RestorePreview:
     """A restore that was planned and not begun. ``places``: each entry's path with the links above it followed.
     ``pinned``: directories that other users can replace, path to device and inode; the restore works only in these very
-    directories."""
+    directories. ``lacking``: owners that this machine does not have."""
 
     archive: Path
     manifest: Manifest
@@ -80,6 +85,7 @@ class RestorePreview:
     owners: Owners
     places: Mapping[str, str]
     pinned: Mapping[str, tuple[int, int]]
+    lacking: tuple[LackingAccount, ...] = ()
 
     @property
     def replaced(self) -> tuple[str, ...]:
@@ -150,7 +156,8 @@ def look(
                 zh=f"{error.filename}: {chinese(error.strerror)}；未恢复任何内容",
             )
         ) from None
-    return RestorePreview(archive, manifest, identities, plan, owners, places, pinned)
+    lacking = lacking_accounts(entries, owners) if owners.may_set else ()
+    return RestorePreview(archive, manifest, identities, plan, owners, places, pinned, lacking)
 
 
 def _places(
@@ -182,7 +189,7 @@ def _judge(
     """The parts of ``plan`` that root must not do, with the reason, and the directories to pin for the others.
 
     For other callers the kernel's permission checks suffice."""
-    refusals: dict[str, Text] = {}
+    refusals = _out_of_reach(tree, plan, present, places)
     pinned: dict[str, tuple[int, int]] = {}
     if not owners.may_set:
         return refusals, pinned
@@ -192,6 +199,8 @@ def _judge(
     for change in parts:
         place = places[change.path]
         above = posixpath.dirname(place)
+        if change.path in refusals:
+            continue
         if above not in holders:
             holders[above] = tree.steps(above), tree.find(above)
         steps, holder = holders[above]
@@ -214,6 +223,26 @@ def _judge(
         else:
             pinned[pin[0]] = pin[1].device, pin[1].inode
     return refusals, pinned
+
+
+def _out_of_reach(
+    tree: NoFollowTree, plan: RestorePlan, present: Mapping[str, Present], places: Mapping[str, str]
+) -> dict[str, Text]:
+    """The parts of ``plan`` on a read-only file system, and existing files of packages, with the reason: each is left
+    and named, and the rest is restored."""
+    refusals: dict[str, Text] = {}
+    read_only: dict[str, bool] = {}
+    parts: tuple[Item | MetadataChange, ...] = (*plan.items, *plan.adjustments)
+    for change in parts:
+        place = places[change.path]
+        above = posixpath.dirname(place)
+        if above not in read_only:
+            read_only[above] = tree.is_read_only(above)
+        if read_only[above]:
+            refusals[change.path] = read_only_place(tree.shown(above))
+        elif change.path in present and is_packaged(f"/{place}"):
+            refusals[change.path] = of_a_package()
+    return refusals
 
 
 def _staging_directories(tree: NoFollowTree, home: str) -> list[str]:

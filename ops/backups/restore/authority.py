@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from ops.archive.manifest import ManifestEntry
 from ops.backups.restore.plan import Owners
+from ops.collect.host_files import is_program
 from ops.files.entry_kind import EntryKind
 from ops.files.nofollow_tree import FileEntry
 from ops.files.ownership import PathEntry, distrust, may_write
@@ -81,6 +82,24 @@ def refused_link(link: str, uid: int) -> Text:
         en=f"{link} is a link of user {uid} to what is not that user's",
         zh=f"{link} 是用户 {uid} 的链接，指向不属于该用户的目录",
     )
+
+
+def read_only_place(directory: str) -> Text:
+    """Why nothing is restored in ``directory``."""
+    return Text(en=f"{directory} is on a read-only file system", zh=f"{directory} 所在的文件系统只读")
+
+
+def of_a_package() -> Text:
+    """Why a file of a package is not replaced."""
+    return Text(
+        en="a package's file is here; it stays (reinstall the package for another one)",
+        zh="本机已有软件包安装的文件，保持不变（需要其他版本请重装软件包）",
+    )
+
+
+def is_packaged(path: str) -> bool:
+    """Whether the file at ``path`` is a package's: below /usr and the like, without an administrator's units."""
+    return is_program(path) and "/systemd/system/" not in path
 
 
 def unstaged(place: str) -> Text:

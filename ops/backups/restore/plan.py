@@ -121,8 +121,63 @@ class Owners:
     may_set: bool
 
     def wanted(self, entry: ManifestEntry) -> tuple[int, int]:
-        """The ids for an entry: those of its names if this machine knows them, else the entry's own."""
-        return self.users.get(entry.owner, entry.uid), self.groups.get(entry.group, entry.gid)
+        """The ids for an entry: those of its names if this machine knows them, else the entry's own numbers; root's if
+        another account here has such a number."""
+        return _number(entry.owner, entry.uid, self.users), _number(entry.group, entry.gid, self.groups)
+
+
+def _number(name: str, number: int, known: Mapping[str, int]) -> int:
+    if not name:
+        return number
+    return known.get(name, 0 if number in known.values() else number)
+
+
+@dataclass(frozen=True)
+class LackingAccount:
+    """A user (else a group) of the backup that this machine does not have. ``number``: the backup's; ``files``: how
+    many entries it owns; ``taken_by``: whose that number is here, or empty."""
+
+    name: str
+    number: int
+    is_group: bool
+    files: int
+    taken_by: str = ""
+
+    @property
+    def words(self) -> Text:
+        """What that means for its files, and what to do."""
+        kind, kind_zh = ("group", "组") if self.is_group else ("user", "用户")
+        add = "groupadd --system" if self.is_group else "useradd --system"
+        if self.taken_by:
+            fate = f"{self.number} is {self.taken_by}'s here, so root gets its {self.files} files"
+            fate_zh = f"编号 {self.number} 在本机属于 {self.taken_by}，其 {self.files} 个文件改归 root"
+        else:
+            fate = f"its {self.files} files get its number, {self.number}"
+            fate_zh = f"其 {self.files} 个文件使用其编号 {self.number}"
+        return Text(
+            en=f"there is no {kind} {self.name} here: {fate}; `{add} {self.name}`, then restore again",
+            zh=f"本机没有{kind_zh} {self.name}：{fate_zh}；请先 `{add} {self.name}`，再恢复一次",
+        )
+
+
+def lacking_accounts(entries: Sequence[ManifestEntry], owners: Owners) -> tuple[LackingAccount, ...]:
+    """The users, then the groups, that own ``entries`` and that this machine does not have."""
+    kinds = (
+        (False, owners.users, [(entry.owner, entry.uid) for entry in entries]),
+        (True, owners.groups, [(entry.group, entry.gid) for entry in entries]),
+    )
+    lacking = []
+    for is_group, known, holders in kinds:
+        counts: dict[tuple[str, int], int] = {}
+        for holder in holders:
+            if holder[0] and holder[0] not in known:
+                counts[holder] = counts.get(holder, 0) + 1
+        names = {number: name for name, number in known.items()}
+        lacking += [
+            LackingAccount(name, number, is_group, count, names.get(number, ""))
+            for (name, number), count in sorted(counts.items())
+        ]
+    return tuple(lacking)
 
 
 def chosen_entries(

@@ -19,7 +19,7 @@ from ops.backups.create import CERTBOT_WAIT
 from ops.backups.newest import newest_good, signature_of
 from ops.backups.restore.apply import Restoration, RestorePreview, content_changes, look
 from ops.backups.restore.journal import Recovery, RestoreState, only_restore, recover, recover_if_idle
-from ops.backups.restore.plan import Difference, is_below, parents, words_of
+from ops.backups.restore.plan import Difference, LackingAccount, is_below, parents, words_of
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
 from ops.backups.signature import SignatureError, SignatureState
 from ops.errors import OpsError
@@ -57,7 +57,7 @@ class PreviewLine:
 @dataclass(frozen=True)
 class Preview:
     """The changes that a restore would make. ``left``: paths that are not in the backup and stay; ``refused``: paths
-    that are not restored because other users control them, each with the reason."""
+    that are not restored, each with the reason; ``lacking_accounts``: owners that this host does not have."""
 
     archive: Path
     root: Path
@@ -65,6 +65,7 @@ class Preview:
     left: tuple[str, ...]
     owners_kept: int
     refused: tuple[tuple[str, Text], ...] = ()
+    lacking_accounts: tuple[LackingAccount, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +87,8 @@ class RestoreOutcome:
     @property
     def exit_code(self) -> int:
         """1 if something differs from the backup although nothing failed."""
-        return 1 if self.preview.owners_kept or self.preview.refused else 0
+        preview = self.preview
+        return 1 if preview.owners_kept or preview.refused or preview.lacking_accounts else 0
 
 
 def finish_earlier(settings: Settings, directory: Path | None = None) -> Recovery | None:
@@ -168,6 +170,7 @@ def restore(
             prospect = look(tree, path, identities, paths)
         preview = _preview(tree, prospect)
         outcome = RestoreOutcome(preview, recovery)
+        outcome.notes += [account.words for account in preview.lacking_accounts]
         if prospect.plan.is_empty or not ask(preview) or dry_run:
             return outcome
         _carry_out(settings, tree, keeper, prospect, outcome, on_host=on_host)
@@ -395,6 +398,7 @@ def _preview(tree: NoFollowTree, prospect: RestorePreview) -> Preview:
         left=tuple(f"/{path}" for path in prospect.plan.untouched),
         owners_kept=prospect.plan.owners_kept,
         refused=tuple((f"/{item.path}", item.reason) for item in prospect.plan.refused),
+        lacking_accounts=prospect.lacking,
     )
 
 
