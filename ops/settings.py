@@ -441,6 +441,56 @@ class GunicornSettings(Section, frozen=True):
     ] = ""
 
 
+class UpstreamSettings(Section, frozen=True):
+    """One host behind this host's nginx."""
+
+    address: Annotated[
+        str,
+        key(
+            "HOST:PORT where the host's gunicorn listens.",
+            "该主机的 gunicorn 监听的 主机:端口。",
+            example="192.0.2.11:8000",
+            since="0.3.0",
+        ),
+    ]
+    weight: Annotated[
+        int,
+        key(
+            "Its share of the requests, against the others' weights.",
+            "它分得的请求份额，与其他主机的权重相比。",
+            example=2,
+            since="0.3.0",
+        ),
+    ] = 1
+    backup: Annotated[
+        bool,
+        key(
+            "Used only while every other host fails.",
+            "只在其他主机全部不可用时使用。",
+            example=True,
+            since="0.3.0",
+        ),
+    ] = False
+    max_fails: Annotated[
+        int,
+        key(
+            "Failed attempts within `fail_timeout` that take it out; 0: it is never taken out.",
+            "在 `fail_timeout` 内失败多少次即暂停使用；0 表示从不暂停。",
+            example=3,
+            since="0.3.0",
+        ),
+    ] = 1
+    fail_timeout: Annotated[
+        Seconds,
+        key(
+            "How long failures count, and how long it is then taken out.",
+            "失败计数的时长，也是暂停使用的时长。",
+            example="30s",
+            since="0.3.0",
+        ),
+    ] = Seconds(10)
+
+
 class NginxSettings(Section, frozen=True):
     """nginx's program and its files."""
 
@@ -506,6 +556,16 @@ class NginxSettings(Section, frozen=True):
             unset=("from nginx's configuration", "按 nginx 配置"),
         ),
     ] = None
+    upstream: Annotated[
+        tuple[UpstreamSettings, ...],
+        key(
+            "Hosts among which nginx shares the requests: docs/deployment.md.",
+            "nginx 在哪些主机之间分发请求，见 docs/deployment.zh-CN.md。",
+            example=[{"address": "192.0.2.11:8000"}, {"address": "192.0.2.12:8000", "backup": True}],
+            since="0.3.0",
+            unset=("this host's gunicorn alone", "只用本机的 gunicorn"),
+        ),
+    ] = ()
 
 
 class TlsThreshold(Section, frozen=True):
@@ -1276,6 +1336,7 @@ def _unusable_values(settings: Settings) -> Iterator[Text]:
     yield from _no_margins(settings.tls)
     yield from _no_file(settings.watchdog.state_file)
     yield from _no_pings(settings.notify.ping)
+    yield from _no_shares(settings.nginx.upstream)
 
 
 def _dead_ends(target: TargetSettings) -> Iterator[Text]:
@@ -1304,6 +1365,18 @@ def _dead_ends(target: TargetSettings) -> Iterator[Text]:
                 en=f"target.{key}: {address!r} names no port; write it like 127.0.0.1:8443",
                 zh=f"target.{key}：{address!r} 没有端口；写法如 127.0.0.1:8443",
             )
+
+
+def _no_shares(upstream: tuple[UpstreamSettings, ...]) -> Iterator[Text]:
+    """Hosts that nginx would refuse, or never send anything."""
+    for number, server in enumerate(upstream):
+        place = f"nginx.upstream[{number}]"
+        if not 1 <= server.weight <= 1000:
+            yield Text(en=f"{place}.weight: choose 1 to 1000", zh=f"{place}.weight：须为 1 至 1000")
+        if not 0 <= server.max_fails <= 1000:
+            yield Text(en=f"{place}.max_fails: choose 0 to 1000", zh=f"{place}.max_fails：须为 0 至 1000")
+        if server.fail_timeout < 1:
+            yield Text(en=f"{place}.fail_timeout: choose 1s or more", zh=f"{place}.fail_timeout：至少 1s")
 
 
 def _no_margins(tls: TlsSettings) -> Iterator[Text]:

@@ -121,7 +121,7 @@ def install(
         for file in files:
             results.append(_put(file, place(file, root)))
         if kind == "nginx" and on_host and any(item.state != FileChange.UNCHANGED for item in results):
-            _accepted_by_nginx(nginx_test)
+            accepted_by_nginx(nginx_test)
         if kind == "systemd" and on_host:
             _make_accounts()
     except OSError as error:
@@ -370,7 +370,8 @@ def _put_back(results: Sequence[Installed]) -> None:
                 Path(item.path).unlink()
 
 
-def _accepted_by_nginx(command: Sequence[str]) -> None:
+def accepted_by_nginx(command: Sequence[str]) -> None:
+    """Let nginx test its configuration. Raises RefusedError."""
     program = _program(command[0])
     if program is None:
         return  # no nginx here yet: it will read the file once it is installed

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from ops.deployment.examples import deployment_example, rotation_example
+from ops.deployment.upstream import UPSTREAM_FILE, UpstreamServer, render_upstream
 from ops.errors import UsageError
 from ops.text.language import Text
 
@@ -69,7 +70,8 @@ class NginxSite:
     ``http`` and ``https``: arguments of ``listen``, a port or address:port. ``public_url``: the target of redirects
     from plain HTTP, without a trailing slash; ``backend``: host:port or unix:/path. Sizes and times are in nginx's form
     (``1m``, ``120s``); ``rate``: as in limit_req_zone, ``burst``: a count. ``reject_unknown_names``: nginx has
-    ssl_reject_handshake (1.19.4), so that a handshake for another name fails.
+    ssl_reject_handshake (1.19.4), so that a handshake for another name fails. ``servers``: the hosts behind this name,
+    empty if there is only ``backend``.
     """
 
     domain: str = "gte-api.example.com"
@@ -87,12 +89,29 @@ class NginxSite:
     rate: str = "60r/m"
     burst: str = "20"
     reject_unknown_names: bool = False
+    servers: tuple[UpstreamServer, ...] = ()
 
 
 # The certificate that a TLS server for unknown names needs if nginx cannot reject the handshake.
 _SHOWN_TO_ANYBODY = re.compile(
     r"    # From nginx 1\.19\.4 on .*\n(?:    # .*\n)*    ssl_certificate .*\n    ssl_certificate_key .*\n"
 )
+
+# Of the example, what is another with several servers: the server itself, and how long and where else nginx tries.
+_ONE_SERVER = re.compile(r"    # With one server .*\n    server [^;]+;\n")
+_CONNECT_TIMEOUT = "    proxy_connect_timeout 5s;\n"
+_SEVERAL_SERVERS = f"""\
+    zone gte_backend 256k;    # what is known of the servers is shared by nginx's workers
+    include {UPSTREAM_FILE};
+"""
+_NEXT_SERVER = """\
+    proxy_connect_timeout 2s;    # a host that is cut off costs this much, before the next one is asked
+    # The next host is asked if this one was not reached, or if the request may be repeated. Without `non_idempotent`, a
+    # POST that a host may have begun is never sent twice; 503 (overload) is the service's own answer and is passed on.
+    proxy_next_upstream error timeout invalid_header;
+    proxy_next_upstream_tries 3;
+    proxy_next_upstream_timeout 10s;
+"""
 
 # The example's text around each value, with {} for the value. If one text begins with another, the longer comes first.
 _PLACES = {
@@ -140,9 +159,15 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
             path: _SHOWN_TO_ANYBODY.sub("    ssl_reject_handshake on;\n", text)
             for path, text in texts.items()
         }
-    return {
+    rendered = {
         path: pattern.sub(lambda match: replacements[match.group()], text) for path, text in texts.items()
     }
+    if site.servers:
+        path = NGINX_FILES[0]
+        several = _ONE_SERVER.sub(lambda _: _SEVERAL_SERVERS, rendered[path])
+        rendered[path] = several.replace(_CONNECT_TIMEOUT, _NEXT_SERVER)
+        rendered[UPSTREAM_FILE] = render_upstream(site.servers)
+    return rendered
 
 
 @dataclass(frozen=True)
@@ -256,8 +281,10 @@ def _strings(value: object) -> Iterator[str]:
 def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
     texts = render_nginx(deployment.site)
     site, errors = NGINX_FILES
+    # The site last: it includes the others.
+    included = (errors, *([UPSTREAM_FILE] if UPSTREAM_FILE in texts else []))
     return (
-        RenderedFile(f"{deployment.nginx_dir}/{errors}", texts[errors]),
+        *(RenderedFile(f"{deployment.nginx_dir}/{name}", texts[name]) for name in included),
         RenderedFile(deployment.site_file, texts[site]),
     )
 

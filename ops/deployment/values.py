@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
@@ -16,8 +17,10 @@ import msgspec
 from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
+from ops.deployment.install import present_text
 from ops.deployment.render import Deployment, NginxSite, RotatedLog, is_plain_argument
 from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn
+from ops.deployment.upstream import UPSTREAM_FILE, UpstreamServer, present_servers
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -49,7 +52,11 @@ _OF_GUNICORN = ("backend", "app_dir", "gunicorn_access_log", "gunicorn_error_log
 
 def deployment_here(settings: Settings, settings_file: Path | None) -> Deployment:
     """The deployment on this host, for ``gte-ops render``."""
-    around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    return deployment_from(settings, settings_file, look_around(settings, time.monotonic() + LOOK_SECONDS))
+
+
+def deployment_from(settings: Settings, settings_file: Path | None, around: Surroundings) -> Deployment:
+    """The deployment on this host, of which ``around`` was seen."""
     rules = rotation(settings.logrotate, around.target).rules
     return _Builder(settings, settings_file, around, rules).deployment()
 
@@ -125,7 +132,7 @@ class _Builder:
         if rotated is not None:
             logs = tuple(log.path for log in rotated)
         return Deployment(
-            site=site,
+            site=replace(site, servers=self._servers(nginx_dir)),
             nginx_dir=nginx_dir,
             site_file=settings.nginx.site_file
             or self._found("site_file", None, "")
@@ -211,6 +218,24 @@ class _Builder:
             error_log=settings.nginx.error_log or next(iter(errors), example.error_log),
             read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
             reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
+        )
+
+    def _servers(self, nginx_dir: str) -> tuple[UpstreamServer, ...]:
+        """The hosts behind this name; one that is drained on this host stays drained."""
+        drained: set[str] = set()
+        if self.around is not None and self.settings.nginx.upstream:
+            text = present_text(Path(nginx_dir, UPSTREAM_FILE)) or ""
+            drained = {server.address for server in present_servers(text) if server.is_drained}
+        return tuple(
+            UpstreamServer(
+                address=server.address,
+                weight=server.weight,
+                max_fails=server.max_fails,
+                fail_timeout=max(1, round(server.fail_timeout)),
+                backup=server.backup,
+                is_drained=server.address in drained,
+            )
+            for server in self.settings.nginx.upstream
         )
 
     def _upstream(self) -> str | None:

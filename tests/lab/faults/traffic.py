@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 from tests.lab.client import Answer
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Sees, answers, fault
+from tests.lab.second_host import add_second_host
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -103,6 +105,22 @@ def predict(stack: Stack, text: str, *, task: str = "ner", timeout: float = 10.0
     """A prediction of one's own, by the front door."""
     body = {"task_type": task, "input_text": text}
     return stack.request("POST", "/predict", json_body=body, timeout=timeout)
+
+
+def _waits_for_health(stack: Stack) -> bool:
+    """Of a few requests in turn, one waits."""
+    return any(_seconds(stack) > 1.0 for _ in range(4))
+
+
+def _seconds(stack: Stack) -> float:
+    started = time.monotonic()
+    stack.request(path="/health")
+    return time.monotonic() - started
+
+
+def _meets_another_version(stack: Stack) -> bool:
+    """Requests in turn get different answers."""
+    return len({stack.request(path="/health").text for _ in range(4)}) > 1
 
 
 @fault("APP020", sees=lambda stack: predict(stack, "b").status == 500, app=RAISING_FOR_SOME_APP)
@@ -250,6 +268,18 @@ def one_server_of_two_is_dead(stack: Stack) -> None:
     stack.edit(stack.site_file, f"server {stack.bind};", f"server {stack.bind};\n    server {dead};")
     for _ in range(4):
         stack.predict()
+
+
+@fault("NGX048", severity="warn", sees=_waits_for_health, layout="guide")
+def one_server_of_two_is_slow(stack: Stack) -> None:
+    """Its health answer takes 1.5 s."""
+    add_second_host(stack, slow=1.5)
+
+
+@fault("NGX049", severity="warn", sees=_meets_another_version, layout="guide")
+def one_server_of_two_serves_another_version(stack: Stack) -> None:
+    """An upgrade that ended half-way."""
+    add_second_host(stack, version="0.0.9")
 
 
 @fault(

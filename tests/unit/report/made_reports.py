@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
+
 from ops.archive.listing import ListedBackup
 from ops.archive.manifest import Manifest, RequestedPath
 from ops.archive.name import ArchiveName
@@ -26,6 +28,7 @@ from ops.deployment.install import FileChange, Installed
 from ops.deployment.render import RenderedFile
 from ops.diagnosis.checklist import ConfirmationState, Confirmed, Preflight, PreflightItem
 from ops.diagnosis.site_causes_file import parse_site_causes
+from ops.drain import DrainAction, DrainResult
 from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, PlaceKind
 from ops.facts.nginx import NginxConfig
@@ -69,6 +72,7 @@ from ops.report.certificates import CertificateReport
 from ops.report.config import ConfigCheck, ConfigCheckReport, SettingsReport
 from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, InstallReport
 from ops.report.doctor.report import DoctorReport
+from ops.report.drain import DrainReport
 from ops.report.explain import CauseListReport, ExplanationReport
 from ops.report.installation import InstallationReport, UninstallationReport
 from ops.report.model import CommandReport
@@ -301,6 +305,18 @@ def _installed(*, is_dry: bool) -> InstallResult:
     return InstallResult(assessed, ((path, "/var/lib/gte-ops/install/originals/0"),), True, is_dry)
 
 
+_DRAINED = DrainResult(
+    action=DrainAction.DRAIN,
+    address="192.0.2.11:8000",
+    file="/etc/nginx/snippets/gte-api-upstream.conf",
+    changed=True,
+    dry_run=False,
+    before="server 192.0.2.11:8000;\nserver 192.0.2.12:8000;\n",
+    after="server 192.0.2.11:8000 down;\nserver 192.0.2.12:8000;\n",
+    serving=("192.0.2.12:8000",),
+)
+
+
 REPORTS: dict[str, Callable[[], CommandReport]] = {
     "doctor": lambda: DoctorReport(DOWN),
     "doctor, healthy": lambda: DoctorReport(HEALTHY),
@@ -313,6 +329,10 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "baseline list, none": lambda: BaselineListReport([], []),
     "baseline show": lambda: BaselineReport(_BASELINE),
     "baseline diff": lambda: BaselineDiffReport(_BASELINE, _CHANGES),
+    "deploy drain": lambda: DrainReport(_DRAINED),
+    "deploy undrain": lambda: DrainReport(
+        msgspec.structs.replace(_DRAINED, action=DrainAction.UNDRAIN, dry_run=True)
+    ),
     "deploy mark": lambda: DeployMarkReport(Mark(1_795_309_000.0, "发布 2.4", "ops")),
     "preflight": _preflight,
     "cert check": lambda: CertificateReport(TROUBLE),

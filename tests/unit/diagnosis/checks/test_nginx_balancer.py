@@ -1,0 +1,68 @@
+"""The servers that nginx shares requests among: one that is slow, one of another version."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ops.facts.probe_failure import ProbeFailure
+from ops.facts.probes import Exchange, Upstreams
+from ops.facts.snapshot import Snapshot
+from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.made_snapshot import BACKEND, SITE, but, exchange, nginx_config
+
+SECOND, THIRD = "127.0.0.1:8001", "127.0.0.1:8002"
+SEVERAL = SITE.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:8000; server {SECOND}; server {THIRD};")
+WITHOUT_SECOND = SEVERAL.replace(f"server {SECOND};", f"server {SECOND} down;")
+
+
+def health(elapsed: float = 0.004, status: int = 200, **words: str) -> Exchange:
+    body = json.dumps({"status": "ok", "service": "gte", "version": "0.2.0", "engine": "embedded"} | words)
+    return exchange(status=status, body=body, elapsed=elapsed)
+
+
+def host(second: Exchange, third: Exchange | None = None, site: str = SEVERAL) -> Snapshot:
+    answers = {SECOND: second, THIRD: third or health()}
+    return but(
+        nginx_config=nginx_config(site), backend__health=health(), upstreams=Upstreams(answers=answers)
+    )
+
+
+SILENT = Exchange(method="GET", url="", address=SECOND, failure=ProbeFailure.TIMEOUT, elapsed=9.0)
+
+CASES = [
+    fires(
+        "NGX048",
+        "one of three takes two seconds",
+        host(health(2.0)),
+        "2.00 s",
+        severity=None,
+        facts={"address": SECOND, "seconds": "2.0", "usual": "0.004"},
+    ),
+    quiet("NGX048", "all are alike", host(health())),
+    quiet("NGX048", "a little slower is not slow", host(health(0.9))),
+    quiet("NGX048", "all are slow: that is the service", host(health(2.0), health(1.9))),
+    quiet("NGX048", "it does not answer at all: NGX043", host(SILENT)),
+    quiet("NGX048", "it is drained", host(health(2.0), site=WITHOUT_SECOND)),
+    quiet("NGX048", "there is one server", but(upstreams=Upstreams(answers={SECOND: health(2.0)}))),
+    fires(
+        "NGX049",
+        "one of three has an older version",
+        host(health(version="0.1.0")),
+        "version 0.1.0, engine embedded",
+        facts={"address": SECOND, "version": "version 0.1.0, engine embedded"},
+    ),
+    fires("NGX049", "one of three runs another engine", host(health(engine="gte")), "engine gte"),
+    quiet("NGX049", "all are alike", host(health())),
+    quiet("NGX049", "it fails, and says nothing of its version", host(health(status=500, version="0.1.0"))),
+    quiet("NGX049", "its answer is no object", host(exchange(status=200, body="[1]"))),
+    quiet("NGX049", "its version is no word", host(exchange(status=200, body='{"version": 1}'))),
+    quiet("NGX049", "it is drained", host(health(version="0.1.0"), site=WITHOUT_SECOND)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    assert BACKEND == "127.0.0.1:8000"
+    hold(case)
