@@ -7,6 +7,7 @@ from tests.lab.reported import (
     certificate,
     everyday,
     first_list,
+    fourth,
     front,
     healthy,
     holder,
@@ -36,6 +37,7 @@ _MODULES = (
     worker,
     healthy,
     everyday,
+    fourth,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
