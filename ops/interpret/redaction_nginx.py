@@ -21,14 +21,15 @@ JUDGED_DIRECTIVES = frozenset(
     {
         "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "client_max_body_size", "deny",
         "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_verify",
-        "underscores_in_headers",
+        "proxy_cache", "proxy_cache_valid", "underscores_in_headers",
         "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
-        "internal", "keepalive", "limit_except", "limit_req", "limit_req_status", "listen", "location",
+        "internal", "keepalive", "limit_conn", "limit_conn_status", "limit_except", "limit_req",
+        "limit_req_status", "listen", "location",
         "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
         "ssl_certificate_key", "ssl_ciphers", "ssl_protocols", "ssl_reject_handshake", "try_files",
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
-        "worker_shutdown_timeout",
+        "set_real_ip_from", "worker_shutdown_timeout",
     }
 )  # fmt: skip
 # Directives with arguments that are read in part: see `_arguments` and `_lookup_line`.

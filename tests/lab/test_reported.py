@@ -20,19 +20,8 @@ _SAMPLE = (
 _KNOWN_WRONG = {
     "events_come_all_at_once": "nothing wrong",
     "post_becomes_a_get_on_the_way_to_https": "nothing wrong",
-    "two_headers_of_the_scheme_contradict": "not proven",
-    "script_name_is_no_prefix_of_the_path": "wrong",
     "nobody_sends_the_proxy_line_any_more": "nothing wrong",
-    "every_visitor_has_the_balancer_s_address": "wrong",
-    "nginx_keeps_an_error_in_its_cache": "wrong",
     "each_worker_has_a_key_of_its_own": "nothing wrong",
-    "unit_speaks_ascii": "partly",
-    "methods_of_the_api_are_not_allowed": "nothing wrong",
-    "slow_uploads_are_given_up": "wrong",
-    "visitors_may_not_open_enough_connections": "nothing wrong",
-    "dash_was_made_a_longer_one": "partly",
-    "library_wants_another_processor": "right, and the repaired host is not green",
-    "library_crashes_on_some_requests": "wrong",
 }
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ops.diagnosis.checks.app_files import file_refusal, process_limit
+from ops.diagnosis.checks.app_surroundings import surroundings
 from ops.diagnosis.checks.log_reading import raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
@@ -237,7 +238,11 @@ def answers(
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(source, str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
-    refusal = file_refusal(last.exception, logs, target) or process_limit(last.exception, machine, target)
+    refusal = (
+        file_refusal(last.exception, logs, target)
+        or process_limit(last.exception, machine, target)
+        or surroundings(last.exception, target)
+    )
     if refusal is not None:
         words, evidence = refusal.words, [*evidence, *refusal.evidence]
         misfit = (

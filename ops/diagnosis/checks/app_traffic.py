@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ops.diagnosis.checks.app_files import file_refusal, is_open_again, process_limit
 from ops.diagnosis.checks.app_refusals import long_requests
+from ops.diagnosis.checks.app_surroundings import surroundings
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -94,7 +95,11 @@ def some_requests(
     answers, newest, source = sorted(pairs, key=lambda pair: pair[1].entry.time)[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
-    refusal = file_refusal(newest.exception, logs, target) or process_limit(newest.exception, machine, target)
+    refusal = (
+        file_refusal(newest.exception, logs, target)
+        or process_limit(newest.exception, machine, target)
+        or surroundings(newest.exception, target)
+    )
     yield Finding(
         "APP020",
         (

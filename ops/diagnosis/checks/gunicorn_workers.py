@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
-from ops.diagnosis.checks.log_reading import entries_with, service_logs
+from ops.diagnosis.checks.log_reading import entries_with, nginx_entries, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
@@ -23,7 +23,7 @@ from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.gunicorn import process_of
 from ops.interpret.progress import silence, stuck_for
-from ops.interpret.traffic import judged_since, service_traffic
+from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic
 from ops.interpret.units import state_words
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds
@@ -51,6 +51,13 @@ ONE_DEATH = 30.0
 WATCHDOG_REACH = 120.0
 # Seconds. A stopping master kills the remaining workers after its graceful timeout.
 SHUTDOWN = 60.0
+# nginx's words for an answer that did not come because the process behind it ended (ngx_http_upstream.c).
+_LOST_ANSWER = ("upstream prematurely closed connection", "(104: Connection reset by peer)")
+_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
+# Seconds between nginx's line and gunicorn's about one death: both write whole seconds, gunicorn looks once a second.
+_SAME_MOMENT = 2.0
+# Seconds. A worker that died within this time of its start was loading the application.
+_LOADING = 30.0
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -183,12 +190,62 @@ def died(
         )
     if unexplained:
         death = unexplained[-1]
+        request = _request_of(death, logs)
+        if _has_ended(death, request, served_since, logs):
+            return
         yield Finding(
             "GUN014",
-            tuple(_crash_evidence(unexplained, log, kernel)),
+            (*_crash_evidence(unexplained, log, kernel), *((request.evidence,) if request else ())),
             {"pid": str(death.pid), "signal": death.signal},
+            summary=Text(
+                en=f"Worker {death.pid} ended on {death.signal} while it served {request.method} {request.path}.",
+                zh=f"工作进程 {death.pid} 在处理 {request.method} {request.path} 时因 {death.signal} 退出。",
+            )
+            if request
+            else None,
             **_as_past(death, served_since),
         )
+
+
+class _LostRequest(NamedTuple):
+    """The request that a worker served when it died: nginx lost its answer in that second."""
+
+    method: str
+    path: str
+    evidence: Evidence
+
+
+def _request_of(death: Death, logs: Logs) -> _LostRequest | None:
+    lines = [
+        (path, entry, match)
+        for path, entry in nginx_entries(logs, *_LOST_ANSWER)
+        if abs(entry.time - death.entry.time) <= _SAME_MOMENT and (match := _REQUEST.search(entry.text))
+    ]
+    if not lines:
+        return None
+    path, entry, match = lines[-1]
+    return _LostRequest(match[1], match[2], quote(path, entry.text.partition("\n")[0]))
+
+
+def _has_ended(death: Death, request: _LostRequest | None, served_since: float | None, logs: Logs) -> bool:
+    """Whether a crash of another start's worker is over: such requests have been answered since, or it came while the
+    worker loaded the application, which now serves."""
+    if death.signal not in _CRASHES or not _as_past(death, served_since):
+        return False
+    if request is None:
+        return any(
+            death.entry.time - _LOADING <= entry.time <= death.entry.time
+            and f"pid: {death.pid}" in entry.text
+            for entry in entries_with(logs.gunicorn_error, "Booting worker")
+        )
+    path = general_path(request.path)
+    return any(
+        (item.method, item.path) == (request.method, path)
+        and item.status < "400"
+        and item.last >= int(served_since or 0.0)
+        for located in all_traffic(logs)
+        for item in located.traffic.answers
+    )
 
 
 def _crash_evidence(

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
 
-from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
+from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
 from ops.diagnosis.checks.nginx_site import site_server
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Logs
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.probe_lines import of_others
+from ops.interpret.traffic import judged_since
+from ops.text.language import Text
 
 # Below this share of all requests, the rate limit works as intended and users are not affected.
 SMALL_SHARE = 0.10
+_REQUESTS, _CONNECTIONS = "limiting requests", "limiting connections by zone"
+# ngx_http_limit_req_module.c and ngx_http_limit_conn_module.c.
+_ZONE = re.compile(r'by zone "([^"]+)"')
+_CLIENT = re.compile(r"client: ([^,\s]+)")
 
 
 @check(
@@ -26,12 +35,14 @@ SMALL_SHARE = 0.10
 def rate_limit(
     logs: Logs, front: Front, target: Target, nginx_config: NginxConfig | NotSeen, taken_at: float
 ) -> Iterator[Finding]:
-    """NGX008: 'limiting requests' in the window, and answers with the limit's status. A warning if few."""
+    """NGX008: 'limiting requests' or 'limiting connections' in the window, by the nginx that runs, and answers with the
+    limit's status. A warning if few."""
     require_nginx_log(logs)
+    since = judged_since(logs)
     limited = [
         (path, entry)
-        for path, entry in nginx_entries(logs, "limiting requests")
-        if "dry run" not in entry.text
+        for path, entry in nginx_entries(logs, _REQUESTS, _CONNECTIONS)
+        if "dry run" not in entry.text and not is_of_earlier_worker(entry, since, logs)
     ]
     others = frozenset(of_others([entry for _, entry in limited], logs, taken_at))
     entries = [(path, entry) for path, entry in limited if entry in others]
@@ -45,26 +56,120 @@ def rate_limit(
     share = len(entries) / max(total, len(entries))
     path, entry = entries[-1]
     limited_now = bool(statuses & limits)
+    count, part = str(len(entries)), f"{share:.0%}"
+    limit = _limit_of(entry.text, nginx_config, target)
+    shared = _shared_address(entries, limit, nginx_config, target)
+    connections = _CONNECTIONS in entry.text
     yield Finding(
         "NGX008",
         (
             quote(path, entry.text),
+            *(
+                (quote(f"{limit.file}:{limit.line}", f"{limit.name} {' '.join(limit.args)}"),)
+                if limit
+                else ()
+            ),
             *(
                 (quote(access.path, f"{refusals} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)
                 else ()
             ),
         ),
-        {"count": str(len(entries)), "share": f"{share:.0%}"},
+        {"count": count, "share": part},
         severity=Severity.WARN if share < SMALL_SHARE and not limited_now else Severity.FAIL,
+        summary=_summary(count, part, shared, connections=connections),
+        fix=_shared_fix(shared, target)
+        if shared
+        else _connections_fix(limit, target)
+        if connections
+        else None,
     )
+
+
+def _summary(count: str, share: str, shared: str | None, *, connections: bool) -> Text | None:
+    if shared:
+        return Text(
+            en=f"nginx's rate limit turned {count} requests away ({share} of all), all of them from {shared}: a proxy"
+            " in front of nginx, so that the limit counts all visitors as one.",
+            zh=f"nginx 的限流拒绝了 {count} 个请求（占 {share}），全部来自 {shared}：这是 nginx 前面的代理，"
+            "所有访问者因此被算成一个。",
+        )
+    if connections:
+        return Text(
+            en=f"nginx's limit of connections turned {count} requests away ({share} of all).",
+            zh=f"nginx 的并发连接数限制拒绝了 {count} 个请求（占 {share}）。",
+        )
+    return None
+
+
+def _shared_fix(address: str, target: Target) -> tuple[str | Text, ...]:
+    return (
+        Text(
+            en=f"In the server block write set_real_ip_from {address}; real_ip_header X-Forwarded-For; (or the header"
+            " that the proxy sets): limits and logs then have each visitor's own address",
+            zh=f"在 server 块里写 set_real_ip_from {address}; real_ip_header X-Forwarded-For;（或该代理实际使用的头）："
+            "限流和日志就会按每个访问者自己的地址计算",
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
+
+
+def _connections_fix(limit: Directive | None, target: Target) -> tuple[str | Text, ...] | None:
+    if limit is None:
+        return None
+    place = f"{limit.file}:{limit.line}"
+    return (
+        Text(
+            en=f"Raise the number of limit_conn at {place}: a browser opens 6 connections to a site, and with HTTP/2"
+            " every request at the same time counts",
+            zh=f"调大 {place} 的 limit_conn：浏览器对一个站点会开 6 个连接，HTTP/2 下每个同时进行的请求都算一个",
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
+
+
+def _limit_of(message: str, config: NginxConfig | NotSeen, target: Target) -> Directive | None:
+    """The directive of the site whose zone refused."""
+    zone = _ZONE.search(message)
+    server = None if isinstance(config, NotSeen) else site_server(config, target)
+    if zone is None or server is None:
+        return None
+    name = "limit_conn" if _CONNECTIONS in message else "limit_req"
+    scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations())
+    lines = (line for scope in scopes for line in scope.effective(name))
+    return next((line for line in lines if {zone[1], f"zone={zone[1]}"} & set(line.args)), None)
+
+
+def _shared_address(
+    entries: Iterable[LocatedEntry], limit: Directive | None, config: NginxConfig | NotSeen, target: Target
+) -> str | None:
+    """The loopback address from which all refused requests came, if nginx does not look for the visitor's own behind
+    it: a proxy of this host."""
+    server = None if isinstance(config, NotSeen) else site_server(config, target)
+    clients = {match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))}
+    if limit is None or server is None or len(clients) != 1:
+        return None
+    if any(scope.effective("set_real_ip_from") for scope in (server, *server.locations())):
+        return None
+    (address,) = clients
+    try:
+        return address if ipaddress.ip_address(address).is_loopback else None
+    except ValueError:
+        return None
 
 
 def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:
     """The statuses of the site's rate limits; both usual ones if no limit is seen."""
     server = None if isinstance(config, NotSeen) else site_server(config, target)
     scopes: tuple[nginx_topology.Scope, ...] = (server, *server.locations()) if server else ()
-    statuses = {nginx_topology.limit_status(scope) for scope in scopes if scope.effective("limit_req")}
+    statuses = {
+        nginx_topology.limit_status(scope, name)
+        for scope in scopes
+        for name in ("limit_req", "limit_conn")
+        if scope.effective(name)
+    }
     return statuses or {"429", nginx_topology.DEFAULT_LIMIT_STATUS}
 
 

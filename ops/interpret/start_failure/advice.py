@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ import msgspec
 
 from ops.facts.start import LastStart, ServiceManager
 from ops.interpret.packages import worker_package
-from ops.interpret.start_failure.kinds import Kind, StartFailure
+from ops.interpret.start_failure.kinds import DASHES, Kind, StartFailure
 from ops.text.language import Text, verbatim
 
 _UNIT = re.compile(r"systemctl (?:start|restart) ([\w.@:-]+)$")
@@ -686,11 +687,29 @@ def _invalid_setting(failure: StartFailure, _last: LastStart, place: StartPlace)
 
 def _option(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     return (
+        *_dashes(failure, place),
         _t(
             f"Correct gunicorn's options where it is started ({place.script or place.unit or place.start}) or "
             f"in GUNICORN_CMD_ARGS: {failure.quote}",
             f"更正启动处（{place.script or place.unit or place.start}）或 GUNICORN_CMD_ARGS 里 gunicorn 的选项："
             f"{failure.quote}",
+        ),
+    )
+
+
+def _dashes(failure: StartFailure, place: StartPlace) -> tuple[Text, ...]:
+    """Say that an option begins with a dash that is no hyphen: an editor or a web page exchanged it."""
+    word = failure.values.get("word") or failure.quote
+    dash = next((character for character in word if character in DASHES), None)
+    if dash is None:
+        return ()
+    name = f"U+{ord(dash):04X} {unicodedata.name(dash, '')}".strip()
+    started = place.script or place.unit or place.start
+    return (
+        _t(
+            f"{word} holds {dash} ({name}), which is no hyphen, so it is no option: in {started} type the two hyphens"
+            " (--) again",
+            f"{word} 里的 {dash}（{name}）不是连字符（hyphen），因此不算选项：在 {started} 里重新输入两个连字符（--）",
         ),
     )
 

@@ -535,7 +535,14 @@ def _environment(trace: Trace, name: str, message: str, last: LastStart | None) 
     return kind, values
 
 
+# A word of the command line that gunicorn took for the application's module: it begins with a dash that is no hyphen.
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+_DASHED_MODULE = re.compile(rf"No module named '([{DASHES}-][^']{{0,200}})'")
+
+
 def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    if name == "ModuleNotFoundError" and (option := _DASHED_MODULE.match(message)):
+        return Kind.OPTION, {"detail": message, "word": option[1]}
     match = re.match(r"No module named '?([\w.]+)'?", message)
     if name not in ("ModuleNotFoundError", "ImportError") or match is None:
         return None

@@ -375,3 +375,23 @@ def host_is_sent_by_an_included_file_too(stack: Stack) -> None:
     params.write_text("proxy_set_header Host $http_host;\n")
     place = "        proxy_set_header X-Real-IP"
     stack.edit(stack.site_file, place, f"        include {params};\n{place}")
+
+
+@fault("NGX085", sees=answers(400), layout="guide", app=PLAIN_APP)
+def scheme_is_named_twice_and_differently(stack: Stack) -> None:
+    """gunicorn wants ssl where the other header says https."""
+    place = "        proxy_set_header X-Real-IP"
+    line = "        proxy_set_header X-Forwarded-Protocol $scheme;\n"
+    stack.edit(stack.site_file, place, f"{line}{place}")
+
+
+@fault(
+    "NGX086",
+    sees=lambda stack: {stack.request("PUT", "/predict", body="{}").status for _ in range(3)} == {403},
+    layout="guide",
+    app=PLAIN_APP.replace('@app.post("/predict")', '@app.route("/predict", methods=["GET", "POST", "PUT"])'),
+)
+def method_of_the_api_is_not_on_the_list(stack: Stack) -> None:
+    """A hardened template lets pages through."""
+    place = "        proxy_set_header X-Real-IP"
+    stack.edit(stack.site_file, place, f"        limit_except GET POST {{ deny all; }}\n{place}")

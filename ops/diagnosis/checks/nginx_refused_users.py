@@ -1,0 +1,374 @@
+"""Requests of users that never reach the application: the service refuses them as nginx sends them, or nginx refuses
+them itself.
+
+Sources: gunicorn (http/errors.py, http/message.py, http/wsgi.py: SCRIPT_NAME, secure_scheme_headers); nginx
+documentation, ngx_http_core_module (limit_except, client_body_timeout), ngx_http_proxy_module (proxy_cache_valid)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.checks.log_reading import TOO_LONG
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
+from ops.diagnosis.steps import replaced_in_line, replaced_statement, without_line
+from ops.diagnosis.symptom_evidence import answer_words
+from ops.facts.base import NotSeen
+from ops.facts.logs import Log, LogEntry, Logs
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probes import Backend, Exchange, Front, HostNames
+from ops.facts.target import Target
+from ops.facts.traffic import Answers
+from ops.interpret.nginx import Scope
+from ops.interpret.site import find_site
+from ops.interpret.traffic import LocatedTraffic, judged_since, service_traffic, users_traffic
+from ops.text.language import Text
+
+# gunicorn/workers/base.py, handle_error: "Invalid request from ip=IP: REASON".
+_INVALID = re.compile(r"Invalid request from ip=([^\s:]*): (.+)")
+# gunicorn's default of secure_scheme_headers: their values must agree that the request came by TLS, or not.
+_SCHEME_HEADERS = ("X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Ssl")
+_STANDARD_SCHEME_HEADER = "x-forwarded-proto"
+_CONTRADICTION = "Contradictory scheme headers"
+# Of so many requests none is an accident of one client.
+_FEW = 3
+# Requests that only read: whoever may not send others may still send these.
+_READING = ("GET", "HEAD")
+_UNKNOWN_TO_NGINX = ("403", "404", "405", "501")
+# Answers of an hour ago that nginx may give from its cache. It gives 502 and 504 itself.
+_CACHED = ("301", "302", "400", "401", "403", "404", "405", "410", "500", "503")
+AFFECTED_SHARE = 0.1
+_MAX_COMPUTED = 8
+_MAX_LINES = 3
+_DEFAULT_TIMEOUT = "60s"
+
+
+@check(
+    "nginx.refused_form",
+    "NGX085",
+    en="the service takes requests in the form in which nginx sends them",
+    zh="后端接受 nginx 所发请求的形式",
+)
+def refused_form(
+    logs: Logs,
+    target: Target,
+    nginx_config: NginxConfig,
+    front: Front,
+    backend: Backend | NotSeen,
+) -> Iterator[Finding]:
+    """NGX085: gunicorn refuses requests before the application sees them, and says why; it takes the doctor's own that
+    nginx did not send."""
+    log = logs.gunicorn_error
+    if isinstance(log, NotSeen):
+        raise NotJudgedError(log)
+    answer = front.predict
+    own = backend.predict if isinstance(backend, Backend) else None
+    if not isinstance(answer, Exchange) or not isinstance(own, Exchange):
+        return
+    if (answer.status or 0) < 400 or own.status is None or own.status == answer.status:
+        return
+    since = judged_since(logs)
+    refused = [
+        (entry, match[2].partition("\n")[0].strip())
+        for entry in log.entries
+        if (match := _INVALID.search(entry.text))
+        and not is_of_earlier_worker(entry, since, logs)
+        and not any(words in match[2] for words in TOO_LONG)
+    ]
+    if not refused:
+        return
+    entry, reason = refused[-1]
+    sent = _sent_for(reason, nginx_config, target)
+    yield Finding(
+        "NGX085",
+        (
+            quote(f"{answer.method} {answer.url}", answer_words(answer)),
+            quote(log.path, entry.text.partition("\n")[0]),
+            *(quote(_place(line), f"proxy_set_header {' '.join(line.args)}") for line in sent),
+            quote(f"{own.method} {target.backend}{target.predict_path}", str(own.status)),
+        ),
+        {
+            "reason": reason,
+            "status": str(answer.status),
+            "where": ", ".join(map(_place, sent)) or target.site_file or target.nginx_config_file,
+        },
+        fix=_form_steps(reason, sent, target),
+    )
+
+
+def _place(line: Directive) -> str:
+    return f"{line.file}:{line.line}"
+
+
+def _sent_for(reason: str, config: NginxConfig, target: Target) -> tuple[Directive, ...]:
+    """The proxy_set_header lines in force for predictions that a refusal's words are about: it names the header or the
+    value, or speaks of the headers of the scheme."""
+    site = find_site(config, target.domain, target.backend)
+    if site is None:
+        return ()
+    scope = site.server.location_for(target.predict_path) or site.server
+    lines = [line for line in scope.effective("proxy_set_header") if line.args]
+    if _CONTRADICTION in reason:
+        names = {name.lower() for name in _SCHEME_HEADERS}
+        return tuple(line for line in lines if line.args[0].lower() in names)
+    words = set(re.findall(r"[a-z0-9-]+", reason.lower().replace("_", "-")))
+    return tuple(line for line in lines if line.args[0].lower().replace("_", "-") in words)
+
+
+def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tuple[str | Text, ...] | None:
+    reload = (target.test_nginx, target.reload_nginx)
+    if _CONTRADICTION in reason:
+        others = [line for line in sent if line.args[0].lower() != _STANDARD_SCHEME_HEADER]
+        return (
+            Text(
+                en="Keep X-Forwarded-Proto alone: gunicorn expects ssl in X-Forwarded-Protocol and on in"
+                " X-Forwarded-Ssl where X-Forwarded-Proto says https (its setting secure_scheme_headers)",
+                zh="只保留 X-Forwarded-Proto：它为 https 时，gunicorn 要求 X-Forwarded-Protocol 为 ssl、"
+                "X-Forwarded-Ssl 为 on（见其 secure_scheme_headers 设置）",
+            ),
+            *(without_line(_place(line)) for line in reversed(others)),
+            *reload,
+        )
+    if "SCRIPT_NAME" in reason:
+        return (
+            Text(
+                en="SCRIPT_NAME must be the beginning of the path that nginx sends: either pass the whole path on"
+                " (proxy_pass without a slash behind the address), or do not set it (a header here, or SCRIPT_NAME in"
+                " the service's environment)",
+                zh="SCRIPT_NAME 必须是 nginx 所发路径的开头：要么原样转发整个路径（proxy_pass 的地址后不带斜杠），"
+                "要么不要设置它（这里的请求头，或服务环境变量里的 SCRIPT_NAME）",
+            ),
+            *(without_line(_place(line)) for line in reversed(sent)),
+            *reload,
+        )
+    if not sent:
+        return None
+    return (
+        Text(
+            en=f"Correct what nginx sends: {', '.join(map(_place, sent))}",
+            zh=f"改正 nginx 发送的内容：{', '.join(map(_place, sent))}",
+        ),
+        *reload,
+    )
+
+
+class _Proof(NamedTuple):
+    """Why nginx itself gives an answer: the evidence, the place, a sentence, and the steps."""
+
+    evidence: tuple[Evidence, ...]
+    where: str
+    words: Text
+    steps: tuple[str | Text, ...]
+
+
+@check(
+    "nginx.refused_users",
+    "NGX086",
+    en="nginx lets users' requests through to the service",
+    zh="nginx 把用户的请求转给了后端",
+)
+def refused_users(
+    logs: Logs,
+    target: Target,
+    nginx_config: NginxConfig,
+    host_names: HostNames | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+) -> Iterator[Finding]:
+    """NGX086: nginx answers users itself (its access log has answers that the service's does not): a method that it
+    does not let through, a body for which it did not wait, an old error from its cache."""
+    if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
+        return  # nginx runs another configuration
+    own = service_traffic(logs)
+    if own is None:
+        return  # what the service answered is not known
+    computed = 0
+    for located in users_traffic(logs)[:1]:
+        for item in located.traffic.answers:
+            given = item.count - _given_by_service(item, own)
+            total = located.total_like(item)
+            if given < min(_FEW, total) or given < AFFECTED_SHARE * total:
+                continue
+            if item.status == "408":
+                proof = _impatience(item, nginx_config, target)
+            elif item.status in _UNKNOWN_TO_NGINX and item.method not in _READING and given >= _FEW:
+                computed += 1
+                if computed > _MAX_COMPUTED:
+                    return
+                proof = _closed_method(item, nginx_config, target, host_names)
+            else:
+                proof = None
+            if proof is None and item.status in _CACHED and item.method in _READING and given >= _FEW:
+                proof = _cached_error(item, own, nginx_config, target)
+            if proof is None:
+                continue
+            yield Finding(
+                "NGX086",
+                (
+                    quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}"),
+                    *(quote(located.path, line) for line in item.newest[:1]),
+                    *_logged(item, logs),
+                    Evidence(
+                        own.path,
+                        Text(
+                            en=f"{item.count - given} of them: nginx gave the others itself",
+                            zh=f"其中 {item.count - given} 个；其余是 nginx 自己返回的",
+                        ),
+                    ),
+                    *proof.evidence,
+                ),
+                {
+                    "count": str(given),
+                    "total": str(total),
+                    "request": f"{item.method} {item.path}",
+                    "status": item.status,
+                    "where": proof.where,
+                    "why": proof.words,
+                    "path": item.path,
+                    "method": item.method,
+                },
+                severity=Severity.FAIL if 2 * given >= total else Severity.WARN,
+                fix=(*proof.steps, target.test_nginx, target.reload_nginx),
+            )
+            return
+
+
+def _given_by_service(item: Answers, own: LocatedTraffic) -> int:
+    same = (item.method, item.path, item.status)
+    return sum(a.count for a in own.traffic.answers if (a.method, a.path, a.status) == same)
+
+
+def _logged(item: Answers, logs: Logs) -> Iterator[Evidence]:
+    """Quote nginx's own line about the newest of these requests, if it wrote one."""
+    for path, log in logs.nginx_errors.items():
+        if not isinstance(log, Log):
+            continue
+        near = [entry for entry in log.entries if _is_about(entry, item)]
+        if near:
+            yield quote(path, near[-1].text.partition("\n")[0])
+            return
+
+
+def _is_about(entry: LogEntry, item: Answers) -> bool:
+    return abs(entry.time - item.last) <= 2.0 and f'request: "{item.method} ' in entry.text
+
+
+def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
+    site = find_site(config, target.domain, target.backend)
+    return (site.server.location_for(path) or site.server) if site else None
+
+
+def _closed_method(
+    item: Answers, config: NginxConfig, target: Target, host_names: HostNames | NotSeen
+) -> _Proof | None:
+    """nginx's rules refuse this method at the path and pass GET on."""
+    from ops.interpret.routing.model import StepKind
+    from ops.interpret.routing.request import probe_route
+
+    path = item.path.replace("*", "1")
+    route = probe_route(config, target, host_names, item.method, path)
+    decision = route.decision
+    if decision is None or decision.kind not in (StepKind.ACCESS, StepKind.RETURN):
+        return None
+    if str(decision.status) != item.status or not decision.where:
+        return None
+    if probe_route(config, target, host_names, "GET", path).outcome.passed is None:
+        return None
+    # The list of methods (limit_except) stands before what it closes; both are shown.
+    steps = [
+        step
+        for step in route.steps
+        if step.where and step.kind in (StepKind.IF, StepKind.ACCESS, StepKind.RETURN)
+    ]
+    scope = _scope(config, target, path)
+    lists = [line for line in (scope.own("limit_except") if scope else ()) if item.method not in line.args]
+    where = _place(lists[0]) if lists else decision.where
+    return _Proof(
+        (
+            *(quote(_place(line), f"limit_except {' '.join(line.args)}") for line in lists[:1]),
+            *(Evidence(step.where, step.words) for step in steps[-2:]),
+        ),
+        where,
+        Text(
+            en=f"{where} lets no {item.method} through, and GET for the same path",
+            zh=f"{where} 不放行 {item.method}，而同一路径的 GET 放行",
+        ),
+        (
+            Text(
+                en=f"If clients of the API need {item.method}, name it there: {where}",
+                zh=f"如果 API 的客户端需要 {item.method}，就在此处放行：{where}",
+            ),
+            *((replaced_in_line(where, "limit_except", f"limit_except {item.method}"),) if lists else ()),
+        ),
+    )
+
+
+def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | None:
+    """nginx gave up waiting for the body or the headers."""
+    scope = _scope(config, target, item.path)
+    lines = [
+        line
+        for name in ("client_body_timeout", "client_header_timeout")
+        for line in (scope.effective(name) if scope else ())
+    ]
+    written = (
+        f"{lines[0].name} {' '.join(lines[0].args)}" if lines else f"client_body_timeout {_DEFAULT_TIMEOUT}"
+    )
+    where = _place(lines[0]) if lines else target.site_file or target.nginx_config_file
+    return _Proof(
+        (quote(where, written),),
+        where,
+        Text(
+            en=f"the client did not send anything for as long as {written} allows",
+            zh=f"客户端在 {written} 允许的时间内没有再发送数据",
+        ),
+        (
+            Text(
+                en="Give slow uploads more time: a phone on the move stops for many seconds",
+                zh="给慢速上传多留时间：移动中的手机会停顿许多秒",
+            ),
+            *((replaced_statement(where, lines[0].name, f"{lines[0].name} 120s;"),) if lines else ()),
+        ),
+    )
+
+
+def _cached_error(item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target) -> _Proof | None:
+    """nginx's cache keeps such answers for this path, and the service gave fewer of them."""
+    scope = _scope(config, target, item.path)
+    zones = [line for line in (scope.effective("proxy_cache") if scope else ()) if line.args[:1] != ("off",)]
+    if scope is None or not zones:
+        return None
+    kept = [
+        line
+        for line in scope.effective("proxy_cache_valid")
+        if len(line.args) > 1 and {"any", item.status} & set(line.args[:-1])
+    ]
+    beside = kept[-1] if kept else zones[-1]
+    where = _place(beside)
+    return _Proof(
+        (quote(where, f"{beside.name} {' '.join(beside.args)}"),),
+        where,
+        Text(
+            en=f"{where} keeps this answer in nginx's cache ({beside.name} {' '.join(beside.args)}), and the service"
+            f" gave it only {_given_by_service(item, own)} times",
+            zh=f"{where} 让这个响应留在 nginx 缓存里（{beside.name} {' '.join(beside.args)}），"
+            f"而后端只返回过 {_given_by_service(item, own)} 次",
+        ),
+        (
+            Text(
+                en=f"Keep good answers alone (proxy_cache_valid 200 ...; at {where}), and empty the cache"
+                f" (the directory of proxy_cache_path for {zones[-1].args[0]})",
+                zh=f"只缓存成功的响应（在 {where} 写 proxy_cache_valid 200 ...;），并清空缓存"
+                f"（{zones[-1].args[0]} 的 proxy_cache_path 目录）",
+            ),
+            *(
+                (replaced_statement(where, "proxy_cache_valid", f"proxy_cache_valid 200 {beside.args[-1]};"),)
+                if kept
+                else ()
+            ),
+        ),
+    )
+
+
+CHECKS = (refused_form, refused_users)

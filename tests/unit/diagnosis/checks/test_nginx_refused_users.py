@@ -1,0 +1,223 @@
+"""Requests that gunicorn refuses as nginx sends them, and those that nginx itself answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ops.facts.logs import LogEntry
+from ops.facts.snapshot import Snapshot
+from ops.facts.traffic import Answers
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.diagnosis.checks.test_app_traffic import logged
+from tests.unit.made_snapshot import (
+    GUNICORN_ACCESS_LOG,
+    GUNICORN_MASTER,
+    HEALTHY,
+    NGINX_ACCESS_LOG,
+    NOW,
+    PREDICT,
+    SITE,
+    SITE_FILE,
+    access_log,
+    answered,
+    but,
+    entry,
+    gunicorn_log,
+    nginx_config,
+    nginx_logs,
+    page,
+)
+
+BAD = page(400, "Bad Request", **PREDICT)
+PASS = "        proxy_pass http://gte_backend;\n    }\n    location = /health"
+CONTRADICTION = "Invalid request from ip=127.0.0.1: Contradictory scheme headers"
+SCHEMES = (
+    "proxy_set_header X-Forwarded-Proto $scheme;\n        proxy_set_header X-Forwarded-Protocol $scheme;"
+)
+
+
+def site(lines: str = "", http: str = "") -> Any:
+    """The site with ``lines`` beside its proxy_pass, and ``http`` before its server blocks."""
+    return nginx_config(http + SITE.replace(PASS, f"        {lines}\n{PASS}"))
+
+
+def refused(*said: LogEntry, lines: str = SCHEMES, **changes: Any) -> Snapshot:
+    return but(
+        nginx_config=site(lines),
+        logs__gunicorn_error=gunicorn_log(*said),
+        **{"front__predict": BAD, **changes},
+    )
+
+
+def users(
+    *at_nginx: Answers, at_service: tuple[Answers, ...] = (), lines: str = "", **changes: Any
+) -> Snapshot:
+    return but(
+        nginx_config=site(lines),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, *at_nginx),
+        logs__gunicorn_access=logged(GUNICORN_ACCESS_LOG, *at_service),
+        **changes,
+    )
+
+
+def asked(method: str, status: str, count: int = 4, path: str = "/items/*") -> Answers:
+    return answered(status, count, path=path, method=method)
+
+
+LISTED = "limit_except GET POST { deny all; }"
+CACHE = "proxy_cache api; proxy_cache_valid any 30m;"
+CRASH = "Worker (pid:901) was sent SIGSEGV!"
+
+
+def crashed(*answers: Answers, ago: float = 600, lost: bool = True, booted: bool = False) -> Snapshot:
+    """A worker of an earlier start crashed; the service was started again 300 s ago."""
+    line = (
+        "*7 upstream prematurely closed connection while reading response header from upstream, client: 10.0.0.7,"
+        ' server: gte-api.example.com, request: "GET /report HTTP/1.1", upstream: "http://127.0.0.1:8000/report"'
+    )
+    boot = (entry("Booting worker with pid: 901", ago=ago + 2, level="info"),) if booted else ()
+    base = but(
+        logs__gunicorn_error=gunicorn_log(*boot, entry(CRASH, ago=ago)),
+        logs__nginx_errors=nginx_logs(*((entry(line, ago=ago),) if lost else ())),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, *answers),
+    )
+    masters = tuple(
+        msgspec.structs.replace(p, started=NOW - 300) if p.pid == GUNICORN_MASTER else p
+        for p in base.processes.processes
+    )
+    return but(base, processes__processes=masters)
+
+
+def limited(client: str, extra: str = "", message: str = "limiting requests, excess: 9.1") -> Snapshot:
+    line = (
+        f'*7 {message} by zone "gte_api", client: {client}, server: gte-api.example.com,'
+        ' request: "POST /predict HTTP/1.1", host: "gte-api.example.com"'
+    )
+    return but(
+        nginx_config=site(extra),
+        logs__nginx_errors=nginx_logs(*(entry(line, ago=5 + n) for n in range(30))),
+        logs__nginx_access=access_log(NGINX_ACCESS_LOG, {"200": 70, "429": 30}),
+    )
+
+
+CASES: list[Case] = [
+    # --- NGX085
+    fires(
+        "NGX085",
+        "two headers of the scheme contradict",
+        refused(entry(CONTRADICTION)),
+        "Contradictory scheme headers",
+        f"{SITE_FILE}:21 proxy_set_header X-Forwarded-Protocol $scheme",
+        severity="fail",
+        facts={"status": "400", "reason": "Contradictory scheme headers"},
+    ),
+    fires(
+        "NGX085",
+        "a header that the words name",
+        refused(
+            entry("Invalid request from ip=127.0.0.1: Invalid HTTP Header: 'X_SHOP'"),
+            lines="proxy_set_header X-Shop a;",
+        ),
+        "proxy_set_header X-Shop a",
+    ),
+    quiet(
+        "NGX085",
+        "the doctor's request passes",
+        refused(entry(CONTRADICTION), front__predict=HEALTHY.front.predict),
+    ),
+    quiet("NGX085", "before the last start", refused(entry(CONTRADICTION, ago=5000))),
+    quiet(
+        "NGX085",
+        "the service refuses the doctor's own too",
+        refused(entry(CONTRADICTION), backend__predict=BAD),
+    ),
+    quiet("NGX085", "gunicorn does not say why", refused()),
+    quiet(
+        "NGX085",
+        "it is too long: that is APP022",
+        refused(entry("Invalid request from ip=127.0.0.1: Request Line is too large (9000 > 4094)")),
+    ),
+    # --- NGX086
+    fires(
+        "NGX086",
+        "a method that is not on the list",
+        users(asked("DELETE", "403"), lines=LISTED),
+        f"{SITE_FILE}:20 limit_except GET POST",
+        severity="fail",
+        facts={"request": "DELETE /items/*", "status": "403", "count": "4"},
+    ),
+    quiet(
+        "NGX086",
+        "the service gave them",
+        users(asked("DELETE", "403"), at_service=(asked("DELETE", "403"),), lines=LISTED),
+    ),
+    quiet("NGX086", "two are few", users(asked("DELETE", "403", 2), asked("DELETE", "200", 2), lines=LISTED)),
+    quiet("NGX086", "no rule refuses it", users(asked("DELETE", "403"))),
+    quiet("NGX086", "the path is closed to everybody", users(asked("DELETE", "403"), lines="deny all;")),
+    fires(
+        "NGX086",
+        "the body was waited for too briefly",
+        users(asked("POST", "408"), asked("POST", "200"), lines="client_body_timeout 5s;"),
+        "client_body_timeout 5s",
+    ),
+    quiet("NGX086", "a phone now and then", users(asked("POST", "408", 3), asked("POST", "200", 97))),
+    fires(
+        "NGX086",
+        "an old error from the cache",
+        users(asked("GET", "500", 6), at_service=(asked("GET", "500", 1),), lines=CACHE),
+        "proxy_cache_valid any 30m",
+        facts={"count": "5"},
+    ),
+    quiet(
+        "NGX086",
+        "the cache keeps good answers alone, and the service fails",
+        users(asked("GET", "500", 6), at_service=(asked("GET", "500", 6),), lines=CACHE),
+    ),
+    quiet("NGX086", "nothing is cached", users(asked("GET", "500", 6))),
+    # --- GUN014
+    fires("GUN014", "a crash while a request was served", crashed(ago=60), "GET /report"),
+    fires("GUN014", "nobody has asked for it since the restart", crashed(), severity="warn"),
+    quiet("GUN014", "such requests are answered since", crashed(asked("GET", "200", path="/report"))),
+    quiet("GUN014", "it loaded the application, which serves now", crashed(lost=False, booted=True)),
+    # --- NGX008
+    fires("NGX008", "a proxy of this host is one for all", limited("127.0.0.1"), "limit_req zone=gte_api"),
+    fires(
+        "NGX008",
+        "the limit of connections",
+        limited("10.0.0.7", "limit_conn gte_api 2; limit_conn_status 429;", "limiting connections"),
+        f"{SITE_FILE}:20 limit_conn gte_api 2",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+def steps(snapshot: Snapshot, code: str) -> str:
+    return "\n".join(s if isinstance(s, str) else s.en for s in found(snapshot)[code].fix or ())
+
+
+def test_only_the_standard_header_of_the_scheme_stays() -> None:
+    assert f"21d {SITE_FILE}" in steps(refused(entry(CONTRADICTION)), "NGX085")
+
+
+def test_the_method_is_put_on_the_list() -> None:
+    assert "limit_except DELETE" in steps(users(asked("DELETE", "403"), lines=LISTED), "NGX086")
+
+
+def test_the_cache_keeps_good_answers_alone() -> None:
+    kept = users(asked("GET", "500", 6), at_service=(asked("GET", "500", 1),), lines=CACHE)
+    assert "proxy_cache_valid 200 30m" in steps(kept, "NGX086")
+
+
+def test_the_proxy_s_address_is_looked_behind() -> None:
+    assert "set_real_ip_from 127.0.0.1" in steps(limited("127.0.0.1"), "NGX008")
+    assert "set_real_ip_from" not in steps(limited("10.0.0.7"), "NGX008")
+    assert "set_real_ip_from" not in steps(
+        limited("127.0.0.1", "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;"), "NGX008"
+    )
