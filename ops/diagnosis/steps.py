@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
+from ops.facts.nginx import NginxConfig
 from ops.text.language import Text, verbatim
 
 # The commands that read gte-ops.toml. In a Chinese sentence no space precedes them.
@@ -20,6 +21,9 @@ _READS_SETTINGS = re.compile(
 # Special characters of a basic regular expression, and our delimiter (sed(1), regex(7)).
 _SPECIAL = re.compile(r"[\\.*\[\]^$#]")
 _STOPS_A_PROCESS = re.compile(r"kill (\d+)\n")
+_CHANGES_DIRECTORY = re.compile(r"(?:cd [^;&|<>]+)?")
+# The shell's own characters, outside quotes.
+_SHELL = re.compile(r"^[^'\"]*[;&|<>$`]")
 # The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
 
@@ -37,9 +41,16 @@ def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
         yield f"{number}. " if is_command(step) else "- ", step
 
 
-def printed_steps(steps: Iterable[Text], confirm: str, settings_file: str | None) -> tuple[Text, ...]:
-    """Return ``steps`` as they are printed, followed by ``confirm``, the command that shows whether they worked."""
-    lines = [line for step in (*steps, verbatim(confirm)) for line in _lines(step)]
+def printed_steps(
+    steps: Iterable[Text], confirm: str, settings_file: str | None, app_dir: str | None = None
+) -> tuple[Text, ...]:
+    """Return ``steps`` as they are printed, followed by ``confirm``, the command that shows whether they worked.
+    ``app_dir``: where the service is started."""
+    lines = [
+        verbatim(in_background(line.en, app_dir)) if is_command(line) else line
+        for step in (*steps, verbatim(confirm))
+        for line in _lines(step)
+    ]
     # One step may end with the command that begins the next: a test of nginx, a restart.
     unique = [line for before, line in zip([None, *lines], lines, strict=False) if line != before]
     return tuple(with_settings(line, settings_file) for line in unique)
@@ -72,6 +83,15 @@ def put_after_line(place: str, words: str) -> str:
     return f"sed -i --follow-symlinks {shlex.quote(f'{line}a {words}')} {shlex.quote(file)}"
 
 
+def set_in_main_context(config: NginxConfig, name: str, value: str) -> str | None:
+    """The command that sets nginx's directive ``name`` outside every block; None if no place is known."""
+    directive = next((d for d in config.directives if d.name == name), None)
+    if directive is not None:
+        return replaced_statement(f"{directive.file}:{directive.line}", name, f"{name} {value};")
+    events = next((d for d in config.directives if d.name == "events"), None)
+    return put_before_line(f"{events.file}:{events.line}", f"{name} {value};") if events else None
+
+
 def without_line(place: str) -> str:
     """The command that deletes the line at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
@@ -85,6 +105,27 @@ def replaced_statement(place: str, name: str, new: str) -> str:
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     script = f"{line}s#{name} [^;]*;#{replacement}#"
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
+
+
+def in_background(line: str, app_dir: str | None) -> str:
+    """A line that runs gunicorn in the foreground, so that it ends at once and gunicorn outlives the shell; any other
+    line unchanged. What gunicorn prints goes to nohup.out, on a terminal (nohup(1))."""
+    directory, _, command = line.rpartition(" && ")
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return line
+    programs = [word.rpartition("/")[2] for word in words[:3]]
+    runs_gunicorn = programs[:1] == ["gunicorn"] or programs[1:3] == ["-m", "gunicorn"]
+    if (
+        not runs_gunicorn
+        or {"-D", "--daemon"} & set(words)
+        or _SHELL.search(command)
+        or not _CHANGES_DIRECTORY.fullmatch(directory)
+    ):
+        return line
+    change = directory or (f"cd {shlex.quote(app_dir)}" if app_dir else "")
+    return f"{change}{' && ' if change else ''}nohup {command} </dev/null &"
 
 
 def with_settings(words: Text, settings_file: str | None) -> Text:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ops.diagnosis.catalogue import is_command
 from ops.diagnosis.model import Cause
+from ops.diagnosis.steps import in_background
 from ops.facts.target import Target
 from ops.files.programs import trusted_program
 from ops.repair.model import FileEdit
@@ -54,7 +55,7 @@ def loading_commands(target: Target) -> Collection[str]:
         target.restart_command,
         target.start_command or "",
     )
-    return {line for command in commands for line in command.splitlines()}
+    return {in_background(line, target.app_dir) for command in commands for line in command.splitlines()}
 
 
 def _in_place(line: str, contents: Mapping[str, bytes]) -> tuple[str, str]:

@@ -96,6 +96,12 @@ def score():
     return {"score": len(request.get_json()["text"])}
 """
 
+HEALTH_PATH_REDIRECTS = FLASK.replace('@app.get("/health")', '@app.get("/health/")')
+
+HEALTH_IS_PLAIN_TEXT = FLASK.replace(
+    'return {"status": "ok"}', 'return "OK\\n", 200, {"Content-Type": "text/plain"}'
+)
+
 NO_HEALTH_PATH = """
 from flask import Flask, request
 
@@ -169,6 +175,8 @@ APPLICATIONS = (
     ),
     Application("paths of its own, and nobody said which", OTHER_PATHS, "gthread", options={"threads": 4}),
     Application("no health path", NO_HEALTH_PATH, "gthread", options={"threads": 4}),
+    Application("a health path that redirects to its slash", HEALTH_PATH_REDIRECTS, "sync"),
+    Application("a health path that answers plain text", HEALTH_IS_PLAIN_TEXT, "sync"),
     Application("a key for the health path", KEY_FOR_HEALTH.format(everything=False), "sync"),
 )
 
@@ -188,22 +196,54 @@ def write_minimal_config(stack: Stack, application: Application) -> None:
     stack.write_config()
 
 
-# Servers that are no gunicorn, as they are called: {host} and {port} are the service's.
+# Of no package: uWSGI is the distribution's, with the distribution's Python.
+PLAIN_WSGI = """
+import json
+
+
+def app(environ, start_response):
+    path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+    status, body = "404 Not Found", {"detail": "no such path"}
+    if path == "/health":
+        status, body = "200 OK", {"status": "ok"}
+    elif path == "/predict" and method == "POST":
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        status, body = "200 OK", {"result": json.loads(environ["wsgi.input"].read(length))}
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps(body).encode()]
+"""
+
+
+@dataclass(frozen=True)
+class OtherServer:
+    """A server that is no gunicorn. ``command``: how it is called, {host} and {port} are the service's; ``source``:
+    the application that it serves."""
+
+    name: str
+    command: tuple[str, ...]
+    source: str = FASTAPI
+
+
+_UVICORN = (sys.executable, "-m", "uvicorn", "app:app", "--host", "{host}", "--port", "{port}")
+_HYPERCORN = (sys.executable, "-m", "hypercorn", "app:app", "--bind", "{host}:{port}")
+_UWSGI = ("uwsgi", "--plugin", "python3", "--http-socket", "{host}:{port}", "--module", "app:app", "--master")
 OTHER_SERVERS = (
-    ("uvicorn", "app:app", "--host", "{host}", "--port", "{port}"),
-    ("hypercorn", "app:app", "--bind", "{host}:{port}"),
-    ("hypercorn", "app:app", "--worker-class", "trio", "--bind", "{host}:{port}"),
+    OtherServer("uvicorn", _UVICORN),
+    OtherServer("hypercorn", _HYPERCORN),
+    OtherServer("hypercorn", (*_HYPERCORN, "--worker-class", "trio")),
+    OtherServer("uwsgi", (*_UWSGI, "--processes", "2"), PLAIN_WSGI),
 )
 
 
 @contextmanager
-def other_server(command: tuple[str, ...]) -> Iterator[tuple[Stack, psutil.Process]]:
-    """A stack whose application is served by ``command`` in place of gunicorn, and that server's first process."""
+def other_server(server: OtherServer) -> Iterator[tuple[Stack, psutil.Process]]:
+    """A stack whose application is served by ``server`` in place of gunicorn, and that server's first process."""
     application = APPLICATIONS[0]
     with application.stack() as stack:
         write_minimal_config(stack, application)
         stack.stop_gunicorn()
-        words = [word.format(host=stack.address, port=stack.ports["backend"]) for word in command]
-        pid = stack.spawn(sys.executable, "-m", *words, cwd=stack.app_dir)
+        stack.app_file.write_text(server.source)
+        words = [word.format(host=stack.address, port=stack.ports["backend"]) for word in server.command]
+        pid = stack.spawn(*words, cwd=stack.app_dir)
         stack.wait_until_listening(stack.bind)
         yield stack, psutil.Process(pid)

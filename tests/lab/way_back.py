@@ -82,14 +82,14 @@ def try_way_back(case: Case) -> WayBack:
     with healthy_stack(case) as stack:
         keep_baseline(stack)
         make_backup(stack)
-        is_served_when_healthy, is_met_when_healthy = _is_served(stack), _meets(stack, case)
+        is_served_when_healthy, is_met_when_healthy = _is_served(stack), meets(stack, case)
         if case.stack.get("unix_socket"):
             stack.reload_nginx()  # Connections to the service that are open would outlive the fault.
         if is_broken_from_the_start(case):
             stack.become(**case.stack)
         case.inject(stack)
         wait_for(lambda: case.sees(stack), f"a client to meet {case.name}", within=15, every=0.05)
-        _let_dates_pass(stack)
+        let_dates_pass(stack)
         served_before = _is_served(stack)
         document = repaired(stack)
         is_mended = _is_mended(
@@ -154,7 +154,7 @@ def _is_served(stack: Stack) -> bool:
     return answered == 3
 
 
-def _let_dates_pass(stack: Stack) -> None:
+def let_dates_pass(stack: Stack) -> None:
     """Some faults date an edit a few seconds ahead: what is loaded later must be younger."""
     files = [*stack.nginx_dir.rglob("*.conf"), *stack.app_dir.glob("*.py")]
     newest = max(file.stat().st_mtime for file in files)
@@ -170,7 +170,7 @@ def _is_mended(stack: Stack, case: Case, *, is_served_when_healthy: bool, is_met
             return False
         if is_met_when_healthy:
             return case.code not in stack.doctor("--only", case.code).codes
-        return not _meets(stack, case)
+        return not meets(stack, case)
 
     try:
         wait_for(is_well, "a client to be served", within=SERVED_WITHIN, every=1.0)
@@ -179,7 +179,7 @@ def _is_mended(stack: Stack, case: Case, *, is_served_when_healthy: bool, is_met
     return True
 
 
-def _meets(stack: Stack, case: Case) -> bool:
+def meets(stack: Stack, case: Case) -> bool:
     try:
         return bool(case.sees(stack))
     except (OSError, AssertionError):

@@ -172,7 +172,8 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
             if self.confirm is not None
             else confirmation(self.code, is_fail=self.severity is Severity.FAIL)
         )
-        return printed_steps(steps, confirm, with_derived(values).get("settings_file"))
+        derived = with_derived(values)
+        return printed_steps(steps, confirm, derived.get("settings_file"), derived.get("app_dir"))
 
 
 class SymptomEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> 
                 ),
                 {"archive": archive},
                 severity=severity,
+                fix=_unpacked(archive, target),
             )
             return
         if not model.exists:
@@ -51,6 +52,23 @@ def directory(model: ModelFiles, target: Target, backend: Backend | NotSeen) -> 
         yield Finding(
             "MOD002", (quote("ls", f"{nested}/config.json"),), {"nested_dir": nested}, severity=severity
         )
+
+
+def _unpacked(archive: str, target: Target) -> tuple[str | Text, ...] | None:
+    """The commands that unpack an archive, whether or not its files lie below a directory; None for the catalogue's."""
+    if target.model_dir is None:
+        return None
+    source, directory = shlex.quote(archive), shlex.quote(target.model_dir)
+    unpack = (
+        f"{target.python_command or 'python3'} -m zipfile -e {source} {directory}"
+        if archive.endswith(".zip")
+        else f"tar --no-same-owner -xf {source} -C {directory}"
+    )
+    return (
+        f"mkdir -p -- {directory} && {unpack}",
+        f"[ -e {directory}/config.json ] || find {directory} -mindepth 2 -maxdepth 2 -exec mv -t {directory} -- {{}} +",
+        target.restart_command,
+    )
 
 
 @check("model.access", "MOD004", en="the service may read the model", zh="服务有权读取模型")

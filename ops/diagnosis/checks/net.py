@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.diagnosis.steps import put_after_line, replaced_in_line
@@ -14,7 +15,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
-from ops.interpret.nginx import Listen, parse_listen, serving_masters
+from ops.interpret.nginx import Listen, chosen_server, parse_listen, servers, serving_masters
 from ops.interpret.service_name import is_service
 from ops.interpret.site import find_site
 from ops.text.language import Text, in_seconds
@@ -37,7 +38,9 @@ def front_door(
     if connection.failure is ProbeFailure.REFUSED:
         masters = list(serving_masters(target, processes, nginx_pidfile))
         if masters:
-            listens = _listens(nginx_config, target, split_address(connection.address)[1])
+            own = _own_listens(nginx_config, target)
+            port = split_address(connection.address)[1]
+            listens = [(directive, listen) for directive, listen in own if listen.port == port]
             yield Finding(
                 "NET001",
                 (
@@ -52,7 +55,9 @@ def front_door(
                     ),
                 ),
                 {"address": connection.address},
-                fix=_listen_too(target, connection.address, listens),
+                fix=_listen_too(target, connection.address, listens)
+                if listens or not own
+                else _listen_there(target, connection.address, own),
             )
     elif connection.failure is ProbeFailure.TIMEOUT:
         yield Finding(
@@ -62,13 +67,13 @@ def front_door(
         )
 
 
-def _listens(config: NginxConfig | NotSeen, target: Target, port: int) -> list[tuple[Directive, Listen]]:
-    """The site's listen directives for ``port``."""
+def _own_listens(config: NginxConfig | NotSeen, target: Target) -> list[tuple[Directive, Listen]]:
+    """The site's listen directives."""
     if isinstance(config, NotSeen):
         return []
     site = find_site(config, target.domain, target.backend)
     parsed = [(d, parse_listen(d.args)) for d in (site.server.own("listen") if site else ()) if d.args]
-    return [(d, listen) for d, listen in parsed if listen is not None and listen.port == port]
+    return [(d, listen) for d, listen in parsed if listen is not None]
 
 
 def _place(directive: Directive) -> str:
@@ -105,6 +110,27 @@ def _taken(directive: Directive, listen: Listen, address: str) -> Text:
             zh=f"{statement} 只接受 {families[0]} 连接，而 {host} 是 {family} 地址",
         )
     return Text(en=f"{statement} does not take {host}", zh=f"{statement} 不接受到 {host} 的连接")
+
+
+def _listen_there(
+    target: Target, address: str, own: list[tuple[Directive, Listen]]
+) -> tuple[str | Text, ...]:
+    """Steps that make the site, which listens at other ports alone, listen at ``address`` as well."""
+    host, port = split_address(address)
+    last, listen = own[-1]
+    everywhere = f"[::]:{port}" if ":" in host else str(port)
+    new_address = address if listen.host != "*" else everywhere
+    line = f"listen {new_address}{' ssl' if target.front_tls or target.url.startswith('https:') else ''};"
+    written = f"listen {' '.join(last.args)};"
+    return (
+        Text(
+            en=f"The site's listen is at {_place(last)}: {written} If that port is meant, correct target.url instead",
+            zh=f"站点的 listen 在 {_place(last)}：{written} 如果就是要用那个端口，则改正 target.url",
+        ),
+        put_after_line(_place(last), line),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 def _listen_too(
@@ -191,7 +217,7 @@ def _answers_as_service(backend: Backend) -> bool:
 
 
 @check("net.plain_http", "NET004", en="plain HTTP is redirected to HTTPS", zh="HTTP 跳转到 HTTPS")
-def plain_http(target: Target, front: Front) -> Iterator[Finding]:
+def plain_http(target: Target, front: Front, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
     """NET004: port 80 answers something other than a permanent redirect to HTTPS."""
     plain = front.plain
     if not isinstance(plain, Exchange) or plain.status is None or not target.url.startswith("https:"):
@@ -202,7 +228,31 @@ def plain_http(target: Target, front: Front) -> Iterator[Finding]:
     if plain.status in _PERMANENT and location.startswith("https://"):
         return
     words = f"{plain.status} {location}".strip()
-    yield Finding("NET004", (quote(f"GET {plain.url}", words),), {"status": str(plain.status)})
+    yield Finding(
+        "NET004",
+        (quote(f"GET {plain.url}", words),),
+        {"status": str(plain.status)},
+        fix=_redirected(plain.address, nginx_config, target),
+    )
+
+
+def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> tuple[str | Text, ...] | None:
+    """Steps that make the block that answers at ``address`` redirect all but certbot's challenge; None if no block
+    is known or it has rules of its own."""
+    users = urlsplit(target.url)
+    if isinstance(config, NotSeen):
+        return None
+    block = chosen_server(servers(config), *split_address(address), target.domain)
+    listens = list(block.own("listen")) if block is not None else []
+    if block is None or not listens or any("ssl" in d.args for d in listens) or any(block.own("return")):
+        return None
+    port = f":{users.port}" if users.port not in (None, 443) else ""
+    # sed's command a takes a backslash away.
+    rule = (
+        "if ($request_uri !~ ^/[.]well-known/acme-challenge/)"
+        f" {{ return 301 https://$host{port}$request_uri; }}"
+    )
+    return (put_after_line(_place(listens[-1]), rule), target.test_nginx, target.reload_nginx)
 
 
 @check(

@@ -16,7 +16,7 @@ from ops.diagnosis.checks.probed_prediction import (
     probed_prediction,
 )
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_after_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.nginx import NginxConfig, NginxTest
 from ops.facts.probe_failure import ProbeFailure
@@ -91,6 +91,26 @@ def replaced_answer(
             "where": replacing[-1].where,
             "switch": replacing[0].where,
         },
+        fix=_handed_on(replacing[0].where, backend_answer.status, target)
+        if _has_switch(nginx_config, replacing[0].where)
+        else None,
+    )
+
+
+def _has_switch(config: NginxConfig, place: str) -> bool:
+    return any(f"{d.file}:{d.line}" == place for d in every(config, "proxy_intercept_errors"))
+
+
+def _handed_on(switch: str, status: int, target: Target) -> tuple[str | Text, ...]:
+    """Steps that switch the interception off."""
+    return (
+        Text(
+            en=f"The answer itself is the service's: why it says {status} is in the proof",
+            zh=f"响应本身来自后端：返回 {status} 的原因见证据",
+        ),
+        replaced_in_line(switch, "proxy_intercept_errors on", "proxy_intercept_errors off"),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 

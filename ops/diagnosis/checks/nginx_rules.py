@@ -150,7 +150,7 @@ def challenge(nginx_config: NginxConfig, target: Target, lineages: Lineages) -> 
             "status": str(decision.status),
             "where": decision.where,
             "server": computed.server_where,
-            "webroot": renewals[0].webroot or "WEBROOT",
+            "webroot": renewals[0].webroot or "/var/www/html",
         },
     )
 

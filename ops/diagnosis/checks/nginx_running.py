@@ -9,6 +9,7 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
+from ops.diagnosis.steps import set_in_main_context
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
@@ -294,7 +295,21 @@ def old_workers(
             "NGX053",
             (quote(f"ps -p {first.pid}", nginx_topology.title(first)), Evidence("ps", replacement), unset),
             {"count": str(len(old)), "workers": str(len(workers)), "age": since, "pid": str(master.pid)},
+            fix=_ends_old_workers(seen(nginx_config), target),
         )
+
+
+def _ends_old_workers(config: NginxConfig, target: Target) -> tuple[str | Text, ...] | None:
+    line = set_in_main_context(config, "worker_shutdown_timeout", "10m")
+    if line is None:
+        return None
+    from_now_on = Text(
+        en="It holds for workers that start from now on. Each older one ends with its last connection; whether to end"
+        " one sooner (kill, then its number), which breaks its connections, is for you to decide",
+        zh="这只对此后启动的工作进程有效。更早的要等最后一个连接关闭才退出；要不要提前结束它们"
+        "（kill 加进程号，上面的连接会断开），由你决定",
+    )
+    return (line, target.test_nginx, target.reload_nginx, from_now_on)
 
 
 def _no_shutdown_timeout(config: NginxConfig, master: Process) -> Evidence | None:

@@ -80,10 +80,8 @@ def _proxied_to_the_service(
 ) -> tuple[str | Text, ...] | None:
     """Steps to correct the line that contains the address; None, for the catalogue's steps, if none contains it."""
     place, listening = _written_at(proxy_pass, dead), target.backend
-    members = (proxy_pass.upstream.block or ()) if proxy_pass.upstream else ()
-    names = [d.args[0] for d in members if d.args and nginx_topology.normal_address(d.args[0]) == dead]
-    old_address = names[0] if names else dead
-    if "unix:" in dead + listening or (not names and dead not in proxy_pass.written):
+    line = _corrected_address(proxy_pass, dead, target)
+    if line is None:
         return None
     return (
         Text(
@@ -92,10 +90,19 @@ def _proxied_to_the_service(
             zh=f"如果服务就应当监听 {listening}：改正 {place}。如果 nginx 写得对：把"
             f" {target.gunicorn_config_file or 'gunicorn.conf.py'} 里的 bind 改为 {dead}",
         ),
-        replaced_in_line(place, old_address, listening),
+        line,
         target.test_nginx,
         target.reload_nginx,
     )
+
+
+def _corrected_address(proxy_pass: nginx_topology.ProxyPass, wrong: str, target: Target) -> str | None:
+    """The command that writes the service's address in place of ``wrong``; None if no line contains it."""
+    members = (proxy_pass.upstream.block or ()) if proxy_pass.upstream else ()
+    names = [d.args[0] for d in members if d.args and nginx_topology.normal_address(d.args[0]) == wrong]
+    if "unix:" in wrong + target.backend or (not names and wrong not in proxy_pass.written):
+        return None
+    return replaced_in_line(_written_at(proxy_pass, wrong), names[0] if names else wrong, target.backend)
 
 
 def _written_at(proxy_pass: nginx_topology.ProxyPass, address: str) -> str:
@@ -183,9 +190,28 @@ def proxied_service(
                 target.reload_nginx,
             )
             if is_one_of_several
-            else None,
+            else _led_to_the_service(proxy_pass, address, holder, target),
         )
         return
+
+
+def _led_to_the_service(
+    proxy_pass: nginx_topology.ProxyPass, address: str, holder: str, target: Target
+) -> tuple[str | Text, ...] | None:
+    """Steps to correct the address of another program; None, for the catalogue's steps, if no line has it as such."""
+    line = None if address == target.backend else _corrected_address(proxy_pass, address, target)
+    if line is None:
+        return None
+    place = _written_at(proxy_pass, address)
+    return (
+        Text(
+            en=f"At {place}, {address} belongs to {holder}; the service listens at {target.backend}",
+            zh=f"{place} 写的 {address} 属于 {holder}；本服务监听 {target.backend}",
+        ),
+        line,
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 def _failed_predictions(logs: Logs | NotSeen, target: Target) -> tuple[Evidence, ...]:

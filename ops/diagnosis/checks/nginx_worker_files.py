@@ -7,13 +7,21 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.host import FEW_FILES
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
+from ops.diagnosis.steps import set_in_main_context
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.machine import Machine, OpenFiles
 from ops.facts.nginx import NginxConfig
+from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.text.language import Text
 
+_REFUSED = Text(
+    en="Two files a connection, for the client and for the backend. If nginx's error log then says setrlimit(...)"
+    " failed: raise LimitNOFILE= of nginx's unit (systemctl edit nginx) or the container's limit, and restart nginx",
+    zh="每个连接要两个文件：客户端和后端各一个。如果随后 nginx 错误日志里有 setrlimit(...) failed：调大 nginx 的 unit"
+    " 的 LimitNOFILE=（systemctl edit nginx）或容器的上限，再重启 nginx",
+)
 DEFAULT_CONNECTIONS = 512  # ngx_core_module, worker_connections
 
 
@@ -24,7 +32,7 @@ DEFAULT_CONNECTIONS = 512  # ngx_core_module, worker_connections
     zh="nginx 能打开的文件数够它的连接数用",
 )
 def worker_files(
-    nginx_config: NginxConfig, machine: Machine | NotSeen, processes: Processes | NotSeen
+    nginx_config: NginxConfig, target: Target, machine: Machine | NotSeen, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
     """NGX020: worker_connections exceeds the files that a worker may open. By nginx's documentation it includes the
     connections to proxied servers, and open files limit it. nginx's own warning (ngx_event_module_init) compares it
@@ -44,7 +52,13 @@ def worker_files(
     limit, bound = _file_limit(nginx_config, machine, processes)
     if count > limit:
         facts = {"connections": str(count), "limit": str(limit), "bound": bound.source}
-        yield Finding("NGX020", (evidence, bound), facts)
+        line = set_in_main_context(nginx_config, "worker_rlimit_nofile", str(2 * count))
+        yield Finding(
+            "NGX020",
+            (evidence, bound),
+            facts,
+            fix=(_REFUSED, line, target.test_nginx, target.reload_nginx) if line is not None else None,
+        )
 
 
 def _file_limit(

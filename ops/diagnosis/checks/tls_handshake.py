@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ops.diagnosis.checks.tls import OUTDATED
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import replaced_in_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificates, PemFile
 from ops.facts.nginx import NginxConfig, NginxTest
@@ -66,10 +66,22 @@ def rejected(
         quote(target.connect_to or "tls", answer.detail or "tls"),
         quote(where, "ssl_reject_handshake on;"),
     ]
-    if server_name is not None:
+    listens = list(site.server.own("listen")) if server_name is not None and site is not None else []
+    wanted = next((d.args[0] for d in server.own("listen") if d.args), None)
+    if server_name is not None and target.domain in server_name.args and listens and wanted is not None:
+        at = f"{listens[-1].file}:{listens[-1].line}"
+        evidence.append(quote(at, f"listen {' '.join(listens[-1].args)};"))
+        fix: tuple[str | Text, ...] = (
+            Text(
+                en=f"The site's server block listens elsewhere ({at}), so the block at {where} takes the handshake",
+                zh=f"站点的 server 块监听别处（{at}），所以握手由 {where} 的块处理",
+            ),
+            put_after_line(at, f"listen {wanted} ssl;"),
+        )
+    elif server_name is not None:
         place, names = f"{server_name.file}:{server_name.line}", " ".join(server_name.args)
         evidence.append(quote(place, f"server_name {names};"))
-        fix: tuple[str | Text, ...] = (
+        fix = (
             Text(
                 en=f"The site's server block has server_name {names} ({place}): write the name that users type,"
                 f" {target.domain}",

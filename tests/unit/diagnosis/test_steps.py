@@ -13,11 +13,13 @@ from ops.diagnosis.steps import (
     put_after_line,
     put_before_line,
     replaced_in_line,
+    set_in_main_context,
     step_marks,
     with_settings,
     without_line,
 )
 from ops.text.language import Text, verbatim
+from tests.unit.made_snapshot import directives, nginx_config
 
 ADVICE = Text(en="Look at it first", zh="先看一看")
 
@@ -132,3 +134,56 @@ def test_the_commands_that_add_behind_a_line_and_take_one_out(tmp_path: Path) ->
     assert file.read_text() == "server {\nlocation = /a { return 200; }\n    return 301 x;\n}\n"
     subprocess.run(["sh", "-c", without_line(f"{file}:3")], check=True, timeout=10)
     assert file.read_text() == "server {\nlocation = /a { return 200; }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("gunicorn -c a.py app:app", "cd '/srv/my app' && nohup gunicorn -c a.py app:app </dev/null &"),
+        (
+            "/srv/venv/bin/gunicorn -c a.py 'app:make()'",
+            "cd '/srv/my app' && nohup /srv/venv/bin/gunicorn -c a.py 'app:make()' </dev/null &",
+        ),
+        ("cd /srv && gunicorn app:app", "cd /srv && nohup gunicorn app:app </dev/null &"),
+        (
+            "/usr/bin/python3 -m gunicorn app:app",
+            "cd '/srv/my app' && nohup /usr/bin/python3 -m gunicorn app:app </dev/null &",
+        ),
+    ],
+)
+def test_gunicorn_is_started_so_that_the_line_ends_and_it_outlives_the_shell(line: str, printed: str) -> None:
+    steps = printed_steps([verbatim(line)], "true", None, "/srv/my app")
+    assert [step.en for step in steps] == [printed, "true"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gunicorn -D app:app",
+        "gunicorn --daemon app:app",
+        "gunicorn app:app &",
+        "systemctl start gte-api",
+        "bash /srv/start-prod.sh",
+        "/srv/gunicorn/start",
+        "pkill -HUP gunicorn",
+    ],
+)
+def test_any_other_line_stays_as_it_is(line: str) -> None:
+    assert words(verbatim(line))[0] == line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("user x;\nevents { }\n", "user x;\nworker_rlimit_nofile 8192;\nevents { }\n"),
+        ("worker_rlimit_nofile 64;\nevents { }\n", "worker_rlimit_nofile 8192;\nevents { }\n"),
+    ],
+)
+def test_a_directive_outside_every_block_is_set_or_changed(text: str, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    file.write_text(text)
+    config = nginx_config(directives=directives(text, str(file)))
+    command = set_in_main_context(config, "worker_rlimit_nofile", "8192")
+    assert command is not None
+    subprocess.run(["sh", "-c", command], check=True)
+    assert file.read_text() == expected

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -254,3 +258,35 @@ def test_where_the_file_is_to_be_had_is_said(source: str | None, problem: str, f
     if source is None:
         assert "300 bytes of 400" in steps[0]
         assert "compare size and SHA-256" in steps[1]
+
+
+@pytest.mark.parametrize("has_directory", [True, False])
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_the_printed_lines_unpack_an_archive_of_either_layout(
+    tmp_path: Path, form: str, *, has_directory: bool
+) -> None:
+    top = "model/" if has_directory else ""
+    archive = tmp_path / f"the model.{form}"
+    if form == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr(f"{top}config.json", "{}")
+            file.writestr(f"{top}sub/vocab.txt", "x")
+    else:
+        source = tmp_path / "source" / top
+        (source / "sub").mkdir(parents=True)
+        (source / "config.json").write_text("{}")
+        (source / "sub" / "vocab.txt").write_text("x")
+        members = [f"{top}config.json", f"{top}sub"] if not has_directory else ["model"]
+        subprocess.run(["tar", "-czf", archive, "-C", tmp_path / "source", *members], check=True)
+    directory = tmp_path / "its place"
+    snapshot = but(
+        target__model_dir=str(directory),
+        target__python_command=sys.executable,
+        model=msgspec.structs.replace(gone().model, archives=(str(archive),)),
+    )
+    unpack, flatten, restart = found(snapshot)["MOD003"].fix or ()
+    for line in (str(unpack), str(flatten)):
+        subprocess.run(["sh", "-c", line], check=True)
+    assert (directory / "config.json").is_file()
+    assert (directory / "sub" / "vocab.txt").is_file()
+    assert restart == snapshot.target.restart_command

@@ -93,6 +93,42 @@ def test_a_door_of_one_family_gets_a_listen_of_the_other() -> None:
     assert "listen" not in net001_steps(refused_with_listen("443"))
 
 
+def test_a_site_at_other_ports_alone_gets_a_listen_for_the_door() -> None:
+    steps = net001_steps(refused_with_listen("8443"))
+    assert f"10a listen 443 ssl;' {SITE_FILE}" in steps
+    assert f"{SITE_FILE}:10: listen 8443 ssl;" in steps, "the line as it is written"
+
+
+def net004_steps(site: str) -> str:
+    snapshot = but(
+        front__plain=page(200, "-", url=f"http://{DOMAIN}/health", address="127.0.0.1:80"),
+        nginx_config=nginx_config(site),
+    )
+    fix = found(snapshot)["NET004"].fix or ()
+    return "\n".join(step if isinstance(step, str) else step.en for step in fix)
+
+
+def test_plain_http_is_redirected_but_for_the_challenge_of_a_renewal() -> None:
+    serving = SITE.replace(
+        "return 308 https://gte-api.example.com$request_uri;", "proxy_pass http://gte_backend;"
+    )
+    rule = "if ($request_uri !~ ^/[.]well-known/acme-challenge/) { return 301 https://$host$request_uri; }"
+    assert f"5a {rule}' {SITE_FILE}" in net004_steps(serving)
+
+
+def test_a_block_that_serves_https_too_or_has_a_return_is_a_person_s() -> None:
+    both = SITE.replace("listen 443 ssl;", "listen 443 ssl; listen 80 default_server;").replace(
+        "listen 80;\n    server_name gte-api.example.com;", "listen 80;\n    server_name other.example;"
+    )
+    assert net004_steps(both) == ""
+    assert (
+        net004_steps(
+            SITE.replace("    location / { return 308", "    return 302 /x; location / { return 308")
+        )
+        == ""
+    )
+
+
 CASES: list[Case] = [
     fires(
         "NET001",

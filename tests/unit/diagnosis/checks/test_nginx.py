@@ -1030,3 +1030,22 @@ def test_the_edit_of_a_health_location_is_shown_line_by_line() -> None:
         "nginx -t",
         "systemctl reload nginx",
     )
+
+
+def fix_of(code: str, snapshot: Snapshot) -> str:
+    fix = found(snapshot)[code].fix or ()
+    return "\n".join(step if isinstance(step, str) else step.en for step in fix)
+
+
+def test_an_address_of_another_program_is_replaced_by_the_service_s() -> None:
+    grafana = page(200, "Grafana", server="Grafana", address="127.0.0.1:3000")
+    steps = fix_of("NGX012", proxied_to("127.0.0.1:3000", grafana))
+    assert r"s#127\.0\.0\.1:3000#127.0.0.1:8000#" in steps
+    assert "the service listens at 127.0.0.1:8000" in steps
+
+
+def test_the_limit_of_files_is_set_to_two_a_connection() -> None:
+    snapshot = limits("worker_rlimit_nofile 2048;\nevents { worker_connections 2049; }", soft=2048)
+    assert "worker_rlimit_nofile 4098;" in fix_of("NGX020", snapshot)
+    unset = limits("events { worker_connections 4096; }", soft=1024)
+    assert "1i worker_rlimit_nofile 8192;" in fix_of("NGX020", unset)

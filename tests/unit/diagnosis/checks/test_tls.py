@@ -282,6 +282,13 @@ CASES: list[Case] = [
         "gte-api.exmaple.com",
         "ssl_reject_handshake on;",
     ),
+    fires(
+        "TLS027",
+        "the site listens at another port, and the default server of the door rejects",
+        ended(UNRECOGNIZED, SITE.replace("listen 443 ssl;", "listen 8443 ssl;") + REJECTING),
+        "listen 8443 ssl;",
+        "ssl_reject_handshake on;",
+    ),
     quiet("TLS027", "strangers alone are rejected", ended(UNRECOGNIZED, SITE + REJECTING)),
     quiet("TLS027", "the handshake comes about", but(nginx_config=nginx_config(REJECTING + SITE))),
     fires(
