@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 
 import msgspec
 from msgspec.structs import replace
@@ -31,8 +32,19 @@ from ops.text.timestamps import local_time
 MAX_SHOWN_CHARS = 160
 # Maximum number of changes shown beside an unexplained symptom.
 MAX_TRY_NEXT = 3
+_TEMPLATES = (".html", ".j2", ".jinja")
 # A change of these kinds counts only if the evidence names it or nothing else fits: every host has hundreds.
 _MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
+# A variable of an environment file or of Environment= (systemd.exec(5)), and its value without quotes.
+_VARIABLE = re.compile(r"""(?:^|[\s"'=])([A-Z_][A-Z0-9_]*)=["']?([^\s"']*)""")
+# A shorter value, such as a number, is in any evidence.
+_MIN_WORD = 3
+# Directives of a unit that decide neither whether nor how the service serves (systemd.unit(5), systemd.exec(5),
+# systemd.resource-control(5)).
+_INERT_IN_UNITS = frozenset(
+    {"Description", "Documentation", "Nice", "CPUWeight", "IOWeight", "IOSchedulingClass", "IOSchedulingPriority",
+     "SyslogIdentifier", "SyslogFacility"}
+)  # fmt: skip
 _FAILED = re.compile(r"5\d\d|499|000")
 _KINDS: dict[ChangeKind, Text] = {
     ChangeKind.ADDED: Text(en="added", zh="新增"),
@@ -101,20 +113,88 @@ def _with_suspects(
 # --- which change fits ------------------------------------------------------------------------------------------------
 
 
+class _Strength(IntEnum):
+    """How closely a change belongs to a cause, by what points to it."""
+
+    KIND = 1  # its kind of place can bring the cause about, as can everything else there
+    STATEMENT = 2  # the catalogue lists what it changed: the directive, the setting, the mode
+    NAMED = 3  # the evidence names it
+
+
 def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, all_causes: Catalogue) -> list[int]:
-    """The changes, by index, that can have led to ``cause``."""
+    """The changes, by index, that can have led to ``cause``.
+
+    Of one kind of place, those that the evidence names exclude the others. What no evidence names and the catalogue
+    lists only by its kind counts if nothing is named; of other kinds than the first, if no statement fits either."""
     places = all_causes.entry(cause.code).places
-    able = [n for n, change in enumerate(changes) if can_bring_about(change, places)]
-    by_name = [n for n in able if _is_named(changes[n], cause)]
-    selection: list[int] = []
-    for kind in dict.fromkeys(changes[n].place for n in able):
-        of_kind = [n for n in by_name if changes[n].place is kind]
-        if not of_kind and (kind not in _MANY or not by_name):
-            of_kind = [n for n in able if changes[n].place is kind and _is_used(changes[n], snapshot)]
-        selection += of_kind
+    strengths = _strengths(changes, cause, places, snapshot)
+    strongest = max(strengths.values(), default=_Strength.KIND)
+    first_kind = places[0].partition(":")[0] if places else ""
+    selection = []
+    for number, strength in strengths.items():
+        kind = changes[number].place
+        of_kind = max(strengths[n] for n in strengths if changes[n].place is kind)
+        if _Strength.NAMED in (strength, of_kind):
+            is_chosen = strength is _Strength.NAMED
+        else:
+            is_chosen = strength is strongest or strength is _Strength.STATEMENT
+            is_chosen |= strongest is not _Strength.NAMED and kind == first_kind
+        if is_chosen:
+            selection.append(number)
     # A package that no evidence names counts only if no other change fits.
-    others = [n for n in selection if changes[n].place not in _MANY or n in by_name]
-    return sorted(others or selection)
+    others = [n for n in selection if changes[n].place not in _MANY or strengths[n] is _Strength.NAMED]
+    return others or selection
+
+
+def _strengths(
+    changes: Sequence[Change], cause: Cause, places: Sequence[str], snapshot: Snapshot
+) -> dict[int, _Strength]:
+    """The changes that can have led to ``cause``, by index, the oldest first."""
+    named = {n for n, change in enumerate(changes) if _is_named(change, cause)}
+    text = _evidence_text(cause)
+    # The code that the evidence names may read the variable: what it says now belongs to the evidence.
+    text += "".join(
+        line
+        for n in named
+        for hunk in changes[n].lines
+        if can_bring_about(changes[n], places)
+        for line in hunk.after
+    )
+    strengths = {}
+    for number, change in enumerate(changes):
+        if not can_bring_about(change, places):
+            continue
+        if number in named or _is_variable_of(change, text):
+            strengths[number] = _Strength.NAMED
+        elif _is_used(change, snapshot):
+            kinds_alone = [place for place in places if ":" not in place]
+            is_of_kind = can_bring_about(change, kinds_alone) or _is_of_unknown_lines(change)
+            strengths[number] = _Strength.KIND if is_of_kind else _Strength.STATEMENT
+    return strengths
+
+
+def _is_of_unknown_lines(change: Change) -> bool:
+    contents = (ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.CONTENT)
+    return change.kind in contents and not change.lines
+
+
+def _evidence_text(cause: Cause) -> str:
+    pieces = (f"{piece.source} {piece.detail.en}" for piece in cause.evidence)
+    return "\n".join((cause.summary.en, *pieces, ""))
+
+
+def _is_variable_of(change: Change, text: str) -> bool:
+    """Whether ``text`` has the name or the value of a variable that the change of an environment sets or drops."""
+    if change.place not in (PlaceKind.ENVIRONMENT_FILE, PlaceKind.UNIT):
+        return False
+    assignments = (
+        match
+        for hunk in change.lines
+        for line in (*hunk.before, *hunk.after)
+        for match in _VARIABLE.finditer(line)
+    )
+    words = {word for match in assignments for word in match.groups() if word and len(word) >= _MIN_WORD}
+    return any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) for word in words)
 
 
 def can_bring_about(change: Change, places: Iterable[str]) -> bool:
@@ -142,12 +222,19 @@ def can_bring_about(change: Change, places: Iterable[str]) -> bool:
 
 def _is_used(change: Change, snapshot: Snapshot) -> bool:
     """Whether the service uses the changed thing, as far as is known: of the application's Python files, those that it
-    imports; of nginx's configuration, lines outside of other sites' server blocks."""
+    imports, of its other files, no new ones; of a unit, what decides how the service runs; of nginx's configuration,
+    lines outside of other sites' server blocks."""
     application, config, target = snapshot.application, snapshot.nginx_config, snapshot.target
+    if change.place is PlaceKind.UNIT and change.lines:
+        names = {name for hunk in change.lines for name in hunk.names}
+        return not names or not names <= _INERT_IN_UNITS
     if change.place is PlaceKind.NGINX and isinstance(config, NginxConfig) and isinstance(target, Target):
         return not _is_of_other_site(change, config, target)
-    if change.place is not PlaceKind.APPLICATION or not change.what.endswith(".py"):
+    if change.place is not PlaceKind.APPLICATION:
         return True
+    if not change.what.endswith(".py"):
+        # Nothing reads a new file but new code; a template's errors name it.
+        return change.kind is not ChangeKind.ADDED and not change.what.endswith(_TEMPLATES)
     if change.kind is ChangeKind.REMOVED or not isinstance(application, Application):
         return True
     return any(module.path == change.what for module in application.modules)
@@ -181,7 +268,7 @@ def _last_line(block: Directive, file: str) -> int:
 
 def _is_named(change: Change, cause: Cause) -> bool:
     """Whether the cause's evidence or summary names the package or file; a line that it names must be changed."""
-    words = [cause.summary.en, *(f"{piece.source} {piece.detail.en}" for piece in cause.evidence)]
+    words = _evidence_text(cause).splitlines()
     name = change.what
     if "/" not in name:
         return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) for text in words)

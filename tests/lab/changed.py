@@ -14,6 +14,26 @@ from tests.lab.faults.case import Case
 from tests.lab.stack import Report, Stack
 from tests.lab.waiting import wait_for
 
+# The fault, and what its change is called; a part of a path in the stack's directory.
+GUILTY = {
+    "proxy_pass_names_the_wrong_port": "nginx/conf.d/gte-api.conf",
+    "gunicorn_was_moved_to_another_port": "build/gunicorn.conf.py",
+    "configuration_has_a_typing_error": "nginx/conf.d/gte-api.conf",
+    "nginx_listens_on_another_port": "nginx/conf.d/gte-api.conf",
+    "intermediate_is_not_sent": "nginx/conf.d/gte-api.conf",
+    "tls_1_0_is_accepted": "nginx/conf.d/gte-api.conf",
+    "certificate_expired": "fullchain.pem",
+    "certificate_is_for_another_name": "fullchain.pem",
+    "intermediate_is_indented": "fullchain.pem",
+    "links_stayed_at_the_old_version": "fullchain.pem",
+    "key_was_exchanged_under_a_running_nginx": "privkey.pem",
+    "key_is_readable_by_everybody": "privkey.pem",
+    "nothing_is_scheduled": "cron.d/certbot",
+    "name_leads_elsewhere": "gte.lab.example",
+    "application_does_not_import": "build/broken.py",
+    "a_module_changed_since": "build/other.py",
+}
+
 
 @dataclass(frozen=True)
 class ChangeReport:

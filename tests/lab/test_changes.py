@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab.changed import (
+    GUILTY,
     ChangeReport,
     changed,
     keep_baseline,
-    later_innocents,
-    loaded_innocents,
     told_of,
-    touch,
 )
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case
@@ -26,25 +24,6 @@ from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import make_backup
 
-# The fault, and what its change is called; a part of a path in the stack's directory.
-GUILTY = {
-    "proxy_pass_names_the_wrong_port": "nginx/conf.d/gte-api.conf",
-    "gunicorn_was_moved_to_another_port": "build/gunicorn.conf.py",
-    "configuration_has_a_typing_error": "nginx/conf.d/gte-api.conf",
-    "nginx_listens_on_another_port": "nginx/conf.d/gte-api.conf",
-    "intermediate_is_not_sent": "nginx/conf.d/gte-api.conf",
-    "tls_1_0_is_accepted": "nginx/conf.d/gte-api.conf",
-    "certificate_expired": "fullchain.pem",
-    "certificate_is_for_another_name": "fullchain.pem",
-    "intermediate_is_indented": "fullchain.pem",
-    "links_stayed_at_the_old_version": "fullchain.pem",
-    "key_was_exchanged_under_a_running_nginx": "privkey.pem",
-    "key_is_readable_by_everybody": "privkey.pem",
-    "nothing_is_scheduled": "cron.d/certbot",
-    "name_leads_elsewhere": "gte.lab.example",
-    "application_does_not_import": "build/broken.py",
-    "a_module_changed_since": "build/other.py",
-}
 _BY_NAME = {case.name: case for case in CASES}
 
 
@@ -75,43 +54,6 @@ def healthy(**arguments: object) -> Iterator[Stack]:
         yield stack
 
 
-def answers_predictions(stack: Stack) -> bool:
-    return stack.predict().status == 200
-
-
-@pytest.mark.long
-def test_two_changes_that_only_together_break_it_are_both_named() -> None:
-    with Stack() as stack:
-        second = f"{stack.address}:{stack.free_port()}"
-        both = f"bind = [{stack.bind!r}, {second!r}]"
-        stack.edit(stack.gunicorn_conf, f"bind = {stack.bind!r}", both)
-        keep_baseline(stack)
-        # Each alone is harmless: gunicorn listens at both addresses, and nginx asks one of them.
-        stack.edit(stack.site_file, f"server {stack.bind};", f"server {second};")
-        assert answers_predictions(stack)
-        stack.edit(stack.gunicorn_conf, both, f"bind = {stack.bind!r}")
-        wait_for(lambda: stack.predict().status == 502, "a client to meet the two")
-        innocent = frozenset(map(str, later_innocents(stack)))
-        told = ChangeReport(stack.doctor(), innocent)
-        assert told.fitting("NGX005") == {str(stack.site_file), str(stack.gunicorn_conf)}, told.items
-        assert not told.blamed & innocent
-
-
-@pytest.mark.long
-def test_what_was_changed_back_or_only_touched_is_no_change() -> None:
-    with healthy() as stack:
-        text = stack.site_file.read_text()
-        stack.site_file.write_text(text.replace("keepalive", "# keepalive"))
-        stack.site_file.write_text(text)
-        for path in (stack.nginx_conf, stack.logrotate / "gte-api", *stack.model_dir.iterdir()):
-            touch(path)
-        stack.reload_nginx()
-        stack.kill_gunicorn()
-        ran = stack.doctor()
-        assert ran.first == "GUN001"
-        assert ran.report["changes"]["items"] == []
-
-
 @pytest.mark.long
 def test_a_comment_is_told_as_one_and_belongs_to_no_proof() -> None:
     with healthy() as stack:
@@ -120,70 +62,6 @@ def test_a_comment_is_told_as_one_and_belongs_to_no_proof() -> None:
         ran = stack.doctor("--skip", "NGX004,HST005")
         (item,) = ran.report["changes"]["items"]
         assert (item["comments_only"], item["fits"]) == (True, [])
-
-
-APP_OF_TOOLBOX = """\
-import toolbox
-from flask import Flask
-
-app = Flask(__name__)
-
-
-@app.get("/health")
-def health():
-    return {"status": "ok"}
-
-
-@app.post("/predict")
-def predict():
-    return {"result": toolbox.answer()}
-"""
-
-
-def install(site_packages: Path, version: str, source: str) -> None:
-    """What pip leaves of a small package."""
-    for old in site_packages.glob("toolbox-*.dist-info"):
-        shutil.rmtree(old)
-    metadata = site_packages / f"toolbox-{version}.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: toolbox\nVersion: {version}\n")
-    (site_packages / "toolbox.py").write_text(source)
-
-
-def with_environment(stack: Stack, directory: Path) -> Path:
-    """An environment that has the packages of this one, and room for its own: its site-packages."""
-    site_packages = directory / "lib" / f"python3.{__import__('sys').version_info[1]}" / "site-packages"
-    site_packages.mkdir(parents=True)
-    own = Path(stack.python)
-    (directory / "bin").mkdir()
-    (directory / "bin" / "python").symlink_to(own.resolve())
-    home = own.resolve().parent
-    (directory / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n")
-    here = next(own.parent.parent.glob("lib/python3*/site-packages"))
-    (site_packages / "here.pth").write_text(f"{here}\n")
-    stack.python = str(directory / "bin" / "python")
-    return site_packages
-
-
-def test_a_package_upgrade_that_breaks_the_application_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    stack = Stack(app=APP_OF_TOOLBOX, app_progress=True)
-    site_packages = with_environment(stack, tmp_path / "venv")
-    install(site_packages, "1.4", "def answer():\n    return []\n")
-    with stack:
-        stack.config["app"]["python"] = stack.python
-        stack.write_config()
-        keep_baseline(stack)
-        innocent = loaded_innocents(stack)
-        install(site_packages, "2.0", "def answers():\n    return []\n")
-        stack.restart_gunicorn()
-        wait_for(lambda: stack.predict().status == 500, "a client to meet the upgrade")
-        innocent += later_innocents(stack)
-        told = ChangeReport(stack.doctor(), frozenset(map(str, innocent)))
-        assert told.ran.first == "APP004", told.ran.codes
-        assert told.fitting("APP004") == {"toolbox"}, told.items
-        assert "`1.4` became `2.0`" in told.evidence("APP004")
-        assert not told.blamed & told.innocent
 
 
 # --- keeping it -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.app_files import file_refusal, process_limit
 from ops.diagnosis.checks.app_surroundings import surroundings
-from ops.diagnosis.checks.log_reading import raised_in
+from ops.diagnosis.checks.log_reading import package_frame, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
@@ -235,6 +235,9 @@ def answers(
         quote(logs.gunicorn_error.path, last.entry.text.partition("\n")[0]),
         quote(last.where, last.exception),
     ]
+    frame = package_frame(last.entry.text)
+    if frame is not None:
+        evidence.append(Evidence(frame, Text(en="the package that this line calls", zh="该行调用的软件包")))
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(source, str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None

@@ -14,6 +14,7 @@ from ops.facts.logs import Log, LogEntry, Logs
 TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # The last "File" line before the exception names the place that raised it.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_PACKAGES = re.compile(r"/(?:site|dist)-packages/")
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|[A-Z]\w+))(?:: (.*))?$")
 
 
@@ -78,6 +79,15 @@ def raised_in(log: Log) -> tuple[Raised, ...]:
     return tuple(Raised(entry, *exception) for entry, exception in pairs if exception is not None)
 
 
+def package_frame(text: str) -> str | None:
+    """``file:line`` in the package that the application's code called when the exception was raised; None if it was
+    raised in that code itself."""
+    frames = _FRAME.findall(text)
+    own = [number for number, (file, _) in enumerate(frames) if _is_own(file)]
+    called = [frame for frame in frames[own[-1] + 1 :] if _PACKAGES.search(frame[0])] if own else []
+    return f"{called[0][0]}:{called[0][1]}" if called else None
+
+
 def exception_in(text: str) -> tuple[str, str] | None:
     """The exception that ends a traceback, and ``file:line`` of the code that raised it; None without a traceback."""
     if "Traceback (most recent call last)" not in text:
@@ -92,10 +102,11 @@ def exception_in(text: str) -> tuple[str, str] | None:
     if raised is None:
         return None
     frames = _FRAME.findall(text.rpartition(raised)[0])
-    own = [
-        f
-        for f in frames
-        if "site-packages" not in f[0] and "/lib/python" not in f[0] and not f[0].startswith("<")
-    ]
+    own = [frame for frame in frames if _is_own(frame[0])]
     frame = (own or frames or [("?", "?")])[-1]
     return raised, f"{frame[0]}:{frame[1]}"
+
+
+def _is_own(file: str) -> bool:
+    """Whether a frame's file is the application's, and no package's or the interpreter's."""
+    return "site-packages" not in file and "/lib/python" not in file and not file.startswith("<")

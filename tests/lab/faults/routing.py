@@ -26,9 +26,9 @@ def predict():
 """
 
 
-def put_before(stack: Stack, location: str) -> None:
+def put_before(stack: Stack, location: str, *, apply: bool = True) -> None:
     """``location`` in the site's HTTPS block, above the one that proxies."""
-    stack.edit(stack.site_file, LOCATION, f"{location}\n    {LOCATION}")
+    stack.edit(stack.site_file, LOCATION, f"{location}\n    {LOCATION}", apply=apply)
 
 
 def web_root(stack: Stack) -> str:

@@ -9,15 +9,17 @@ import msgspec
 import pytest
 
 from ops.diagnosis.catalogue import catalogue
-from ops.diagnosis.changes import can_bring_about, first_failure
+from ops.diagnosis.changes import can_bring_about, first_failure, read_changes
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
+from ops.diagnosis.finding import Evidence, quote
 from ops.diagnosis.model import Diagnosis
 from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, Changes, PlaceKind
 from ops.facts.snapshot import Snapshot, from_json, to_json
 from ops.facts.traffic import Answers
 from ops.interpret.redaction import redacted
+from ops.text.language import verbatim
 from tests.unit.made_snapshot import HEALTHY, NOW, but, exchange, without_gunicorn
 
 SITE = "/etc/nginx/conf.d/gte-api.conf"
@@ -211,3 +213,69 @@ def test_what_is_judged_of_a_changed_line_leaves_the_host() -> None:
     clean = redacted(with_changes(HEALTHY, listen, BIND))
     assert isinstance(clean.changes, Changes)
     assert clean.changes.changes == (listen, BIND)
+
+
+# --- of several that can, those that something points to --------------------------------------------------------------
+
+NICE = change(
+    PlaceKind.UNIT,
+    "/etc/systemd/system/gte.service.d/nice.conf",
+    ChangeKind.ADDED,
+    lines=(ChangedLines(line=1, after=("[Service]", "Nice=5"), names=("Nice",)),),
+)
+LIMITS = change(PlaceKind.UNIT, UNIT, lines=lines(7, "", "LimitNOFILE=64", "LimitNOFILE"))
+TOKEN = change(
+    PlaceKind.ENVIRONMENT_FILE, "/etc/gte.env", lines=lines(3, "SHOP_TOKEN=x", "SHOP_KEY=x", "SHOP_TOKEN")
+)
+COLOUR = change(
+    PlaceKind.ENVIRONMENT_FILE, "/etc/other.env", lines=lines(9, "", "LOG_COLOUR=1", "LOG_COLOUR")
+)
+CODE = change(
+    PlaceKind.APPLICATION, "/srv/app.py", lines=lines(3, "", "LIMIT = int(os.environ['SHOP_LIMIT'])")
+)
+SHOP_LIMIT = change(
+    PlaceKind.ENVIRONMENT_FILE, "/etc/gte.env", lines=lines(3, "", "SHOP_LIMIT=9x", "SHOP_LIMIT")
+)
+TEMPLATE = change(PlaceKind.APPLICATION, "/srv/templates/imprint.html", ChangeKind.CONTENT)
+NEW_TEXT = change(PlaceKind.APPLICATION, "/srv/notes.txt", ChangeKind.ADDED)
+PRICES = change(PlaceKind.APPLICATION, "/srv/prices.json", ChangeKind.CONTENT)
+
+
+def fits_of(code: str, evidence: Sequence[Evidence], *changes: Change) -> list[Change]:
+    """What `read_changes` makes part of the proof of ``code``."""
+    cause = msgspec.structs.replace(diagnose(without_gunicorn(), CHECKS).causes[0], code=code)
+    cause = msgspec.structs.replace(cause, evidence=tuple(evidence), summary=verbatim("it fails"))
+    reading = Changes(taken_at=NOW - 7200, confirmed_at=NOW - 300, by="watchdog", changes=changes)
+    ranked = read_changes([cause], [], reading, HEALTHY, 0, catalogue()).ranked
+    return [item.change for item in ranked if item.fits]
+
+
+def test_a_variable_that_the_evidence_has_excludes_what_it_does_not_name() -> None:
+    evidence = [quote("/srv/app.py:3", "KeyError: 'SHOP_TOKEN'")]
+    assert fits_of("GUN003", evidence, NICE, LIMITS, TOKEN, COLOUR, BIND) == [TOKEN]
+
+
+def test_a_variable_that_the_named_code_reads_is_part_of_the_proof_with_it() -> None:
+    evidence = [quote("/srv/app.py:3", "ValueError: invalid literal")]
+    assert fits_of("GUN003", evidence, COLOUR, CODE, SHOP_LIMIT) == [CODE, SHOP_LIMIT]
+
+
+def test_a_setting_that_the_catalogue_lists_excludes_other_kinds_that_nothing_points_to() -> None:
+    assert fits_of("NGX005", [quote("tcp 127.0.0.1:8000", "refused")], NICE, LIMITS, COLOUR, BIND) == [BIND]
+
+
+def test_where_nothing_points_to_one_every_change_that_decides_how_the_service_runs_counts() -> None:
+    assert fits_of("NGX005", [quote("tcp 127.0.0.1:8000", "refused")], NICE, LIMITS) == [LIMITS]
+
+
+def test_a_template_and_a_new_file_that_no_evidence_names_are_not_blamed() -> None:
+    evidence = [quote("POST 127.0.0.1:8000/predict", "500")]
+    assert fits_of("APP004", evidence, TEMPLATE, NEW_TEXT, PRICES) == [PRICES]
+    named = [quote("/srv/templates/imprint.html:7", "TemplateSyntaxError")]
+    assert fits_of("APP004", named, TEMPLATE, NEW_TEXT, PRICES) == [TEMPLATE]
+
+
+def test_the_package_that_the_traceback_names_is_the_guilty_one() -> None:
+    toolbox = change(PlaceKind.PACKAGE, "toolbox", ChangeKind.VALUE, before="1", after="2", time=None)
+    evidence = [quote("/srv/venv/lib/python3.11/site-packages/toolbox.py:2", "called by this line")]
+    assert fits_of("APP004", evidence, PACKAGE, toolbox, TEMPLATE) == [toolbox]
