@@ -97,19 +97,30 @@ def doctor_runs(pairs: int) -> None:
         stack.gte_ops("baseline", "accept", "--config", str(stack.config_file))
         store, aside = stack.run / "watchdog-baselines", stack.run / "aside"
         seconds: dict[bool, list[float]] = {True: [], False: []}
+        cpu: dict[bool, list[float]] = {True: [], False: []}
         for _ in range(pairs):
             for with_baseline in (True, False):
                 if not with_baseline:
                     shutil.move(store, aside)
+                began = _children_cpu()
                 seconds[with_baseline].append(stack.doctor().seconds)
+                cpu[with_baseline].append(_children_cpu() - began)
                 if not with_baseline:
                     shutil.move(aside, store)
-        ratios = [a / b for a, b in zip(seconds[True], seconds[False], strict=True)]
-        print(
-            f"doctor: median {statistics.median(seconds[True]):.3f} s with a baseline, "
-            f"{statistics.median(seconds[False]):.3f} s without; "
-            f"median of the pairs' ratios {statistics.median(ratios):.3f}"
-        )
+        for name, measured in (("time", seconds), ("CPU time", cpu)):
+            ratios = [a / b for a, b in zip(measured[True], measured[False], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            print(
+                f"doctor, {name}: median {statistics.median(measured[True]):.3f} s with a baseline, "
+                f"{statistics.median(measured[False]):.3f} s without; of {pairs} pairs' ratios "
+                f"the median {middle:.3f}, the middle half {low:.3f} to {high:.3f}"
+            )
+
+
+def _children_cpu() -> float:
+    """CPU seconds of the ended child processes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
