@@ -54,7 +54,7 @@ def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
     locks = [f"{place}/{LOCK_NAME}" for place in dict.fromkeys((certbot, os.path.realpath(certbot)))]
     return BackupPlan(
         wanted=tuple(dict.fromkeys(_wanted(settings, settings_file, around, config, certbot, texts))),
-        excluded=tuple(dict.fromkeys((backups, os.path.realpath(backups), *locks))),
+        excluded=tuple(dict.fromkeys((backups, os.path.realpath(backups), *locks, *_signing_key(settings)))),
         pairs=tuple(dict.fromkeys(host_files.nginx_key_pairs(config))) if config else (),
         nginx=NginxUse(
             binary=config.binary or settings.nginx.binary, config_file=config.file, prefix=config.prefix
@@ -64,6 +64,12 @@ def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
         letsencrypt_dir=certbot,
         versions=_versions(around, texts),
     )
+
+
+def _signing_key(settings: Settings) -> Iterator[str]:
+    """The private key that signs: whoever gets hold of an archive must not be able to sign another."""
+    if key := settings.backup.signing_key:
+        yield os.path.abspath(key)  # noqa: PTH100
 
 
 def _wanted(
@@ -92,6 +98,9 @@ def _wanted(
     for file in settings.logrotate.config_files:
         is_chosen = settings.logrotate.config_files != LogrotateSettings().config_files
         yield Source("logrotate", file, named=is_chosen)
+    # Beside gte-ops.toml: headers, signers, authorities; beside the environment: API keys.
+    for directory in ("/etc/gte-ops", "/etc/gte-api"):
+        yield Source("gte-ops", directory)
     if settings_file is not None:
         yield Source("gte-ops", os.path.abspath(settings_file), named=True)  # noqa: PTH100
     for pattern in settings.backup.include:

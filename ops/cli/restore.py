@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ops.cli.help import BilingualCommand
+from ops.cli.install import EXTRAS
 from ops.cli.options import (
+    Duration,
     config_option,
     language_option,
     option,
@@ -74,6 +76,35 @@ identity_option = option(
     en="Do not ask; needed where there is no terminal.",
     zh="不询问；没有终端时必须给出。",
 )
+@option(
+    "--bootstrap",
+    is_flag=True,
+    en="On a fresh host: make accounts, restore all of ARCHIVE, then install what it does not hold.",
+    zh="用于全新主机：创建账户，恢复 ARCHIVE 的全部内容，再安装其中没有的部分。",
+)
+@option(
+    "--extras",
+    type=click.Choice(EXTRAS),
+    default="none",
+    show_default=True,
+    en="With --bootstrap: as of `gte-ops install`.",
+    zh="与 --bootstrap 同用，含义同 `gte-ops install`。",
+)
+@option(
+    "--wheelhouse",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIR",
+    en="With --bootstrap: take packages from the wheels in DIR.",
+    zh="与 --bootstrap 同用：从 DIR 中的 wheel 安装。",
+)
+@option(
+    "--wait",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    en="With --bootstrap: how long the service may take to become ready.",
+    zh="与 --bootstrap 同用：等待服务就绪的最长时间。",
+)
 @identity_option
 @unsigned_option
 @config_option
@@ -95,6 +126,7 @@ def restore(
       gte-ops backup restore --yes
       gte-ops backup restore gte-ops-web1-20261122T030000Z.tar.zst /etc/nginx
       gte-ops backup restore --root /mnt/new-host
+      gte-ops backup restore --bootstrap --yes --unsigned gte-ops-web1-20261122T030000Z.tar.zst
     """
     from pathlib import Path
 
@@ -108,6 +140,8 @@ def restore(
     dry_run = options["dry_run"]
     questions = _Questions(form, language, dry_run=dry_run, yes=options["yes"], unsigned=options["unsigned"])
     end_in_order()
+    if options["bootstrap"]:
+        _bootstrap(archive, paths, questions, form, language, **options)
     settings, file = read_settings(options["config"])
     outcome = run(
         settings,
@@ -124,6 +158,45 @@ def restore(
         _renew_baseline(settings, file)
     declined = not (outcome.restored or dry_run or outcome.preview.is_empty)
     sys.exit(DECLINED if declined else outcome.exit_code)
+
+
+def _bootstrap(
+    archive: str | None,
+    paths: tuple[str, ...],
+    questions: _Questions,
+    form: str,
+    language: Language,
+    **options: Any,
+) -> NoReturn:
+    """Set up this fresh host from the archive, and end with the exit code."""
+    from pathlib import Path
+
+    from ops.facts.status import EXIT_CODES
+    from ops.installation.bootstrap import bootstrap
+    from ops.installation.inputs import InstallOptions
+    from ops.report.bootstrap import BootstrapReport
+
+    if archive is None or paths or options["root"] or options["dry_run"]:
+        raise UsageError(
+            Text(
+                en="--bootstrap takes one ARCHIVE, and no PATH, --root or --dry-run (look first without --bootstrap)",
+                zh="--bootstrap 只接受一个 ARCHIVE，不接受 PATH、--root 或 --dry-run（可先不加 --bootstrap 查看）",
+            )
+        )
+    result = bootstrap(
+        Path(archive).absolute(),
+        InstallOptions(
+            extras=None if options["extras"] == "none" else options["extras"],
+            wheels=Path(options["wheelhouse"]) if options["wheelhouse"] else None,
+            ready_seconds=options["wait"],
+        ),
+        identity=options["identity"],
+        vouch=questions.vouch if questions.may_vouch else None,
+        ask=questions.ask,
+    )
+    report = BootstrapReport(result)
+    show(form, report, language)
+    sys.exit(EXIT_CODES[report.status])
 
 
 def _renew_baseline(settings: Settings, file: SettingsFile) -> None:

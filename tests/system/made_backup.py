@@ -56,9 +56,8 @@ def make_backup(
         created_at=created_at,
         host="lab",
         versions={},
-        asked=(),
         entries=tuple(chosen),
-        **{"letsencrypt_dir": "/etc/letsencrypt", **manifest},
+        **{"letsencrypt_dir": "/etc/letsencrypt", "asked": (), **manifest},
     )
     name = ArchiveName(created_at, 1, "lab", "zst", encrypted=False)
     archive = directory / str(name)

@@ -164,7 +164,7 @@ def restore(
             stack.enter_context(only_restore(keeper))
             recovery = _recover(settings, keeper)
         path = _archive(settings, archive)
-        _check_authenticity(settings, path, vouch, on_host=on_host, dry_run=dry_run)
+        check_authenticity(settings, path, vouch, on_host=on_host, dry_run=dry_run)
         tree = stack.enter_context(_tree(root, dry_run=dry_run))
         with _opened():
             prospect = look(tree, path, identities, paths)
@@ -177,7 +177,7 @@ def restore(
         return outcome
 
 
-def _check_authenticity(
+def check_authenticity(
     settings: Settings, path: Path, vouch: Callable[[Text], bool] | None, *, on_host: bool, dry_run: bool
 ) -> None:
     """Raises SignatureError for an archive with a bad signature, or one that nobody vouches for; DeclinedError."""
