@@ -1,7 +1,8 @@
 """Where an installation remembers itself: the record, the journal of a run that has not ended, the files as they were.
 
-Below /var/lib/gte-ops/install, mode 0700. A line of the journal is on disk before its step begins, and tells how the
-step is undone: so a run that was killed is undone by the next one, whichever step it was killed in (fsync(2))."""
+Below /var/lib/gte-ops/install, mode 0700. Files have the paths that they have in the tree: an image's record is the
+host's once that has booted. A line of the journal is on disk before its step begins, and tells how the step is undone:
+so a run that was killed is undone by the next one, whichever step it was killed in (fsync(2))."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ops.errors import ErrorKind, OpsError
 from ops.files.atomic_file import flush_directory, write_atomically
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
-from ops.installation.steps import Original, Record, Undo
+from ops.installation.steps import Original, Record, Undo, UndoFile, UndoLink
 from ops.text.language import Text
 from ops.text.reasons import chinese, root_hint
 from ops.text.sanitize import safe_line
@@ -82,6 +83,7 @@ class InstallStore:
                     zh=f"{self.directory}：有链接指向 {self._root} 之外；未作任何改动",
                 )
             )
+        made = [path for path in self.directory.parents if not os.path.lexists(path)]
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if (why := reason_not_to_trust(str(self.directory), listed=True)) is not None:
@@ -116,24 +118,24 @@ class InstallStore:
             yield
         finally:
             with contextlib.suppress(OSError):
-                self._remove_if_unused()
+                self._remove_if_unused(made)
             os.close(descriptor)
 
     def record(self) -> Record | None:
         """What is installed; None for nothing. Raises OpsError if the record cannot be read."""
         try:
-            return msgspec.json.decode(
-                read_regular_file(str(self._record), MAX_FILE_BYTES).content, type=Record
-            )
+            content = read_regular_file(str(self._record), MAX_FILE_BYTES).content
+            record = msgspec.json.decode(content, type=Record)
+            return msgspec.structs.replace(record, undo=tuple(map(self._outside, record.undo)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, msgspec.MsgspecError) as error:
+            why = _why_unreadable(error)
             raise OpsError(
                 Text(
-                    en=f"{self._record}: cannot be read ({safe_line(str(error))}); move it away, and what is installed"
+                    en=f"{self._record}: cannot be read ({why.en}); move it away, and what is installed"
                     " counts as the host's own",
-                    zh=f"{self._record}：无法读取（{chinese(safe_line(str(error)))}）；"
-                    "移走它，则已安装的内容视为主机原有",
+                    zh=f"{self._record}：无法读取（{why.zh}）；移走它，则已安装的内容视为主机原有",
                 )
             ) from None
 
@@ -146,15 +148,16 @@ class InstallStore:
             if not lines:
                 return None
             begin = msgspec.json.decode(lines[0], type=_Begin)
-            undo = tuple(msgspec.json.decode(line, type=Undo) for line in lines[1:])
+            undo = tuple(self._outside(msgspec.json.decode(line, type=Undo)) for line in lines[1:])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, msgspec.MsgspecError) as error:
+            why = _why_unreadable(error)
             raise OpsError(
                 Text(
-                    en=f"{self._journal}: cannot be read ({safe_line(str(error))}); nothing was changed: move it away,"
+                    en=f"{self._journal}: cannot be read ({why.en}); nothing was changed: move it away,"
                     " and what the run that was cut off did stays as it is",
-                    zh=f"{self._journal}：无法读取（{chinese(safe_line(str(error)))}）；未作任何改动："
+                    zh=f"{self._journal}：无法读取（{why.zh}）；未作任何改动："
                     "移走它，则被中断的运行所做的改动保持原样",
                 )
             ) from None
@@ -171,14 +174,15 @@ class InstallStore:
         """Put on disk how the step that is about to begin is undone. Raises OSError."""
         descriptor = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            os.write(descriptor, msgspec.json.encode(undo) + b"\n")
+            os.write(descriptor, msgspec.json.encode(self._inside(undo)) + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
     def commit(self, record: Record) -> None:
         """The run has ended: from here on ``record`` is what is installed. Raises OSError."""
-        write_atomically(self._record, msgspec.json.encode(record))
+        inside = msgspec.structs.replace(record, undo=tuple(map(self._inside, record.undo)))
+        write_atomically(self._record, msgspec.json.encode(inside))
         self.end()
 
     def is_committed(self, run: str) -> bool:
@@ -199,13 +203,28 @@ class InstallStore:
         self._record.unlink(missing_ok=True)
         self.end()
 
-    def _remove_if_unused(self) -> None:
-        """Remove the directory, and its parent if nobody else has put anything there, unless something is installed."""
+    def _inside(self, item: Undo) -> Undo:
+        """``item`` with the paths that it has in the tree."""
+        return self._renamed(item, lambda path: f"/{Path(path).relative_to(self._root)}")
+
+    def _outside(self, item: Undo) -> Undo:
+        """``item`` with the paths that it has on this machine."""
+        return self._renamed(item, lambda path: str(self._root / path.lstrip("/")))
+
+    def _renamed(self, item: Undo, name: Callable[[str], str]) -> Undo:
+        # In a tree that is not the running host's there are no others (run.py).
+        if self._root == Path("/") or not isinstance(item, UndoFile | UndoLink):
+            return item
+        return msgspec.structs.replace(item, path=name(item.path), made=tuple(map(name, item.made)))
+
+    def _remove_if_unused(self, made: Sequence[Path]) -> None:
+        """Remove the directory, and those ``made`` for it that nobody else has put anything into, unless something is
+        installed."""
         if self._record.exists() or self._journal.exists():
             return
         shutil.rmtree(self.directory)
-        if not any(self.directory.parent.iterdir()):
-            self.directory.parent.rmdir()
+        for path in dict.fromkeys((self.directory.parent, *made)):
+            path.rmdir()
 
     def keep(self, path: Path) -> Original | None:
         """Keep a file as it is, on disk before anything is done to it; None if there is none. Raises OSError."""
@@ -228,3 +247,11 @@ class InstallStore:
         if hashlib.sha256(content).hexdigest() != original.digest:
             raise OSError(errno.EIO, "is not what was kept", str(path))
         return content
+
+
+def _why_unreadable(error: Exception) -> Text:
+    """Why a file of the store cannot be read: the system's words, or that its content is none of ours."""
+    if isinstance(error, OSError):
+        words = safe_line(error.strerror or str(error))
+        return Text(en=words, zh=chinese(words))
+    return Text(en=safe_line(str(error)), zh="内容已损坏，不是有效的记录")
