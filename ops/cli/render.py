@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ KIND_NAMES = ("nginx", "systemd", "logrotate", "cron", "prometheus")
     zh="""按配置生成部署文件，或直接安装。
 
     KIND：nginx、systemd、logrotate、cron 或 prometheus。gte-ops.toml 未指定的值取自本机，本机没有则取 deploy/ 下的
-    示例。已存在且内容不同的文件，原文件保留在新文件旁边。退出码：0 完成或无需改动；2 被 nginx、systemd、logrotate、cron
-    或 promtool 拒绝，未作任何改动。""",
+    示例。已存在且内容不同的文件，原文件保留在新文件旁边。退出码：0 完成或无需改动；1 --remove 留下了修改过的文件；
+    2 被 nginx、systemd、logrotate、cron 或 promtool 拒绝，未作任何改动。""",
 )
 @click.argument("kind", type=click.Choice(KIND_NAMES))
 @config_option
@@ -52,6 +53,12 @@ KIND_NAMES = ("nginx", "systemd", "logrotate", "cron", "prometheus")
     zh="以 diff 显示 --install 将作的改动。",
 )
 @option(
+    "--remove",
+    is_flag=True,
+    en="Remove the files that --install put in place; edited ones are shown and left.",
+    zh="删除 --install 安装的文件；修改过的只显示，不删除。",
+)
+@option(
     "--root",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -65,6 +72,7 @@ def render(
     config: str | None,
     in_place: bool,
     dry_run: bool,
+    remove: bool,
     root: Path | None,
     form: str,
     language: Language,
@@ -73,7 +81,8 @@ def render(
 
     KIND: nginx, systemd, logrotate, cron or prometheus. Values that gte-ops.toml does not set come from this
     host, else from the examples under deploy/. An existing file that differs is kept beside the new one.
-    Exit code: 0 done, or nothing to do; 2 refused by nginx, systemd, logrotate, cron or promtool, nothing changed.
+    Exit code: 0 done, or nothing to do; 1 --remove left edited files; 2 refused by nginx, systemd, logrotate, cron or
+    promtool, nothing changed.
 
     \b
     Example:
@@ -81,6 +90,7 @@ def render(
       gte-ops render logrotate --dry-run
       gte-ops render systemd --install
       gte-ops render cron --install --root /srv/image
+      gte-ops render prometheus --remove --dry-run
     """
     from ops.deployment.install import changes
     from ops.deployment.render import render as render_files
@@ -88,9 +98,14 @@ def render(
     from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport
 
     settings, path = settings_and_path(config)
-    if root is not None and not (in_place or dry_run):
+    if remove and in_place:
+        raise UsageError(Text(en="--remove or --install, not both", zh="--remove 与 --install 只能选其一"))
+    if root is not None and not (in_place or dry_run or remove):
         raise UsageError(
-            Text(en="--root goes with --install or --dry-run", zh="--root 须与 --install 或 --dry-run 合用")
+            Text(
+                en="--root goes with --install, --remove or --dry-run",
+                zh="--root 须与 --install、--remove 或 --dry-run 合用",
+            )
         )
     if root is None:
         deployment, root = deployment_here(settings, path), Path("/")
@@ -100,12 +115,45 @@ def render(
     files = render_files(kind, deployment)
     if deployment.gunicorn_note is not None:
         click.echo(f"gte-ops: {deployment.gunicorn_note.to(language)}", err=True)
-    if dry_run:
+    if remove:
+        _remove(kind, files, deployment, root, form, language, dry_run=dry_run)
+    elif dry_run:
         show(form, DeploymentDiffReport(kind, list(changes(files, root))), language)
     elif in_place:
         _install(kind, files, deployment, root, form, language)
     else:
         show(form, DeploymentFilesReport(kind, files), language)
+
+
+def _remove(
+    kind: DeploymentKind,
+    files: Sequence[RenderedFile],
+    deployment: Deployment,
+    root: Path,
+    form: str,
+    language: Language,
+    *,
+    dry_run: bool,
+) -> None:
+    from ops.deployment.removal import FileRemoval, removals, steps_after
+    from ops.deployment.removal import remove as remove_files
+    from ops.facts.status import EXIT_CODES
+    from ops.installation.store import InstallStore
+    from ops.report.deployment import RemovalReport
+
+    if InstallStore(root).record() is not None:
+        raise UsageError(
+            Text(
+                en="gte-ops install set this host up, and gte-ops uninstall takes all of it back",
+                zh="本机由 gte-ops install 安装，请用 gte-ops uninstall 全部撤销",
+            )
+        )
+    results = removals(files, root) if dry_run else remove_files(kind, files, root, deployment.test_nginx)
+    is_due = root == Path("/") and any(item.state is FileRemoval.REMOVED for item in results)
+    steps = steps_after(kind, deployment.reload_nginx) if is_due else ()
+    report = RemovalReport(kind, results, steps, is_dry=dry_run)
+    show(form, report, language)
+    sys.exit(EXIT_CODES[report.status])
 
 
 def _install(

@@ -104,7 +104,7 @@ def install(
     caller control its path; OpsError if it cannot be written."""
     on_host = root == Path("/")
     for file in files:
-        _refuse_shared(file, root)
+        refuse_shared(file, root)
     if kind == "nginx" and on_host and not nginx_test:
         raise RefusedError(
             Text(
@@ -139,7 +139,7 @@ def install(
     return results
 
 
-def _refuse_shared(file: RenderedFile, root: Path) -> None:
+def refuse_shared(file: RenderedFile, root: Path) -> None:
     """Raises RefusedError if other users control a file's path, or a link leads out of the tree."""
     path = place(file, root)
     why = reason_not_to_replace(root / file.path.lstrip("/")) or reason_not_to_replace(path)

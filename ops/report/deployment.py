@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ops.deployment.install import FileChange, Installed
+from ops.deployment.removal import FileRemoval, RemovedFile
 from ops.deployment.render import DeploymentKind, RenderedFile
+from ops.facts.status import Status
 from ops.report.model import CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
 
@@ -83,6 +85,62 @@ class InstallReport(CommandReport):
         return {
             "files": [
                 {"path": item.path, "state": item.state, "kept": item.kept} for item in self._installed
+            ],
+            "next": list(self._steps),
+        }
+
+
+_REMOVALS = {
+    FileRemoval.REMOVED: Text(en="removed", zh="已删除"),
+    FileRemoval.ABSENT: Text(en="not there", zh="不存在"),
+    FileRemoval.EDITED: Text(en="EDITED BY HAND, left alone", zh="被手工修改过，未删除"),
+}
+_TO_REMOVE = Text(en="would be removed", zh="将删除")
+_COPY = Text(en="a former file is kept: {}", zh="保留的原文件：{}")
+
+
+class RemovalReport(CommandReport):
+    """What became of each file, or would, and what is left to do."""
+
+    def __init__(
+        self, kind: DeploymentKind, results: Sequence[RemovedFile], steps: Sequence[str], *, is_dry: bool
+    ) -> None:
+        self.command = f"render {kind} --remove{' --dry-run' if is_dry else ''}"
+        self._results, self._steps, self._is_dry = results, steps, is_dry
+
+    @property
+    def status(self) -> Status:
+        """WARN if edited files were left."""
+        is_edited = any(item.state is FileRemoval.EDITED for item in self._results)
+        return Status.WARN if is_edited else Status.OK
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """A line for each file, an edited one's difference, then the commands that are left to do."""
+        for item in self._results:
+            is_due = self._is_dry and item.state is FileRemoval.REMOVED
+            words = _TO_REMOVE if is_due else _REMOVALS[item.state]
+            yield ReportLine(item.path, lead=f"{words.to(language)} ")
+            for line in item.diff:
+                yield ReportLine(line.rstrip("\n"), indent=2, is_verbatim=True)
+            for copy in item.copies:
+                yield ReportLine(_COPY.to(language).format(copy), indent=2)
+        if self._steps:
+            yield ReportLine(_NEXT.to(language))
+        for step in self._steps:
+            yield command_line(step, indent=2)
+
+    def document(self, language: Language) -> dict[str, Any]:  # noqa: ARG002
+        """``files``: path, state, diff, copies; ``next``: commands."""
+        return {
+            "dry_run": self._is_dry,
+            "files": [
+                {
+                    "path": item.path,
+                    "state": item.state,
+                    "diff": "".join(item.diff),
+                    "copies": list(item.copies),
+                }
+                for item in self._results
             ],
             "next": list(self._steps),
         }
