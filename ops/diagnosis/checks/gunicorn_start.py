@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, l
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
-from ops.facts.host import Processes
+from ops.facts.host import Host, Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import Pidfile
 from ops.facts.probe_failure import ProbeFailure
@@ -22,6 +23,7 @@ from ops.facts.probes import Backend, Exchange
 from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.facts.units import Units
+from ops.interpret.address import split_address
 from ops.interpret.gunicorn import holder, process_of
 from ops.interpret.units import state_words, was_stopped
 from ops.text.language import Text, verbatim
@@ -46,6 +48,7 @@ def process(
     logs: Logs | NotSeen,
     last_start: LastStart | NotSeen,
     units: Units | NotSeen,
+    host: Host | NotSeen,
 ) -> Iterator[Finding]:
     """GUN001: no master, and the bind address refuses or is missing, or cannot be reached after a failed start, which
     the finding then explains. GUN002: the master runs, but its pidfile names another process."""
@@ -53,6 +56,8 @@ def process(
     if declared_server(target, backend, last_start) is not None:
         return  # GUN020
     if target.gunicorn_master is None:
+        if _is_balancer(target, host):
+            return  # NGX043
         failure = last_failure(target, processes, logs, last_start)
         unreachable = backend.connection.failure if failure else None
         if backend.connection.failure not in _REFUSALS and unreachable is None:
@@ -86,6 +91,18 @@ def process(
             ),
             {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
         )
+
+
+def _is_balancer(target: Target, host: Host | NotSeen) -> bool:
+    """Whether nginx shares requests among several servers, and the one that is examined is another host's: no gunicorn
+    is missing here then."""
+    if isinstance(host, NotSeen) or len(target.upstreams) < 2 or target.backend.startswith("unix:"):
+        return False
+    try:
+        address = ip_address(split_address(target.backend)[0])
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified or str(address) in host.addresses)
 
 
 def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evidence]:

@@ -335,10 +335,12 @@ def dead_server(
             address: backend.health if address == target.backend else upstreams.answers.get(address)
             for address in proxy_pass.addresses
         }
+        # Where there is no connection, nothing was asked.
+        unreached = target.backend if backend.connection.failure is not None else None
         dead = [
             a
             for a, x in answers.items()
-            if isinstance(x, Exchange) and x.failure not in (None, ProbeFailure.MALFORMED)
+            if a == unreached or (isinstance(x, Exchange) and x.failure not in (None, ProbeFailure.MALFORMED))
         ]
         alive = [a for a, x in answers.items() if isinstance(x, Exchange) and x.status is not None]
         if not dead or not alive:
@@ -350,8 +352,10 @@ def dead_server(
             if not is_of_earlier_worker(entry, since, logs) and _names(entry.text, address)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
-        answer = answers[address]
-        detail = (answer.detail or answer.failure or "?") if isinstance(answer, Exchange) else "?"
+        answer = backend.connection if address == unreached else answers[address]
+        detail = (
+            "?" if answer is None or isinstance(answer, NotSeen) else answer.detail or answer.failure or "?"
+        )
         yield Finding(
             "NGX043",
             (

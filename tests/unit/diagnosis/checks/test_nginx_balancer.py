@@ -7,10 +7,20 @@ import json
 import pytest
 
 from ops.facts.probe_failure import ProbeFailure
-from ops.facts.probes import Exchange, Upstreams
+from ops.facts.probes import Connection, Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
-from tests.unit.made_snapshot import BACKEND, SITE, but, exchange, nginx_config
+from tests.unit.made_snapshot import (
+    BACKEND,
+    HEALTHY,
+    SITE,
+    but,
+    exchange,
+    nginx_config,
+    refused,
+    silent_backend,
+    without_gunicorn,
+)
 
 SECOND, THIRD = "127.0.0.1:8001", "127.0.0.1:8002"
 SEVERAL = SITE.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:8000; server {SECOND}; server {THIRD};")
@@ -59,6 +69,34 @@ CASES = [
     quiet("NGX049", "its answer is no object", host(exchange(status=200, body="[1]"))),
     quiet("NGX049", "its version is no word", host(exchange(status=200, body='{"version": 1}'))),
     quiet("NGX049", "it is drained", host(health(version="0.1.0"), site=WITHOUT_SECOND)),
+]
+
+
+def balancer(connection: Connection) -> Snapshot:
+    """A host with nginx alone, whose first server does not take the connection."""
+    servers = " ".join(f"server {address};" for address in HOSTS)
+    answers = {address: health() for address in HOSTS[1:]}
+    return but(
+        without_gunicorn(),
+        nginx_config=nginx_config(SITE.replace("server 127.0.0.1:8000;", servers)),
+        target__backend=HOSTS[0],
+        target__upstreams=HOSTS,
+        backend=silent_backend(connection),
+        upstreams=Upstreams(answers=answers),
+        front__health=HEALTHY.front.health,
+        front__predict=HEALTHY.front.predict,
+    )
+
+
+HOSTS = ("192.0.2.11:8000", "192.0.2.12:8000", "192.0.2.13:8000")
+CUT_OFF = Connection(address=HOSTS[0], failure=ProbeFailure.TIMEOUT, detail="no answer within 2 s")
+CASES += [
+    fires(
+        "NGX043", "the first server is cut off", balancer(CUT_OFF), "no answer within 2 s", severity="warn"
+    ),
+    fires("NGX043", "the first server refuses", balancer(refused(HOSTS[0])), facts={"address": HOSTS[0]}),
+    quiet("GUN001", "gunicorn is missing on another host, not here", balancer(refused(HOSTS[0]))),
+    fires("GUN001", "one server of several is this host's", but(without_gunicorn(), target__upstreams=HOSTS)),
 ]
 
 
