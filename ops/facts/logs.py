@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
-from ops.facts.traffic import RefusedFile, Traffic, UnservedFile, WebSocketRoute
+from ops.facts.traffic import EventStream, RefusedFile, Traffic, UnservedFile, WebSocketRoute
 
 
 class LogEntry(Facts, frozen=True):
@@ -49,6 +49,8 @@ class Logs(Facts, frozen=True):
     locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
     ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
     requests were refused or failed; ``websocket_routes``: of its source, if clients are refused where one may be;
+    ``event_streams``: of its source, if paths are asked for where one may be; ``nginx_plain_access``: the access log of
+    plain HTTP, if users get 405 over HTTPS;
     ``serving``: the workers that served when they were read, nginx's and gunicorn's,
     none unless both were seen."""
 
@@ -64,3 +66,5 @@ class Logs(Facts, frozen=True):
     unserved_files: tuple[UnservedFile, ...] = ()
     application: tuple[Log, ...] = ()
     websocket_routes: tuple[WebSocketRoute, ...] = ()
+    event_streams: tuple[EventStream, ...] = ()
+    nginx_plain_access: AccessLog | NotSeen | None = None

@@ -129,3 +129,13 @@ class WebSocketRoute(Facts, frozen=True):
     pattern: str
     where: str
     written: str
+
+
+class EventStream(Facts, frozen=True):
+    """A route of the application's source that answers with text/event-stream: a regular expression for the end of its
+    path, FILE:LINE, and the line there. ``forbids_buffering``: that file sets X-Accel-Buffering."""
+
+    pattern: str
+    where: str
+    written: str
+    forbids_buffering: bool = False

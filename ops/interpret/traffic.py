@@ -61,6 +61,21 @@ def nginx_access_logs(
     return first, tuple(sources.values())
 
 
+def nginx_plain_log(config: NginxConfig | NotSeen, target: Target) -> AccessLogSource | None:
+    """Return the access log of the server block that answers the site's name over plain HTTP; None without one."""
+    if isinstance(config, NotSeen):
+        return None
+    for server in nginx_topology.servers(config):
+        is_plain = any(not listen.ssl for listen in server.listens)
+        if not is_plain or not nginx_topology.names_match(server, target.domain):
+            continue
+        for directive in server.effective("access_log"):
+            source = _source(config, directive, frozenset())
+            if source is not None and source.path != target.nginx_access_log:
+                return source
+    return None
+
+
 def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -> AccessLogSource | None:
     if not directive.args or not nginx_topology.is_file_log(directive.args[0]):
         return None

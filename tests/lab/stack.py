@@ -17,6 +17,7 @@ import grp
 import hashlib
 import json
 import os
+import platform
 import pwd
 import secrets
 import signal
@@ -381,7 +382,11 @@ class Stack:
     def write_backup(self, *, ago: float = 3600.0) -> Path:
         """A good backup so many seconds old; returns its path."""
         name = ArchiveName(
-            created_at=float(int(time.time() - ago)), number=1, host="lab", compression="gz", encrypted=False
+            created_at=float(int(time.time() - ago)),
+            number=1,
+            host=platform.node(),
+            compression="gz",
+            encrypted=False,
         )
         path = self.backups / str(name)
         content = _small_backup()
@@ -885,7 +890,9 @@ def _small_backup() -> bytes:
         sha256=hashlib.sha256(content).hexdigest(),
     )
     folder = ManifestEntry(path="etc", kind=EntryKind.DIRECTORY, mode=0o755, uid=0, gid=0, modified_ns=0)
-    manifest = Manifest(created_at=time.time(), host="lab", versions={}, asked=(), entries=(folder, entry))
+    manifest = Manifest(
+        created_at=time.time(), host=platform.node(), versions={}, asked=(), entries=(folder, entry)
+    )
     return b"".join(compressed(tar_stream(manifest, lambda _: [content]), "gz"))
 
 

@@ -18,9 +18,6 @@ _SAMPLE = (
 
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
-    "events_come_all_at_once": "nothing wrong",
-    "post_becomes_a_get_on_the_way_to_https": "nothing wrong",
-    "nobody_sends_the_proxy_line_any_more": "nothing wrong",
     "each_worker_has_a_key_of_its_own": "nothing wrong",
 }
 

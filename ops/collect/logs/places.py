@@ -24,6 +24,7 @@ from ops.interpret.traffic import (
     gunicorn_access_format,
     gunicorn_access_log,
     nginx_access_logs,
+    nginx_plain_log,
 )
 
 SYSTEMD = "/run/systemd/system"
@@ -55,6 +56,7 @@ def log_places(
     return LogPlaces(
         nginx=first or streams.requests(nginx, target),
         nginx_more=more,
+        nginx_plain=nginx_plain_log(nginx, target),
         nginx_streams=tuple(streams.errors(nginx, target)),
         gunicorn=gunicorn_access_log(target, master, gunicorn)
         or _gunicorn_requests(master, gunicorn, own_unit, outputs),

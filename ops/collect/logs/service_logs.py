@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.logs.access_log import count_requests
+from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.refused_files import refused_files
@@ -27,6 +28,8 @@ from ops.interpret.traffic import AccessLogSource
 from ops.text.sanitize import HIDDEN, safe_line, safe_text, without_controls, without_secrets
 
 MAX_LOGS = 16
+# What a route that takes POST alone answers to GET: 405, or 404 where a framework has no such route.
+LOST_METHOD = ("405", "404")
 # Access logs of the site's locations, besides its own.
 MAX_MORE_LOGS = 4
 MAX_ENTRIES = 2000
@@ -49,12 +52,14 @@ _ELSEWHERE = {
 
 class LogPlaces(msgspec.Struct, frozen=True):
     """The places of the service's logs, and the formats of requests: nginx's log of the site, those of its locations,
-    gunicorn's. ``nginx_streams``: error logs of nginx that are not separate files; ``gunicorn_error``: the place of
-    gunicorn's if it is not a separate file; ``answering_since``: when the present workers began to answer
-    (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes; ``nginx_workers``: pids."""
+    that of plain HTTP, gunicorn's. ``nginx_streams``: error logs of nginx that are not separate files;
+    ``gunicorn_error``: the place of gunicorn's if it is not a separate file; ``answering_since``: when the present
+    workers began to answer (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes;
+    ``nginx_workers``: pids."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
+    nginx_plain: AccessLogSource | None = None
     nginx_streams: tuple[LogLocation | NotSeen, ...] = ()
     gunicorn: AccessLogSource | NotSeen | None = None
     gunicorn_error: LogLocation | NotSeen | None = None
@@ -102,6 +107,10 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         gunicorn_access=gunicorn_access,
         application=_of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now),
         websocket_routes=_websocket_routes(target, nginx_access),
+        event_streams=event_streams(target.app_dir, nginx_access),
+        nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
+        if places.nginx_plain is not None and _has_lost_methods(nginx_access)
+        else None,
         nginx_more_access={
             safe_line(source.path, 1000): _access_log(source, times, path, "nginx")
             for source in places.nginx_more[:MAX_MORE_LOGS]
@@ -175,6 +184,13 @@ def _of_application(
     own = gunicorn_error.path if isinstance(gunicorn_error, Log) else ""
     other_logs = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
     return application_logs(target.gunicorn_workers, other_logs, since, now, max(worst))
+
+
+def _has_lost_methods(access: AccessLog | NotSeen) -> bool:
+    """Whether users ask with GET where GET is not allowed, as clients do that a redirect made of POST."""
+    if isinstance(access, NotSeen) or access.traffic is None:
+        return False
+    return any(item.method == "GET" and item.status in LOST_METHOD for item in access.traffic.answers)
 
 
 def _websocket_routes(target: Target, access: AccessLog | NotSeen) -> tuple[WebSocketRoute, ...]:

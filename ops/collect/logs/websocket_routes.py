@@ -52,7 +52,7 @@ def websocket_routes(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tup
     if not app_dir or not any(_is_likely(answers) for log in logs for answers in _refused(log)):
         return ()
     routes: list[WebSocketRoute] = []
-    for path in _sources(app_dir):
+    for path in sources(app_dir):
         routes += _routes_in(path)
         if len(routes) >= MAX_ROUTES:
             break
@@ -68,7 +68,8 @@ def _is_likely(answers: Answers) -> bool:
     return _LIKELY.search(answers.path.lower()) is not None
 
 
-def _sources(app_dir: str) -> Iterator[Path]:
+def sources(app_dir: str) -> Iterator[Path]:
+    """Yield the files of the application's own source, within bounds."""
     files = 0
     for directories, (directory, names, file_names) in enumerate(os.walk(app_dir), 1):
         names[:] = sorted(name for name in names if name not in _NOT_SOURCE)
@@ -91,9 +92,9 @@ def _routes_in(path: Path) -> Iterator[WebSocketRoute]:
         declaration = _DECLARED.search(line)
         channel = None if declaration else _CHANNELS.search(line)
         if declaration:
-            pattern = _pattern(declaration[1])
+            pattern = route_pattern(declaration[1])
         elif channel:
-            pattern = _pattern(channel[1].strip("^$"))
+            pattern = route_pattern(channel[1].strip("^$"))
         elif _SOCKET_IO.search(line):
             pattern = "/socket\\.io"
         else:
@@ -105,7 +106,7 @@ def _routes_in(path: Path) -> Iterator[WebSocketRoute]:
         )
 
 
-def _pattern(route: str) -> str:
+def route_pattern(route: str) -> str:
     """A regular expression for the end of a path: parameters ({id}, <id>, a named group) match one part of it."""
     parts = re.split(r"\{[^}]*\}|<[^>]*>|\(\?P[^)]*\)+", route)
     return "[^/]+".join(map(re.escape, parts)).rstrip("/")

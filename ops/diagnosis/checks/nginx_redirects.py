@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.finding import Finding, check, quote
-from ops.diagnosis.steps import put_before_line, without_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn
+from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import REDIRECTS, Backend, Exchange, Front
 from ops.facts.target import Target
+from ops.facts.traffic import Answers
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.traffic import users_traffic
 from ops.text.language import Text
 
 
@@ -208,4 +211,97 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
             yield f"{other.where} (location {other.written})"
 
 
-CHECKS = (redirects,)
+# Clients of these make GET of any other method; 307 and 308 keep it (RFC 9110, 15.4).
+_CHANGING_REDIRECTS = ("301", "302", "303")
+_LOST = ("405", "404")
+# So many clients, and so many seconds between the redirect and the request that follows it.
+_FEW = 3
+_AT_ONCE = 10.0
+
+
+@check(
+    "nginx.lost_method",
+    "NGX089",
+    en="redirects keep the method of requests",
+    zh="跳转后请求方法不变",
+)
+def lost_method(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX089: requests with a body are redirected from http to https by 301 or 302, and right after them as many GETs
+    for the same path are refused."""
+    plain = logs.nginx_plain_access
+    if not isinstance(plain, AccessLog) or plain.traffic is None:
+        return
+    for moved in plain.traffic.answers:
+        if moved.method in ("GET", "HEAD") or moved.status not in _CHANGING_REDIRECTS or moved.count < _FEW:
+            continue
+        for located in users_traffic(logs)[:1]:
+            refused = [
+                item
+                for item in located.answers(*_LOST)
+                if (item.method, item.path) == ("GET", moved.path)
+                and item.count == located.total_like(item)
+                and _FEW <= item.count <= moved.count
+                and moved.first - 1.0 <= item.first
+                and item.last <= moved.last + _AT_ONCE
+            ]
+            if not refused:
+                continue
+            where = _redirect_line(nginx_config, target, moved)
+            yield Finding(
+                "NGX089",
+                (
+                    quote(plain.path, f"{moved.count} x {moved.method} {moved.path} {moved.status}"),
+                    *(quote(located.path, line) for line in refused[0].newest[:1]),
+                    quote(located.path, f"{refused[0].count} x GET {moved.path} {refused[0].status}"),
+                    *((quote(where.place, where.written),) if where else ()),
+                ),
+                {
+                    "count": str(moved.count),
+                    "request": f"{moved.method} {moved.path}",
+                    "status": moved.status,
+                    "refused": refused[0].status,
+                    "where": where.place if where else target.site_file or target.nginx_config_file,
+                },
+                fix=(
+                    Text(
+                        en="Let clients begin with https://. Those that cannot be changed keep the method with 308"
+                        f"{f', at {where.place}' if where else ''}:",
+                        zh="让客户端直接使用 https://。改不了的客户端，用 308 可以保留请求方法"
+                        f"{f'（在 {where.place}）' if where else ''}：",
+                    ),
+                    *(
+                        (
+                            replaced_in_line(where.place, f"return {moved.status}", "return 308"),
+                            target.test_nginx,
+                            target.reload_nginx,
+                        )
+                        if where
+                        else ()
+                    ),
+                ),
+            )
+            return
+
+
+class _RedirectLine(NamedTuple):
+    place: str
+    written: str
+
+
+def _redirect_line(config: NginxConfig, target: Target, moved: Answers) -> _RedirectLine | None:
+    """The return that redirects such a request, by nginx's own rules."""
+    from ops.interpret.routing.model import RouteSurroundings, StepKind
+    from ops.interpret.routing.request import probe_request
+    from ops.interpret.routing.route import route
+
+    request = probe_request(target, moved.method, moved.path.replace("*", "1"), is_plain=True)
+    decision = route(config, request, RouteSurroundings()).decision
+    if decision is None or decision.kind is not StepKind.RETURN or not decision.where:
+        return None
+    line = next(
+        (d for d in nginx_topology.every(config, "return") if f"{d.file}:{d.line}" == decision.where), None
+    )
+    return _RedirectLine(decision.where, f"return {' '.join(line.args)}") if line is not None else None
+
+
+CHECKS = (redirects, lost_method)

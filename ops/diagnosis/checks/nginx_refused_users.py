@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ops.diagnosis.checks.log_reading import TOO_LONG
+from ops.diagnosis.checks.log_reading import TOO_LONG, nginx_entries
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.diagnosis.steps import replaced_in_line, replaced_statement, without_line
@@ -371,4 +371,52 @@ def _cached_error(item: Answers, own: LocatedTraffic, config: NginxConfig, targe
     )
 
 
-CHECKS = (refused_form, refused_users)
+# ngx_proxy_protocol.c: a connection began with other bytes than the PROXY line. One that only connects sends none.
+_NO_PROXY_LINE = re.compile(r'broken header: "(?!")')
+_PROXY_PROTOCOL = "while reading PROXY protocol"
+
+
+@check(
+    "nginx.proxy_line",
+    "NGX087",
+    en="whoever connects sends the PROXY line that nginx expects",
+    zh="连接方会发送 nginx 要求的 PROXY 行",
+)
+def proxy_line(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """NGX087: nginx expects the line of a balancer (listen ... proxy_protocol), clients connect without it, and no user
+    was served since nginx was started."""
+    since = judged_since(logs)
+    broken = [
+        (path, entry)
+        for path, entry in nginx_entries(logs, _PROXY_PROTOCOL)
+        if _NO_PROXY_LINE.search(entry.text) and not is_of_earlier_worker(entry, since, logs)
+    ]
+    site = find_site(nginx_config, target.domain, target.backend)
+    lines = [line for line in (site.server.own("listen") if site else ()) if "proxy_protocol" in line.args]
+    served = sum(item.count for located in users_traffic(logs) for item in located.traffic.answers)
+    if len(broken) < _FEW or not lines or served:
+        return
+    path, entry = broken[-1]
+    where = _place(lines[-1])
+    yield Finding(
+        "NGX087",
+        (
+            quote(path, f"{entry.text.partition(chr(10))[0][:60]} ... {_PROXY_PROTOCOL}"),
+            *(quote(_place(line), f"listen {' '.join(line.args)}") for line in lines[:_MAX_LINES]),
+        ),
+        {"count": str(len(broken)), "where": where},
+        fix=(
+            Text(
+                en="If a balancer is in front, have it send the PROXY protocol to this port. If clients come directly"
+                f" now, take proxy_protocol out of the listen lines ({', '.join(map(_place, lines))}):",
+                zh="如果前面有负载均衡，让它对这个端口发送 PROXY 协议；如果客户端现在直接连接，"
+                f"就从 listen 行去掉 proxy_protocol（{', '.join(map(_place, lines))}）：",
+            ),
+            *(replaced_in_line(_place(line), " proxy_protocol", "") for line in lines),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    )
+
+
+CHECKS = (refused_form, refused_users, proxy_line)

@@ -395,3 +395,44 @@ def method_of_the_api_is_not_on_the_list(stack: Stack) -> None:
     """A hardened template lets pages through."""
     place = "        proxy_set_header X-Real-IP"
     stack.edit(stack.site_file, place, f"        limit_except GET POST {{ deny all; }}\n{place}")
+
+
+@fault("NGX087", sees=lambda stack: bool(stack.predict(timeout=3.0).error), layout="guide", app=PLAIN_APP)
+def nobody_sends_the_proxy_line(stack: Stack) -> None:
+    """The balancer was taken away, and listen asks for its line still."""
+    stack.edit(stack.site_file, " ssl;", " ssl proxy_protocol;")
+    for _ in range(3):
+        stack.predict(timeout=3.0)
+
+
+STREAMING_APP = PLAIN_APP + (
+    """
+@app.get("/events")
+def events():
+    return iter(["data: 1\\n\\n"]), 200, {"Content-Type": "text/event-stream"}
+"""
+)
+
+
+@fault(
+    "NGX088",
+    sees=lambda stack: stack.request(path="/events").status == 200,
+    severity="warn",
+    layout="guide",
+    app=STREAMING_APP,
+)
+def stream_of_events_is_buffered(stack: Stack) -> None:
+    """As nginx does by default."""
+    stack.request(path="/events")
+
+
+def _follows_with_get(stack: Stack) -> bool:
+    moved = stack.predict(door="http").status
+    return moved == 301 and stack.request(path="/predict").status == 405
+
+
+@fault("NGX089", sees=_follows_with_get, severity="warn", layout="guide", app=PLAIN_APP)
+def redirect_makes_get_of_post(stack: Stack) -> None:
+    """The site's own redirect, and clients that begin with http://."""
+    for _ in range(4):
+        _follows_with_get(stack)

@@ -9,7 +9,7 @@ import pytest
 
 from ops.facts.logs import LogEntry
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import Answers
+from ops.facts.traffic import Answers, EventStream
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import (
@@ -103,6 +103,37 @@ def limited(client: str, extra: str = "", message: str = "limiting requests, exc
     )
 
 
+def balanced(count: int, *answers: Answers, first: str = "\\x16\\x03\\x01") -> Snapshot:
+    line = f'*7 broken header: "{first}" while reading PROXY protocol, client: 10.0.0.7, server: 0.0.0.0:443'
+    config = nginx_config(SITE.replace("listen 443 ssl", "listen 443 ssl proxy_protocol"))
+    return but(
+        nginx_config=config,
+        logs__nginx_errors=nginx_logs(*(entry(line, ago=5 + n) for n in range(count))),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, *answers),
+    )
+
+
+def streamed(
+    lines: str = "", *, path: str = "/stream", status: str = "200", forbids: bool = False
+) -> Snapshot:
+    stream = EventStream(
+        pattern="/stream", where="app.py:22", written='"text/event-stream"', forbids_buffering=forbids
+    )
+    return users(asked("GET", status, path=path), lines=lines, logs__event_streams=(stream,))
+
+
+def moved(redirect: str = "301", count: int = 4, *, served: int = 0, ago: float | None = None) -> Snapshot:
+    """POSTs over plain HTTP that are redirected, and the GETs that follow them over HTTPS."""
+    after = NOW - 60 if ago is None else NOW - 60 + ago
+    posts = msgspec.structs.replace(asked("POST", redirect, count, "/predict"), first=NOW - 65, last=NOW - 61)
+    gets = msgspec.structs.replace(asked("GET", "405", count, "/predict"), first=NOW - 65, last=after)
+    return users(
+        gets,
+        *((asked("GET", "200", served, "/predict"),) if served else ()),
+        logs__nginx_plain_access=logged("/var/log/nginx/access.log", posts),
+    )
+
+
 CASES: list[Case] = [
     # --- NGX085
     fires(
@@ -177,6 +208,27 @@ CASES: list[Case] = [
         users(asked("GET", "500", 6), at_service=(asked("GET", "500", 6),), lines=CACHE),
     ),
     quiet("NGX086", "nothing is cached", users(asked("GET", "500", 6))),
+    # --- NGX087
+    fires("NGX087", "everybody comes without the line", balanced(3), "while reading PROXY protocol"),
+    quiet("NGX087", "somebody is served", balanced(3, answered("200", 1))),
+    quiet("NGX087", "health checks that only connect", balanced(5, first="")),
+    quiet("NGX087", "two are few", balanced(2)),
+    quiet("NGX087", "nginx does not ask for it", but(balanced(3), nginx_config=site())),
+    # --- NGX088
+    fires("NGX088", "a stream that is asked for", streamed(), "app.py:22", severity="warn"),
+    quiet("NGX088", "buffering is off", streamed("proxy_buffering off;")),
+    quiet("NGX088", "the application forbids it", streamed(forbids=True)),
+    quiet("NGX088", "nobody asks for it", streamed(path="/other")),
+    quiet("NGX088", "it is not answered", streamed(status="404")),
+    # --- NGX089
+    fires(
+        "NGX089", "as many GETs follow", moved(), f"{SITE_FILE}:", severity="warn", facts={"status": "301"}
+    ),
+    quiet("NGX089", "the redirect keeps the method", moved(redirect="308")),
+    quiet("NGX089", "GET is served there", moved(served=3)),
+    quiet("NGX089", "they come much later", moved(ago=500.0)),
+    quiet("NGX089", "two are few", moved(count=2)),
+    quiet("NGX089", "no log of plain HTTP", but(moved(), logs__nginx_plain_access=None)),
     # --- GUN014
     fires("GUN014", "a crash while a request was served", crashed(ago=60), "GET /report"),
     fires("GUN014", "nobody has asked for it since the restart", crashed(), severity="warn"),
