@@ -31,8 +31,8 @@ def compare(
     """Return the changes, oldest first, those without a time last.
 
     ``text_before``, ``text_after`` return a content by its digest. ``removed_at``: the removed paths, with times. A
-    file that is not in ``before`` is a change if ``before`` lists its directory, or if its ctime is later than
-    ``since`` (Unix seconds); any other is merely read for the first time."""
+    file that is not in ``before`` is a change if ``before`` lists its directory (`_is_listed`), or if its ctime is
+    later than ``since`` (Unix seconds); any other is merely read for the first time."""
     changes = [
         *_files(before, after, text_before, text_after, removed_at, since),
         *_values(before, after),
@@ -58,8 +58,7 @@ def _files(
             at = _plausible(removed_at[path], after.taken_at)
             yield Change(place=old.place, what=path, kind=ChangeKind.REMOVED, time=at, lines=lines)
     for path, new in after.files.items():
-        is_new = new.ctime / 1e9 > since or path.rpartition("/")[0] in before.directories
-        if path not in before.files and is_new:
+        if path not in before.files and (new.ctime / 1e9 > since or _is_listed(path, new.place, before)):
             lines, is_harmless = _lines(None, new, text_before, text_after)
             at = _plausible(_time(new, since), after.taken_at)
             yield Change(
@@ -70,6 +69,15 @@ def _files(
                 lines=lines,
                 is_harmless=is_harmless,
             )
+
+
+def _is_listed(path: str, place: PlaceKind, before: Baseline) -> bool:
+    """Whether ``before`` would have the file, had it been there: its directory was listed, or, of the application, the
+    tree above a directory that is new itself. The clock may have been wrong since."""
+    directories = before.directories.keys()
+    if place is not PlaceKind.APPLICATION:
+        return path.rpartition("/")[0] in directories
+    return any(path.startswith(f"{directory}/") for directory in directories)
 
 
 def _changed(

@@ -32,6 +32,17 @@ from ops.text.timestamps import local_time
 MAX_SHOWN_CHARS = 160
 # Maximum number of changes shown beside an unexplained symptom.
 MAX_TRY_NEXT = 3
+# Causes of a service that does not run: what it has served with since it was loaded did not bring them about.
+_STARTS = ("GUN001", "GUN003")
+_LOADED_AT_START = (
+    PlaceKind.GUNICORN,
+    PlaceKind.COMMAND,
+    PlaceKind.UNIT,
+    PlaceKind.ENVIRONMENT_FILE,
+    PlaceKind.APPLICATION,
+    PlaceKind.PACKAGE,
+    PlaceKind.MODEL,
+)
 _TEMPLATES = (".html", ".j2", ".jinja")
 # A change of these kinds counts only if the evidence names it or nothing else fits: every host has hundreds.
 _MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
@@ -169,8 +180,27 @@ def _strengths(
         elif _is_used(change, snapshot):
             kinds_alone = [place for place in places if ":" not in place]
             is_of_kind = can_bring_about(change, kinds_alone) or _is_of_unknown_lines(change)
+            if is_of_kind and cause.code in _STARTS and _has_served(change, snapshot):
+                continue
             strengths[number] = _Strength.KIND if is_of_kind else _Strength.STATEMENT
     return strengths
+
+
+def _has_served(change: Change, snapshot: Snapshot) -> bool:
+    """Whether gunicorn started after the change, and answered users since: it has run with what changed."""
+    logs = snapshot.logs
+    if change.time is None or change.place not in _LOADED_AT_START or isinstance(logs, NotSeen):
+        return False
+    if not isinstance(logs.gunicorn_error, Log) or not isinstance(logs.nginx_access, AccessLog):
+        return False
+    starts = [
+        entry.time
+        for entry in logs.gunicorn_error.entries
+        if "Booting worker" in entry.text and entry.time >= change.time
+    ]
+    traffic = logs.nginx_access.traffic
+    answered = [answers.last for answers in traffic.answers if answers.status == "200"] if traffic else []
+    return bool(starts) and max(answered, default=0.0) > min(starts)
 
 
 def _is_of_unknown_lines(change: Change) -> bool:

@@ -168,3 +168,14 @@ def test_a_removed_file_of_nginx_stays_until_the_reload() -> None:
     for changed_at, stays in ((12_100.0, True), (11_900.0, False)):
         present = state({}, directories={"/c": int(changed_at * 1e9)}, taken_at=NOW)
         assert ("/c/n.conf" in in_effect(present, before, LOADED).files) is stays
+
+
+@pytest.mark.parametrize(("place", "is_change"), [(PlaceKind.APPLICATION, True), (PlaceKind.NGINX, False)])
+def test_a_file_in_a_new_directory_is_a_change_though_the_clock_was_set_back_since(
+    place: PlaceKind, is_change: bool
+) -> None:
+    """The baseline is dated later than the file; the application's tree was listed whole, nginx's was not."""
+    before = state({}, directories={"/srv/app": 1})
+    after = state({"/srv/app/tools/report.py": text("new\n", at=TAKEN - 3600, place=place)}, taken_at=NOW)
+    changes = compare(before, after, TEXTS.get, TEXTS.get, {}, TAKEN)
+    assert [change.what for change in changes] == (["/srv/app/tools/report.py"] if is_change else [])

@@ -16,6 +16,7 @@ from ops.diagnosis.finding import Evidence, quote
 from ops.diagnosis.model import Diagnosis
 from ops.facts.base import NotSeen
 from ops.facts.changes import Change, ChangedLines, ChangeKind, Changes, PlaceKind
+from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.snapshot import Snapshot, from_json, to_json
 from ops.facts.traffic import Answers
 from ops.interpret.redaction import redacted
@@ -279,3 +280,26 @@ def test_the_package_that_the_traceback_names_is_the_guilty_one() -> None:
     toolbox = change(PlaceKind.PACKAGE, "toolbox", ChangeKind.VALUE, before="1", after="2", time=None)
     evidence = [quote("/srv/venv/lib/python3.11/site-packages/toolbox.py:2", "called by this line")]
     assert fits_of("APP004", evidence, PACKAGE, toolbox, TEMPLATE) == [toolbox]
+
+
+def test_what_the_service_has_run_with_since_did_not_bring_its_end_about() -> None:
+    snapshot = without_gunicorn()
+    logs = snapshot.logs
+    assert isinstance(logs, Logs)
+    assert isinstance(logs.gunicorn_error, Log)
+    entry = LogEntry(time=NOW - 50, level="info", pid=7, text="Booting worker with pid: 7")
+    log = msgspec.structs.replace(logs.gunicorn_error, entries=(entry,))
+    served = but(snapshot, logs__nginx_access__traffic__answers=(answers("200", NOW - 900),))
+    assert isinstance(served.logs, Logs)
+    served = msgspec.structs.replace(served, logs=msgspec.structs.replace(served.logs, gunicorn_error=log))
+    (cause,) = (cause for cause in diagnose(served, CHECKS).causes if cause.code == "GUN001")
+    later = change(PlaceKind.UNIT, UNIT, time=NOW - 20, lines=lines(7, "", "LimitNOFILE=64", "LimitNOFILE"))
+
+    def blamed(snapshot: Snapshot) -> list[Change]:
+        reading = Changes(taken_at=0.0, confirmed_at=0.0, by="watchdog", changes=(LIMITS, later))
+        ranked = read_changes([cause], [], reading, snapshot, 0, catalogue()).ranked
+        return [item.change for item in ranked if item.fits]
+
+    assert blamed(served) == [later]
+    unserved = but(served, logs__nginx_access__traffic__answers=(answers("502", NOW - 40),))
+    assert blamed(unserved) == [LIMITS, later]
