@@ -93,7 +93,7 @@ def _environment(venv: Path, packages: Path, python: str) -> None:
     _write(venv / "pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
     (binaries / "python3").symlink_to("/usr/bin/python3")
     (binaries / "python").symlink_to("python3")
-    names = _distributions("gte-ops[embedded]", python)
+    names = needed_distributions("gte-ops[embedded]", python)
     if python != _OWN_PYTHON:
         _fetch(names, packages, binaries, python)
     for name in names if python == _OWN_PYTHON else ():
@@ -107,7 +107,9 @@ def _environment(venv: Path, packages: Path, python: str) -> None:
                 _link(source, binaries / file.name)
     version = metadata.version("gte-ops")
     about = packages / f"gte_ops-{version}.dist-info"
-    _write(about / "METADATA", f"Metadata-Version: 2.1\nName: gte-ops\nVersion: {version}\n")
+    about_us = metadata.distribution("gte-ops").read_text("METADATA")
+    assert about_us is not None
+    _write(about / "METADATA", about_us)
     _script(binaries / "gte-ops", "gte_ops", "main")
     _script(binaries / "gunicorn", "gunicorn.app.wsgiapp", "run")
 
@@ -129,7 +131,7 @@ def _fetch(names: list[str], packages: Path, binaries: Path, python: str) -> Non
             shutil.move(program, binaries / program.name)
 
 
-def _distributions(wanted: str, python: str) -> list[str]:
+def needed_distributions(wanted: str, python: str = _OWN_PYTHON) -> list[str]:
     """The distributions that ``wanted`` needs, itself excepted, as installed in this environment."""
     environment: dict[str, str | AbstractSet[str]] = {
         **{name: str(value) for name, value in default_environment().items()},
