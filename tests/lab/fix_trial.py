@@ -215,13 +215,11 @@ def _shell(stack: Stack, line: str, seconds: float) -> int:
 
 
 def _is_mended(stack: Stack, case: Case) -> bool:
-    """Whether a client no longer meets the fault, gets its prediction where users were affected, and the doctor no
-    longer names it."""
+    """Whether a client gets its prediction, no longer meets a fault that affects users, and the doctor no longer names
+    it. A client that meets a warning's fault is one that is served."""
 
     def is_served() -> bool:
-        if case.severity == "fail" and stack.predict().status != 200:
-            return False
-        return not meets(stack, case)
+        return stack.predict().status == 200 and (case.severity != "fail" or not meets(stack, case))
 
     try:
         wait_for(is_served, "a client to be served", within=SERVED_WITHIN, every=0.3)

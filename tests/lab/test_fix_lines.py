@@ -35,8 +35,14 @@ _MENDED_BY_THEIR_LINES = (
     "tls_1_1_is_allowed_by_the_configuration",
     "reloader_is_on_by_the_file",
     "workers_are_never_recycled",
+    "tls_1_0_is_accepted",
+    # A line is added beside the one that the report names.
+    "nginx_listens_on_another_port",
+    "plain_http_is_served",
+    "default_server_rejects_what_the_site_listens_elsewhere_for",
     # The repair does what the steps by hand leave to a person.
     "user_agent_filter_blocks_curl",
+    "intermediate_is_not_sent",
 )
 _NAMED = {case.name: case for case in CASES}
 
