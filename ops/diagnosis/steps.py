@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from ops.facts.nginx import NginxConfig
 from ops.text.language import Text, verbatim
+
+if TYPE_CHECKING:
+    from ops.facts.nginx import NginxConfig
 
 # The commands that read gte-ops.toml. In a Chinese sentence no space precedes them.
 _READS_SETTINGS = re.compile(
