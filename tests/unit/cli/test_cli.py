@@ -427,6 +427,8 @@ def test_an_error_of_every_command_is_one_document_with_the_exit_code(
         ("watchdog", "pause"): ("5m",),
         ("render",): ("nginx",),
         ("route",): ("/health",),
+        ("deploy", "drain"): ("127.0.0.1:8000",),
+        ("deploy", "undrain"): ("127.0.0.1:8000",),
         ("backup", "pin"): ("a.tar.zst",),
         ("backup", "unpin"): ("a.tar.zst",),
         ("causes", "test"): ("licence.toml",),
