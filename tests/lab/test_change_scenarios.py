@@ -14,7 +14,7 @@ def _each(chosen: Scenario) -> object:
     return pytest.param(chosen, id=f"{chosen.code}-{chosen.name}", marks=marks)
 
 
-@pytest.mark.parametrize("chosen", map(_each, SCENARIOS))
+@pytest.mark.parametrize("chosen", [_each(chosen) for chosen in SCENARIOS])
 def test_the_guilty_change_is_named_and_the_innocent_are_not(chosen: Scenario) -> None:
     result = run_scenario(chosen)
     assert result.is_right, result
