@@ -104,7 +104,7 @@ class Actor:
             )
         step = escalation.decide(assessment, state, rules, capabilities, now, paused=paused, jitter=jitter)
         if (step.circuit_open or step.unfixable) and not state.suspended:
-            self.journal.note("holding", fault=assessment.fault, detail=step.why.en)
+            self.journal.note("holding", fault=assessment.fault, causes=causes, detail=step.why.en)
         if step.circuit_open:
             state = escalation.open_circuit(state, rules, now, observation.clocks.wall, jitter)
         fingerprint = state.unfixable_fingerprint
@@ -160,6 +160,7 @@ class Actor:
             "act",
             rung=step.action,
             fault=assessment.fault,
+            causes=state.trouble.causes if state.trouble is not None else (),
             pid=state.actions[-1].pid,
             detail=assessment.detail.en,
             evidence=self.evidence.path,

@@ -9,10 +9,12 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ops.supervision.journald import JournalSocket, Priority, journal_behind
 from ops.supervision.sentences import ACTIONS, FAULTS
 from ops.supervision.state import ActionKind, Fault
 from ops.text.duration import age
@@ -28,19 +30,50 @@ DELIVERY_SECONDS = 15.0
 MAX_FACT_CHARS = 2000
 
 
-class WatchdogJournal:
-    """Writes one JSON line for each event to ``out``."""
+# How grave an event is in the journal; every other one is information.
+_PRIORITIES = {
+    **dict.fromkeys(
+        ("round_failed", "state_torn", "holding", "environment_changed", "refused"), Priority.ERR
+    ),
+    **dict.fromkeys(("act", "saturated", "notify", "notify_failed", "notify_unusable"), Priority.WARNING),
+    **dict.fromkeys(("state_unwritable", "metrics_unwritable", "launch_unwritable"), Priority.WARNING),
+    **dict.fromkeys(("ping_failed", "headers_unusable", "configuration_kept"), Priority.WARNING),
+    **dict.fromkeys(("recovered", "rearmed", "budget_cleared"), Priority.NOTICE),
+}
 
-    def __init__(self, out: TextIO) -> None:
+
+class WatchdogJournal:
+    """Writes one JSON line for each event to ``out``; if that leads to systemd's journal, with priority and fields."""
+
+    def __init__(self, out: TextIO, journal: JournalSocket | None = None) -> None:
         self._out = out
+        self._journal = journal_behind(out) if journal is None else journal
 
     def note(self, event: str, **facts: Any) -> None:
         """Write one line: the time, the event and its facts. Empty facts are left out."""
         line = {"time": datetime.now().astimezone().isoformat(timespec="milliseconds"), "event": event}
         line |= {name: _safe(value) for name, value in facts.items() if value not in (None, "", ())}
+        words = json.dumps(line, ensure_ascii=False)
+        if self._journal is not None and self._journal.send([("MESSAGE", words), *_fields(event, line)]):
+            return
         with contextlib.suppress(OSError, ValueError):
-            self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._out.write(words + "\n")
             self._out.flush()
+
+
+def _fields(event: str, line: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `journalctl FIELD=VALUE` finds the event by."""
+    priority = _PRIORITIES.get(event, Priority.INFO)
+    if event == "state" and line.get("fault"):
+        priority = Priority.WARNING
+    yield "PRIORITY", str(int(priority))
+    yield "SYSLOG_IDENTIFIER", "gte-ops"
+    yield "EVENT", event
+    for name in ("fault", "rung", "state"):
+        if name in line:
+            yield name.upper(), str(line[name])
+    for code in line.get("causes", ()):
+        yield "CODE", str(code)
 
 
 def _safe(value: Any) -> Any:
