@@ -25,8 +25,13 @@ def _wait_for_file(_engines: EngineRegistry, task_input: TaskInput) -> dict[str,
     return {"scores": [time.time()]}
 
 
-def create() -> Any:
-    """The application, whose ``sentiment`` fails and whose ``similarity`` waits for a file."""
+def make_tasks_go_wrong() -> None:
+    """``sentiment`` fails, ``similarity`` waits for the file that its text names."""
     TASKS["sentiment"] = replace(TASKS["sentiment"], answer=_fail)
     TASKS["similarity"] = replace(TASKS["similarity"], answer=_wait_for_file)
+
+
+def create() -> Any:
+    """The application with these tasks."""
+    make_tasks_go_wrong()
     return create_app()

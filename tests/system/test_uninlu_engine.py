@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,31 +19,11 @@ from service.admission import deadline
 from service.admission.errors import EngineTimeoutError
 from service.engines.interface import EngineUnavailableError
 from service.engines.uninlu import extractor
-from service.engines.uninlu.engine import UninluLaunch
 from service.engines.uninlu.extractor import UniNlu
 from tests.system.conftest import ROOT, eventually
+from tests.system.pretended_uninlu import LAUNCH
 
 PATIENCE = 60.0
-
-PRETENDER = """
-import os, sys, time, types
-sys.modules["torch"] = types.SimpleNamespace(set_num_threads=lambda threads: None)
-from service.engines.uninlu import process
-
-class Model:
-    has_scores = True
-    def paths(self, text, schema, every_prefix, seconds):
-        if text == "sleep": time.sleep(600)
-        while text == "spin": pass
-        if text == "exit": os._exit(3)
-        if text == "wrong": raise ValueError(text)
-        if text == "slow": time.sleep(0.5)
-        return [[{"type": "pid", "text": str(os.getpid()), "start": 0, "end": 1}]]
-
-process._prepare = lambda *_: lambda: Model()
-process.main()
-"""
-LAUNCH = UninluLaunch(Path(), threads=1, trusts_code=False, program=("-c", PRETENDER))
 
 
 @contextlib.contextmanager
