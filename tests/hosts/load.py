@@ -1,0 +1,63 @@
+"""Clients of a site, run in the network of the test hosts: python -m tests.hosts.load ADDRESS DOMAIN CLIENTS FILE.
+
+Each sends one request after the other, each on a connection of its own: health checks and predictions in turn. A line a
+request is appended to FILE: seconds since the epoch, method, status (0: no answer), seconds. Ends with SIGTERM.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tests.hosts.layer import PREDICTION
+
+CLIENT_SECONDS = 10.0
+
+
+def ask(address: str, domain: str, method: str) -> int:
+    """The status of one request; 0 for none."""
+    context = ssl._create_unverified_context()  # noqa: S323  the certificate is another test's
+    try:
+        with socket.create_connection((address, 443), CLIENT_SECONDS) as plain:
+            plain.settimeout(CLIENT_SECONDS)
+            connection = http.client.HTTPSConnection(domain, timeout=CLIENT_SECONDS)
+            connection.sock = context.wrap_socket(plain, server_hostname=domain)
+            if method == "GET":
+                connection.request("GET", "/health", headers={"Connection": "close"})
+            else:
+                headers = {"Content-Type": "application/json", "Connection": "close"}
+                connection.request("POST", "/predict", PREDICTION.encode(), headers)
+            response = connection.getresponse()
+            response.read()
+            return response.status
+    except (OSError, http.client.HTTPException):
+        return 0
+
+
+def main(address: str, domain: str, clients: int, file: Path) -> None:
+    """Ask until the process is ended."""
+    lock = threading.Lock()
+
+    def client() -> None:
+        number = 0
+        while True:
+            method = ("GET", "POST")[number % 2]
+            number += 1
+            started = time.time()
+            status = ask(address, domain, method)
+            with lock, file.open("a") as out:
+                out.write(f"{started:.3f} {method} {status} {time.time() - started:.3f}\n")
+            time.sleep(0.02)
+
+    for _ in range(clients):
+        threading.Thread(target=client, daemon=True).start()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
