@@ -21,7 +21,7 @@ from service.http.forwarded import Proxies
 from service.http.log_text import printable
 from service.http.problems import Problem
 from service.keys.keyring import Keyring
-from service.monitoring import metrics
+from service.monitoring import metrics, progress
 from service.monitoring.load import PREDICTION_PATHS
 from service.prediction.context import Context, context
 
@@ -109,6 +109,11 @@ class Door:
             request_id.choose(headers.get(b"x-request-id")),
             _environ("GET", "/health", head, peer, headers),
         )
+        record = progress.current()
+        if record is not None:
+            # As every request: the watchdog tells a worker that answers from one that does not.
+            record.begin(id(answer), "/health")
+            record.end(id(answer))
         metrics.REQUESTS.labels("/health", "", "ok").inc()
         metrics.LATENCY.labels("/health", "").observe(time.perf_counter() - began)
         return answer
