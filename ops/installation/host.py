@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import http.client
 import os
 import pwd
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -37,6 +39,7 @@ ISSUE_SECONDS = 300.0
 # nginx has replaced its workers.
 TAKEN_UP_SECONDS = 15.0
 _POLL_SECONDS = 0.2
+_EMPTY_SECONDS = 30.0
 # Ends with 0 exactly where the environment's packages satisfy the requirement in argv, their own requirements included.
 _SATISFIES = """
 import sys
@@ -150,9 +153,15 @@ class HostTree:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a directory with all that is in it. Raises OSError."""
-        if path.is_symlink() or not path.is_dir():
-            return
-        shutil.rmtree(path)
+        deadline = time.monotonic() + _EMPTY_SECONDS
+        while not path.is_symlink() and path.is_dir():
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                # What a program of a killed run started may write for another moment.
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
 
     def validate(self, kind: DeploymentKind, files: Sequence[RenderedFile], *, is_final: bool) -> None:
         """Have the files' own program test them. ``is_final``: accounts and programs that they name exist by now.
@@ -193,19 +202,25 @@ class HostTree:
         if program is None:
             raise _failed(command, refused_program(command[0]) or "it is not installed")
         try:
-            return subprocess.run(
+            with subprocess.Popen(
                 [program, *command[1:]],
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=seconds,
-                check=False,
                 env=os.environ | (variables or {}),
+                start_new_session=True,
                 preexec_fn=end_with_us(),
-            )
+            ) as process:
+                try:
+                    output, errors = process.communicate(timeout=seconds)
+                except BaseException:
+                    os.killpg(process.pid, signal.SIGKILL)  # with the programs that it started
+                    raise
         except (OSError, subprocess.TimeoutExpired) as error:
             raise _failed(command, str(error)) from None
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     # --- units and nginx ----------------------------------------------------------------------------------------------
 

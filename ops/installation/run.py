@@ -373,7 +373,7 @@ def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
             host.link(host.place(step.path), step.target)
         case EnvironmentStep():
             if not os.access(step.python, os.X_OK):
-                host.run("python3", "-m", "venv", step.directory)
+                host.run("python3", "-m", "venv", step.directory, seconds=PACKAGES_SECONDS)
             host.run(*step.install, seconds=PACKAGES_SECONDS)
         case AccountsStep():
             for command in step.commands:

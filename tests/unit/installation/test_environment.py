@@ -16,6 +16,7 @@ from ops.installation.run import install, uninstall
 from ops.installation.steps import EnvironmentStep, StepState
 from ops.installation.store import InstallStore
 from ops.installation.throwaway import throwaway_pair
+from tests.lab.waiting import wait_for
 
 
 def wheel(directory: Path, name: str, version: str, requires: str = "") -> None:
@@ -74,3 +75,15 @@ def test_a_throwaway_pair_belongs_together_and_is_the_authoritys() -> None:
     assert key.public_key() == leaf.public_key()
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["gte.example.org"]
+
+
+def test_a_program_that_takes_too_long_ends_with_what_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(OpsError, match="timed out"):
+        HostTree().run("sh", "-c", f"sleep 60 & echo $! >{pid}; wait", seconds=1.0)
+    child = Path("/proc", pid.read_text().strip(), "stat")
+
+    def has_ended() -> bool:
+        return not child.exists() or child.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+    wait_for(has_ended, "the program's own child to end", within=10)
