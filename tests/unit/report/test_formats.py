@@ -75,8 +75,8 @@ def test_the_samples_are_of_every_command_that_reports() -> None:
         children = getattr(command, "commands", {})
         leaves |= {f"{name} {child}" for child in children} or {name}
     sampled = {REPORTS[name]().command.partition(" --")[0] for name in REPORTS} | {"render"}
-    # These write a file's content, and no report; resume and forget report as pause does; mcp speaks its protocol.
-    others = {"config schema", "config sample", "watchdog resume", "watchdog forget", "mcp"}
+    # These write a file's content, and no report; resume and forget report as pause does; mcp and serve serve.
+    others = {"config schema", "config sample", "watchdog resume", "watchdog forget", "mcp", "notify serve"}
     assert leaves - others <= sampled
 
 
