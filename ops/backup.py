@@ -27,7 +27,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory
 from ops.settings import BackupSettings, Settings
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import chinese, system_error
 
 
 @dataclass
@@ -125,13 +125,7 @@ def list_backups(settings: Settings) -> list[ListedBackup]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        hint = root_hint(error)
-        raise OpsError(
-            Text(
-                en=f"{directory}: {error.strerror or error}{hint.en}",
-                zh=f"{directory}: {chinese(error.strerror or error)}{hint.zh}",
-            )
-        ) from None
+        raise OpsError(system_error(directory, error)) from None
 
 
 def verify_backup(
@@ -198,13 +192,7 @@ def pin_backup(settings: Settings, argument: str, *, pinned: bool) -> tuple[Path
         else:
             unpin(path)
     except OSError as error:
-        hint = root_hint(error)
-        raise OpsError(
-            Text(
-                en=f"{path}: {error.strerror or error}{hint.en}",
-                zh=f"{path}: {chinese(error.strerror or error)}{hint.zh}",
-            )
-        ) from None
+        raise OpsError(system_error(path, error)) from None
     return path, True
 
 

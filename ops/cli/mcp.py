@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualCommand
-from ops.cli.options import config_option, language_option, option, settings_and_path
+from ops.cli.options import config_option, error_format_option, language_option, option, settings_and_path
 from ops.errors import OpsError
-from ops.report import FORMATS
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -30,14 +29,7 @@ if TYPE_CHECKING:
     en="Serve HTTP on loopback, with the token of mcp.token_file, instead of standard input and output.",
     zh="在回环地址上提供 HTTP（使用 mcp.token_file 的令牌），而不是标准输入输出。",
 )
-@option(
-    "--format",
-    type=click.Choice(FORMATS),
-    default="text",
-    expose_value=False,  # ops.cli.main writes errors by it
-    en="Format of an error that keeps it from serving.",
-    zh="无法启动时错误的格式。",
-)
+@error_format_option
 @language_option
 def mcp(config: str | None, address: str | None, language: Language) -> None:
     """Serve this host's answers to an assistant (MCP). 供运维助手使用的 MCP 服务。

@@ -12,6 +12,7 @@ import click
 from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     config_option,
+    error_format_option,
     language_option,
     option,
     report_format_option,
@@ -19,7 +20,6 @@ from ops.cli.options import (
     show,
 )
 from ops.errors import UsageError
-from ops.report import FORMATS
 
 if TYPE_CHECKING:
     from ops.text.language import Language, Text
@@ -92,14 +92,7 @@ def test(config: str | None, form: str, language: Language) -> None:
     en="Undelivered messages are kept here; default: beside the watchdog's state.",
     zh="未送达的消息保存在此；默认在 watchdog 状态文件旁边。",
 )
-@option(
-    "--format",
-    type=click.Choice(FORMATS),
-    default="text",
-    expose_value=False,  # ops.cli.main writes errors by it
-    en="Format of an error that keeps it from serving.",
-    zh="无法启动时错误的格式。",
-)
+@error_format_option
 @language_option
 def serve(
     config: str | None, address: str, token_file: str | None, outbox: str | None, language: Language

@@ -83,6 +83,14 @@ report_format_option = option(
     en="Format of the report.",
     zh="报告格式。",
 )
+error_format_option = option(
+    "--format",
+    type=click.Choice(FORMATS),
+    default="text",
+    expose_value=False,  # ops.cli.main writes errors by it
+    en="Format of an error that keeps it from serving.",
+    zh="无法启动时错误的格式。",
+)
 
 
 output_option = option(

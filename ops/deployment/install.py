@@ -37,7 +37,7 @@ from ops.files.bounded_read import open_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.files.programs import refused_program, trusted_program
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import NOTHING_CHANGED, chinese, system_error
 from ops.text.sanitize import safe_line
 
 TOOL_SECONDS = 60.0
@@ -126,13 +126,7 @@ def install(
             _make_accounts()
     except OSError as error:
         _put_back(results)
-        where, hint = error.filename or root, root_hint(error)
-        raise OpsError(
-            Text(
-                en=f"{where}: {error.strerror or error}; nothing was changed{hint.en}",
-                zh=f"{where}: {chinese(error.strerror or error)}；未作任何改动{hint.zh}",
-            )
-        ) from None
+        raise OpsError(system_error(error.filename or root, error, NOTHING_CHANGED)) from None
     except BaseException:
         _put_back(results)
         raise
@@ -414,13 +408,7 @@ def present_text(path: Path) -> str | None:
             Text(en=f"{path}: not UTF-8 text; move it away first", zh=f"{path}: 不是 UTF-8 文本；请先移走它")
         ) from None
     except OSError as error:
-        hint = root_hint(error)
-        raise OpsError(
-            Text(
-                en=f"{path}: {error.strerror or error}{hint.en}",
-                zh=f"{path}: {chinese(error.strerror or error)}{hint.zh}",
-            )
-        ) from None
+        raise OpsError(system_error(path, error)) from None
 
 
 def next_steps(

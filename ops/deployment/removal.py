@@ -26,7 +26,7 @@ from ops.errors import OpsError
 from ops.files.atomic_file import taking_its_name
 from ops.files.programs import trusted_program
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import NOTHING_CHANGED, system_error
 
 
 class FileRemoval(StrEnum):
@@ -106,13 +106,7 @@ def remove(
             path.chmod(file.mode)
         if not isinstance(error, OSError):
             raise
-        hint = root_hint(error)
-        raise OpsError(
-            Text(
-                en=f"{error.filename or root}: {error.strerror or error}; nothing was changed{hint.en}",
-                zh=f"{error.filename or root}：{chinese(error.strerror or str(error))}；未作任何改动{hint.zh}",
-            )
-        ) from None
+        raise OpsError(system_error(error.filename or root, error, NOTHING_CHANGED)) from None
     return results
 
 

@@ -25,7 +25,7 @@ from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
 from ops.installation.steps import Original, Record, Undo, UndoFile, UndoLink
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import NOTHING_CHANGED, chinese, system_error
 from ops.text.sanitize import safe_line
 
 PLACE = "var/lib/gte-ops/install"
@@ -107,13 +107,7 @@ class InstallStore:
                 )
             ) from None
         except OSError as error:
-            hint = root_hint(error)
-            raise OpsError(
-                Text(
-                    en=f"{self.directory}: {error.strerror or error}; nothing was changed{hint.en}",
-                    zh=f"{self.directory}: {chinese(error.strerror or error)}；未作任何改动{hint.zh}",
-                )
-            ) from None
+            raise OpsError(system_error(self.directory, error, NOTHING_CHANGED)) from None
         try:
             yield
         finally:

@@ -21,7 +21,7 @@ from ops.errors import OpsError
 from ops.files.nofollow import reason_not_to_trust
 from ops.settings import Settings
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import chinese, system_error
 from ops.text.sanitize import safe_line
 
 NAME = "fix.jsonl"
@@ -70,13 +70,8 @@ class AuditLog:
             self._descriptor = os.open(self.path, flags, 0o600)
             os.fchmod(self._descriptor, 0o600)
         except OSError as error:
-            hint = root_hint(error)
-            raise OpsError(
-                Text(
-                    en=f"{self.path}: {error.strerror or error}: without its log --fix does nothing{hint.en}",
-                    zh=f"{self.path}: {chinese(error.strerror or error)}；没有日志，--fix 不作任何改动{hint.zh}",
-                )
-            ) from None
+            then = Text(en="; without its log --fix does nothing", zh="；没有日志，--fix 不作任何改动")
+            raise OpsError(system_error(self.path, error, then)) from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

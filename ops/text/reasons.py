@@ -30,6 +30,18 @@ def root_hint(error: OSError) -> Text:
     return Text(en="", zh="")
 
 
+def system_error(where: object, error: OSError, consequence: Text | None = None) -> Text:
+    """``where``, the system's own words, what follows from it, and the advice of `root_hint`, on one line."""
+    hint, then = root_hint(error), consequence or Text(en="", zh="")
+    words = str(error.strerror or error)
+    return Text(
+        en=f"{where}: {words}{then.en}{hint.en}", zh=f"{where}: {chinese(words)}{then.to('zh')}{hint.zh}"
+    )
+
+
+NOTHING_CHANGED = Text(en="; nothing was changed", zh="；未作任何改动")
+
+
 def reason(words: str) -> Reason:
     """An English sentence of the facts, as a reason."""
     return Reason(en=words, zh=words)
