@@ -12,7 +12,7 @@ from pathlib import Path
 from ops.archive.encryption import Identity, recipients
 from ops.archive.listing import ListedBackup, judge
 from ops.archive.listing import list_backups as listed_in
-from ops.archive.marks import check_label, is_pinned, pin, unpin, write_label
+from ops.archive.marks import check_label, held, is_pinned, pin, unpin, write_label
 from ops.archive.name import backups_in, companions, parse_name
 from ops.backups import copies, create, retention
 from ops.backups.capture import Progress, list_sources
@@ -188,7 +188,8 @@ def pin_backup(settings: Settings, argument: str, *, pinned: bool) -> tuple[Path
         return path, False
     try:
         if pinned:
-            pin(path)
+            with held(path):
+                pin(path)
         else:
             unpin(path)
     except OSError as error:
@@ -229,10 +230,15 @@ def _good_once(known_good: Path | None) -> Callable[[Path], bool]:
 def _pruned(own: BackupSettings, known_good: Path | None) -> list[Path]:
     removed = []
     for _, path in _unkept(own, known_good):
-        # The archive first: what stands beside it is a left-over without it, and would be a doubt if it were missing.
-        path.unlink()
-        for beside in companions(path):
-            beside.unlink(missing_ok=True)
+        with held(path):
+            # Pinned since: to judge the archives takes minutes.
+            if is_pinned(path):
+                continue
+            # The archive first: what stands beside it is a left-over without it, and would be a doubt if it were
+            # missing.
+            path.unlink()
+            for beside in companions(path):
+                beside.unlink(missing_ok=True)
         removed.append(path)
     if removed:
         flush_directory(Path(own.dir))

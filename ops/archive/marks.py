@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ops.archive.name import label_path, pin_path
@@ -42,6 +45,22 @@ def read_label(archive: Path) -> str:
         content = read_regular_file(str(label_path(archive)), _MAX_BYTES).content
         return safe_line(content.decode("utf-8", "replace").strip(), MAX_LABEL)
     return ""
+
+
+@contextmanager
+def held(archive: Path) -> Iterator[None]:
+    """Hold ``archive`` while it is pinned or removed: of the two, the later one sees what the earlier one did. Not the
+    directory's lock, which a run holds for as long as it reads archives. Raises OSError; FileNotFoundError if it is
+    gone."""
+    descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        with suppress(OSError):  # NFS has no exclusive lock for a reader
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.path.lexists(archive):  # who held it removed it
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(archive))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_pinned(archive: Path) -> bool:

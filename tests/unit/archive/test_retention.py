@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.archive.name import ArchiveName, parse_name
+from ops import backup as backups_of
+from ops.archive.name import ArchiveName, parse_name, pin_path
+from ops.backup import pin_backup, prune_backups
 from ops.backups.retention import to_remove
 from ops.errors import OpsError
-from ops.settings import Keep
+from ops.settings import BackupSettings, Keep, Settings
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
@@ -154,3 +156,33 @@ def test_a_name_reads_as_it_was_written(name: str) -> None:
 )
 def test_what_is_no_backup_has_no_name(name: str) -> None:
     assert parse_name(name) is None
+
+
+def test_one_that_is_pinned_while_the_archives_are_judged_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(backup=BackupSettings(dir=str(tmp_path)))
+    unkept = [(name, tmp_path / path) for name, path in (backup(30), backup(31))]
+    for _, path in unkept:
+        path.write_bytes(b"")
+
+    def judged(*_: object, **__: object) -> list[tuple[ArchiveName, Path]]:
+        assert pin_backup(settings, unkept[0][1].name, pinned=True)[1]
+        return unkept
+
+    monkeypatch.setattr(backups_of, "_unkept", judged)
+    assert prune_backups(settings, dry_run=False) == [unkept[1][1]]
+    assert unkept[0][1].exists()
+    assert pin_path(unkept[0][1]).exists()
+
+
+def test_one_that_is_removed_while_it_is_to_be_pinned_is_not_called_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / backup(30)[1]
+    path.write_bytes(b"")
+    # Who holds it removes it, and lets go.
+    monkeypatch.setattr("fcntl.flock", lambda *_: path.unlink())
+    with pytest.raises(OpsError, match="No such file"):
+        pin_backup(Settings(backup=BackupSettings(dir=str(tmp_path))), path.name, pinned=True)
+    assert list(tmp_path.iterdir()) == []
