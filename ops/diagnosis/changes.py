@@ -48,8 +48,12 @@ _TEMPLATES = (".html", ".j2", ".jinja")
 _MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
 # A variable of an environment file or of Environment= (systemd.exec(5)), and its value without quotes.
 _VARIABLE = re.compile(r"""(?:^|[\s"'=])([A-Z_][A-Z0-9_]*)=["']?([^\s"']*)""")
-# A shorter value, such as a number, is in any evidence.
-_MIN_WORD = 3
+_MIN_NAME = 3
+# Shorter values and numbers are in any evidence: a status, a level, a worker's pid.
+_MIN_VALUE = 6
+_NUMBER = re.compile(r"[\d.,_+-]*")
+# Longer values that are in any evidence, too: levels of a log, switches, the programs themselves.
+_COMMON_VALUES = frozenset({"notice", "warning", "critical", "enabled", "disabled", "gunicorn", "python"})
 # Directives of a unit that decide neither whether nor how the service serves (systemd.unit(5), systemd.exec(5),
 # systemd.resource-control(5)).
 _INERT_IN_UNITS = frozenset(
@@ -128,7 +132,9 @@ class _Strength(IntEnum):
     """How closely a change belongs to a cause, by what points to it."""
 
     KIND = 1  # its kind of place can bring the cause about, as can everything else there
-    STATEMENT = 2  # the catalogue lists what it changed: the directive, the setting, the mode
+    STATEMENT = (
+        2  # the catalogue lists what it changed (directive, setting, mode), or the evidence has its value
+    )
     NAMED = 3  # the evidence names it
 
 
@@ -175,11 +181,14 @@ def _strengths(
     for number, change in enumerate(changes):
         if not can_bring_about(change, places):
             continue
-        if number in named or _is_variable_of(change, text):
+        variables, values = _variables(change)
+        if number in named or _has_word(text, variables):
             strengths[number] = _Strength.NAMED
         elif _is_used(change, snapshot):
             kinds_alone = [place for place in places if ":" not in place]
             is_of_kind = can_bring_about(change, kinds_alone) or _is_of_unknown_lines(change)
+            # Another variable, or none, may have had the same value.
+            is_of_kind = is_of_kind and not _has_word(text, values)
             if is_of_kind and cause.code in _STARTS and _has_served(change, snapshot):
                 continue
             strengths[number] = _Strength.KIND if is_of_kind else _Strength.STATEMENT
@@ -213,17 +222,27 @@ def _evidence_text(cause: Cause) -> str:
     return "\n".join((cause.summary.en, *pieces, ""))
 
 
-def _is_variable_of(change: Change, text: str) -> bool:
-    """Whether ``text`` has the name or the value of a variable that the change of an environment sets or drops."""
+def _variables(change: Change) -> tuple[set[str], set[str]]:
+    """The names of the variables that the change of an environment sets, drops or alters, and those of their values
+    that are in no evidence by chance."""
     if change.place not in (PlaceKind.ENVIRONMENT_FILE, PlaceKind.UNIT):
-        return False
-    assignments = (
-        match
-        for hunk in change.lines
-        for line in (*hunk.before, *hunk.after)
-        for match in _VARIABLE.finditer(line)
+        return set(), set()
+    before, after = (
+        {match.groups() for lines in side for line in lines for match in _VARIABLE.finditer(line)}
+        for side in ([hunk.before for hunk in change.lines], [hunk.after for hunk in change.lines])
     )
-    words = {word for match in assignments for word in match.groups() if word and len(word) >= _MIN_WORD}
+    names = {name for name, _ in before ^ after if len(name) >= _MIN_NAME}
+    values = {value for _, value in before} ^ {value for _, value in after}
+    return names, set(filter(_is_telling, values))
+
+
+def _is_telling(value: str) -> bool:
+    return (
+        len(value) >= _MIN_VALUE and not _NUMBER.fullmatch(value) and value.casefold() not in _COMMON_VALUES
+    )
+
+
+def _has_word(text: str, words: Iterable[str]) -> bool:
     return any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) for word in words)
 
 

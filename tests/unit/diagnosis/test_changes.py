@@ -256,6 +256,48 @@ def test_a_variable_that_the_evidence_has_excludes_what_it_does_not_name() -> No
     assert fits_of("GUN003", evidence, NICE, LIMITS, TOKEN, COLOUR, BIND) == [TOKEN]
 
 
+@pytest.mark.parametrize(
+    ("variable", "before", "after", "evidence"),
+    [
+        ("MAX_ITEMS", "500", "600", "POST 127.0.0.1:8000/predict answered 500"),
+        ("LOG_LEVEL", "info", "error", "[2026-11-30 10:00:00] [error] it fails"),
+        ("LOG_LEVEL", "warning", "info", "the warning came first"),
+        ("RATE", "0.0.0.0", "1", "0.0.0.0 is in use"),
+        ("SERVER", "gunicorn", "other", "gunicorn does not answer"),
+    ],
+)
+def test_a_value_that_any_evidence_may_have_names_no_variable(
+    variable: str, before: str, after: str, evidence: str
+) -> None:
+    innocent = change(
+        PlaceKind.ENVIRONMENT_FILE,
+        "/etc/gte.env",
+        lines=lines(3, f"{variable}={before}", f"{variable}={after}", variable),
+    )
+    other = change(PlaceKind.ENVIRONMENT_FILE, "/etc/b.env", lines=lines(1, "A_KEY=1", "A_KEY=2", "A_KEY"))
+    assert fits_of("GUN003", [quote("log", evidence)], innocent, other, TOKEN) == [innocent, other, TOKEN]
+
+
+def test_a_value_that_the_evidence_has_excludes_less_than_a_name() -> None:
+    place = change(
+        PlaceKind.ENVIRONMENT_FILE, "/etc/gte.env", lines=lines(3, "", "STORE=/srv/items.db", "STORE")
+    )
+    evidence = [quote("/srv/app.py:3", "FileNotFoundError: /srv/items.db")]
+    assert fits_of("GUN003", evidence, place, NICE, COLOUR) == [place]
+    assert fits_of("NGX005", evidence, place, NICE, COLOUR, BIND) == [place, BIND]
+    assert fits_of("GUN003", [*evidence, quote("env", "SHOP_TOKEN")], place, TOKEN) == [TOKEN]
+
+
+def test_a_variable_beside_the_changed_one_is_not_named() -> None:
+    unit = change(
+        PlaceKind.UNIT,
+        UNIT,
+        lines=lines(7, "Environment=SHOP_TOKEN=x LOG_COLOUR=1", "Environment=SHOP_TOKEN=x LOG_COLOUR=2"),
+    )
+    evidence = [quote("/srv/app.py:3", "KeyError: 'SHOP_TOKEN'")]
+    assert fits_of("GUN003", evidence, unit, TOKEN) == [TOKEN]
+
+
 def test_a_variable_that_the_named_code_reads_is_part_of_the_proof_with_it() -> None:
     evidence = [quote("/srv/app.py:3", "ValueError: invalid literal")]
     assert fits_of("GUN003", evidence, COLOUR, CODE, SHOP_LIMIT) == [CODE, SHOP_LIMIT]
