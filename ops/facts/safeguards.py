@@ -8,13 +8,15 @@ from ops.facts.base import Facts, NotSeen
 
 
 class RotationRule(Facts, frozen=True):
-    """One block of logrotate's configuration: its patterns, the options in force in it, its scripts by name."""
+    """One block of logrotate's configuration: its patterns, the options in force in it, its scripts by name.
+    ``file_changed``: when its file was put there or changed last, Unix time."""
 
     file: str
     line: int
     patterns: tuple[str, ...]
     options: dict[str, str] = msgspec.field(default_factory=dict)
     scripts: dict[str, str] = msgspec.field(default_factory=dict)
+    file_changed: float | None = None
 
 
 class LogFile(Facts, frozen=True):

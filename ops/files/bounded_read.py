@@ -19,7 +19,8 @@ class UntrustedFileError(OSError):
 
 
 class RegularFile(msgspec.Struct, frozen=True):
-    """The beginning of a file and its inode's facts. ``is_whole``: ``content`` is all of it; ``uid``: its owner."""
+    """The beginning of a file and its inode's facts. ``is_whole``: ``content`` is all of it; ``uid``: its owner;
+    ``changed``: st_ctime, which no package and no copy sets back."""
 
     content: bytes
     size: int
@@ -27,6 +28,7 @@ class RegularFile(msgspec.Struct, frozen=True):
     mode: int
     is_whole: bool
     uid: int
+    changed: float
 
 
 def read_regular_file(path: str, limit: int) -> RegularFile:
@@ -41,6 +43,7 @@ def read_regular_file(path: str, limit: int) -> RegularFile:
             mode=stat.S_IMODE(status.st_mode),
             is_whole=len(content) <= limit,
             uid=status.st_uid,
+            changed=status.st_ctime,
         )
 
 

@@ -33,6 +33,10 @@ _SWITCHES = (
     "mail",
     "olddir",
 )
+# Days between two rotations, by the rule's word for it (logrotate(8)).
+_PERIODS = {"hourly": 1, "daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
+# When a log is due: the last of these words holds, and a block's own replaces an inherited one.
+_CRITERIA = (*_PERIODS, "size")
 # Endings of files that logrotate ignores in an included directory (logrotate(8), tabooext).
 TABOO = (
     ",v",
@@ -138,8 +142,11 @@ def _directive(line: str) -> tuple[str, str, str]:
 def _set(options: dict[str, str], name: str, value: str) -> None:
     if name.startswith("no") and name[2:] in _SWITCHES:
         options.pop(name[2:], None)
-    else:
-        options[name] = value
+        return
+    if name in _CRITERIA:
+        for other in _CRITERIA:
+            options.pop(other, None)
+    options[name] = value
 
 
 def _words(text: str) -> list[str]:
@@ -170,10 +177,6 @@ def tears_lines(rule: RotationRule) -> bool:
     writer open the new one. Measured without a script: 59,685 of 63,000 lines lost."""
     has_script = any(rule.scripts.get(name) for name in ("postrotate", "lastaction"))
     return "compress" in rule.options and "copytruncate" not in rule.options and not has_script
-
-
-# Days between two rotations, by the rule's word for it (logrotate(8)).
-_PERIODS = {"hourly": 1, "daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
 
 
 def oldest_line_days(rule: RotationRule) -> int | None:

@@ -183,7 +183,7 @@ class _Reader:
             self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: writable by group or others"))
             return inherited
         reading = parse(file.content.decode("utf-8", "replace"), path, inherited)
-        self.rules += reading.rules
+        self.rules += [msgspec.structs.replace(rule, file_changed=file.changed) for rule in reading.rules]
         options = reading.options
         for included in reading.includes:
             for inner in _included(included):

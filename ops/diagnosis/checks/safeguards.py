@@ -106,12 +106,13 @@ def _without_effect(taken_at: float, rotation: Rotation) -> Finding | None:
 
 
 def _overdue(log: LogFile, rule: RotationRule, taken_at: float) -> int | None:
-    """The age of the log's first line in days, if the rule should long have rotated it."""
+    """The age of the log's first line in days, if the rule should long have rotated it: a rule as it stands since
+    yesterday has not had the time."""
     limit = oldest_line_days(rule)
-    if limit is None or log.first_line is None:
+    if limit is None or log.first_line is None or rule.file_changed is None:
         return None
-    days = int((taken_at - log.first_line) // 86400)
-    return days if days > limit else None
+    days, rule_days = (int((taken_at - time) // 86400) for time in (log.first_line, rule.file_changed))
+    return days if min(days, rule_days) > limit else None
 
 
 @check("ops.open_logs", "OPS002", en="nothing writes to a rotated log", zh="没有进程还在写已轮转的日志")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
-from ops.interpret.logrotate import covers, parse
+from ops.collect.services.logrotate import rules_of
+from ops.interpret.logrotate import covers, oldest_line_days, parse
 from tests.unit.made_snapshot import rotation_rule
 
 TEXT = """\
@@ -35,12 +40,34 @@ def test_patterns_options_and_scripts_of_each_block() -> None:
     first, second, third = result.rules
     assert first.patterns == ("/var/log/nginx/*.log", "/srv/with blank/a.log", "/var/log/other.log")
     assert first.line == 7
-    assert first.options == {"rotate": "3", "weekly": "", "size": "10M"}
+    assert first.options == {"rotate": "3", "size": "10M"}
     assert first.scripts == {"postrotate": "kill -USR1 1"}
     assert second.patterns == ("/var/log/single.log",)
     assert second.options["daily"] == ""
     assert third.options.keys() == {"rotate", "weekly", "compress", "missingok"}
     assert result.includes == ["/etc/logrotate.d"]
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own", "days"),
+    [
+        ("weekly", "monthly", 95),
+        ("monthly", "weekly", 23),
+        ("daily", "size 1M", None),
+        ("size 1M", "daily", 5),
+    ],
+)
+def test_a_rules_own_period_replaces_the_inherited_one(inherited: str, own: str, days: int | None) -> None:
+    (rule,) = parse(f"{inherited}\n/a.log {{\n{own}\n}}\n", "x", {}).rules
+    assert oldest_line_days(rule) == days
+
+
+def test_a_rule_is_as_old_as_its_file_here_not_as_in_its_package(tmp_path: Path) -> None:
+    file = tmp_path / "rule"
+    file.write_text("/a.log { daily }\n")
+    os.utime(file, (1, 1))
+    (rule,) = rules_of([str(file)])
+    assert rule.file_changed == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.parametrize("text", ["}", "{", "postrotate", "/a {", '"', "include", "/a {\npostrotate\nkill"])

@@ -84,10 +84,11 @@ def watched(
     )
 
 
-def first_line(days: float, **options: str) -> Snapshot:
-    """A log whose first line is so many days old, under a rule with these options (none: daily)."""
+def first_line(days: float, rule_days: float = 100, **options: str) -> Snapshot:
+    """A log whose first line is so many days old, under a rule of this age with these options (none: daily)."""
     log = LogFile(path="/var/log/gte.log", resolved="/var/log/gte.log", first_line=NOW - days * 86400 - 60)
     rule = rotation_rule("/var/log/gte.log", options=options or {"daily": ""})
+    rule = msgspec.structs.replace(rule, file_changed=NOW - rule_days * 86400 - 60)
     return but(rotation__logs=(log,), rotation__rules=(rule,))
 
 
@@ -129,6 +130,7 @@ CASES: list[Case] = [
         severity="warn",
     ),
     quiet("OPS001", "the host was off for some days", first_line(5)),
+    quiet("OPS001", "the rule has been there since yesterday", first_line(40, rule_days=1)),
     quiet("OPS001", "a rule by size promises no time", first_line(40, daily="", size="100M")),
     quiet("OPS001", "a weekly one has three weeks", first_line(20, weekly="")),
     fires(
