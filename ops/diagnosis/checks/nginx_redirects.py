@@ -17,7 +17,7 @@ from ops.facts.probes import REDIRECTS, Backend, Exchange, Front
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret import nginx as nginx_topology
-from ops.interpret.traffic import users_traffic
+from ops.interpret.traffic import all_traffic, users_traffic
 from ops.text.language import Text
 
 
@@ -213,7 +213,8 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
 
 # Clients of these make GET of any other method; 307 and 308 keep it (RFC 9110, 15.4).
 _CHANGING_REDIRECTS = ("301", "302", "303")
-_LOST = ("405", "404")
+# 404 is what scanners get for a path that nothing serves.
+_LOST = "405"
 # So many clients, and so many seconds between the redirect and the request that follows it.
 _FEW = 3
 _AT_ONCE = 10.0
@@ -234,10 +235,12 @@ def lost_method(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterat
     for moved in plain.traffic.answers:
         if moved.method in ("GET", "HEAD") or moved.status not in _CHANGING_REDIRECTS or moved.count < _FEW:
             continue
+        if not _is_served(moved, logs, target):
+            continue
         for located in users_traffic(logs)[:1]:
             refused = [
                 item
-                for item in located.answers(*_LOST)
+                for item in located.answers(_LOST)
                 if (item.method, item.path) == ("GET", moved.path)
                 and item.count == located.total_like(item)
                 and _FEW <= item.count <= moved.count
@@ -281,6 +284,15 @@ def lost_method(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterat
                 ),
             )
             return
+
+
+def _is_served(moved: Answers, logs: Logs, target: Target) -> bool:
+    """Whether the service answers this method at this path: else whoever sends it is no client of the API."""
+    return (moved.method, moved.path) == ("POST", target.predict_path) or any(
+        (item.method, item.path) == (moved.method, moved.path) and item.status.startswith("2")
+        for located in all_traffic(logs)
+        for item in located.traffic.answers
+    )
 
 
 class _RedirectLine(NamedTuple):

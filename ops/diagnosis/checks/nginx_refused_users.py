@@ -23,7 +23,7 @@ from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.nginx import Scope
 from ops.interpret.site import find_site
-from ops.interpret.traffic import LocatedTraffic, judged_since, service_traffic, users_traffic
+from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
 # gunicorn/workers/base.py, handle_error: "Invalid request from ip=IP: REASON".
@@ -34,11 +34,17 @@ _STANDARD_SCHEME_HEADER = "x-forwarded-proto"
 _CONTRADICTION = "Contradictory scheme headers"
 # Of so many requests none is an accident of one client.
 _FEW = 3
+# gunicorn answers with these what it cannot read, and what contradicts itself.
+_REFUSALS = (400, 500)
+# The doctor's request and gunicorn's line about it are at most so many seconds apart.
+_AT_ONCE = 2.0
 # Requests that only read: whoever may not send others may still send these.
 _READING = ("GET", "HEAD")
-_UNKNOWN_TO_NGINX = ("403", "404", "405", "501")
-# Answers of an hour ago that nginx may give from its cache. It gives 502 and 504 itself.
-_CACHED = ("301", "302", "400", "401", "403", "404", "405", "410", "500", "503")
+# Those of an API. Only scanners send TRACE and the methods of WebDAV to one.
+_OF_AN_API = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_REFUSED_METHOD = ("403", "404", "405", "501")
+# Old failures that nginx may give from its cache. It gives 502 and 504 itself; to keep a 404 is usual.
+_CACHED = ("500", "503")
 AFFECTED_SHARE = 0.1
 _MAX_COMPUTED = 8
 _MAX_LINES = 3
@@ -67,20 +73,28 @@ def refused_form(
     own = backend.predict if isinstance(backend, Backend) else None
     if not isinstance(answer, Exchange) or not isinstance(own, Exchange):
         return
-    if (answer.status or 0) < 400 or own.status is None or own.status == answer.status:
+    if answer.status not in _REFUSALS or own.status is None or own.status == answer.status:
         return
     since = judged_since(logs)
+    asked = _times_of_the_doctor(answer.status, logs, target)
     refused = [
-        (entry, match[2].partition("\n")[0].strip())
+        (entry, reason, sent)
         for entry in log.entries
         if (match := _INVALID.search(entry.text))
         and not is_of_earlier_worker(entry, since, logs)
         and not any(words in match[2] for words in TOO_LONG)
+        and (reason := match[2].partition("\n")[0].strip())
+        and (
+            # Scanners send such too: it is about what nginx adds, or about the doctor's own request.
+            (sent := _sent_for(reason, nginx_config, target))
+            or _CONTRADICTION in reason
+            or "SCRIPT_NAME" in reason
+            or any(abs(entry.time - time) <= _AT_ONCE for time in asked)
+        )
     ]
     if not refused:
         return
-    entry, reason = refused[-1]
-    sent = _sent_for(reason, nginx_config, target)
+    entry, reason, sent = refused[-1]
     yield Finding(
         "NGX085",
         (
@@ -96,6 +110,16 @@ def refused_form(
         },
         fix=_form_steps(reason, sent, target),
     )
+
+
+def _times_of_the_doctor(status: int, logs: Logs, target: Target) -> list[float]:
+    """When nginx answered the doctor's own predictions with ``status``."""
+    return [
+        probe.time
+        for located in users_traffic(logs)[:1]
+        for probe in located.traffic.probes
+        if (probe.method, probe.path, probe.status) == ("POST", target.predict_path, str(status))
+    ]
 
 
 def _place(line: Directive) -> str:
@@ -155,12 +179,14 @@ def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tup
 
 
 class _Proof(NamedTuple):
-    """Why nginx itself gives an answer: the evidence, the place, a sentence, and the steps."""
+    """Why nginx itself gives an answer: the evidence, the place, a sentence, and the steps. ``is_certain``: users
+    miss what they had; else it may be meant."""
 
     evidence: tuple[Evidence, ...]
     where: str
     words: Text
     steps: tuple[str | Text, ...]
+    is_certain: bool = True
 
 
 @check(
@@ -183,26 +209,10 @@ def refused_users(
     own = service_traffic(logs)
     if own is None:
         return  # what the service answered is not known
-    computed = 0
     for located in users_traffic(logs)[:1]:
-        for item in located.traffic.answers:
-            given = item.count - _given_by_service(item, own)
-            total = located.total_like(item)
-            if given < min(_FEW, total) or given < AFFECTED_SHARE * total:
-                continue
-            if item.status == "408":
-                proof = _impatience(item, nginx_config, target)
-            elif item.status in _UNKNOWN_TO_NGINX and item.method not in _READING and given >= _FEW:
-                computed += 1
-                if computed > _MAX_COMPUTED:
-                    return
-                proof = _closed_method(item, nginx_config, target, host_names)
-            else:
-                proof = None
-            if proof is None and item.status in _CACHED and item.method in _READING and given >= _FEW:
-                proof = _cached_error(item, own, nginx_config, target)
-            if proof is None:
-                continue
+        refused = list(_refused_kinds(located, own, logs, target, nginx_config, host_names))
+        # What a scanner may have asked for does not stand before what users miss.
+        for item, given, total, proof in sorted(refused, key=lambda kind: not kind.proof.is_certain)[:1]:
             yield Finding(
                 "NGX086",
                 (
@@ -228,15 +238,63 @@ def refused_users(
                     "path": item.path,
                     "method": item.method,
                 },
-                severity=Severity.FAIL if 2 * given >= total else Severity.WARN,
+                severity=Severity.FAIL if proof.is_certain and 2 * given >= total else Severity.WARN,
                 fix=(*proof.steps, target.test_nginx, target.reload_nginx),
             )
-            return
+
+
+class _Refused(NamedTuple):
+    """Requests of one kind that nginx answers itself: ``given`` times of ``total``."""
+
+    item: Answers
+    given: int
+    total: int
+    proof: _Proof
+
+
+def _refused_kinds(
+    located: LocatedTraffic,
+    own: LocatedTraffic,
+    logs: Logs,
+    target: Target,
+    config: NginxConfig,
+    host_names: HostNames | NotSeen,
+) -> Iterator[_Refused]:
+    computed = 0
+    everything = sum(item.count for item in located.traffic.answers)
+    for item in located.traffic.answers:
+        given = item.count - _given_by_service(item, own)
+        total = located.total_like(item)
+        if given < _FEW or given < AFFECTED_SHARE * total:
+            continue
+        is_closed = item.status in _REFUSED_METHOD and item.method in _OF_AN_API
+        is_cached = item.status in _CACHED and item.method in _READING
+        if is_closed or is_cached:
+            computed += 1
+            if computed > _MAX_COMPUTED:
+                return
+        proof = None
+        # Some clients always go away in the middle: so many of all requests are more than those.
+        if item.status == "408" and given >= AFFECTED_SHARE * everything:
+            proof = _impatience(item, config, target)
+        elif is_closed:
+            is_known = _is_served(item, own) or _is_served(item, located)
+            proof = _closed_method(item, config, target, host_names, is_known=is_known)
+        elif is_cached:
+            proof = _cached_error(item, own, logs, config, target, host_names)
+        if proof is not None:
+            yield _Refused(item, given, total, proof)
 
 
 def _given_by_service(item: Answers, own: LocatedTraffic) -> int:
     same = (item.method, item.path, item.status)
     return sum(a.count for a in own.traffic.answers if (a.method, a.path, a.status) == same)
+
+
+def _is_served(item: Answers, located: LocatedTraffic) -> bool:
+    """Whether the log has such requests that were answered."""
+    same = (item.method, item.path)
+    return any((a.method, a.path) == same and "200" <= a.status < "400" for a in located.traffic.answers)
 
 
 def _logged(item: Answers, logs: Logs) -> Iterator[Evidence]:
@@ -260,9 +318,12 @@ def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
 
 
 def _closed_method(
-    item: Answers, config: NginxConfig, target: Target, host_names: HostNames | NotSeen
+    item: Answers, config: NginxConfig, target: Target, host_names: HostNames | NotSeen, *, is_known: bool
 ) -> _Proof | None:
-    """nginx's rules refuse this method at the path and pass GET on."""
+    """nginx's rules refuse this method at the path and pass GET on. ``is_known``: the service answers it there; else
+    the rule may well be meant."""
+    if not is_known and item.path != target.predict_path and _is_tried_by_scanners(item.path):
+        return None
     from ops.interpret.routing.model import StepKind
     from ops.interpret.routing.request import probe_route
 
@@ -301,7 +362,13 @@ def _closed_method(
             ),
             *((replaced_in_line(where, "limit_except", f"limit_except {item.method}"),) if lists else ()),
         ),
+        is_known,
     )
+
+
+def _is_tried_by_scanners(path: str) -> bool:
+    """Whether it is the root or a file: an API's paths are neither."""
+    return path == "/" or "." in path.rpartition("/")[2]
 
 
 def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | None:
@@ -330,11 +397,21 @@ def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | 
             ),
             *((replaced_statement(where, lines[0].name, f"{lines[0].name} 120s;"),) if lines else ()),
         ),
+        False,
     )
 
 
-def _cached_error(item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target) -> _Proof | None:
-    """nginx's cache keeps such answers for this path, and the service gave fewer of them."""
+def _cached_error(
+    item: Answers,
+    own: LocatedTraffic,
+    logs: Logs,
+    config: NginxConfig,
+    target: Target,
+    host_names: HostNames | NotSeen,
+) -> _Proof | None:
+    """nginx's cache keeps such failures for this path, and the service gave fewer of them."""
+    from ops.interpret.routing.request import probe_route
+
     scope = _scope(config, target, item.path)
     zones = [line for line in (scope.effective("proxy_cache") if scope else ()) if line.args[:1] != ("off",)]
     if scope is None or not zones:
@@ -344,7 +421,15 @@ def _cached_error(item: Answers, own: LocatedTraffic, config: NginxConfig, targe
         for line in scope.effective("proxy_cache_valid")
         if len(line.args) > 1 and {"any", item.status} & set(line.args[:-1])
     ]
-    beside = kept[-1] if kept else zones[-1]
+    if not kept:
+        return None
+    # nginx gives both itself too: 503 by a rule of the site, and 500 with a line in its error log.
+    if not _given_by_service(item, own) and (item.status == "503" or any(_logged(item, logs))):
+        return None
+    passed = probe_route(config, target, host_names, item.method, item.path.replace("*", "1")).outcome.passed
+    if passed is None or general_path(passed.uri) != item.path:
+        return None  # nginx decides, or the service's log has these requests under another path
+    beside = kept[-1]
     where = _place(beside)
     return _Proof(
         (quote(where, f"{beside.name} {' '.join(beside.args)}"),),
@@ -362,11 +447,7 @@ def _cached_error(item: Answers, own: LocatedTraffic, config: NginxConfig, targe
                 zh=f"只缓存成功的响应（在 {where} 写 proxy_cache_valid 200 ...;），并清空缓存"
                 f"（{zones[-1].args[0]} 的 proxy_cache_path 目录）",
             ),
-            *(
-                (replaced_statement(where, "proxy_cache_valid", f"proxy_cache_valid 200 {beside.args[-1]};"),)
-                if kept
-                else ()
-            ),
+            replaced_statement(where, "proxy_cache_valid", f"proxy_cache_valid 200 {beside.args[-1]};"),
         ),
     )
 

@@ -16,6 +16,9 @@ from ops.interpret.site import find_site
 from ops.interpret.traffic import users_traffic
 from ops.text.language import Text
 
+# Of a route for the root, or of parameters alone: such an end has every path.
+_OF_ANY_PATH = re.compile(r"(?:/\[\^/\]\+)*")
+
 
 @check("nginx.streams", "NGX088", en="streams of events pass nginx at once", zh="事件流能及时通过 nginx")
 def streams(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
@@ -25,7 +28,7 @@ def streams(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[F
     if site is None:
         return
     for stream in logs.event_streams:
-        if stream.forbids_buffering:
+        if stream.forbids_buffering or _OF_ANY_PATH.fullmatch(stream.pattern):
             continue
         for located in users_traffic(logs):
             for item in located.traffic.answers:

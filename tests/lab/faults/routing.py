@@ -388,6 +388,7 @@ def scheme_is_named_twice_and_differently(stack: Stack) -> None:
 @fault(
     "NGX086",
     sees=lambda stack: {stack.request("PUT", "/predict", body="{}").status for _ in range(3)} == {403},
+    severity="warn",
     layout="guide",
     app=PLAIN_APP.replace('@app.post("/predict")', '@app.route("/predict", methods=["GET", "POST", "PUT"])'),
 )

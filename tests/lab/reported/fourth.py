@@ -396,7 +396,7 @@ def _slow_upload(stack: Stack) -> int | None:
 @report(
     Kind.PART,
     "tiiuae/ghaf-infra#1040",
-    sees=lambda stack: {_slow_upload(stack) for _ in range(2)} != {200},
+    sees=lambda stack: {_slow_upload(stack) for _ in range(3)} != {200},
     repair=lambda stack: stack.edit(stack.site_file, IMPATIENT, ""),
     codes=(),
     says=("408", "/upload", "client_body_timeout", "gte-api.conf:"),

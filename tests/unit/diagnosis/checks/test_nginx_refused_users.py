@@ -9,7 +9,7 @@ import pytest
 
 from ops.facts.logs import LogEntry
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import Answers, EventStream
+from ops.facts.traffic import Answers, EventStream, LoggedRequest
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import (
@@ -32,6 +32,7 @@ from tests.unit.made_snapshot import (
 )
 
 BAD = page(400, "Bad Request", **PREDICT)
+LIMIT = page(429, "Too Many Requests", **PREDICT)
 PASS = "        proxy_pass http://gte_backend;\n    }\n    location = /health"
 CONTRADICTION = "Invalid request from ip=127.0.0.1: Contradictory scheme headers"
 SCHEMES = (
@@ -67,6 +68,17 @@ def asked(method: str, status: str, count: int = 4, path: str = "/items/*") -> A
     return answered(status, count, path=path, method=method)
 
 
+def spoken(ago: float) -> Snapshot:
+    """Words that name nothing of nginx's, ``ago`` seconds before the doctor's request."""
+    probe = LoggedRequest(time=NOW - 1, method="POST", path="/predict", status="400", line="")
+    return refused(
+        entry("Invalid request from ip=127.0.0.1: Invalid HTTP Header: 'X Y'", ago=1 + ago),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, probes=(probe,)),
+    )
+
+
+# What a healthy site has most of.
+GOOD = answered("200", 900)
 LISTED = "limit_except GET POST { deny all; }"
 CACHE = "proxy_cache api; proxy_cache_valid any 30m;"
 CRASH = "Worker (pid:901) was sent SIGSEGV!"
@@ -114,22 +126,36 @@ def balanced(count: int, *answers: Answers, first: str = "\\x16\\x03\\x01") -> S
 
 
 def streamed(
-    lines: str = "", *, path: str = "/stream", status: str = "200", forbids: bool = False
+    lines: str = "",
+    *,
+    path: str = "/stream",
+    status: str = "200",
+    forbids: bool = False,
+    pattern: str = "/stream",
 ) -> Snapshot:
     stream = EventStream(
-        pattern="/stream", where="app.py:22", written='"text/event-stream"', forbids_buffering=forbids
+        pattern=pattern, where="app.py:22", written='"text/event-stream"', forbids_buffering=forbids
     )
     return users(asked("GET", status, path=path), lines=lines, logs__event_streams=(stream,))
 
 
-def moved(redirect: str = "301", count: int = 4, *, served: int = 0, ago: float | None = None) -> Snapshot:
+def moved(
+    redirect: str = "301",
+    count: int = 4,
+    *at_service: Answers,
+    served: int = 0,
+    ago: float | None = None,
+    path: str = "/predict",
+    lost: str = "405",
+) -> Snapshot:
     """POSTs over plain HTTP that are redirected, and the GETs that follow them over HTTPS."""
     after = NOW - 60 if ago is None else NOW - 60 + ago
-    posts = msgspec.structs.replace(asked("POST", redirect, count, "/predict"), first=NOW - 65, last=NOW - 61)
-    gets = msgspec.structs.replace(asked("GET", "405", count, "/predict"), first=NOW - 65, last=after)
+    posts = msgspec.structs.replace(asked("POST", redirect, count, path), first=NOW - 65, last=NOW - 61)
+    gets = msgspec.structs.replace(asked("GET", lost, count, path), first=NOW - 65, last=after)
     return users(
         gets,
-        *((asked("GET", "200", served, "/predict"),) if served else ()),
+        *((asked("GET", "200", served, path),) if served else ()),
+        at_service=at_service,
         logs__nginx_plain_access=logged("/var/log/nginx/access.log", posts),
     )
 
@@ -167,6 +193,11 @@ CASES: list[Case] = [
     ),
     quiet("NGX085", "gunicorn does not say why", refused()),
     quiet(
+        "NGX085", "the limit, and an old contradiction", refused(entry(CONTRADICTION), front__predict=LIMIT)
+    ),
+    quiet("NGX085", "a scanner's header", spoken(ago=60)),
+    fires("NGX085", "it is said of the doctor's request", spoken(ago=0), "X Y"),
+    quiet(
         "NGX085",
         "it is too long: that is APP022",
         refused(entry("Invalid request from ip=127.0.0.1: Request Line is too large (9000 > 4094)")),
@@ -177,9 +208,33 @@ CASES: list[Case] = [
         "a method that is not on the list",
         users(asked("DELETE", "403"), lines=LISTED),
         f"{SITE_FILE}:20 limit_except GET POST",
-        severity="fail",
+        severity="warn",
         facts={"request": "DELETE /items/*", "status": "403", "count": "4"},
     ),
+    fires(
+        "NGX086",
+        "the service answers that method there",
+        users(asked("DELETE", "403"), at_service=(asked("DELETE", "204", 1),), lines=LISTED),
+        severity="fail",
+    ),
+    fires(
+        "NGX086", "the prediction", users(asked("PUT", "403", path="/predict"), lines=LISTED), severity="warn"
+    ),
+    fires(
+        "NGX086",
+        "what users miss goes before what may be meant",
+        users(
+            asked("PUT", "403", path="/a"),
+            asked("DELETE", "403"),
+            at_service=(asked("DELETE", "204", 1),),
+            lines=LISTED,
+        ),
+        severity="fail",
+        facts={"request": "DELETE /items/*"},
+    ),
+    quiet("NGX086", "a scanner at the root", users(GOOD, asked("PUT", "403", 3, "/"), lines=LISTED)),
+    quiet("NGX086", "a scanner's file", users(GOOD, asked("PUT", "403", 3, "/a/x.jsp"), lines=LISTED)),
+    quiet("NGX086", "a method of WebDAV", users(GOOD, asked("PROPFIND", "403", 3), lines=LISTED)),
     quiet(
         "NGX086",
         "the service gave them",
@@ -193,7 +248,11 @@ CASES: list[Case] = [
         "the body was waited for too briefly",
         users(asked("POST", "408"), asked("POST", "200"), lines="client_body_timeout 5s;"),
         "client_body_timeout 5s",
+        severity="warn",
     ),
+    fires("NGX086", "none was patient enough", users(asked("POST", "408")), severity="warn"),
+    quiet("NGX086", "one slow client", users(asked("POST", "408", 1))),
+    quiet("NGX086", "slow ones among many", users(GOOD, asked("POST", "408", 4))),
     quiet("NGX086", "a phone now and then", users(asked("POST", "408", 3), asked("POST", "200", 97))),
     fires(
         "NGX086",
@@ -207,7 +266,57 @@ CASES: list[Case] = [
         "the cache keeps good answers alone, and the service fails",
         users(asked("GET", "500", 6), at_service=(asked("GET", "500", 6),), lines=CACHE),
     ),
+    fires(
+        "NGX086",
+        "a failure of before the service's restart",
+        users(asked("GET", "500", 6), lines=CACHE),
+        severity="fail",
+    ),
     quiet("NGX086", "nothing is cached", users(asked("GET", "500", 6))),
+    quiet(
+        "NGX086",
+        "no line says what is kept",
+        users(asked("GET", "500", 6), at_service=(asked("GET", "500", 1),), lines="proxy_cache api;"),
+    ),
+    quiet(
+        "NGX086",
+        "a 404 may be kept",
+        users(asked("GET", "404", 6), lines="proxy_cache api; proxy_cache_valid 404 1m;"),
+    ),
+    quiet("NGX086", "a redirect may be kept", users(asked("GET", "301", 6), lines=CACHE)),
+    quiet("NGX086", "503 of nginx's own", users(asked("GET", "503", 3), lines=CACHE)),
+    quiet(
+        "NGX086",
+        "nginx says why it failed",
+        users(
+            asked("GET", "500", 6),
+            lines=CACHE,
+            logs__nginx_errors=nginx_logs(
+                *(
+                    entry('*7 rewrite cycle, request: "GET /items/1 HTTP/1.1"', ago=n * 0.5)
+                    for n in range(400)
+                )
+            ),
+        ),
+    ),
+    quiet(
+        "NGX086",
+        "nginx decides the path",
+        users(
+            asked("GET", "500", 6),
+            at_service=(asked("GET", "500", 1),),
+            lines=f"{CACHE} if ($request_method = GET) {{ return 500; }}",
+        ),
+    ),
+    quiet(
+        "NGX086",
+        "the service knows it as another path",
+        users(
+            asked("GET", "500", 6),
+            at_service=(asked("GET", "500", 6, "/v2/items/*"),),
+            lines=f"{CACHE} rewrite ^/(.*)$ /v2/$1 break;",
+        ),
+    ),
     # --- NGX087
     fires("NGX087", "everybody comes without the line", balanced(3), "while reading PROXY protocol"),
     quiet("NGX087", "somebody is served", balanced(3, answered("200", 1))),
@@ -220,10 +329,20 @@ CASES: list[Case] = [
     quiet("NGX088", "the application forbids it", streamed(forbids=True)),
     quiet("NGX088", "nobody asks for it", streamed(path="/other")),
     quiet("NGX088", "it is not answered", streamed(status="404")),
+    quiet("NGX088", "the stream is the root", streamed(pattern="", path="/predict")),
+    quiet("NGX088", "the stream has parameters alone", streamed(pattern="/[^/]+/[^/]+", path="/v1/items")),
+    fires("NGX088", "a parameter before it", streamed(pattern="/[^/]+/stream", path="/a/stream")),
     # --- NGX089
     fires(
         "NGX089", "as many GETs follow", moved(), f"{SITE_FILE}:", severity="warn", facts={"status": "301"}
     ),
+    fires(
+        "NGX089",
+        "a path that the service answers",
+        moved("301", 4, asked("POST", "201", 1, "/orders"), path="/orders"),
+    ),
+    quiet("NGX089", "nobody serves that path", moved(path="/xmlrpc.php")),
+    quiet("NGX089", "it is not there for GET", moved(lost="404")),
     quiet("NGX089", "the redirect keeps the method", moved(redirect="308")),
     quiet("NGX089", "GET is served there", moved(served=3)),
     quiet("NGX089", "they come much later", moved(ago=500.0)),
