@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
@@ -51,6 +53,7 @@ from ops.text.language import Text
 from ops.text.reasons import chinese, root_hint
 from ops.text.sanitize import safe_line
 
+_WELL_KNOWN = Path(CHALLENGE_PATH).parts[1]
 _DAEMON_RELOAD = ("systemctl", "daemon-reload")
 
 
@@ -252,14 +255,16 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
                     store.intend(undo)
                     began.append(undo)
                 _apply(step, host, files)
+                if isinstance(step, CertificateStep) and isinstance(undo, UndoCertificate):
+                    began[-1] = replace(undo, is_issued=True)
+                    store.intend(began[-1])
+                    _end_challenge(step, host)
             store.commit(merged(record, run, tuple(began)))
         except BaseException as error:
             if store.is_committed(run):
                 raise  # cut off after the last step
-            troubles = _undo_all(began, host, store, purge=True)[1]
-            if not troubles:
-                _end_run(store, record)
-            raise _failure(error, troubles) from None
+            troubles, issued = _roll_back(began, host, store, record, run)
+            raise _failure(error, troubles, has_certificate=bool(issued)) from None
         kept = tuple(
             (item.path, str(store.directory / "originals" / item.original.digest))
             for item in began
@@ -360,7 +365,9 @@ def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, 
             others = str(host.place(step.others)) if step.others else None
             site = host.place(step.challenge.path)
             made = (*host.missing_directories(site), *host.missing_directories(host.place(step.certificate)))
-            return UndoCertificate(phase, str(site), own, shared, others, made)
+            challenge = str(host.place(step.challenge_root) / _WELL_KNOWN)
+            answers = challenge if challenge in own else ""
+            return UndoCertificate(phase, str(site), own, shared, others, made, answers)
     return None
 
 
@@ -459,6 +466,10 @@ def _issue(step: CertificateStep, host: HostTree) -> None:
         why := pair_defect(*(str(host.place(path)) for path in (step.certificate, step.private_key)))
     ) is not None:
         raise StepError(why)
+
+
+def _end_challenge(step: CertificateStep, host: HostTree) -> None:
+    site = host.place(step.challenge.path)
     if os.path.lexists(site):
         host.remove(site)
         _take_up(step.test, step.reload, host)
@@ -487,11 +498,33 @@ def recover(host: HostTree, store: InstallStore) -> bool:
     if unfinished.operation is Operation.UNINSTALL:
         _carry_on_uninstalling(host, store, record, purge=unfinished.purge)
         return True
-    troubles = _undo_all(unfinished.undo, host, store, purge=True)[1]
+    troubles = _roll_back(unfinished.undo, host, store, record, unfinished.run)[0]
     if troubles:
         raise _left(troubles)
-    _end_run(store, record)
     return True
+
+
+def _roll_back(
+    items: Sequence[Undo], host: HostTree, store: InstallStore, record: Record | None, run: str
+) -> tuple[list[Text], list[UndoCertificate]]:
+    """Undo what an installation began: what failed, and a certificate that was issued. That stays for the next run, as
+    data: an authority issues only a few a week for one name."""
+    issued = [item for item in items if isinstance(item, UndoCertificate) and item.is_issued]
+    if issued:
+        # The journal has the certificate twice: as it was intended, and as it was issued.
+        items = [
+            replace(item, own=(item.challenge,) if item.challenge else (), shared=())
+            if item in issued
+            else item
+            for item in items
+            if item in issued or not isinstance(item, UndoCertificate)
+        ]
+    troubles = _undo_all(items, host, store, purge=True)[1]
+    if issued and not troubles:
+        store.commit(merged(record, run, tuple(issued)))
+    elif not troubles:
+        _end_run(store, record)
+    return troubles, issued
 
 
 def uninstall(host: HostTree, store: InstallStore, *, purge: bool) -> UninstallResult:
@@ -734,13 +767,18 @@ def _not_written(error: OSError) -> OpsError:
     )
 
 
-def _failure(error: BaseException, troubles: Sequence[Text]) -> BaseException:
+def _failure(error: BaseException, troubles: Sequence[Text], *, has_certificate: bool) -> BaseException:
     """``error`` with what became of the host."""
     if isinstance(error, OSError):
         error = _not_written(error)
     if not isinstance(error, OpsError):
         return error
     back = Text(en="everything is as it was", zh="一切已恢复原状")
+    if has_certificate:
+        back = Text(
+            en="everything is as it was, but the certificate was issued and stays for the next run",
+            zh="其余已恢复原状；证书已签发，保留给下次运行使用",
+        )
     if troubles:
         left = _left(troubles).words
         back = Text(en=left.en, zh=left.zh)

@@ -318,7 +318,8 @@ class UndoCertificate(msgspec.Struct, frozen=True, tag="certificate"):
     """Remove the certificate that was obtained, and the site that answered the challenge.
 
     ``own``: what was made for it; ``shared``: for all certificates of its client, kept if ``others`` matches a file;
-    ``made``: directories, removed if they are empty."""
+    ``made``: directories, removed if they are empty; ``challenge``: of ``own``, the answers to the challenge;
+    ``is_issued``: the pair is there and whole, so a failure after that leaves it."""
 
     phase: int
     site: str
@@ -326,6 +327,8 @@ class UndoCertificate(msgspec.Struct, frozen=True, tag="certificate"):
     shared: tuple[str, ...] = ()
     others: str | None = None
     made: tuple[str, ...] = ()
+    challenge: str = ""
+    is_issued: bool = False
 
 
 Undo = (

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,15 @@ def test_what_cannot_be_put_back_is_said_and_tried_again(tmp_path: Path) -> None
 # --- the certificate --------------------------------------------------------------------------------------------------
 
 
+PAIR = tuple(f"etc/letsencrypt/live/gte-api.example.com/{name}.pem" for name in ("fullchain", "privkey"))
+
+
+def changed_places(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """The first two parts of the paths that differ."""
+    differing = {path for path, _ in before.items() ^ after.items()}
+    return {"/".join(path.split("/")[:2]) for path in differing}
+
+
 def steps_with_certbot() -> object:
     return steps(issuance=issuance())
 
@@ -282,7 +292,41 @@ def test_killed_while_the_certificate_is_obtained_the_next_run_undoes_it(tmp_pat
         with pytest.raises(KilledError):
             install(steps_with_certbot, MadeHost(root, dies_at=moment), InstallStore(root))  # type: ignore[arg-type]
         uninstall(MadeHost(root), InstallStore(root), purge=False)
+        if (root / PAIR[0]).exists():
+            # It had been issued, and its client was done.
+            assert (root / "etc/letsencrypt/renewal/gte-api.example.com.conf").exists(), moment
+            assert changed_places(before, tree(root)) == {"etc/letsencrypt", "var/lib"}, moment
+            uninstall(MadeHost(root), InstallStore(root), purge=True)
         assert tree(root) == before, moment
+
+
+class FrontFails(MadeHost):
+    """The service answers, and its site does not."""
+
+    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
+        return "timed out" if domain else super().wait_until_ready(address, path, seconds, domain)
+
+
+def steps_with_certbot_unless_there_is_a_pair(root: Path) -> object:
+    return steps() if (root / PAIR[1]).exists() else steps_with_certbot()
+
+
+def test_a_certificate_that_was_issued_outlives_a_failure_and_serves_the_next_run(tmp_path: Path) -> None:
+    bare_host(tmp_path)
+    before = tree(tmp_path)
+    plan_here = partial(steps_with_certbot_unless_there_is_a_pair, tmp_path)
+    with pytest.raises(OpsError, match=r"timed out; everything is as it was, but the certificate was issued"):
+        install(plan_here, FrontFails(tmp_path), InstallStore(tmp_path))  # type: ignore[arg-type]
+    assert changed_places(before, tree(tmp_path)) == {"etc/letsencrypt", "var/lib"}
+    assert all((tmp_path / path).exists() for path in PAIR)
+    host = MadeHost(tmp_path)
+    install(plan_here, host, InstallStore(tmp_path))  # type: ignore[arg-type]
+    assert_works(host)
+    assert not any(command.startswith("certbot") for command in host.commands)
+    uninstall(host, InstallStore(tmp_path), purge=False)
+    assert all((tmp_path / path).exists() for path in PAIR)
+    uninstall(host, InstallStore(tmp_path), purge=True)
+    assert tree(tmp_path) == before
 
 
 def test_an_authority_that_refuses_puts_everything_back(tmp_path: Path) -> None:
