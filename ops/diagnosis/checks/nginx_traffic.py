@@ -46,6 +46,8 @@ _UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 # nginx gives these itself, whatever the service answers: an error page for them hides nothing.
 _OWN_STATUSES = ("502", "503", "504")
+# No failure, or one of the doctor itself: without root it may not open a socket that nginx opens.
+_NO_PROOF = (None, ProbeFailure.PERMISSION, ProbeFailure.OTHER)
 # [crit] and [alert] lines that are no fault of this host: clients that break off a handshake, and an old worker's
 # lines when it ends after a reload.
 _NOISE = (
@@ -336,11 +338,12 @@ def dead_server(
             for address in proxy_pass.addresses
         }
         # Where there is no connection, nothing was asked.
-        unreached = target.backend if backend.connection.failure is not None else None
+        unreached = target.backend if backend.connection.failure not in _NO_PROOF else None
         dead = [
             a
             for a, x in answers.items()
-            if a == unreached or (isinstance(x, Exchange) and x.failure not in (None, ProbeFailure.MALFORMED))
+            if a == unreached
+            or (isinstance(x, Exchange) and x.failure not in (*_NO_PROOF, ProbeFailure.MALFORMED))
         ]
         alive = [a for a, x in answers.items() if isinstance(x, Exchange) and x.status is not None]
         if not dead or not alive:
@@ -382,7 +385,7 @@ def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs
     for name, port, where in named_servers(proxy_pass):
         addresses = () if isinstance(host_names, NotSeen) else host_names.addresses.get(name, ())
         connections = [dialled[place] for ip in addresses if (place := join_address(ip, port)) in dialled]
-        dead = [one for one in connections if one.failure is not None]
+        dead = [one for one in connections if one.failure not in _NO_PROOF]
         alive = [one.address for one in connections if one.failure is None]
         if not dead or not alive:
             continue

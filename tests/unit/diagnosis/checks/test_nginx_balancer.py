@@ -90,11 +90,19 @@ def balancer(connection: Connection) -> Snapshot:
 
 HOSTS = ("192.0.2.11:8000", "192.0.2.12:8000", "192.0.2.13:8000")
 CUT_OFF = Connection(address=HOSTS[0], failure=ProbeFailure.TIMEOUT, detail="no answer within 2 s")
+UNPROVEN = {
+    failure: Connection(address=HOSTS[0], failure=failure, detail="Permission denied")
+    for failure in (ProbeFailure.PERMISSION, ProbeFailure.OTHER)
+}
 CASES += [
     fires(
         "NGX043", "the first server is cut off", balancer(CUT_OFF), "no answer within 2 s", severity="warn"
     ),
     fires("NGX043", "the first server refuses", balancer(refused(HOSTS[0])), facts={"address": HOSTS[0]}),
+    *(
+        quiet("NGX043", f"{failure}: the first server may well live", balancer(UNPROVEN[failure]))
+        for failure in UNPROVEN
+    ),
     quiet("GUN001", "gunicorn is missing on another host, not here", balancer(refused(HOSTS[0]))),
     fires("GUN001", "one server of several is this host's", but(without_gunicorn(), target__upstreams=HOSTS)),
 ]

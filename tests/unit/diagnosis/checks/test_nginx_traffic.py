@@ -276,6 +276,27 @@ CASES = [
     quiet("NGX043", "every address of the name answers", by_name("127.0.0.1", "::1")),
     quiet(
         "NGX043",
+        "the doctor may not connect to one address of the name",
+        by_name("10.0.0.5", "10.0.0.6", dead={"10.0.0.6:8000": ProbeFailure.PERMISSION}, name="api.internal"),
+    ),
+    quiet(
+        "NGX043",
+        "the doctor may not connect to the other server",
+        but(
+            nginx_config=TWO_SERVERS,
+            upstreams=Upstreams(
+                answers={
+                    "127.0.0.1:8001": exchange(
+                        failure=ProbeFailure.PERMISSION,
+                        detail="Permission denied",
+                        address="127.0.0.1:8001",
+                    )
+                }
+            ),
+        ),
+    ),
+    quiet(
+        "NGX043",
         "not one does: that is another cause",
         by_name(
             "127.0.0.1",
