@@ -94,7 +94,12 @@ def _described(archive: Path, identities: Sequence[Identity]) -> tuple[Manifest,
         )
         for member in reader.members():
             if path and member.entry.path == path.lstrip("/"):
-                content = b"".join(member.chunks())[: MAX_FILE_BYTES + 1]
+                # The archive is not yet vouched for: it does not decide how much memory is taken.
+                if member.entry.size > MAX_FILE_BYTES:
+                    raise ArchiveError(
+                        archive, f"{path} in it is larger than 1 MiB; this is not a gte-ops.toml"
+                    )
+                content = b"".join(member.chunks())
                 settings = parse_settings(content, f"{archive.name}: {path}")
                 # Files that are not on this host yet, and signers that the archive names itself.
                 own = msgspec.structs.replace(settings.backup, allowed_signers="", signing_key="")

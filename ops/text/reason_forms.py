@@ -459,6 +459,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("it begins with {member}", "归档以 {member} 开头"),
     ("its manifest is larger than {size} MiB", "清单超过 {size} MiB"),
     (
+        "{path} in it is larger than 1 MiB; this is not a gte-ops.toml",
+        "其中的 {path} 超过 1 MiB，不是 gte-ops.toml",
+    ),
+    (
         "its manifest is refused: it was made by another version of gte-ops (schema_version {version}, this one reads "
         "{other})",
         "不接受其清单：由其他版本的 gte-ops 制作（schema_version {version}，本版本读取 {other}）",

@@ -8,6 +8,7 @@ import pytest
 
 from ops.archive.error import ArchiveError
 from ops.archive.manifest import RequestedPath
+from ops.archive.reading import Member
 from ops.backups.restore.plan import LackingAccount
 from ops.cli.main import main
 from ops.deployment.install import RefusedError
@@ -38,6 +39,16 @@ def run(archive: Path) -> None:
 def test_an_archive_without_settings_cannot_set_up_a_host(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"no gte-ops\.toml in it"):
         run(archive_of(tmp_path, "etc/nginx/nginx.conf"))
+
+
+def test_settings_too_large_to_be_settings_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archive_of(tmp_path, "etc/gte-ops/gte-ops.toml")
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", len(SETTINGS) - 1)
+    monkeypatch.setattr(Member, "chunks", lambda _member: pytest.fail("it was read"))
+    with pytest.raises(ArchiveError, match=r"gte-ops\.toml in it is larger than 1 MiB"):
+        run(archive)
 
 
 def test_programs_that_are_missing_are_named_before_anything_is_done(
