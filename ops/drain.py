@@ -6,15 +6,18 @@ the old file is back and loaded.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import getpass
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-from ops.backups.nginx_probe import ReloadError, health_problem, reload_nginx
+from ops.backups.nginx_probe import health_problem, reload_nginx
 from ops.backups.restore.validate import serving_now
 from ops.baselines.directory import baseline_directory
 from ops.baselines.state import Mark
@@ -22,22 +25,24 @@ from ops.baselines.store import BaselineStore
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.run import Surroundings, look_around
-from ops.control.signals import GoneError, NotAllowedError
 from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
 from ops.deployment.upstream import (
     UPSTREAM_FILE,
-    PresentServer,
     matching,
     present_servers,
     with_drained,
 )
 from ops.deployment.values import LOOK_SECONDS, deployment_from
 from ops.errors import OpsError
+from ops.facts.nginx import Directive, NginxConfig
 from ops.files.atomic_file import replace_content
+from ops.files.signals import undisturbed
+from ops.interpret import nginx as nginx_topology
 from ops.interpret.process_ref import ProcessRef
+from ops.interpret.site import find_site
 from ops.settings import Settings
 from ops.text.language import Text
-from ops.text.reasons import chinese
+from ops.text.reasons import NOTHING_CHANGED, chinese, system_error
 from ops.text.sanitize import safe_line
 
 RELOAD_SECONDS = 15.0
@@ -45,6 +50,9 @@ HOST_SECONDS = 5.0
 CLIENT_SECONDS = 10.0
 # So many requests in turn reach every host of a small upstream.
 CLIENT_REQUESTS = 5
+# A run that has the lock may load nginx twice and ask as often.
+LOCK_SECONDS = 120.0
+LOCK_ASK_AGAIN = 0.1
 
 
 class DrainAction(StrEnum):
@@ -62,7 +70,8 @@ class DrainError(OpsError):
 
 class DrainResult(msgspec.Struct, frozen=True):
     """What became of it. ``changed``: False if the host was already so, or for a dry run; ``before`` and ``after``: the
-    file's text; ``serving``: the servers that get requests afterwards."""
+    file's text; ``serving``: the servers that get requests afterwards; ``unrecorded``: why it is not among the marked
+    deployments."""
 
     action: DrainAction
     address: str
@@ -72,6 +81,7 @@ class DrainResult(msgspec.Struct, frozen=True):
     before: str
     after: str
     serving: tuple[str, ...]
+    unrecorded: Text | None = None
 
 
 def drain(
@@ -85,11 +95,32 @@ def drain(
 ) -> DrainResult:
     """Take ``host`` out or put it back. ``force``: also the last host that serves, or one that does not answer.
 
+    If the file has it so already, nginx loads it all the same: the run that wrote it may have been killed before.
     Raises UsageError for a host that is not in the upstream; DrainError if it stays as it was; OpsError if the files
     cannot be read."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     deployment = deployment_from(settings, settings_file, around)
     path = Path(deployment.nginx_dir, UPSTREAM_FILE)
+    planned = _plan(path, host, action, dry_run=dry_run)
+    _refuse_unread(path, around)
+    if dry_run:
+        if planned.after != planned.before and not force:
+            _refuse(planned, settings, around)
+        return planned
+    masters = _masters(path, deployment.test_nginx, around)
+    with _only_run(path):
+        # Another run may have changed the file until now.
+        planned = _plan(path, host, action, dry_run=False)
+        is_change = planned.after != planned.before
+        if is_change and not force:
+            _refuse(planned, settings, around)
+        _exchange(path, planned, deployment.test_nginx, masters, around)
+        unrecorded = _record(settings, f"{action.value} {planned.address}") if is_change else None
+    return msgspec.structs.replace(planned, changed=is_change, unrecorded=unrecorded)
+
+
+def _plan(path: Path, host: str, action: DrainAction, *, dry_run: bool) -> DrainResult:
+    """What becomes of the file as it is now."""
     text = present_text(path)
     if text is None:
         raise OpsError(
@@ -101,54 +132,48 @@ def drain(
     server = matching(present_servers(text), host)
     after = with_drained(text, server.address, drained=action is DrainAction.DRAIN)
     serving = tuple(item.address for item in present_servers(after) if not item.is_drained)
-    result = DrainResult(action, server.address, str(path), False, dry_run, text, after, serving)
-    if after == text:
-        return result
-    if not force:
-        _refuse(action, server, present_servers(after), settings, around)
-    if dry_run:
-        return result
-    _exchange(path, text, after, deployment.test_nginx, around)
-    _record(settings, f"{action.value} {server.address}")
-    return msgspec.structs.replace(result, changed=True)
+    return DrainResult(action, server.address, str(path), False, dry_run, text, after, serving)
 
 
-def _refuse(
-    action: DrainAction,
-    server: PresentServer,
-    after: Sequence[PresentServer],
-    settings: Settings,
-    around: Surroundings,
-) -> None:
-    """Refuse what would leave nobody to serve, or send requests to a host that does not answer."""
-    if action is DrainAction.DRAIN:
-        if not any(not item.is_drained and not item.is_backup for item in after):
-            raise DrainError(
-                Text(
-                    en=f"{server.address}: the last server that gets requests; put another back first, or add --force",
-                    zh=f"{server.address}：这是最后一台接收请求的服务器；请先恢复另一台，或加上 --force",
-                )
-            )
-        return
-    url = f"http://{around.target.domain}{settings.target.ready_path}"
-    answer = exchange("GET", url, server.address, Deadline(time.monotonic() + HOST_SECONDS))
-    if answer.status != 200:
-        said = (
-            safe_line(str(answer.detail or answer.failure))
-            if answer.status is None
-            else f"HTTP {answer.status}"
-        )
-        place = f"{server.address}{settings.target.ready_path}"
+def _refuse_unread(path: Path, around: Surroundings) -> None:
+    """Refuse a file that nginx reads for no upstream of the site: changing it would change nothing for users."""
+    if not isinstance(around.config, NginxConfig):
+        words = safe_line(around.config.reason)
         raise DrainError(
             Text(
-                en=f"{place}: {said}; it stays out: mend it first, or add --force",
-                zh=f"{place}：{chinese(said)}；仍不接收请求：请先修复，或加 --force",
+                en=f"nginx's configuration was not read: {words}; nothing was changed",
+                zh=f"未能读取 nginx 的配置：{chinese(words)}；未作任何改动",
+            )
+        )
+    if not any(_is_from(path, upstream) for upstream in _upstreams(around.config, around)):
+        raise DrainError(
+            Text(
+                en=f"{path}: no upstream that the site passes to includes it; nothing was changed: write include"
+                f" {UPSTREAM_FILE}; in that upstream, or run gte-ops render nginx --install",
+                zh=f"{path}：站点所转发到的 upstream 都没有包含它；未作任何改动：请在该 upstream 中写入 include"
+                f" {UPSTREAM_FILE};，或运行 gte-ops render nginx --install",
             )
         )
 
 
-def _exchange(path: Path, before: str, after: str, test_nginx: Sequence[str], around: Surroundings) -> None:
-    """Put the new file in place, and put the old one back if nginx or a client does not get on with it."""
+def _upstreams(config: NginxConfig, around: Surroundings) -> Iterator[Directive]:
+    """The upstreams that the site passes to; all of them, if a variable selects one."""
+    site = find_site(config, around.target.domain, around.target.backend)
+    passes = site.passes if site else ()
+    if any(not item.determined for item in passes):
+        yield from nginx_topology.every(config, "upstream")
+        return
+    yield from (item.upstream for item in passes if item.upstream is not None)
+
+
+def _is_from(path: Path, upstream: Directive) -> bool:
+    """Whether a server of ``upstream`` stands in the file at ``path``."""
+    files = {item.file for item in upstream.block or () if item.name == "server"}
+    return any(Path(file).resolve() == path.resolve() for file in files)
+
+
+def _masters(path: Path, test_nginx: Sequence[str], around: Surroundings) -> tuple[ProcessRef, ...]:
+    """The nginx that will load the file. Raises DrainError where nothing may or can be loaded."""
     why = reason_not_to_replace(path)
     if why is not None or not test_nginx:
         reason = safe_line(why or "nginx -t is not run as root on what others may change")
@@ -163,33 +188,126 @@ def _exchange(path: Path, before: str, after: str, test_nginx: Sequence[str], ar
                 zh="本机没有运行 nginx，无法调整其上游；未作任何改动",
             )
         )
-    logs = around.target.nginx_error_logs
+    return masters
+
+
+@contextlib.contextmanager
+def _only_run(path: Path) -> Iterator[None]:
+    """Allow one run at a time on the file at ``path``: the lock (flock(2)) ends with its holder. Raises DrainError.
+
+    The lock is a file of its own beside it, because the file itself is replaced; no include matches its name."""
+    lock = path.with_name(f".{path.name}.lock~")
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise DrainError(system_error(lock, error, NOTHING_CHANGED)) from None
+        if _takes(descriptor):
+            break
+        os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise DrainError(
+                Text(
+                    en=f"{path}: another drain or undrain is at work on it; nothing was changed: run it again later",
+                    zh=f"{path}：另一次 drain 或 undrain 正在进行；未作任何改动：请稍后重新运行",
+                )
+            )
+        time.sleep(LOCK_ASK_AGAIN)
     try:
-        replace_content(path, after.encode())
-    except OSError as error:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _takes(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0  # else the run that held it removed it
+
+
+def _refuse(planned: DrainResult, settings: Settings, around: Surroundings) -> None:
+    """Refuse what would leave nobody to serve, or send requests to a host that does not answer."""
+    address = planned.address
+    if planned.action is DrainAction.DRAIN:
+        if not any(not item.is_drained and not item.is_backup for item in present_servers(planned.after)):
+            raise DrainError(
+                Text(
+                    en=f"{address}: the last server that gets requests; put another back first, or add --force",
+                    zh=f"{address}：这是最后一台接收请求的服务器；请先恢复另一台，或加上 --force",
+                )
+            )
+        return
+    url = f"http://{around.target.domain}{settings.target.ready_path}"
+    answer = exchange("GET", url, address, Deadline(time.monotonic() + HOST_SECONDS))
+    if answer.status != 200:
+        said = (
+            safe_line(str(answer.detail or answer.failure))
+            if answer.status is None
+            else f"HTTP {answer.status}"
+        )
+        place = f"{address}{settings.target.ready_path}"
         raise DrainError(
             Text(
-                en=f"{path}: cannot be written: {error.strerror}; nothing was changed: run it as root",
-                zh=f"{path}：无法写入：{chinese(error.strerror)}；未作任何改动：请以 root 运行",
+                en=f"{place}: {said}; it stays out: mend it first, or add --force",
+                zh=f"{place}：{chinese(said)}；仍不接收请求：请先修复，或加 --force",
             )
-        ) from None
+        )
+
+
+def _exchange(
+    path: Path,
+    planned: DrainResult,
+    test_nginx: Sequence[str],
+    masters: Sequence[ProcessRef],
+    around: Surroundings,
+) -> None:
+    """Put the new file in place, and put the old one back if nginx or a client does not get on with it."""
+    logs = around.target.nginx_error_logs
     try:
+        if planned.after != planned.before:
+            replace_content(path, planned.after.encode())
         accepted_by_nginx(test_nginx)
         reload_nginx(masters, logs, time.monotonic() + RELOAD_SECONDS)
         _verify(around)
     except BaseException as error:
-        replace_content(path, before.encode())
-        if isinstance(error, (ReloadError, GoneError, NotAllowedError, OpsError)):
-            _load_again(masters, logs)
+        # A second Ctrl-C does not leave the new file.
+        with undisturbed():
+            consequence = _put_back(path, planned, masters, logs)
+        if isinstance(error, OSError):
+            raise DrainError(system_error(path, error, consequence)) from None
+        if isinstance(error, OpsError):
             words = error.words
             raise DrainError(
                 Text(
-                    en=f"{words.en.removesuffix('; the old files are back')}; the old file is back and loaded",
-                    zh=f"{words.to('zh').removesuffix('；已恢复原文件')}；已恢复并加载原文件",
+                    en=f"{words.en.removesuffix('; the old files are back')}{consequence.en}",
+                    zh=f"{words.to('zh').removesuffix('；已恢复原文件')}{consequence.to('zh')}",
                 )
             ) from None
-        _load_again(masters, logs)
         raise
+
+
+def _put_back(path: Path, planned: DrainResult, masters: Sequence[ProcessRef], logs: Sequence[str]) -> Text:
+    """Undo this run's change and no other's. What is so now, for the end of a message. Raises OpsError."""
+    present = present_text(path)
+    if present == planned.before:
+        return NOTHING_CHANGED
+    if present != planned.after:
+        return Text(
+            en=f"; {path} was changed by another meanwhile and stays: run nginx -t and reload nginx",
+            zh=f"；{path} 期间被他人改动，保持不动：请运行 nginx -t 并重新加载 nginx",
+        )
+    try:
+        replace_content(path, planned.before.encode())
+    except OSError as error:
+        stays = Text(en="; the new file stays", zh="；新文件仍在原处")
+        raise DrainError(system_error(path, error, stays)) from None
+    _load_again(masters, logs)
+    return Text(en="; the old file is back and loaded", zh="；已恢复并加载原文件")
 
 
 def _load_again(masters: Sequence[ProcessRef], logs: Sequence[str]) -> None:
@@ -216,10 +334,15 @@ def _verify(around: Surroundings) -> None:
             )
 
 
-def _record(settings: Settings, words: str) -> None:
-    """Among the marked deployments, so that the timeline and later changes have it."""
+def _record(settings: Settings, words: str) -> Text | None:
+    """Among the marked deployments, so that the timeline and later changes have it. The reason if it cannot be
+    recorded: the host is moved all the same."""
     try:
         by = getpass.getuser()
     except (KeyError, OSError):
         by = ""
-    BaselineStore(baseline_directory(settings)).mark(Mark(time=time.time(), text=words, by=by))
+    try:
+        BaselineStore(baseline_directory(settings)).mark(Mark(time=time.time(), text=words, by=by))
+    except OpsError as error:
+        return error.words
+    return None

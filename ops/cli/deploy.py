@@ -136,8 +136,10 @@ def _move(
 ) -> None:
     from ops.drain import DrainAction
     from ops.drain import drain as drain_host
+    from ops.files.signals import end_in_order
     from ops.report.drain import DrainReport
 
+    end_in_order()
     settings, path = settings_and_path(config)
     result = drain_host(settings, path, host, DrainAction(action), dry_run=dry_run, force=force)
     show(form, DrainReport(result), language)

@@ -22,6 +22,7 @@ _UNCHANGED: dict[DrainAction, Text] = {
     DrainAction.DRAIN: Text(en="{} was drained already", zh="{} 本来就不接收请求"),
     DrainAction.UNDRAIN: Text(en="{} was not drained", zh="{} 本来就在接收请求"),
 }
+_UNRECORDED = Text(en="Not recorded among the deployments: {}", zh="未记入部署记录：{}")
 _SERVING = Text(en="Serving: {}", zh="接收请求的服务器：{}")
 _NONE = Text(en="none", zh="无")
 
@@ -44,6 +45,9 @@ class DrainReport(CommandReport):
             yield ReportLine(words[result.action].to(language).format(sentence(result.address, language)))
         serving = ", ".join(sentence(item, language) for item in result.serving) or _NONE.to(language)
         yield ReportLine(_SERVING.to(language).format(serving), style="dim")
+        if result.unrecorded is not None:
+            why = sentence(result.unrecorded, language)
+            yield ReportLine(_UNRECORDED.to(language).format(why), is_warning=True)
 
     def document(self, language: Language) -> dict[str, Any]:
         """Action, address, file, what changed, who serves."""
@@ -56,6 +60,7 @@ class DrainReport(CommandReport):
             "changed": result.changed,
             "diff": "".join(f"{line}\n" for line in self._diff()),
             "serving": [sentence(item, language) for item in result.serving],
+            "unrecorded": sentence(result.unrecorded, language) if result.unrecorded else None,
         }
 
     def _diff(self) -> list[str]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from ops import drain as module
+from ops.baselines.directory import baseline_directory
+from ops.deployment.install import accepted_by_nginx
+from ops.drain import DrainAction, DrainError, DrainResult
+from ops.errors import OpsError
+from ops.settings import load_settings
 from tests.lab.second_host import add_second_host
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
@@ -16,9 +24,8 @@ from tests.lab.waiting import wait_for
 UPSTREAM = "snippets/gte-api-upstream.conf"
 
 
-@pytest.fixture
-def balanced() -> Iterator[tuple[Stack, Path, str]]:
-    """A stack whose upstream is a file of two servers; the file, the second server's address."""
+@pytest.fixture(scope="module")
+def two_servers() -> Iterator[tuple[Stack, Path, str]]:
     with Stack() as stack:
         second = add_second_host(stack, version="0.0.9")
         file = stack.nginx_dir / UPSTREAM
@@ -29,9 +36,25 @@ def balanced() -> Iterator[tuple[Stack, Path, str]]:
         yield stack, file, second
 
 
+@pytest.fixture
+def balanced(two_servers: tuple[Stack, Path, str]) -> Iterator[tuple[Stack, Path, str]]:
+    """A stack whose upstream is a file of two servers; the file, the second server's address."""
+    stack, file, _ = two_servers
+    before = file.read_text()
+    yield two_servers
+    file.write_text(before)
+    stack.reload_nginx()
+
+
 def deploy(stack: Stack, *words: str) -> tuple[int, dict[str, object], str]:
     ran = stack.gte_ops("deploy", *words, "--config", str(stack.config_file), "--format", "json")
     return ran.exit_code, json.loads(ran.stdout), ran.stderr
+
+
+def drain_here(stack: Stack, host: str, *, dry_run: bool = False) -> DrainResult:
+    """The same in this process, so that a test can step in."""
+    settings = load_settings(stack.config_file)
+    return module.drain(settings, stack.config_file, host, DrainAction.DRAIN, dry_run=dry_run)
 
 
 def versions(stack: Stack) -> set[str]:
@@ -69,6 +92,7 @@ def test_a_host_is_taken_out_and_put_back_without_a_failed_request(balanced: tup
         stack.gte_ops("baseline", "list", "--config", str(stack.config_file), "--format", "json").stdout
     )
     assert [item["text"] for item in listed["deployments"]] == [f"drain {second}", f"undrain {second}"]
+    assert not list(file.parent.glob(".*")), "the lock is left"
 
 
 def test_what_would_harm_users_is_refused_and_changes_nothing(balanced: tuple[Stack, Path, str]) -> None:
@@ -98,3 +122,104 @@ def test_a_configuration_that_nginx_refuses_puts_the_file_back(balanced: tuple[S
     assert file.read_text() == before
     broken.unlink()
     assert stack.request(path="/health").status == 200
+
+
+def test_of_two_runs_at_once_neither_loses_the_change_of_the_other(
+    balanced: tuple[Stack, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, file, second = balanced
+    third = f"{stack.address}:{stack.free_port()}"
+    file.write_text(f"{file.read_text()}server {third} max_fails=1;\n")
+    results: list[DrainResult] = []
+    other = threading.Thread(target=lambda: results.append(drain_here(stack, third)))
+
+    def refused_while_another_begins(_command: Sequence[str]) -> None:
+        monkeypatch.setattr(module, "accepted_by_nginx", accepted_by_nginx)
+        other.start()
+        other.join(2)  # it waits for this run; if it did not, it would end in this time
+        raise OpsError("nginx refuses it")
+
+    monkeypatch.setattr(module, "accepted_by_nginx", refused_while_another_begins)
+    with pytest.raises(OpsError, match="nginx refuses it; the old file is back and loaded"):
+        drain_here(stack, second)
+    other.join(30)
+    assert [(item.changed, item.serving) for item in results] == [(True, (stack.bind, second))]
+    assert file.read_text().count(" down;") == 1
+
+
+def test_a_file_that_another_changed_meanwhile_is_not_put_back(
+    balanced: tuple[Stack, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, file, second = balanced
+    by_hand = file.read_text().replace("max_fails=1", "max_fails=3")
+
+    def refused(_command: Sequence[str]) -> None:
+        file.write_text(by_hand)
+        raise OpsError("nginx refuses it")
+
+    monkeypatch.setattr(module, "accepted_by_nginx", refused)
+    with pytest.raises(OpsError, match="was changed by another meanwhile and stays"):
+        drain_here(stack, second)
+    assert file.read_text() == by_hand
+
+
+def test_what_a_killed_run_wrote_is_loaded_by_the_next(balanced: tuple[Stack, Path, str]) -> None:
+    stack, file, second = balanced
+    file.write_text(file.read_text().replace(f"{second} max_fails=1", f"{second} max_fails=1 down"))
+    assert len(versions(stack)) == 2
+    exit_code, report, error = deploy(stack, "drain", second)
+    assert (exit_code, report["changed"]) == (0, False), error
+    assert "0.0.9" not in versions(stack)
+
+
+def test_a_run_that_is_ended_puts_the_file_back(balanced: tuple[Stack, Path, str]) -> None:
+    stack, file, second = balanced
+    dead = f"{stack.address}:{stack.free_port()}"
+    before = f"server {dead};\nserver {second};\n"
+    file.write_text(before)
+    words = ("deploy", "drain", second, "--config", str(stack.config_file))
+    # No client is served by what is left: it asks again and again.
+    with subprocess.Popen(
+        stack.gte_ops_command(*words),
+        cwd=stack.directory,
+        env=stack.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        wait_for(lambda: " down;" in file.read_text(), "the new file")
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 130
+    assert file.read_text() == before
+
+
+def test_a_file_that_the_site_s_upstream_does_not_include_is_refused(
+    balanced: tuple[Stack, Path, str],
+) -> None:
+    stack, file, second = balanced
+    before, included = file.read_text(), f"include {UPSTREAM};"
+    stack.edit(stack.site_file, included, f"server {stack.bind};")
+    try:
+        for dry_run in (True, False):
+            with pytest.raises(DrainError, match="no upstream that the site passes to includes it"):
+                drain_here(stack, second, dry_run=dry_run)
+    finally:
+        stack.edit(stack.site_file, f"server {stack.bind};", included)
+    assert file.read_text() == before
+
+
+def test_a_host_that_was_moved_and_not_recorded_is_no_failure(balanced: tuple[Stack, Path, str]) -> None:
+    stack, file, second = balanced
+    directory = baseline_directory(load_settings(stack.config_file))
+    aside = directory.with_name("aside")
+    if directory.exists():
+        directory.rename(aside)
+    directory.touch()
+    try:
+        exit_code, report, error = deploy(stack, "drain", second)
+    finally:
+        directory.unlink()
+        if aside.exists():
+            aside.rename(directory)
+    assert (exit_code, report["changed"]) == (0, True), error
+    assert report["unrecorded"]
+    assert f"{second} max_fails=1 down;" in file.read_text()
