@@ -7,6 +7,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -60,7 +61,8 @@ def test_a_wrong_severity_is_noticed() -> None:
 
 
 def test_it_knows_every_key_that_is_written() -> None:
-    whole = document(DOWN)
+    # Of a bundle, so that what only a bundle's report has is there, too.
+    whole = document(msgspec.structs.replace(DOWN, is_from_bundle=True))
     assert set(whole) | {"fix"} == set(SCHEMA["properties"])  # --fix: tests/unit/repair/test_fix.py
     # ``kind``: of causes that have several, a start that failed for one (tests/unit/report/test_json.py).
     assert set(whole["causes"][0]) | {"kind"} == set(SCHEMA["$defs"]["cause"]["properties"])
