@@ -330,6 +330,9 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "baseline show": lambda: BaselineReport(_BASELINE),
     "baseline diff": lambda: BaselineDiffReport(_BASELINE, _CHANGES),
     "deploy drain": lambda: DrainReport(_DRAINED),
+    "deploy drain, not recorded": lambda: DrainReport(
+        msgspec.structs.replace(_DRAINED, unrecorded=Text(en="/x: No space left", zh="/x：空间不足"))
+    ),
     "deploy undrain": lambda: DrainReport(
         msgspec.structs.replace(_DRAINED, action=DrainAction.UNDRAIN, dry_run=True)
     ),
