@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 
 from flask import Flask, g, request
@@ -27,13 +28,17 @@ from service.prediction.context import Context, context
 
 _REQUEST_LINE = re.compile(rb"POST ([!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
 # The check of a monitor, well formed (RFC 9112) and well below gunicorn's limits. What has a body, comes from a
-# browser's page or is gunicorn's to refuse takes the usual way.
+# browser's page or is gunicorn's to refuse takes the usual way: an edit of nginx's file that makes gunicorn refuse
+# every request must not leave its check green.
 _HEALTH = re.compile(
     rb"GET /health(?:\?[!-~]{0,1000})? HTTP/1\.[01]\r\n"
-    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}:[\t\x20-\x7e\x80-\xff]{0,2000}\r\n){0,50}\r\n"
+    rb"(?:[!#$%&'*+.^`|~0-9A-Za-z-]{1,100}:[\t\x20-\x7e\x80-\xff]{0,2000}\r\n){0,50}\r\n"
 )
 _NOT_SO_SIMPLE = re.compile(
-    rb"\r\n(?:content-length|transfer-encoding|origin|expect|upgrade)[ \t]*:", re.IGNORECASE
+    rb"\r\n(?:content-length|transfer-encoding|origin|expect|upgrade|x-forwarded-protocol|x-forwarded-ssl)[ \t]*:"
+    # What gunicorn takes once, or takes twice only if both say the same.
+    rb"|\r\n(host|content-type|x-forwarded-proto):(?s:.*)\r\n\1:",
+    re.IGNORECASE,
 )
 _HEADERS = re.compile(
     rb"\r\n(authorization|origin|user-agent|x-forwarded-for|x-request-id)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)",
@@ -52,7 +57,7 @@ class DoorAnswer:
 
     def encoded(self, connection: str) -> bytes:
         """The answer with this header ``Connection``."""
-        headers = {**self.headers, "Connection": connection}
+        headers = {"Date": formatdate(usegmt=True), "Connection": connection, **self.headers}
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         return "\r\n".join(lines).encode("latin-1") + self.body
 

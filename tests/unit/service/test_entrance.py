@@ -2,8 +2,10 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,8 @@ def test_health_is_answered_at_the_door_as_the_application_answers_it(
     usual = app.test_client().get(line, headers={"X-Request-ID": "mine.1"})
     assert status == "HTTP/1.1 200 OK"
     fields = {name: value for name, value in (one.split(": ", 1) for one in headers) if name != "Connection"}
+    # RFC 9110, 6.6.1; gunicorn adds it to what the application answers.
+    assert abs(parsedate_to_datetime(fields.pop("Date")).timestamp() - time.time()) < 60
     assert fields == dict(usual.headers)
     assert body == usual.data
     assert answer.environ["gte.path"] == "/health"
@@ -97,12 +101,23 @@ def test_health_is_answered_at_the_door_as_the_application_answers_it(
         head("/healthy", method="GET"),
         head("/health", "Bad Header: x", method="GET"),
         head("/health", "A: b\x00", method="GET"),
+        head("/health", "X-Forwarded-Proto: https", "X-Forwarded-Ssl: off", method="GET"),
+        head("/health", "X-Forwarded-Protocol: ssl", method="GET"),
+        head("/health", "X-Forwarded-Proto: https", "A: b", "x-forwarded-proto: http", method="GET"),
+        head("/health", "host: b", method="GET"),
+        head("/health", "Script_Name: /x", method="GET"),
         head("/health", *["A: b"] * 200, method="GET"),
     ],
 )
 def test_an_unusual_health_check_takes_the_usual_way(request_head: bytes, connection: socket.socket) -> None:
     door, _ = service()
     assert door(request_head, PEER, connection)[1] is None
+
+
+def test_what_nginx_sends_of_itself_needs_no_thread(connection: socket.socket) -> None:
+    door, _ = service()
+    sent = ("X-Real-IP: 192.0.2.9", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Proto: https")
+    assert door(head("/health", *sent, method="GET"), PEER, connection)[1] is not None
 
 
 @pytest.mark.parametrize(("path", "member"), [("/predict", "code"), ("/v1/embeddings", "error")])
