@@ -16,6 +16,7 @@ from ops.control.signals import is_alive, send
 from ops.errors import OpsError
 from ops.facts.base import NotSeen
 from ops.facts.nginx import NginxConfig
+from ops.facts.probes import Exchange
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.address import join_address
@@ -26,9 +27,13 @@ from ops.interpret.x509 import certificate_from_der, pem_blocks
 MAX_CERTIFICATE_BYTES = 1 << 20
 HANDSHAKE_SECONDS = 3.0
 HEALTH_SECONDS = 5.0
+READY_SECONDS = 2.0
 ASK_AGAIN = 0.1
 # nginx tries a taken port five times, half a second apart, before it logs this (ngx_open_listening_sockets).
 _STILL = "still could not bind()"
+# What gunicorn answers to a request that it cannot parse, and nginx to one that it cannot hand on. A service that is
+# busy, loads its models or has no such path answers something else, and that is no fault of nginx's files.
+_NOT_HANDED_ON = (400, 502, 504)
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,27 @@ def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
 
 
 def health_problem(target: Target, deadline: float) -> str | None:
-    """Why the service's health path does not answer 200 through nginx, None if it does."""
-    url = target.url.rstrip("/") + target.health_path
+    """Why the service does not answer through nginx, None if it does: 200 at its health path, and its own answer,
+    whichever, at its ready path, for nginx may answer the health path itself."""
     while True:
-        soon = min(deadline, time.monotonic() + HEALTH_SECONDS)
-        answer = exchange("GET", url, target.connect_to or "", Deadline(soon), server_name=target.domain)
-        if answer.status == 200:
-            return None
-        if time.monotonic() + ASK_AGAIN > deadline:
-            break
+        problem = _problem_now(target, deadline)
+        if problem is None or time.monotonic() + ASK_AGAIN > deadline:
+            return problem
         time.sleep(ASK_AGAIN)
-    return f"{url}: {answer.detail if answer.status is None else f'answers {answer.status}'}"
+
+
+def _problem_now(target: Target, deadline: float) -> str | None:
+    health = _asked(target, target.health_path, min(deadline, time.monotonic() + HEALTH_SECONDS))
+    if health.status != 200:
+        said = health.detail if health.status is None else f"answers {health.status}"
+        return f"{health.url}: {said}"
+    ready = _asked(target, target.ready_path, min(deadline, time.monotonic() + READY_SECONDS))
+    return f"{ready.url}: answers {ready.status}" if ready.status in _NOT_HANDED_ON else None
+
+
+def _asked(target: Target, path: str, deadline: float) -> Exchange:
+    url = target.url.rstrip("/") + path
+    return exchange("GET", url, target.connect_to or "", Deadline(deadline), server_name=target.domain)
 
 
 class ReloadError(OpsError):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.backups.nginx_probe import health_problem
 from ops.collect.net.http_probe import MAX_KEPT_CHARS, connect, exchange
 from ops.collect.net.service_probes import (
     DEBUGGER_KEEPS,
@@ -340,6 +341,19 @@ def front(answers: dict[str, bytes], **known: Any) -> Any:
     with peer(site(answers)) as address:
         dialled = {"connect_to": address, "plain_connect_to": address, **known}
         return probe_front(target(**dialled), Deadline(time.monotonic() + 5))
+
+
+OTHER = b"HTTP/1.1 %d Other\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("status", "is_problem"), [(400, True), (502, True), (503, False), (404, False)])
+def test_a_good_health_check_hides_no_request_that_nginx_does_not_hand_on(
+    status: int, is_problem: bool
+) -> None:
+    """nginx may answer the health path itself; a busy service, or one without a ready path, is no fault of nginx's."""
+    with peer(site({"GET /health": OK, "GET /ready": OTHER % status})) as address:
+        problem = health_problem(target(connect_to=address), time.monotonic() + 0.5)
+    assert problem == (f"http://gte.example/ready: answers {status}" if is_problem else None)
 
 
 def test_a_healthy_front_door() -> None:
