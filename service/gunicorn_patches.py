@@ -245,6 +245,10 @@ class _Reception:
         self._bytes -= len(arrival.data)
         conn.arrival = Arrival(self._most)
         conn.timeout = time.monotonic() + worker.cfg.keepalive
+        if worker.pending_conns[-1] is not conn:
+            # The first of them is taken for the longest idle, and this one was just used.
+            worker.pending_conns.remove(conn)
+            worker.pending_conns.append(conn)
         self._poll(conn)
 
     def _send(self, conn: Any, data: bytes) -> bool:

@@ -86,6 +86,16 @@ def test_more_connections_than_gunicorn_takes_push_out_the_idle_ones(service: Gu
             assert service.get("/health").status == 200
 
 
+def test_a_connection_that_is_used_is_not_the_longest_idle(service: Gunicorn) -> None:
+    with contextlib.ExitStack() as idle, connections(service, 1, b"") as (monitor,):
+        for _ in range(2):
+            idle.enter_context(connections(service, 600, b""))
+            # Connections are accepted in turn: once this is answered, all of them were.
+            assert service.get("/health").status == 200
+            monitor.sendall(WHOLE)
+            assert b'"status":"ok"' in monitor.recv(65536)
+
+
 def test_a_stop_does_not_wait_for_silent_clients(tmp_path: Path) -> None:
     with gunicorn(tmp_path, APP, wait_for="/health") as started, connections(started, 3, b""):
         began = time.monotonic()
