@@ -32,6 +32,8 @@ MAX_AGE_S = 24 * 3600.0
 MAX_ENTRIES = 100
 MAX_OPEN = 300
 MAX_OPEN_AGE_S = 30 * 24 * 3600.0
+# A trouble that is reported again and again, as by the watchdog, does not write the file each time.
+SEEN_EVERY_S = 3600.0
 MAX_HELD_TITLES = 10
 # The number of messages for one destination in one round.
 ROUND_LETTERS = 5
@@ -72,11 +74,17 @@ class LedgerEntry(msgspec.Struct):
 
 class Opened(msgspec.Struct):
     """A trouble without its recovery. ``heard``: the destinations that accepted it; ``kinds``: the kinds of its
-    messages so far."""
+    messages so far; ``seen_at``: when it was last reported, to SEEN_EVERY_S; unset in a file of an older version."""
 
     message: Message
     kinds: list[MessageKind]
     heard: list[str] = []
+    seen_at: float | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def last_at(self) -> float:
+        """When it was last reported."""
+        return self.message.at if isinstance(self.seen_at, msgspec.UnsetType) else self.seen_at
 
 
 class Route(msgspec.Struct):
@@ -120,12 +128,15 @@ def add(ledger: Ledger, message: Message, destinations: Sequence[str], now: floa
     if message.kind == MessageKind.RECOVERED:
         return _close(ledger, message, destinations, now)
     trouble = ledger.opened.get(message.key)
+    if trouble is not None and not trouble.last_at <= now < trouble.last_at + SEEN_EVERY_S:
+        trouble.seen_at = now
+        ledger.opened[message.key] = ledger.opened.pop(message.key)  # the last, see _bound_opened
     if trouble is not None and message.kind in trouble.kinds:
         return QueueOutcome.KNOWN
     if trouble is not None:
         trouble.kinds.append(message.kind)
     elif message.kind != MessageKind.TEST:
-        ledger.opened[message.key] = Opened(message, [message.kind])
+        ledger.opened[message.key] = Opened(message, [message.kind], seen_at=now)
         _bound_opened(ledger, now)
     return _queue(ledger, LedgerEntry(0, message, now, dict.fromkeys(destinations, 0)), now)
 
@@ -281,7 +292,8 @@ def _expire(ledger: Ledger, destinations: Sequence[str], now: float) -> list[Giv
 
 
 def _bound_opened(ledger: Ledger, now: float) -> None:
-    for key in [key for key, trouble in ledger.opened.items() if now - trouble.message.at > MAX_OPEN_AGE_S]:
+    # By when it was last reported: Alertmanager repeats what lasts, and says when it began, months ago perhaps.
+    for key in [key for key, trouble in ledger.opened.items() if now - trouble.last_at > MAX_OPEN_AGE_S]:
         del ledger.opened[key]
     while len(ledger.opened) > MAX_OPEN:
         del ledger.opened[next(iter(ledger.opened))]

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from typing import Any
 import pytest
 
 from ops.notifications.alertmanager import MAX_BODY_BYTES
+from ops.notifications.outbox import Outbox
+from ops.notifications.receiver import MAX_CONNECTIONS, Receiver
 from tests.system.conftest import ROOT, eventually, free_port
 from tests.system.robot_endpoint import SECRET, Endpoint, robot_endpoint
 
@@ -180,6 +183,60 @@ def _is_served(served: Served) -> bool:
         return served.post(webhook("resolved", "GteNever"))[0] == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def held(path: Path, host: str = "127.0.0.1") -> Receiver:
+    return Receiver((host, 0), Outbox(path / "outbox.json", (), "en"), report=lambda _words: None)
+
+
+@contextlib.contextmanager
+def serving(receiver: Receiver) -> Iterator[None]:
+    serving_thread = threading.Thread(target=receiver.serve)
+    serving_thread.start()
+    try:
+        yield
+    finally:
+        receiver.stop()
+        serving_thread.join()
+
+
+def ask(port: int, host: str = "127.0.0.1") -> int:
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=20)) as link:
+        link.request("POST", "/", webhook("resolved", "GteNever"))
+        return link.getresponse().status
+
+
+def test_it_listens_on_the_loopback_of_ipv6(tmp_path: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this host has no ::1")
+    receiver = held(tmp_path, "::1")
+    with serving(receiver):
+        assert ask(receiver.port, "::1") == 200
+
+
+@pytest.mark.parametrize("kind", [threading.Thread, threading.Timer])
+def test_who_gets_no_thread_takes_no_place(
+    kind: type[threading.Thread], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if type(thread) is kind:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    receiver = held(tmp_path)
+    with serving(receiver):
+        eventually(lambda: ask(receiver.port) == 200)
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", refuse)
+            for _ in range(MAX_CONNECTIONS + 1):
+                with pytest.raises((OSError, http.client.HTTPException)):
+                    ask(receiver.port)
+        eventually(lambda: ask(receiver.port) == 200)
 
 
 def test_it_ends_in_order_and_starts_for_nobody(tmp_path: Path) -> None:

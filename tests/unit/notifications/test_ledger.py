@@ -176,6 +176,29 @@ def test_nothing_grows_without_bound() -> None:
     assert len(msgspec.json.encode(ledger)) < 1 << 20
 
 
+def test_an_alert_that_began_long_ago_is_told_once_and_so_is_its_end() -> None:
+    ledger, day = Ledger(), 24 * 3600.0
+    began = NOW - 90 * day
+    assert add(ledger, message("old", at=began), ["a"], NOW) == "queued"
+    for later in range(1, 61):
+        now = NOW + later * day
+        assert add(ledger, message("old", at=began), ["a"], now) == "known"
+        add(ledger, message(f"other {later}", at=now), ["a"], now)
+    now = NOW + 61 * day
+    assert "other 1" not in ledger.opened  # nobody has reported it for two months
+    assert add(ledger, message("old", MessageKind.RECOVERED, at=now), ["a"], now) == "queued"
+
+
+def test_of_too_many_troubles_the_one_least_lately_reported_is_forgotten() -> None:
+    ledger = Ledger()
+    for n in range(rules.MAX_OPEN):
+        add(ledger, message(f"K{n}"), ["a"], NOW)
+    assert add(ledger, message("K0"), ["a"], NOW + 7200) == "known"
+    add(ledger, message("one more"), ["a"], NOW + 7200)
+    assert "K0" in ledger.opened
+    assert "K1" not in ledger.opened
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["add", "deliver"]),
