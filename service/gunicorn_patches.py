@@ -224,7 +224,7 @@ class _Reception:
     def _arrived(self, conn: Any) -> None:
         arrival, door = conn.arrival, getattr(self._worker.wsgi, "door", None)
         if door is not None and arrival.head:
-            conn.entered, answer = door(arrival.head, conn.client, conn.sock)
+            conn.entered, answer = door(arrival.head, conn.client, conn.sock, is_followed=arrival.is_followed)
             if answer is not None:
                 self._answer(conn, answer)
                 return

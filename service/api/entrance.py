@@ -77,11 +77,12 @@ class Door:
         self._keyring = keyring
 
     def __call__(
-        self, head: bytes, peer: object, connection: socket.socket
+        self, head: bytes, peer: object, connection: socket.socket, *, is_followed: bool
     ) -> tuple[AbstractContextManager[None], DoorAnswer | None]:
         """For a request with this head, from ``peer`` (a socket's address): what to serve it in, which holds its place
-        if it wants a prediction; or the answer, which refuses it or is that of ``/health``."""
-        if _HEALTH.fullmatch(head) and not _NOT_SO_SIMPLE.search(head):
+        if it wants a prediction; or the answer, which refuses it or is that of ``/health``. ``is_followed``: a further
+        request came in one piece with it, which only gunicorn's parser can go on with."""
+        if not is_followed and _HEALTH.fullmatch(head) and not _NOT_SO_SIMPLE.search(head):
             return nullcontext(), self._health(head, peer)
         line = _REQUEST_LINE.match(head)
         path = line[1].decode("ascii") if line else ""

@@ -51,11 +51,12 @@ class Arrival:
     def is_last(self) -> bool:
         """Whether the connection cannot take another request after this one without gunicorn's parser."""
         first, _, _ = self.head.partition(b"\r\n")
-        return (
-            not first.endswith(b" HTTP/1.1")
-            or _CLOSES.search(self.head) is not None
-            or len(self.data) != self._body_end
-        )
+        return not first.endswith(b" HTTP/1.1") or _CLOSES.search(self.head) is not None or self.is_followed
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a further request, or a part of one, came in one piece with this one (RFC 9112, 9.3.2)."""
+        return len(self.data) != self._body_end
 
     def add(self, data: bytes) -> bool:
         """So much more has arrived. Returns ``is_whole``."""

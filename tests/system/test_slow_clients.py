@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,16 @@ def test_a_stop_does_not_wait_for_silent_clients(tmp_path: Path) -> None:
         assert time.monotonic() - began < 15
 
 
+def received_until(link: socket.socket, is_enough: Callable[[bytes], bool]) -> bytes:
+    """What arrives until it is enough. Fails if the connection ends before."""
+    received = b""
+    while not is_enough(received):
+        piece = link.recv(65536)
+        assert piece, received
+        received += piece
+    return received
+
+
 def test_a_kept_connection_serves_one_request_after_the_other_in_any_pieces(service: Gunicorn) -> None:
     body = b'{"task_type": "invented", "input_text": "a"}'
     pieces = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -111,15 +121,13 @@ def test_a_kept_connection_serves_one_request_after_the_other_in_any_pieces(serv
         for size in (1, 7, 1000):
             for start in range(0, len(pieces), size):
                 link.sendall(pieces[start : start + size])
-            received = b""
-            while b"unknown_task" not in received:
-                received += link.recv(65536)
+            received = received_until(link, lambda received: b"unknown_task" in received)
             assert received.startswith(b"HTTP/1.1 400 ")
         # Two in one piece.
         link.sendall(WHOLE + WHOLE)
-        received = b""
-        while received.count(b'"status":"ok"') < 2:
-            received += link.recv(65536)
+        received_until(link, lambda received: received.count(b'"status":"ok"') == 2)
+        link.sendall(WHOLE)
+        received_until(link, lambda received: b'"status":"ok"' in received)
 
 
 def test_under_overload_the_refusal_comes_without_a_thread_and_the_connection_stays(tmp_path: Path) -> None:
