@@ -77,7 +77,7 @@ class Door:
         self._keyring = keyring
 
     def __call__(
-        self, head: bytes, peer: object, connection: socket.socket, *, is_followed: bool
+        self, head: bytes, peer: object, connection: socket.socket, *, is_followed: bool = False
     ) -> tuple[AbstractContextManager[None], DoorAnswer | None]:
         """For a request with this head, from ``peer`` (a socket's address): what to serve it in, which holds its place
         if it wants a prediction; or the answer, which refuses it or is that of ``/health``. ``is_followed``: a further

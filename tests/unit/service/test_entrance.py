@@ -114,6 +114,14 @@ def test_an_unusual_health_check_takes_the_usual_way(request_head: bytes, connec
     assert door(request_head, PEER, connection)[1] is None
 
 
+def test_a_health_check_with_another_request_in_one_piece_takes_the_usual_way(
+    connection: socket.socket,
+) -> None:
+    door, _ = service()
+    assert door(head("/health", method="GET"), PEER, connection, is_followed=True)[1] is None
+    assert door(head("/health", method="GET"), PEER, connection)[1] is not None
+
+
 def test_what_nginx_sends_of_itself_needs_no_thread(connection: socket.socket) -> None:
     door, _ = service()
     sent = ("X-Real-IP: 192.0.2.9", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Proto: https")
