@@ -11,13 +11,12 @@ import os
 import platform
 import posixpath
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ops.archive.error import ArchiveError
 from ops.archive.manifest import ManifestEntry
-from ops.archive.name import ArchiveName, own_backups_in
+from ops.archive.name import ArchiveName, backups_in, is_of_host
 from ops.archive.reading import open_archive
 from ops.baselines.capture import MAX_HASHED_BYTES
 from ops.baselines.directory import baseline_directory
@@ -86,7 +85,7 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
     """Yield the contents with these SHA-256 digests from the newest backups that hold them."""
     lacking = set(digests)
     try:
-        archives = _own_backups(settings)[:MAX_BACKUPS] if lacking else []
+        archives = _own_first(settings)[:MAX_BACKUPS] if lacking else []
     except OSError:
         return
     for name, path in archives:
@@ -102,8 +101,10 @@ def _from_backups(settings: Settings, digests: set[str]) -> Iterator[tuple[str, 
                     yield member.entry.sha256, (content, source)
 
 
-def _own_backups(settings: Settings) -> list[tuple[ArchiveName, Path]]:
-    return own_backups_in(Path(settings.backup.dir), platform.node(), time.time())
+def _own_first(settings: Settings) -> list[tuple[ArchiveName, Path]]:
+    """The backups, this host's before others': a host may have had another name, and the digest decides."""
+    archives = backups_in(Path(settings.backup.dir))
+    return sorted(archives, key=lambda item: not is_of_host(item[0], platform.node()))
 
 
 def _added(change: Change) -> tuple[Replacement, ...]:
