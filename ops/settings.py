@@ -460,6 +460,7 @@ class UpstreamSettings(Section, frozen=True):
             "它分得的请求份额，与其他主机的权重相比。",
             example=2,
             since="0.3.0",
+            unit="shares",
         ),
     ] = 1
     backup: Annotated[
@@ -478,6 +479,7 @@ class UpstreamSettings(Section, frozen=True):
             "在 `fail_timeout` 内失败多少次即暂停使用；0 表示从不暂停。",
             example=3,
             since="0.3.0",
+            unit="attempts",
         ),
     ] = 1
     fail_timeout: Annotated[

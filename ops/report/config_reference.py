@@ -24,6 +24,8 @@ from ops.text.language import Language, Text
 # Units of bare numbers. A duration has its unit in its value.
 UNITS = {
     "actions": Text(en="actions", zh="次"),
+    "attempts": Text(en="attempts", zh="次"),
+    "shares": Text(en="shares", zh="份"),
     "backups": Text(en="backups", zh="份"),
     "checks": Text(en="checks", zh="次"),
     "seconds": Text(en="seconds", zh="秒"),

@@ -82,6 +82,7 @@ def test_every_key_that_the_file_may_have_is_in_the_reference() -> None:
     entries = {table.name: {key.name for key in table.keys} for table in setting_tables() if table.is_list}
     assert entries == {
         "doctor.ignore": {"code", "reason", "until"},
+        "nginx.upstream": {"address", "weight", "backup", "max_fails", "fail_timeout"},
         "tls.thresholds": {"names", "warn", "fail"},
     }
 
