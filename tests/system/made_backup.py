@@ -3,6 +3,7 @@
 import grp
 import hashlib
 import os
+import platform
 import pwd
 import stat
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 from ops.archive.checksum import checksum_line
 from ops.archive.manifest import Manifest, ManifestEntry
-from ops.archive.name import ArchiveName, checksum_path
+from ops.archive.name import ArchiveName, checksum_path, host_part
 from ops.archive.writing import compressed, tar_stream
 from ops.backups.made_here import record
+
+# The newest backup is one of this host's own.
+HOST = host_part(platform.node())
 
 
 def entry_of(root: Path, path: Path) -> ManifestEntry:
@@ -54,12 +58,12 @@ def make_backup(
     chosen = [entry_of(root, path) for path in sorted(found)]
     made = Manifest(
         created_at=created_at,
-        host="lab",
+        host=HOST,
         versions={},
         entries=tuple(chosen),
         **{"letsencrypt_dir": "/etc/letsencrypt", "asked": (), **manifest},
     )
-    name = ArchiveName(created_at, 1, "lab", "zst", encrypted=False)
+    name = ArchiveName(created_at, 1, HOST, "zst", encrypted=False)
     archive = directory / str(name)
     with archive.open("wb") as file:
         for chunk in compressed(tar_stream(made, lambda e: [(root / e.path).read_bytes()]), "zst"):
