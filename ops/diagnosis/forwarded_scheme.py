@@ -58,7 +58,7 @@ def lost_scheme(
             ),
         )
     sent = (
-        (quote(f"{header.sent.file}:{header.sent.line}", f"proxy_set_header {' '.join(header.sent.args)}"),)
+        (quote(header.sent.where, f"proxy_set_header {' '.join(header.sent.args)}"),)
         if header is not None and header.sent is not None
         else ()
     )

@@ -76,10 +76,6 @@ def location_of(config: NginxConfig, target: Target, path: str) -> Location | No
     return location if location is not None and location.effective("proxy_pass") else None
 
 
-def _place(directive: Directive) -> str:
-    return f"{directive.file}:{directive.line}"
-
-
 def _written(directive: Directive) -> str:
     value = directive.args[1] if len(directive.args) > 1 else ""
     return f"{directive.name} {directive.args[0]} {value if value else chr(34) * 2};"
@@ -89,7 +85,7 @@ def _none_passed(location: Location, target: Target) -> LostHeader | None:
     directives = location.effective("proxy_pass_request_headers")
     if not directives or directives[-1].args[:1] != ("off",):
         return None
-    place = _place(directives[-1])
+    place = directives[-1].where
     return LostHeader(
         "*",
         Text(
@@ -120,7 +116,7 @@ def _replaced(location: Location, target: Target, refused: Exchange | None) -> L
         # A service that asks with WWW-Authenticate wants Authorization (RFC 9110, 11.6.2).
         if challenge.startswith(("bearer", "basic", "digest")) and name.lower() != "authorization":
             continue
-        place = _place(directive)
+        place = directive.where
         does = (
             Text(en=f"nginx empties it ({place})", zh=f"nginx 把它清空了（{place}）")
             if not value
@@ -145,7 +141,7 @@ def _dropped_by_nginx(
         return None
     server = location.blocks[-2] if len(location.blocks) > 1 else location.blocks[0]
     site = find_site(config, target.domain, target.backend)
-    place = site.server.where if site else f"{server.file}:{server.line}"
+    place = site.server.where if site else server.where
     hyphenated = name.replace("_", "-")
     return LostHeader(
         name,
@@ -188,7 +184,7 @@ def _dropped_by_gunicorn(location: Location, target: Target, service: Service) -
             continue
         if name.upper() in (word.strip().upper() for word in passed.split(",")):
             continue
-        place, hyphenated = _place(directive), name.replace("_", "-")
+        place, hyphenated = directive.where, name.replace("_", "-")
         where = own.path if isinstance(own, GunicornConfig) else "gunicorn.conf.py"
         return LostHeader(
             name,
@@ -236,19 +232,19 @@ def lost_upgrade(config: NginxConfig, target: Target, path: str, route: WebSocke
     passed = location.effective("proxy_pass")[-1]
     evidence = [
         quote(route.where, route.written),
-        quote(_place(passed), f"proxy_pass {' '.join(passed.args)};"),
+        quote(passed.where, f"proxy_pass {' '.join(passed.args)};"),
     ]
     steps: list[str | Text] = []
     if sent is not None and not keeps_upgrade:
-        evidence.append(quote(_place(sent), _written(sent)))
-        steps.append(replaced_statement(_place(sent), "proxy_set_header Connection", _CONNECTION))
+        evidence.append(quote(sent.where, _written(sent)))
+        steps.append(replaced_statement(sent.where, "proxy_set_header Connection", _CONNECTION))
     lines = [
         *([_UPGRADE] if upgrade.sent is None else []),
         *([_CONNECTION] if sent is None else []),
         *(["proxy_http_version 1.1;"] if is_old and not version else []),
     ]
     if is_old and version:
-        steps.append(replaced_in_line(_place(version[-1]), "1.0", "1.1"))
+        steps.append(replaced_in_line(version[-1].where, "1.0", "1.1"))
     # An added line must not change the numbers of lines that a later command edits.
     steps += [put_before_line(upgrade.where, " ".join(lines))] if lines else []
     if not any(d.args[-1:] == ("$connection_upgrade",) for d in every(config, "map")):

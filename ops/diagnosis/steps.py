@@ -90,9 +90,9 @@ def set_in_main_context(config: NginxConfig, name: str, value: str) -> str | Non
     """The command that sets nginx's directive ``name`` outside every block; None if no place is known."""
     directive = next((d for d in config.directives if d.name == name), None)
     if directive is not None:
-        return replaced_statement(f"{directive.file}:{directive.line}", name, f"{name} {value};")
+        return replaced_statement(directive.where, name, f"{name} {value};")
     events = next((d for d in config.directives if d.name == "events"), None)
-    return put_before_line(f"{events.file}:{events.line}", f"{name} {value};") if events else None
+    return put_before_line(events.where, f"{name} {value};") if events else None
 
 
 def without_line(place: str) -> str:

@@ -16,6 +16,11 @@ class Directive(Facts, frozen=True, cache_hash=True):
     line: int
     block: tuple[Directive, ...] | None = None
 
+    @property
+    def where(self) -> str:
+        """Its place, ``FILE:LINE``."""
+        return f"{self.file}:{self.line}"
+
 
 class ParseError(Facts, frozen=True):
     """A place in the configuration that could not be parsed, or an included file that could not be read."""

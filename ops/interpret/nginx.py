@@ -164,7 +164,7 @@ class Location(Scope, frozen=True):
     @property
     def where(self) -> str:
         """``file:line``."""
-        return f"{self.blocks[0].file}:{self.blocks[0].line}"
+        return self.blocks[0].where
 
     @property
     def written(self) -> str:
@@ -181,7 +181,7 @@ class Server(Scope, frozen=True):
     @property
     def where(self) -> str:
         """``file:line``."""
-        return f"{self.blocks[0].file}:{self.blocks[0].line}"
+        return self.blocks[0].where
 
     def locations(self) -> tuple[Location, ...]:
         """Return its locations; nested ones follow the ones around them."""
@@ -438,7 +438,7 @@ def proxy_pass_for(config: NginxConfig, server: Server, path: str) -> ProxyPass 
 def resolve_proxy_pass(config: NginxConfig, scope: Scope, directive: Directive) -> ProxyPass:
     """Resolve one proxy_pass to its addresses."""
     url = directive.args[0]
-    where = f"{directive.file}:{directive.line}"
+    where = directive.where
     authority = _authority(url, scope)
     if authority is None:
         return ProxyPass(scope, url, (), False, where)
@@ -539,7 +539,7 @@ def named_servers(proxy_pass: ProxyPass) -> tuple[tuple[str, int, str], ...]:
     addresses, of both families, to which the system resolves such a name (ngx_http_upstream_module, server)."""
     if proxy_pass.upstream is not None:
         authorities = [
-            (d.args[0], f"{d.file}:{d.line}")
+            (d.args[0], d.where)
             for d in proxy_pass.upstream.block or ()
             if d.name == "server" and d.args and "down" not in d.args[1:]
         ]

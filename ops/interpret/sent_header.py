@@ -30,7 +30,7 @@ def sent_header(config: NginxConfig, target: Target, path: str, name: str) -> Se
         return None
     effective = location.effective("proxy_set_header")
     beside = effective[0] if effective else passes[-1]
-    where = f"{beside.file}:{beside.line}"
+    where = beside.where
     directive_in_force = _named(effective, name)
     if directive_in_force is not None or not effective:
         return SentHeader(directive_in_force, where=where)
@@ -55,7 +55,7 @@ def how_to_send(header: SentHeader, line: str) -> Text:
     """Say where to write ``line``, and why the existing one has no effect."""
     if header.lost is None or header.instead is None:
         return Text(en=f"Beside {header.where} write: {line}", zh=f"在 {header.where} 旁写：{line}")
-    other, instead = (f"{d.file}:{d.line}" for d in (header.lost, header.instead))
+    other, instead = (d.where for d in (header.lost, header.instead))
     return Text(
         en=f"Beside {header.where} write: {line} The one at {other} is not inherited there, because a block inside has"
         f" a proxy_set_header of its own ({instead}); so repeat all that are needed",

@@ -111,7 +111,7 @@ def _untold(config: NginxConfig, target: Target, path: str, origin: str) -> Iter
             (how_to_send(host, line), put_before_line(host.where, line)),
         )
     elif len(host.sent.args) == 2 and host.sent.args[1] not in ("$http_host", variable):
-        where = f"{host.sent.file}:{host.sent.line}"
+        where = host.sent.where
         yield _Untold(
             where,
             f"proxy_set_header Host {host.sent.args[1]}",
@@ -253,7 +253,7 @@ def _by_django_s_page(
     allowed = size(limits[-1].args[0]) if limits[-1].args else None
     if allowed is None or 0 < allowed <= _DJANGO_S_LIMIT:
         return None
-    place = f"{limits[-1].file}:{limits[-1].line}"
+    place = limits[-1].where
     return _LimitProof(
         "DATA_UPLOAD_MAX_MEMORY_SIZE",
         Evidence(
@@ -440,7 +440,7 @@ def _taken_away(config: NginxConfig, target: Target) -> Iterator[tuple[str, str]
         if passed is None or not prefix or location.modifier not in ("", "^~"):
             continue
         if passed.args and passed.args[0].partition("://")[2].endswith("/"):
-            yield prefix, f"{passed.file}:{passed.line}"
+            yield prefix, passed.where
 
 
 CHECKS = (trusted_origins, allowed_hosts, static_files, root_path)

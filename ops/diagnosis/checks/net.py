@@ -50,7 +50,7 @@ def front_door(
                         Text(en="nginx's master is running", zh="nginx 主进程在运行"),
                     ),
                     *(
-                        Evidence(_place(directive), _taken(directive, listen, connection.address))
+                        Evidence(directive.where, _taken(directive, listen, connection.address))
                         for directive, listen in listens[:_MAX_LISTENS]
                     ),
                 ),
@@ -74,10 +74,6 @@ def _own_listens(config: NginxConfig | NotSeen, target: Target) -> list[tuple[Di
     site = find_site(config, target.domain, target.backend)
     parsed = [(d, parse_listen(d.args)) for d in (site.server.own("listen") if site else ()) if d.args]
     return [(d, listen) for d, listen in parsed if listen is not None]
-
-
-def _place(directive: Directive) -> str:
-    return f"{directive.file}:{directive.line}"
 
 
 def _families(directive: Directive, listen: Listen) -> tuple[str, ...]:
@@ -124,10 +120,10 @@ def _listen_there(
     written = f"listen {' '.join(last.args)};"
     return (
         Text(
-            en=f"The site's listen is at {_place(last)}: {written} If that port is meant, correct target.url instead",
-            zh=f"站点的 listen 在 {_place(last)}：{written} 如果就是要用那个端口，则改正 target.url",
+            en=f"The site's listen is at {last.where}: {written} If that port is meant, correct target.url instead",
+            zh=f"站点的 listen 在 {last.where}：{written} 如果就是要用那个端口，则改正 target.url",
         ),
-        put_after_line(_place(last), line),
+        put_after_line(last.where, line),
         target.test_nginx,
         target.reload_nginx,
     )
@@ -141,7 +137,7 @@ def _listen_too(
     apply = (target.test_nginx, target.reload_nginx)
     if any(_accepts(directive, listen, host) for directive, listen in listens):
         return apply
-    where = _place(listens[0][0]) if listens else target.site_file or target.nginx_config_file
+    where = listens[0][0].where if listens else target.site_file or target.nginx_config_file
     everywhere = f"[::]:{port}" if ":" in host else str(port)
     # Beside a socket for one address, another for one address.
     new_address = address if listens and listens[0][1].host != "*" else everywhere
@@ -252,7 +248,7 @@ def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> 
         "if ($request_uri !~ ^/[.]well-known/acme-challenge/)"
         f" {{ return 301 https://$host{port}$request_uri; }}"
     )
-    return (put_after_line(_place(listens[-1]), rule), target.test_nginx, target.reload_nginx)
+    return (put_after_line(listens[-1].where, rule), target.test_nginx, target.reload_nginx)
 
 
 @check(

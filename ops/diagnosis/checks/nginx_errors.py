@@ -92,9 +92,9 @@ def _larger_bodies(
     limits, proxy_pass = scope.effective("client_max_body_size"), scope.first_own("proxy_pass")
     if limits:
         old_statement = f"client_max_body_size {' '.join(limits[-1].args)};"
-        line = replaced_in_line(f"{limits[-1].file}:{limits[-1].line}", old_statement, new_statement)
+        line = replaced_in_line(limits[-1].where, old_statement, new_statement)
     elif proxy_pass is not None:
-        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", new_statement)
+        line = put_before_line(proxy_pass.where, new_statement)
     else:
         return None
     return (

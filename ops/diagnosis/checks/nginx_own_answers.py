@@ -98,7 +98,7 @@ def replaced_answer(
 
 
 def _has_switch(config: NginxConfig, place: str) -> bool:
-    return any(f"{d.file}:{d.line}" == place for d in every(config, "proxy_intercept_errors"))
+    return any(d.where == place for d in every(config, "proxy_intercept_errors"))
 
 
 def _handed_on(switch: str, status: int, target: Target) -> tuple[str | Text, ...]:
@@ -183,7 +183,7 @@ def files(
             *(Evidence(step.where or place, step.words) for step in file_steps[:1]),
             *(
                 Evidence(
-                    f"{location.file}:{location.line}",
+                    location.where,
                     Text(
                         en=f"requests are sent on by location {' '.join(location.args)}",
                         zh=f"转发请求的是 location {' '.join(location.args)}",
@@ -210,7 +210,7 @@ def _proxied_path(computed: RequestRoute, probed: ProbedPrediction) -> tuple[str
     inner = [
         d
         for server in servers(probed.config)
-        if f"{server.blocks[0].file}:{server.blocks[0].line}" == place
+        if server.blocks[0].where == place
         for d in server.blocks[0].block or ()
     ]
     file, _, line = place.rpartition(":")

@@ -208,7 +208,7 @@ def _empty_variable(config: NginxConfig, server: Server, path: str) -> _EmptyVar
                 line.name == _DEFAULTS[block.name] for line in block.block or ()
             ):
                 continue
-            place, default = f"{block.file}:{block.line}", _DEFAULTS[block.name]
+            place, default = block.where, _DEFAULTS[block.name]
             value = _only_upstream(config)
             line = f"{default} {value};"
             return _EmptyVariable(
@@ -233,7 +233,7 @@ def _empty_variable(config: NginxConfig, server: Server, path: str) -> _EmptyVar
             )
         conditional = [d for d in every(config, "if") for inner in d.block or () if _sets(inner, name)]
         if conditional and not any(_sets(d, name) for d in _outside_of_if(server, path)):
-            place = f"{conditional[-1].file}:{conditional[-1].line}"
+            place = conditional[-1].where
             return _EmptyVariable(
                 (
                     Evidence(
@@ -285,9 +285,9 @@ def _place(server: Server, path: str, directives: tuple[str, ...]) -> str | None
     for name in directives:
         for scope in scopes:
             if (effective := scope.effective(name)) and effective[-1].line:
-                return f"{effective[-1].file}:{effective[-1].line}"
+                return effective[-1].where
     block = scopes[0].blocks[0]
-    return f"{block.file}:{block.line}"
+    return block.where
 
 
 def _written(server: Server, path: str, kind: _Kind) -> str:

@@ -64,11 +64,7 @@ def rate_limit(
         "NGX008",
         (
             quote(path, entry.text),
-            *(
-                (quote(f"{limit.file}:{limit.line}", f"{limit.name} {' '.join(limit.args)}"),)
-                if limit
-                else ()
-            ),
+            *((quote(limit.where, f"{limit.name} {' '.join(limit.args)}"),) if limit else ()),
             *(
                 (quote(access.path, f"{refusals} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)
@@ -118,7 +114,7 @@ def _shared_fix(address: str, target: Target) -> tuple[str | Text, ...]:
 def _connections_fix(limit: Directive | None, target: Target) -> tuple[str | Text, ...] | None:
     if limit is None:
         return None
-    place = f"{limit.file}:{limit.line}"
+    place = limit.where
     return (
         Text(
             en=f"Raise the number of limit_conn at {place}: a browser opens 6 connections to a site, and with HTTP/2"
@@ -183,7 +179,7 @@ def limit_status(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
     for scope in scopes:
         limit = scope.effective("limit_req")
         if limit and nginx_topology.limit_status(scope) == nginx_topology.DEFAULT_LIMIT_STATUS:
-            where = f"{limit[0].file}:{limit[0].line}"
+            where = limit[0].where
             zone = next((a.removeprefix("zone=") for a in limit[0].args if a.startswith("zone=")), "?")
             yield Finding(
                 "NGX018",

@@ -133,7 +133,7 @@ def _without_redirect(
     inner = [d for d in server.blocks[0].block or () if d not in returns]
     if len(returns) != 1 or any((d.file, d.line) == (returns[0].file, returns[0].line) for d in inner):
         return None
-    place = f"{returns[0].file}:{returns[0].line}"
+    place = returns[0].where
     return (
         Text(
             en=f"Keep the redirect to HTTPS in the port 80 block only: {place} is of the block that serves HTTPS",
@@ -202,7 +202,7 @@ def _redirecting(config: NginxConfig, target: Target) -> Iterator[str]:
     location = server.location_for(target.predict_path)
     scopes: tuple[nginx_topology.Scope, ...] = (server,) if location is None else (location, server)
     directives = [d for scope in scopes for name in ("return", "rewrite") for d in scope.own(name)]
-    yield from (f"{directive.file}:{directive.line}" for directive in directives)
+    yield from (directive.where for directive in directives)
     if directives:
         return
     # A proxying prefix location that ends in a slash redirects the path without the slash (nginx: location).
@@ -310,9 +310,7 @@ def _redirect_line(config: NginxConfig, target: Target, moved: Answers) -> _Redi
     decision = route(config, request, RouteSurroundings()).decision
     if decision is None or decision.kind is not StepKind.RETURN or not decision.where:
         return None
-    line = next(
-        (d for d in nginx_topology.every(config, "return") if f"{d.file}:{d.line}" == decision.where), None
-    )
+    line = next((d for d in nginx_topology.every(config, "return") if d.where == decision.where), None)
     return _RedirectLine(decision.where, f"return {' '.join(line.args)}") if line is not None else None
 
 

@@ -100,13 +100,13 @@ def refused_form(
         (
             quote(f"{answer.method} {answer.url}", answer_words(answer)),
             quote(log.path, entry.text.partition("\n")[0]),
-            *(quote(_place(line), f"proxy_set_header {' '.join(line.args)}") for line in sent),
+            *(quote(line.where, f"proxy_set_header {' '.join(line.args)}") for line in sent),
             quote(f"{own.method} {target.backend}{target.predict_path}", str(own.status)),
         ),
         {
             "reason": reason,
             "status": str(answer.status),
-            "where": ", ".join(map(_place, sent)) or target.site_file or target.nginx_config_file,
+            "where": ", ".join(line.where for line in sent) or target.site_file or target.nginx_config_file,
         },
         fix=_form_steps(reason, sent, target),
     )
@@ -120,10 +120,6 @@ def _times_of_the_doctor(status: int, logs: Logs, target: Target) -> list[float]
         for probe in located.traffic.probes
         if (probe.method, probe.path, probe.status) == ("POST", target.predict_path, str(status))
     ]
-
-
-def _place(line: Directive) -> str:
-    return f"{line.file}:{line.line}"
 
 
 def _sent_for(reason: str, config: NginxConfig, target: Target) -> tuple[Directive, ...]:
@@ -152,7 +148,7 @@ def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tup
                 zh="只保留 X-Forwarded-Proto：它为 https 时，gunicorn 要求 X-Forwarded-Protocol 为 ssl、"
                 "X-Forwarded-Ssl 为 on（见其 secure_scheme_headers 设置）",
             ),
-            *(without_line(_place(line)) for line in reversed(others)),
+            *(without_line(line.where) for line in reversed(others)),
             *reload,
         )
     if "SCRIPT_NAME" in reason:
@@ -164,15 +160,15 @@ def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tup
                 zh="SCRIPT_NAME 必须是 nginx 所发路径的开头：要么原样转发整个路径（proxy_pass 的地址后不带斜杠），"
                 "要么不要设置它（这里的请求头，或服务环境变量里的 SCRIPT_NAME）",
             ),
-            *(without_line(_place(line)) for line in reversed(sent)),
+            *(without_line(line.where) for line in reversed(sent)),
             *reload,
         )
     if not sent:
         return None
     return (
         Text(
-            en=f"Correct what nginx sends: {', '.join(map(_place, sent))}",
-            zh=f"改正 nginx 发送的内容：{', '.join(map(_place, sent))}",
+            en=f"Correct what nginx sends: {', '.join(line.where for line in sent)}",
+            zh=f"改正 nginx 发送的内容：{', '.join(line.where for line in sent)}",
         ),
         *reload,
     )
@@ -344,10 +340,10 @@ def _closed_method(
     ]
     scope = _scope(config, target, path)
     lists = [line for line in (scope.own("limit_except") if scope else ()) if item.method not in line.args]
-    where = _place(lists[0]) if lists else decision.where
+    where = lists[0].where if lists else decision.where
     return _Proof(
         (
-            *(quote(_place(line), f"limit_except {' '.join(line.args)}") for line in lists[:1]),
+            *(quote(line.where, f"limit_except {' '.join(line.args)}") for line in lists[:1]),
             *(Evidence(step.where, step.words) for step in steps[-2:]),
         ),
         where,
@@ -382,7 +378,7 @@ def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | 
     written = (
         f"{lines[0].name} {' '.join(lines[0].args)}" if lines else f"client_body_timeout {_DEFAULT_TIMEOUT}"
     )
-    where = _place(lines[0]) if lines else target.site_file or target.nginx_config_file
+    where = lines[0].where if lines else target.site_file or target.nginx_config_file
     return _Proof(
         (quote(where, written),),
         where,
@@ -430,7 +426,7 @@ def _cached_error(
     if passed is None or general_path(passed.uri) != item.path:
         return None  # nginx decides, or the service's log has these requests under another path
     beside = kept[-1]
-    where = _place(beside)
+    where = beside.where
     return _Proof(
         (quote(where, f"{beside.name} {' '.join(beside.args)}"),),
         where,
@@ -478,22 +474,22 @@ def proxy_line(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterato
     if len(broken) < _FEW or not lines or served:
         return
     path, entry = broken[-1]
-    where = _place(lines[-1])
+    where = lines[-1].where
     yield Finding(
         "NGX087",
         (
             quote(path, f"{entry.text.partition(chr(10))[0][:60]} ... {_PROXY_PROTOCOL}"),
-            *(quote(_place(line), f"listen {' '.join(line.args)}") for line in lines[:_MAX_LINES]),
+            *(quote(line.where, f"listen {' '.join(line.args)}") for line in lines[:_MAX_LINES]),
         ),
         {"count": str(len(broken)), "where": where},
         fix=(
             Text(
                 en="If a balancer is in front, have it send the PROXY protocol to this port. If clients come directly"
-                f" now, take proxy_protocol out of the listen lines ({', '.join(map(_place, lines))}):",
+                f" now, take proxy_protocol out of the listen lines ({', '.join(line.where for line in lines)}):",
                 zh="如果前面有负载均衡，让它对这个端口发送 PROXY 协议；如果客户端现在直接连接，"
-                f"就从 listen 行去掉 proxy_protocol（{', '.join(map(_place, lines))}）：",
+                f"就从 listen 行去掉 proxy_protocol（{', '.join(line.where for line in lines)}）：",
             ),
-            *(replaced_in_line(_place(line), " proxy_protocol", "") for line in lines),
+            *(replaced_in_line(line.where, " proxy_protocol", "") for line in lines),
             target.test_nginx,
             target.reload_nginx,
         ),

@@ -52,7 +52,7 @@ def repeated(front: Front, backend: Backend, target: Target, nginx_config: Nginx
             if not added:
                 continue
             line = added[0]
-            place = f"{line.file}:{line.line}"
+            place = line.where
             yield Finding(
                 "NGX047",
                 (

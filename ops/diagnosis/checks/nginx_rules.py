@@ -91,13 +91,13 @@ def rules(
 
 def _refuses_everyone(config: NginxConfig, where: str) -> bool:
     """Whether the rule at ``where`` lets nobody in: `internal`, or a deny in a block that allows nobody."""
-    if any(f"{directive.file}:{directive.line}" == where for directive in every(config, "internal")):
+    if any(directive.where == where for directive in every(config, "internal")):
         return True
 
     def holders(directives: tuple[Directive, ...]) -> Iterator[Directive]:
         for directive in directives:
             inner = directive.block or ()
-            if any(d.name == "deny" and f"{d.file}:{d.line}" == where and d.args == ("all",) for d in inner):
+            if any(d.name == "deny" and d.where == where and d.args == ("all",) for d in inner):
                 yield directive
             yield from holders(inner)
 

@@ -120,7 +120,7 @@ def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, 
         if listen is None:
             return  # a range of ports, or nonsense
         if not listen.host.startswith("unix:") and "quic" not in directive.args:
-            configured.setdefault(listen.port, f"{directive.file}:{directive.line}")
+            configured.setdefault(listen.port, directive.where)
     blocks = (server.blocks[0] for server in nginx_topology.servers(config))
     if any(all(d.name != "listen" for d in block.block or ()) for block in blocks):
         return  # without listen the port depends on the user that started nginx
@@ -243,7 +243,7 @@ def _returned(site: NginxSiteConfig | None, target: Target, front: Front | NotSe
             and answer.status not in (400, 403, 413, 421, 429, 503)
         ):
             yield Evidence(
-                f"{directive.file}:{directive.line}",
+                directive.where,
                 Text(
                     en=f"location {location.written} returns {status}, but {path} answers {answer.status}",
                     zh=f"location {location.written} 应返回 {status}，但 {path} 返回 {answer.status}",
@@ -319,7 +319,7 @@ def _no_shutdown_timeout(config: NginxConfig, master: Process) -> Evidence | Non
     directive = next(nginx_topology.every(config, "worker_shutdown_timeout"), None)
     if directive is not None:
         value = " ".join(directive.args)
-        written = quote(f"{directive.file}:{directive.line}", f"worker_shutdown_timeout {value}")
+        written = quote(directive.where, f"worker_shutdown_timeout {value}")
         return None if re.search("[1-9]", value) else written
     if "worker_shutdown_timeout" in nginx_topology.title(master):  # nginx -g
         return None

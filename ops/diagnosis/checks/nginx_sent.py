@@ -139,9 +139,9 @@ def _host_edit(scope: Scope | None, proxy_pass: str) -> tuple[str, ...]:
     headers = scope.effective("proxy_set_header") if scope is not None else ()
     wrong = next((d for d in headers if d.args and d.args[0].lower() == "host" and len(d.args) == 2), None)
     if wrong is not None:
-        return (replaced_in_line(f"{wrong.file}:{wrong.line}", wrong.args[1], "$host"),)
+        return (replaced_in_line(wrong.where, wrong.args[1], "$host"),)
     first: Directive | None = next(iter(headers), None)
-    place = f"{first.file}:{first.line}" if first is not None else proxy_pass
+    place = first.where if first is not None else proxy_pass
     return (put_before_line(place, "proxy_set_header Host $host;"),)
 
 
@@ -492,14 +492,14 @@ def sent_twice(
                 else ()
             ),
             *(evidence for located, item in users[:1] for evidence in _counted(located, item)),
-            *(quote(f"{d.file}:{d.line}", f"proxy_set_header {' '.join(d.args)};") for d in hosts),
+            *(quote(d.where, f"proxy_set_header {' '.join(d.args)};") for d in hosts),
         ),
         {
-            "first": f"{hosts[0].file}:{hosts[0].line}",
-            "second": f"{hosts[1].file}:{hosts[1].line}",
+            "first": hosts[0].where,
+            "second": hosts[1].where,
         },
         fix=(
-            *(without_line(f"{d.file}:{d.line}") for d in reversed(hosts[1:])),
+            *(without_line(d.where) for d in reversed(hosts[1:])),
             target.test_nginx,
             target.reload_nginx,
         ),

@@ -100,7 +100,7 @@ def _served_from(server: Server, path: str) -> _ServedFrom | None:
         _ServedFrom(
             directive.name,
             directive.args[0],
-            f"{directive.file}:{directive.line}",
+            directive.where,
             scope.pattern if isinstance(scope, Location) and not scope.modifier.startswith("~") else "",
         )
         for scope in (server, *server.locations())

@@ -48,7 +48,7 @@ def listen_ssl(
     if probed.answer.failure is not ProbeFailure.TLS:
         return
     where = computed.outcome.where
-    listen = next((d for d in every(probed.config, "listen") if f"{d.file}:{d.line}" == where), None)
+    listen = next((d for d in every(probed.config, "listen") if d.where == where), None)
     statement = f"listen {' '.join(listen.args)};" if listen else "listen"
     fixed = f"listen {' '.join((listen.args[0], 'ssl', *listen.args[1:]))};" if listen else "listen ... ssl;"
     yield Finding(
@@ -106,7 +106,7 @@ def _without_block(config: NginxConfig, where: str) -> NginxConfig:
     """Return the configuration without the server block at ``where``."""
 
     def kept(directive: Directive) -> bool:
-        return not (directive.name == "server" and f"{directive.file}:{directive.line}" == where)
+        return not (directive.name == "server" and directive.where == where)
 
     return msgspec.structs.replace(
         config,

@@ -39,7 +39,7 @@ def health_location(nginx_config: NginxConfig, target: Target) -> Iterator[Findi
         return
     for directive in location.own("return"):
         if directive.args and directive.args[0].startswith("2") and directive.args[0].isdigit():
-            where = f"{directive.file}:{directive.line}"
+            where = directive.where
             yield Finding(
                 "NGX006",
                 (quote(where, f"location {location.written} {{ return {' '.join(directive.args)}; }}"),),
@@ -76,7 +76,7 @@ def _asked_of_the_service(
     # Edit bottom up, so that the lines above keep their numbers.
     ordered = sorted(edits, key=lambda edit: -edit[0].line)
     return (
-        *(replaced_statement(f"{d.file}:{d.line}", d.name, new) for d, new in ordered),
+        *(replaced_statement(d.where, d.name, new) for d, new in ordered),
         target.test_nginx,
         target.reload_nginx,
     )
@@ -96,7 +96,7 @@ def user_agents(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
             )
             blocked = [name for name, agent in CLIENTS.items() if _agent_matches(directive.args, agent)]
             if refuses and blocked:
-                where = f"{directive.file}:{directive.line}"
+                where = directive.where
                 yield Finding(
                     "NGX010",
                     (quote(where, f"if ({' '.join(directive.args)})"),),

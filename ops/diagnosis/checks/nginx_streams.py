@@ -44,7 +44,7 @@ def streams(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[F
                 if not passes or (written and written[-1].args[:1] == ("off",)):
                     continue
                 beside = written[-1] if written else passes[-1]
-                where = f"{beside.file}:{beside.line}"
+                where = beside.where
                 yield Finding(
                     "NGX088",
                     (

@@ -64,10 +64,10 @@ def _longer(
     new_statement = f"proxy_read_timeout {max(60, math.ceil(2 * took))}s;"
     directives, proxy_pass = scope.effective("proxy_read_timeout"), scope.first_own("proxy_pass")
     if directives and value:
-        place = f"{directives[-1].file}:{directives[-1].line}"
+        place = directives[-1].where
         line = replaced_in_line(place, f"proxy_read_timeout {value};", new_statement)
     elif proxy_pass is not None:
-        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", new_statement)
+        line = put_before_line(proxy_pass.where, new_statement)
     else:
         return None
     return (
@@ -108,7 +108,7 @@ def slow_clients(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]
     waits.append(("client_header_timeout", server))
     waits.append(("client_body_timeout", server.location_for(target.predict_path) or server))
     short = dict.fromkeys(
-        (f"{directive.file}:{directive.line}", f"{name} {directive.args[0]};")
+        (directive.where, f"{name} {directive.args[0]};")
         for name, scope in waits
         for directive in scope.effective(name)[-1:]
         if directive.args and _is_too_short(directive.args[0])

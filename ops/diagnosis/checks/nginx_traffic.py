@@ -470,15 +470,15 @@ def replaced_errors(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
         yield Finding(
             "NGX044",
             (
-                quote(f"{switch.file}:{switch.line}", "proxy_intercept_errors on;"),
-                quote(f"{page.file}:{page.line}", f"error_page {' '.join(page.args)};"),
+                quote(switch.where, "proxy_intercept_errors on;"),
+                quote(page.where, f"error_page {' '.join(page.args)};"),
                 *((quote(own.path, line) for line in answers.newest[:1]) if own else ()),
             ),
             {
                 "status": answers.status,
                 "count": str(answers.count),
                 "path": f"{answers.method} {answers.path}",
-                "where": f"{switch.file}:{switch.line}",
+                "where": switch.where,
             },
             fix=_not_intercepted(location, target),
         )
@@ -489,11 +489,9 @@ def _not_intercepted(location: nginx_topology.Location, target: Target) -> tuple
     """The steps that switch the interception off only in the API's own location."""
     own, proxy_pass = location.first_own("proxy_intercept_errors"), location.first_own("proxy_pass")
     if own is not None:
-        line = replaced_in_line(
-            f"{own.file}:{own.line}", "proxy_intercept_errors on", "proxy_intercept_errors off"
-        )
+        line = replaced_in_line(own.where, "proxy_intercept_errors on", "proxy_intercept_errors off")
     elif proxy_pass is not None:
-        line = put_before_line(f"{proxy_pass.file}:{proxy_pass.line}", "proxy_intercept_errors off;")
+        line = put_before_line(proxy_pass.where, "proxy_intercept_errors off;")
     else:
         return None
     return (line, target.test_nginx, target.reload_nginx)

@@ -113,7 +113,7 @@ def _written_at(proxy_pass: nginx_topology.ProxyPass, address: str) -> str:
             and member.args
             and nginx_topology.normal_address(member.args[0]) == address
         ):
-            return f"{member.file}:{member.line}"
+            return member.where
     return proxy_pass.where
 
 
@@ -291,10 +291,10 @@ def keepalive(nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
         culprit, statement = scope.first_own("proxy_pass") or pool, "Connection: close (the default)"
     else:
         return
-    where = f"{culprit.file}:{culprit.line}"
+    where = culprit.where
     yield Finding(
         "NGX017",
-        (quote(f"{pool.file}:{pool.line}", f"keepalive {' '.join(pool.args)}"), quote(where, statement)),
+        (quote(pool.where, f"keepalive {' '.join(pool.args)}"), quote(where, statement)),
         {"where": where},
         fix=_reusing(culprit, scope, headers, target),
     )
@@ -304,7 +304,7 @@ def _reusing(
     culprit: Directive, scope: nginx_topology.Scope, headers: list[Directive], target: Target
 ) -> tuple[str | Text, ...] | None:
     """Change the line that keeps nginx from reusing connections; None if one line is not enough."""
-    where = f"{culprit.file}:{culprit.line}"
+    where = culprit.where
     if culprit.name == "proxy_http_version":
         line = replaced_in_line(where, "proxy_http_version 1.0", "proxy_http_version 1.1")
     elif culprit.name == "proxy_set_header":

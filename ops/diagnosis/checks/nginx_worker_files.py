@@ -98,7 +98,7 @@ def _number(config: NginxConfig, name: str) -> tuple[int, Evidence] | None:
     directive = next(nginx_topology.every(config, name), None)
     if directive is None:
         return None
-    where, value = f"{directive.file}:{directive.line}", " ".join(directive.args)
+    where, value = directive.where, " ".join(directive.args)
     if not re.fullmatch(r"[0-9]{1,18}", value):
         raise NotJudgedError(NotSeen(reason=f"{where}: {name} {value} is no number"))
     return int(value), quote(where, f"{name} {value}")

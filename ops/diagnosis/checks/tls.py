@@ -206,7 +206,7 @@ def _uncovered(
             ):
                 continue
             if nginx_topology.chosen_server(everyone, host, port, name) in (None, site.server):
-                yield _OtherName(name, f"{directive.file}:{directive.line}")
+                yield _OtherName(name, directive.where)
 
 
 @check(
@@ -497,7 +497,7 @@ def versions(
             in_config = tuple(version for version in directive.args if version in OUTDATED)
             if in_config:
                 place, statement = (
-                    f"{directive.file}:{directive.line}",
+                    directive.where,
                     f"ssl_protocols {' '.join(directive.args)};",
                 )
                 evidence.append(quote(place, statement))

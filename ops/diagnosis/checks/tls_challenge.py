@@ -100,7 +100,7 @@ class _Place:
 
     def __init__(self, scope: nginx_topology.Scope, directive: Directive) -> None:
         self.scope, self.directive = scope, directive
-        self.where = f"{directive.file}:{directive.line}"
+        self.where = directive.where
         self.written = " ".join((directive.name, *directive.args))
 
 

@@ -59,7 +59,7 @@ def rejected(
     if answer is None or server is None or server.value("ssl_reject_handshake") != "on":
         return
     switch = server.effective("ssl_reject_handshake")[-1]
-    where = f"{switch.file}:{switch.line}"
+    where = switch.where
     site = find_site(nginx_config, target.domain, target.backend)
     server_name = site.server.first_own("server_name") if site is not None and site.server != server else None
     evidence = [
@@ -69,7 +69,7 @@ def rejected(
     listens = list(site.server.own("listen")) if server_name is not None and site is not None else []
     wanted = next((d.args[0] for d in server.own("listen") if d.args), None)
     if server_name is not None and target.domain in server_name.args and listens and wanted is not None:
-        at = f"{listens[-1].file}:{listens[-1].line}"
+        at = listens[-1].where
         evidence.append(quote(at, f"listen {' '.join(listens[-1].args)};"))
         fix: tuple[str | Text, ...] = (
             Text(
@@ -79,7 +79,7 @@ def rejected(
             put_after_line(at, f"listen {wanted} ssl;"),
         )
     elif server_name is not None:
-        place, names = f"{server_name.file}:{server_name.line}", " ".join(server_name.args)
+        place, names = server_name.where, " ".join(server_name.args)
         evidence.append(quote(place, f"server_name {names};"))
         fix = (
             Text(
@@ -141,7 +141,7 @@ def ciphers(
     ):
         return
     line = directives[-1]
-    where, key = f"{line.file}:{line.line}", _KEY_NAMES[kind]
+    where, key = line.where, _KEY_NAMES[kind]
     yield Finding(
         "TLS026",
         (

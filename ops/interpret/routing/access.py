@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import StepKind, UndeterminedError, as_text, first_argument, place
+from ops.interpret.routing.model import StepKind, UndeterminedError, as_text, first_argument
 from ops.interpret.routing.state import State, effective_any, written
 from ops.text.language import Text
 
@@ -44,14 +44,14 @@ def _verdicts(state: State) -> Iterator[AccessRefusal | None]:
         if directive.args and directive.args[0] != "off":
             state.note(
                 StepKind.ASSUMED,
-                place(directive),
+                directive.where,
                 f"{written(directive)}: what it answers is not known here; taken to let the request in",
                 f"{written(directive)}：这里不知道它的结果，按放行处理",
             )
             yield None
     for directive in effective_any(state.scope, _BY_CODE):
         raise UndeterminedError(
-            Text(en=f"{directive.name}: code decides", zh=f"{directive.name}：由代码决定"), place(directive)
+            Text(en=f"{directive.name}: code decides", zh=f"{directive.name}：由代码决定"), directive.where
         )
 
 
@@ -63,11 +63,11 @@ def _by_address(state: State) -> Iterator[AccessRefusal | None]:
     if client is None:
         everyone = [rule for rule in rules if rule.args[:1] == ("all",)]
         if rules[0] in everyone:
-            yield _ruled(state, rules[0].name, place(rules[0]), written(rules[0]))
+            yield _ruled(state, rules[0].name, rules[0].where, written(rules[0]))
             return
         state.note(
             StepKind.ASSUMED,
-            place(rules[0]),
+            rules[0].where,
             "allow and deny decide by the client's address, which is not given (--client): taken to let it in",
             "allow 和 deny 按客户端地址决定，地址没有给出（--client）：按放行处理",
         )
@@ -75,7 +75,7 @@ def _by_address(state: State) -> Iterator[AccessRefusal | None]:
         return
     for rule in rules:
         if rule.args and _covers(rule.args[0], client):
-            yield _ruled(state, rule.name, place(rule), written(rule))
+            yield _ruled(state, rule.name, rule.where, written(rule))
             return
 
 
@@ -124,7 +124,7 @@ def note_rate_limits(state: State) -> None:
             code = first_argument(state.scope, status, "503")[0]
             state.note(
                 StepKind.ASSUMED,
-                place(directive),
+                directive.where,
                 f"{written(directive)}: more than that is answered {code}; taken not to be reached",
                 f"{written(directive)}：超出的请求返回 {code}，按未超出处理",
             )

@@ -16,7 +16,6 @@ from ops.interpret.routing.model import (
     UndeterminedError,
     as_bytes,
     as_text,
-    place,
 )
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text
@@ -59,7 +58,7 @@ def document_root(scope: Scope, variables: Variables) -> str:
     template = rule.args[0] if rule else "html"
     if rule is not None and rule.name == "root" and len(template) > 1:
         template = template.removesuffix("/")
-    value = variables.fill(template, place(rule) if rule else "")
+    value = variables.fill(template, rule.where if rule else "")
     return value if value.startswith("/") else f"{variables.prefix}/{value}"
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import Limit, place
+from ops.interpret.routing.model import Limit
 
 # nginx documentation: ngx_http_core_module; for _SENT_ON, each module that sends requests on (proxy, fastcgi, ...).
 _DEFAULTS = (
@@ -43,12 +43,12 @@ def _limits(scope: Scope, handler: str | None) -> Iterator[Limit]:
     for name, default in names:
         directives = [d for d in scope.effective(name) if d.args]
         if directives:
-            yield Limit(name, " ".join(directives[-1].args), place(directives[-1]))
+            yield Limit(name, " ".join(directives[-1].args), directives[-1].where)
         else:
             yield Limit(name, default, "")
     for name in ("limit_req", "limit_conn", "limit_rate"):
         for directive in scope.effective(name):
-            yield Limit(name, " ".join(directive.args), place(directive))
+            yield Limit(name, " ".join(directive.args), directive.where)
 
 
 def size(text: str) -> int | None:

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 import msgspec
 
-from ops.facts.nginx import Directive
 from ops.interpret.nginx import Scope
 from ops.text.language import Text, verbatim
 
@@ -229,15 +228,10 @@ class UndeterminedError(Exception):
         self.where = where
 
 
-def place(directive: Directive) -> str:
-    """Return the directive's ``file:line``."""
-    return f"{directive.file}:{directive.line}"
-
-
 def first_argument(scope: Scope, name: str, default: str) -> tuple[str, str]:
     """Return the first argument of the directive ``name`` in force, and its ``file:line`` (empty: the default)."""
     directives = [d for d in scope.effective(name) if d.args]
-    return (directives[-1].args[0], place(directives[-1])) if directives else (default, "")
+    return (directives[-1].args[0], directives[-1].where) if directives else (default, "")
 
 
 def is_on(scope: Scope, name: str, default: bool) -> bool:

@@ -22,7 +22,6 @@ from ops.interpret.routing.model import (
     as_text,
     first_argument,
     is_on,
-    place,
 )
 from ops.interpret.routing.rewrite import Answered, Script
 from ops.interpret.routing.state import Next, State, handler_in_force, written
@@ -87,7 +86,7 @@ class Processing:
             )
         if not state.is_internal and access.is_internal(scope):
             state.scope = state.variables.scope = scope
-            where = place(scope.effective("internal")[0])
+            where = scope.effective("internal")[0].where
             state.decide(StepKind.ACCESS, where, 404)
             return self.finalize(404, where)
         maximum, where = first_argument(scope, "client_max_body_size", "1m")
@@ -139,7 +138,7 @@ class Processing:
         directive = state.scope.first_own("try_files")
         if directive is None:
             return self.content
-        where = place(directive)
+        where = directive.where
         alias = files.alias_length(state.scope)
         if self._is_alias_lost():
             return self.finalize(500, where)
@@ -196,17 +195,17 @@ class Processing:
         other = next((d for d in state.scope.blocks[0].block or () if d.name in OTHER_HANDLERS), None)
         if other is not None:
             if other.name in ("stub_status", "empty_gif"):
-                return self.respond(200, place(other), words=verbatim(written(other)))
+                return self.respond(200, other.where, words=verbatim(written(other)))
             raise UndeterminedError(
                 Text(
                     en=f"{written(other)} answers: a module or code",
                     zh=f"由 {written(other)} 应答：模块或代码",
                 ),
-                place(other),
+                other.where,
             )
         if self.state.variables.method in _READING_METHODS and self._is_alias_lost():
             rule, _ = files.path_rule(state.scope)
-            return self._without_file(500, place(rule) if rule else "")
+            return self._without_file(500, rule.where if rule else "")
         return self.index if state.variables.uri.endswith("/") else self.static_file
 
     def _is_alias_lost(self) -> bool:
@@ -217,10 +216,10 @@ class Processing:
         """Redirect internally to the first index file that exists."""
         state, variables = self.state, self.state.variables
         rule, _ = files.path_rule(state.scope)
-        where = place(rule) if rule else ""
+        where = rule.where if rule else ""
         directory = files.file_path(state.scope, variables, variables.uri)
         if variables.method in _READING_METHODS:
-            entries = [(name, place(d)) for d in state.scope.effective("index") for name in d.args]
+            entries = [(name, d.where) for d in state.scope.effective("index") for name in d.args]
             for name, at in entries or [("index.html", "")]:
                 value = variables.fill(name, at)
                 if value.startswith("/"):
@@ -248,7 +247,7 @@ class Processing:
         """Send the URI's file; nginx does so only for GET and HEAD."""
         state, variables = self.state, self.state.variables
         rule, _ = files.path_rule(state.scope)
-        where = place(rule) if rule else ""
+        where = rule.where if rule else ""
         if variables.method not in _READING_METHODS:
             return self._without_file(405, where)
         path = files.file_path(state.scope, variables, variables.uri)
@@ -282,7 +281,7 @@ class Processing:
                     zh=f"两个 if 同时成立，后一个没有转发目标：{written(directive)} 属于前一个；"
                     "nginx 返回 500 或异常退出",
                 ),
-                place(directive),
+                directive.where,
             )
         directive = in_force
         request = proxy.pass_on(
@@ -395,7 +394,7 @@ class Processing:
 
     def error_page(self, status: int, overwrite: int | None, written_uri: str, directive: Directive) -> Next:
         """Answer with an error_page: a file or location of this server, or a redirect."""
-        state, where = self.state, place(directive)
+        state, where = self.state, directive.where
         if overwrite is not None:
             state.error_status = overwrite
         uri = state.variables.fill(written_uri, where)

@@ -19,7 +19,6 @@ from ops.interpret.routing.model import (
     as_text,
     first_argument,
     is_on,
-    place,
 )
 from ops.interpret.routing.upstream import (
     DEFAULT_PORTS,
@@ -78,7 +77,7 @@ class ProxyDestination(msgspec.Struct, frozen=True):
 def destination(directive: Directive, variables: Variables) -> ProxyDestination:
     """Return scheme, host and URI of a proxy_pass or a similar directive. Raises UndeterminedError."""
     url = directive.args[0]
-    where = place(directive)
+    where = directive.where
     value = variables.fill(url, where)
     scheme, rest = _OTHER_PROTOCOLS.get(directive.name, ""), value
     if directive.name in ("proxy_pass", "grpc_pass"):
@@ -141,7 +140,7 @@ def pass_on(
     version: tuple[int, ...],
 ) -> Passed:
     """Return the request as ``directive`` sends it on. Raises UndeterminedError."""
-    where = place(directive)
+    where = directive.where
     target = destination(directive, variables)
     uri, is_replaced = upstream_uri(target, scope, variables, state)
     host = _host_header(target, find_upstream(http, target.authority))
@@ -166,7 +165,7 @@ def pass_on(
         servers=resolution.servers,
         headers=headers,
         upstream=resolution.upstream.args[0] if resolution.upstream else None,
-        upstream_where=place(resolution.upstream) if resolution.upstream else "",
+        upstream_where=resolution.upstream.where if resolution.upstream else "",
         is_path_replaced=is_replaced,
         resolved_at=resolution.at,
     )
@@ -191,9 +190,9 @@ def _resolve(
             en=f"no resolver is defined to resolve {name}: nginx answers 502",
             zh=f"没有配置 resolver，解析不了 {name}：nginx 返回 502",
         )
-        raise UndeterminedError(problem, place(directive))
+        raise UndeterminedError(problem, directive.where)
     resolution = resolve(http, target.authority, target.scheme, around.names, where)
-    at = f"resolver {' '.join(resolver[-1].args)} ({place(resolver[-1])})"
+    at = f"resolver {' '.join(resolver[-1].args)} ({resolver[-1].where})"
     return msgspec.structs.replace(resolution, at=at, problem=None)
 
 
@@ -245,11 +244,11 @@ def _headers(
         headers.append(Header("Connection", "close", "close", ""))
     for d in directives:
         try:
-            value: str | None = as_text(variables.fill(d.args[1], place(d)))
+            value: str | None = as_text(variables.fill(d.args[1], d.where))
         except UndeterminedError:
             value = None
         if value != "":
-            headers.append(Header(d.args[0], value, d.args[1], place(d)))
+            headers.append(Header(d.args[0], value, d.args[1], d.where))
     if is_on(scope, "proxy_pass_request_headers", default=True):
         for name, value in variables.request.headers:
             if name.lower() not in names and name.lower() not in _NOT_PASSED:

@@ -12,7 +12,7 @@ import msgspec
 from ops.facts.nginx import Directive
 from ops.facts.probes import REDIRECTS
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import FileKind, StepKind, UndeterminedError, as_bytes, as_text, place
+from ops.interpret.routing.model import FileKind, StepKind, UndeterminedError, as_bytes, as_text
 from ops.interpret.routing.state import State, written
 from ops.interpret.routing.uri import ESCAPED_IN_ARGUMENTS, unescape_redirect
 from ops.text.language import Text
@@ -59,7 +59,7 @@ class Script:
             elif directive.name in _BY_CODE:
                 raise UndeterminedError(
                     Text(en=f"{directive.name}: code decides", zh=f"{directive.name}：由代码决定"),
-                    place(directive),
+                    directive.where,
                 )
         return Ending.THROUGH
 
@@ -69,7 +69,7 @@ class Script:
         return state.variables.fill(template, where, quote=ESCAPED_IN_ARGUMENTS if escapes else None)
 
     def _set(self, directive: Directive, _scope: Scope) -> Result:
-        name, where = directive.args[0].removeprefix("$"), place(directive)
+        name, where = directive.args[0].removeprefix("$"), directive.where
         try:
             value = self._fill(directive.args[1], where, quotes=self._quotes)
         except UndeterminedError as error:
@@ -96,7 +96,7 @@ class Script:
         if not self._holds(directive):
             return Ending.THROUGH
         self.state.note(
-            StepKind.IF, place(directive), f"{written(directive)}: true", f"{written(directive)}：成立"
+            StepKind.IF, directive.where, f"{written(directive)}: true", f"{written(directive)}：成立"
         )
         if scope.blocks[0].name != "server":
             inner = Scope((directive, *scope.blocks))
@@ -104,7 +104,7 @@ class Script:
         return self.run(directive, scope)
 
     def _holds(self, directive: Directive) -> bool:
-        variables, where, args = self.state.variables, place(directive), directive.args
+        variables, where, args = self.state.variables, directive.where, directive.args
         if args[0].lstrip("!") in ("-f", "-d", "-e", "-x") and len(args) == 2:
             path = self._fill(args[1], where, quotes=self._quotes)
             return self._is_file(args[0].lstrip("!"), path, where) != args[0].startswith("!")
@@ -135,7 +135,7 @@ class Script:
         }[operator]
 
     def _return(self, directive: Directive, _scope: Scope) -> Result:
-        where, args = place(directive), directive.args
+        where, args = directive.where, directive.args
         self.state.quote(StepKind.RETURN, directive)
         if not args[0].isdecimal():
             return Answered(302, where, location=self.state.variables.fill(args[0], where))
@@ -154,7 +154,7 @@ class Script:
         return Answered(status, where, body=body, has_text=True)
 
     def _rewrite(self, directive: Directive, _scope: Scope) -> Result:
-        state, variables, where = self.state, self.state.variables, place(directive)
+        state, variables, where = self.state, self.state.variables, directive.where
         pattern, replacement, *flags = directive.args
         if variables.search(pattern, variables.uri, ignore_case=False, where=where) is None:
             return Ending.THROUGH
@@ -199,7 +199,7 @@ class Script:
     def _redirected(
         self, directive: Directive, replacement: str, flag: str, *, adds_arguments: bool
     ) -> Result:
-        variables, where = self.state.variables, place(directive)
+        variables, where = self.state.variables, directive.where
         location = unescape_redirect(self._fill(replacement, where, quotes=True))
         if adds_arguments and variables.arguments:
             location += ("&" if "?" in as_bytes(replacement) else "?") + variables.arguments

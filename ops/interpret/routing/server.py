@@ -14,7 +14,7 @@ import msgspec
 from ops.facts.nginx import Directive
 from ops.interpret.address import is_port
 from ops.interpret.nginx import Server
-from ops.interpret.routing.model import as_bytes, place
+from ops.interpret.routing.model import as_bytes
 from ops.interpret.routing.patterns import PatternMatch, search
 
 _ANY_V4 = "0.0.0.0"  # noqa: S104  only compared with listen addresses
@@ -35,7 +35,7 @@ class Socket(msgspec.Struct, frozen=True):
     @property
     def where(self) -> str:
         """The ``file:line`` of its listen directive; empty without one."""
-        return place(self.directive) if self.directive else ""
+        return self.directive.where if self.directive else ""
 
 
 class Door(msgspec.Struct, frozen=True):

@@ -17,7 +17,6 @@ from ops.interpret.routing.model import (
     RouteStep,
     RouteSurroundings,
     StepKind,
-    place,
 )
 from ops.interpret.routing.values import Variables
 from ops.text.language import Text, verbatim
@@ -68,7 +67,7 @@ class State:
 
     def quote(self, kind: StepKind, directive: Directive) -> None:
         """Add a step in the directive's own words."""
-        self.steps.append(RouteStep(kind, place(directive), verbatim(written(directive))))
+        self.steps.append(RouteStep(kind, directive.where, verbatim(written(directive))))
 
     def enter(self, scope: Scope) -> None:
         """Apply the directives of ``scope`` (ngx_http_update_location_config)."""
@@ -79,7 +78,7 @@ class State:
             own = own_handler(scope) or own
             self.note(
                 StepKind.ACCESS,
-                place(limited),
+                limited.where,
                 f"{self.variables.method} is not among limit_except {' '.join(limited.args)}: its block applies",
                 f"{self.variables.method} 不在 limit_except {' '.join(limited.args)} 之中：其中的指令生效",
             )

@@ -14,7 +14,7 @@ import msgspec
 
 from ops.facts.nginx import Directive
 from ops.interpret.address import is_port, join_address
-from ops.interpret.routing.model import UpstreamServer, place
+from ops.interpret.routing.model import UpstreamServer
 from ops.text.language import Text
 
 DEFAULT_PORTS = {"https": 443, "http": 80, "grpc": 80, "grpcs": 443}
@@ -86,7 +86,7 @@ def resolve(
         if directive.name == "server" and directive.args:
             member = split_authority(directive.args[0])
             if member is not None:
-                members += _addressed(member, 80, names, place(directive), directive.args[1:])
+                members += _addressed(member, 80, names, directive.where, directive.args[1:])
     return Resolved(tuple(members), upstream)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ops.facts.nginx import Directive
 from ops.interpret.nginx import Scope
-from ops.interpret.routing.model import RoutedRequest, UndeterminedError, as_bytes, place, unescaped
+from ops.interpret.routing.model import RoutedRequest, UndeterminedError, as_bytes, unescaped
 from ops.interpret.routing.patterns import PatternMatch, search
 from ops.interpret.routing.uri import BadUriError, escape, split_target
 from ops.text.language import Text
@@ -108,7 +108,7 @@ class Variables:
         if name in set(_declared(self._http)):
             return ""
         origin = dict(_definitions(self._http)).get(name)
-        words = f"{origin.name} ({place(origin)})" if origin else ""
+        words = f"{origin.name} ({origin.where})" if origin else ""
         raise UndeterminedError(
             Text(
                 en=f"${name} is known only to the running nginx" + (f": {words} sets it" if words else ""),
@@ -245,8 +245,8 @@ class Variables:
         is_volatile = any(line.name == "volatile" and not line.args for line in children)
         if not is_volatile and name in self._cached:
             return self._cached[name]
-        subject = self.fill(directive.args[0], place(directive))
-        value = self.fill(self._map_result(directive, subject), place(directive))
+        subject = self.fill(directive.args[0], directive.where)
+        value = self.fill(self._map_result(directive, subject), directive.where)
         self._cached[name] = value
         return value
 
@@ -267,7 +267,7 @@ class Variables:
             if line.name.startswith("~"):
                 ignore_case = line.name.startswith("~*")
                 pattern = line.name[2 if ignore_case else 1 :]
-                if self.search(pattern, key, ignore_case=ignore_case, where=place(line)) is not None:
+                if self.search(pattern, key, ignore_case=ignore_case, where=line.where) is not None:
                     return line.args[0]
         if not key and "" in literal:
             return literal[""]
