@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,19 +18,12 @@ import msgspec
 
 from ops.backups.nginx_probe import health_problem, reload_nginx
 from ops.backups.restore.validate import serving_now
-from ops.baselines.directory import baseline_directory
-from ops.baselines.state import Mark
-from ops.baselines.store import BaselineStore
+from ops.baselines.deployment_mark import mark_deployment
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
 from ops.collect.run import Surroundings, look_around
 from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
-from ops.deployment.upstream import (
-    UPSTREAM_FILE,
-    matching,
-    present_servers,
-    with_drained,
-)
+from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, with_drained
 from ops.deployment.values import LOOK_SECONDS, deployment_from
 from ops.errors import OpsError
 from ops.facts.nginx import Directive, NginxConfig
@@ -338,11 +330,7 @@ def _record(settings: Settings, words: str) -> Text | None:
     """Among the marked deployments, so that the timeline and later changes have it. The reason if it cannot be
     recorded: the host is moved all the same."""
     try:
-        by = getpass.getuser()
-    except (KeyError, OSError):
-        by = ""
-    try:
-        BaselineStore(baseline_directory(settings)).mark(Mark(time=time.time(), text=words, by=by))
+        mark_deployment(settings, words)
     except OpsError as error:
         return error.words
     return None

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from ops.text.language import Language
 
-MAX_TEXT_CHARS = 200
-
 
 @click.group(cls=BilingualGroup, zh="记录部署；把一台主机移出或放回上游。")
 def deploy() -> None:
@@ -54,22 +52,10 @@ def mark(text: str, config: str | None, form: str, language: Language) -> None:
     Example:
       gte-ops deploy mark "release 2.4, commit 3f2a9c1"
     """
-    import getpass
-    import time
-
-    from ops.baselines.directory import baseline_directory
-    from ops.baselines.state import Mark
-    from ops.baselines.store import BaselineStore
+    from ops.baselines.deployment_mark import mark_deployment
     from ops.report.baseline import DeployMarkReport
-    from ops.text.sanitize import safe_line
 
-    try:
-        by = getpass.getuser()
-    except (KeyError, OSError):
-        by = ""
-    deployment = Mark(time=time.time(), text=safe_line(text, MAX_TEXT_CHARS), by=by)
-    BaselineStore(baseline_directory(settings_from(config))).mark(deployment)
-    show(form, DeployMarkReport(deployment), language)
+    show(form, DeployMarkReport(mark_deployment(settings_from(config), text)), language)
 
 
 def _drain_options(command: Callable[..., None]) -> Callable[..., None]:

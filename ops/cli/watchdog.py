@@ -156,9 +156,9 @@ def pause(duration: str, config: str | None, form: str, language: Language) -> N
     Example:
       gte-ops watchdog pause 30m
     """
-    import getpass
     import time
 
+    from ops.files.own_user import own_user_name
     from ops.report.watchdog import WatchdogChangeReport
     from ops.supervision.state_store import LONGEST_PAUSE, Pause
     from ops.text.duration import parse_duration
@@ -172,13 +172,9 @@ def pause(duration: str, config: str | None, form: str, language: Language) -> N
             Text(en="DURATION: choose more than nothing and at most 7d", zh="DURATION：须大于 0，且不超过 7d")
         )
     now = time.time()
-    try:
-        by = getpass.getuser()
-    except (KeyError, OSError):
-        by = ""
     store = _store(config)
     try:
-        store.pause(Pause(until=now + seconds, since=now, by=by))
+        store.pause(Pause(until=now + seconds, since=now, by=own_user_name()))
     except OSError as error:
         raise _unwritable(str(store.pause_path), error) from None
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now + seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -126,7 +127,7 @@ def acme_sh_step(
             (
                 *(program, "--install-cert", "--domain", site.domain),
                 *("--fullchain-file", site.certificate, "--key-file", site.private_key),
-                *("--reloadcmd", " ".join(reload)),
+                *("--reloadcmd", shlex.join(reload)),
             ),
         ),
         environment=(("HOME", "/root"),),

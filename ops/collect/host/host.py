@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from ops.facts.host import Host
+from ops.files.own_user import own_user_name
 
 
 def host() -> Host:
@@ -24,16 +24,9 @@ def host() -> Host:
     return Host(
         hostname=socket.gethostname(),
         addresses=tuple(sorted(addresses)),
-        user=_user(),
+        user=own_user_name() or str(os.geteuid()),
         is_root=os.geteuid() == 0,
         # sd_booted(3): this directory exists if and only if systemd is the init.
         has_systemd=Path("/run/systemd/system").is_dir(),
         utc_offset=time.localtime().tm_gmtoff,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.geteuid())

@@ -155,17 +155,22 @@ def _missing(file: RefusedFile, target: Target) -> FileRefusal:
     )
 
 
-class _Limit(NamedTuple):
-    """A limit of the system that an exception names: its words, what it is, and the step against it."""
+class ExceptionKind(NamedTuple):
+    """A kind of exceptions that their own words tell: the words, what is wrong, and the step against it."""
 
     words: re.Pattern[str]
     what: Text
     step: Text
 
 
+def kind_of(exception: str, kinds: tuple[ExceptionKind, ...]) -> ExceptionKind | None:
+    """The first of ``kinds`` whose words the exception has."""
+    return next((kind for kind in kinds if kind.words.search(exception)), None)
+
+
 # errno(3): EMFILE, ENFILE, EAGAIN, ENOMEM; getrlimit(2); systemd.exec(5), systemd.resource-control(5).
 _LIMITS = (
-    _Limit(
+    ExceptionKind(
         re.compile(r"\[Errno 24\]|Too many open files(?! in system)"),
         Text(en="the service may open too few files", zh="服务可打开的文件数太少"),
         Text(
@@ -177,7 +182,7 @@ _LIMITS = (
             "如果打开数只增不减，就是应用没有关闭打开的文件",
         ),
     ),
-    _Limit(
+    ExceptionKind(
         re.compile(r"\[Errno 23\]|Too many open files in system"),
         Text(en="the whole host has too many files open", zh="整台机器打开的文件太多"),
         Text(
@@ -187,7 +192,7 @@ _LIMITS = (
             "或用 sysctl 调大 fs.file-max",
         ),
     ),
-    _Limit(
+    ExceptionKind(
         re.compile(r"can't start new thread|\[Errno 11\] Resource temporarily unavailable"),
         Text(en="the service may start no more threads or processes", zh="服务不能再创建线程或进程"),
         Text(
@@ -197,7 +202,7 @@ _LIMITS = (
             "或让应用少开线程（threads、线程池、OMP_NUM_THREADS）",
         ),
     ),
-    _Limit(
+    ExceptionKind(
         re.compile(r"^MemoryError\b|\[Errno 12\]|Cannot allocate memory"),
         Text(en="the service gets no more memory", zh="服务申请不到更多内存"),
         Text(
@@ -211,7 +216,7 @@ _LIMITS = (
 
 def process_limit(exception: str, machine: Machine | NotSeen, target: Target) -> FileRefusal | None:
     """Return the limit of the service's process that ``exception`` met; None if it is of another kind."""
-    limit = next((each for each in _LIMITS if each.words.search(exception)), None)
+    limit = kind_of(exception, _LIMITS)
     if limit is None:
         return None
     own = (target.gunicorn_master, *target.gunicorn_workers)

@@ -7,23 +7,13 @@ SQLite, Redis, OpenSSL, the C library's resolver."""
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from ops.diagnosis.checks.app_files import FileRefusal
+from ops.diagnosis.checks.app_files import ExceptionKind, FileRefusal, kind_of
 from ops.facts.target import Target
 from ops.text.language import Text
 
-
-class _Surrounding(NamedTuple):
-    """What an exception's words say is wrong around the code: the words, what it is, and the step against it."""
-
-    words: re.Pattern[str]
-    what: Text
-    step: Text
-
-
 _SURROUNDINGS = (
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"^Unicode(?:En|De)codeError: '(?:ascii|latin-1|iso8859-1)' codec"),
         Text(
             en="the service's process works with ASCII, not with UTF-8, for files or its output",
@@ -39,7 +29,7 @@ _SURROUNDINGS = (
             '代码里则写明编码：open(..., encoding="utf-8")',
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(
             r"no such (?:table|column)|relation \S+ does not exist|column \S+ (?:of relation \S+ )?does not exist"
             r"|Unknown column|Table '\S+' doesn't exist|has no column named"
@@ -52,7 +42,7 @@ _SURROUNDINGS = (
             "Flask-Migrate：flask db upgrade），并确认连的就是那个数据库",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"database is locked|database table is locked"),
         Text(en="SQLite lets one process write at a time", zh="SQLite 同一时间只允许一个进程写"),
         Text(
@@ -61,7 +51,7 @@ _SURROUNDINGS = (
             zh="让写入方多等一会儿（连接的 timeout 设 20 秒；PRAGMA journal_mode=WAL），缩短事务，或改用数据库服务器",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(
             r"too many (?:connections|clients)|remaining connection slots|QueuePool limit of size"
             r"|max number of clients reached|Too many connections"
@@ -74,7 +64,7 @@ _SURROUNDINGS = (
             "或在中间加连接池；并查看连接被谁占用",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(
             r"password authentication failed|Access denied for user|NOAUTH|WRONGPASS|invalid username-password pair"
             r"|Authentication failed\.|role \"[^\"]+\" does not exist"
@@ -90,7 +80,7 @@ _SURROUNDINGS = (
             "用 psql、mysql 或 redis-cli 试一下，改正错的一边",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(
             r"\[Errno 111\]|Connection refused|Error 111 connecting|could not connect to server"
             r"|Can't connect to (?:local )?\S* ?server|No route to host|\[Errno 113\]|server closed the connection"
@@ -103,7 +93,7 @@ _SURROUNDINGS = (
             "把它启动，并让它先于本服务启动（单元里的 After=）",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(
             r"Name or service not known|Temporary failure in name resolution|nodename nor servname|getaddrinfo failed"
             r"|\[Errno -[235]\]|could not translate host name|Failed to resolve"
@@ -115,7 +105,7 @@ _SURROUNDINGS = (
             zh="从报错里取出主机名，执行 getent hosts 主机名；改正服务配置里的名字，或 /etc/resolv.conf 里的 DNS",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"),
         Text(
             en="the service does not trust the certificate of another server that it asks",
@@ -131,7 +121,7 @@ _SURROUNDINGS = (
             "Hostname mismatch 是配置里的地址不对。不要关闭校验",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"Missing staticfiles manifest entry|The file '[^']+' could not be found with <"),
         Text(
             en="the static files of this version were not collected",
@@ -143,7 +133,7 @@ _SURROUNDINGS = (
             zh="用服务的配置收集：python manage.py collectstatic --noinput；也可能是模板引用了不存在的文件",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"TemplateDoesNotExist|TemplateNotFound"),
         Text(en="a template was not deployed, or is looked for elsewhere", zh="模板没有部署，或查找位置不对"),
         Text(
@@ -153,7 +143,7 @@ _SURROUNDINGS = (
             "template_folder）：相对路径取决于工作目录",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"\[Errno 28\]|No space left on device"),
         Text(en="there is no space, or no inode, left", zh="磁盘空间或 inode 用完了"),
         Text(
@@ -161,7 +151,7 @@ _SURROUNDINGS = (
             zh="用 df -h 和 df -i 看是哪个文件系统；最可能是它最后写入的那个",
         ),
     ),
-    _Surrounding(
+    ExceptionKind(
         re.compile(r"CUDA (?:out of memory|error)|OutOfMemoryError|CUDNN_STATUS|no CUDA-capable device"),
         Text(en="the graphics card has no memory left, or is not usable", zh="显存不足或显卡不可用"),
         Text(
@@ -175,7 +165,7 @@ _SURROUNDINGS = (
 
 def surroundings(exception: str, target: Target) -> FileRefusal | None:
     """Return what is wrong around the code by ``exception``'s own words; None if they speak of nothing known."""
-    kind = next((each for each in _SURROUNDINGS if each.words.search(exception)), None)
+    kind = kind_of(exception, _SURROUNDINGS)
     if kind is None:
         return None
     return FileRefusal((), kind.what, (kind.step, target.restart_command))
