@@ -235,7 +235,7 @@ def test_an_agent_signs(host: Host, key: Key, tmp_path: Path) -> None:
 def test_the_signature_goes_where_the_archive_goes(host: Host) -> None:
     for _ in range(6):
         assert host.run("create").returncode == 0
-    host.configure(keep={"daily": 1, "weekly": 0, "monthly": 0})
+    host.configure(keep={"last": 0, "daily": 1, "weekly": 0, "monthly": 0})
     assert host.run("prune").returncode == 0
     (left,) = host.archives()
     assert {each.name for each in host.backups.glob("*.sig")} == {signature(left).name}

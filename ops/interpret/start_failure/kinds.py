@@ -25,7 +25,7 @@ from ops.facts.start import (
     Use,
 )
 from ops.interpret.packages import normal_name
-from ops.interpret.start_failure.words import StartReading, Trace, read_start
+from ops.interpret.start_failure.words import Ended, StartReading, Trace, read_start
 
 # Sources written within this many seconds of the newest belong to the same start.
 SAME_START = 90.0
@@ -870,7 +870,7 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
     if newest is None:
         return None
     if newest.code is not None:
-        before = _said_before(reading)
+        before = _said_before(reading, newest)
         if newest.code == 2 and before and re.match(r"\S+: error: ", before):
             parses = next((e for e in last.exits if e.call.endswith("parse_args")), None)
             place = f"{parses.path}:{parses.line}" if parses else None
@@ -899,7 +899,9 @@ def _by_ends(reading: StartReading, last: LastStart) -> _Proof | None:
 def _exit_for_a_variable(last: LastStart, last_words: str | None, exits: str | None) -> _Found:
     """Match an application that exits because of a variable, by its message or by the condition before the exit."""
     if last_words and (match := _VARIABLE_SAID.search(f"{last_words} ")):
-        return Kind.VARIABLE, {"name": next(filter(None, match.groups()))}
+        name = next(filter(None, match.groups()))
+        place = next((f"{r.path}:{r.line}" for r in last.reads if r.name == name), exits)
+        return Kind.VARIABLE, {"name": name, **({"where": place} if place else {})}
     read = next(
         (r for r in last.reads if exits and r.frame == exits and r.use in (Use.UNSET, Use.VALUE)), None
     )
@@ -911,9 +913,13 @@ def _exit_for_a_variable(last: LastStart, last_words: str | None, exits: str | N
     return Kind.VARIABLE_VALUE, {**values, "detail": last_words or "the application ends itself"}
 
 
-def _said_before(reading: StartReading) -> str | None:
-    """Return the application's last line before its worker ended."""
-    for line in reversed(reading.tail):
+def _said_before(reading: StartReading, ended: Ended) -> str | None:
+    """Return the application's last line before this worker ended.
+
+    Lines behind gunicorn's last word on that worker belong to the next one, which may be in the middle of its own."""
+    words = re.compile(rf"\(pid: ?{ended.pid}\)")
+    end = next((at for at in reversed(range(len(reading.tail))) if words.search(reading.tail[at])), None)
+    for line in reversed(reading.tail[:end]):
         if not re.match(r"\[\d{4}-", line) and line.strip():
             return line.strip()[:200]
     return None

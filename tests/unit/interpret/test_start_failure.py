@@ -475,3 +475,16 @@ def test_a_configuration_file_that_fails_is_no_worker_s_failure(raised: str, kin
     failure = start_failure(LastStart(words=(words,)))
     assert failure is not None
     assert (failure.kind, failure.is_loading) == (kind, False)
+
+
+def test_the_words_of_the_next_worker_half_written_hide_nothing() -> None:
+    ends = [
+        f"usage: app.py [-h]\napp.py: error: unrecognized arguments: -c\n"
+        f"[2026-11-30 06:18:04 +0000] [{pid}] [INFO] Worker exiting (pid: {pid})\n"
+        f"[2026-11-30 06:18:04 +0000] [100] [ERROR] Worker (pid:{pid}) exited with code 2.\n"
+        f"[2026-11-30 06:18:04 +0000] [{pid + 1}] [INFO] Booting worker with pid: {pid + 1}\n"
+        for pid in (101, 102)
+    ]
+    failure = failure_of(STARTED + "".join(ends) + "usage: app.py [-h]\n")
+    assert failure is not None
+    assert failure.kind is Kind.PARSES_ARGUMENTS
