@@ -21,7 +21,7 @@ from ops.backups.restore.validate import serving_now
 from ops.baselines.deployment_mark import mark_deployment
 from ops.collect.net.connection import Deadline
 from ops.collect.net.http_probe import exchange
-from ops.collect.run import Surroundings, look_around
+from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
 from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, with_drained
 from ops.deployment.values import LOOK_SECONDS, deployment_from

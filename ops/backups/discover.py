@@ -17,8 +17,8 @@ from ops.collect import host_files
 from ops.collect.host.schedule import schedule
 from ops.collect.host.versions import certbot_version, installed, libraries
 from ops.collect.host_files import Source
-from ops.collect.run import Surroundings, look_around
 from ops.collect.services.acme_clients import scheduled_clients
+from ops.collect.surroundings import Surroundings, look_around
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.nginx import compiled_path

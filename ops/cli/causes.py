@@ -130,8 +130,8 @@ def test(file: Path, config: str | None, from_bundle: Path | None, form: str, la
 
 
 def _observed(definitions: tuple[SiteCauseDefinition, ...], settings: Settings) -> list[SiteCause]:
-    from ops.collect.run import look_around
     from ops.collect.site_causes import SiteCauseCollector
+    from ops.collect.surroundings import look_around
 
     deadline = time.monotonic() + settings.doctor.budget
     target = look_around(settings, deadline).target

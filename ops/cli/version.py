@@ -34,7 +34,7 @@ def version(config: str | None, form: str, language: Language) -> None:
     import time
 
     from ops.collect.host.versions import versions
-    from ops.collect.run import look_around
+    from ops.collect.surroundings import look_around
     from ops.facts.host import Processes
     from ops.report.version import VersionReport
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.net.host_names import host_names
-from ops.collect.run import look_around
 from ops.collect.services.nginx_files import look_up
+from ops.collect.surroundings import look_around
 from ops.facts.base import NotSeen
 from ops.facts.bundle import read_bundle
 from ops.facts.nginx import NginxConfig

@@ -44,3 +44,8 @@ class Task:
         if not self._done.wait(max(0.0, deadline - time.monotonic())):
             return NotSeen(reason=f"'{self.name}' did not finish within the budget")
         return self._outcome
+
+
+def start(name: str, function: Callable[..., Any], *args: Any) -> Task:
+    """Start ``function`` with ``args`` in a thread of its own."""
+    return Task(name, lambda: function(*args))

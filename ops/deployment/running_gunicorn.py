@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ops.collect.run import Surroundings
+from ops.collect.surroundings import Surroundings
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import Pidfile
 from ops.files.nofollow import trusted_users

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.collect.run import Surroundings, look_around
 from ops.collect.services.logrotate import MAIN_FILE, account, log_place, rotation, rules_of, user_groups
 from ops.collect.services.nginx import test_command
+from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import present_text
 from ops.deployment.render import Deployment, NginxSite, RotatedLog, is_plain_argument
 from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn

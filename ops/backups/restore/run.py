@@ -257,7 +257,7 @@ def _carry_out(
     on_host: bool,
 ) -> None:
     from ops.backups.restore.validate import LOOK_SECONDS, concerns_nginx, confirmation
-    from ops.collect.run import look_around
+    from ops.collect.surroundings import look_around
 
     def keep() -> None:
         if on_host and (prospect.replaced or prospect.adjusted):

@@ -18,8 +18,8 @@ from ops.backups.nginx_probe import (
 )
 from ops.backups.restore.apply import RestoreValidation
 from ops.backups.restore.plan import is_below
-from ops.collect.run import Surroundings, look_around
 from ops.collect.services.nginx import read_pidfile, test_config
+from ops.collect.surroundings import Surroundings, look_around
 from ops.control.signals import NotAllowedError
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes

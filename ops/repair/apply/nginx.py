@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from ops.backups.nginx_probe import ReloadError, health_problem, reload_nginx
 from ops.backups.restore.validate import first_error, serving_now
-from ops.collect.run import Surroundings, look_around
 from ops.collect.services.nginx import test_command, test_config
+from ops.collect.surroundings import Surroundings, look_around
 from ops.control.restart import Supervisor, start
 from ops.deployment.install import keep_copy
 from ops.errors import OpsError

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from ops.collect import run as collect
+from ops.collect import surroundings as collect
 from ops.facts.base import NotSeen
 from ops.settings import Settings
 from tests.unit.made_snapshot import HEALTHY

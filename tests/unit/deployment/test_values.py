@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.collect.run import Surroundings
+from ops.collect.surroundings import Surroundings
 from ops.deployment import running_gunicorn, values
 from ops.deployment.render import Deployment
 from ops.facts.host import Processes
@@ -45,6 +45,7 @@ def around(version: str = "1.22.1", **master: Any) -> Surroundings:
         build={"version": version} if version else {},
         gunicorn=HEALTHY.gunicorn,  # type: ignore[arg-type]
         target=HEALTHY.target,  # type: ignore[arg-type]
+        nginx_pidfile=HEALTHY.nginx_pidfile,
     )
 
 
