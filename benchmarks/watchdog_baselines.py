@@ -1,11 +1,12 @@
 """What the resident watchdog costs while it keeps baselines: memory, and its share of a core.
 
-    python -m benchmarks.watchdog_baselines [--minutes 5] [--files 500]
+    python -m benchmarks.watchdog_baselines [--minutes 5] [--files 500] [--change-every SECONDS]
 
 A stack of the lab with so many files of code is watched every 15 s, as by default. The watchdog records the baseline
 itself once the service has been healthy for two minutes. Measured are the process's PSS and RSS (proc(5),
 smaps_rollup) every second, and its CPU time: from its first healthy cycle on, with the doctor's run that records the
-baseline, and of that the steady part after the recording.
+baseline, and of that the steady part after the recording. With `--change-every` a rule of logrotate is edited so
+often, which no process has to load: each edit is a change that a new baseline is due for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--change-every", type=float, default=0.0, metavar="SECONDS")
     arguments = parser.parse_args()
     with Stack() as stack:
         for number in range(arguments.files):
@@ -36,19 +38,26 @@ def main() -> None:
             module.write_text(f"PRICE = {number}\n" * 20)
         process = psutil.Process(launch(stack, output=stack.logs / "watchdog.log"))
         wait_for((stack.run / "watchdog.json").exists, "the watchdog's first cycle", within=60)
-        _measure(process, stack.run / "watchdog-baselines" / "states", 60 * arguments.minutes)
+        states = stack.run / "watchdog-baselines" / "states"
+        _measure(process, states, 60 * arguments.minutes, stack.logrotate / "gte-api", arguments.change_every)
 
 
-def _measure(process: psutil.Process, states: Path, seconds: float) -> None:
+def _measure(process: psutil.Process, states: Path, seconds: float, edited: Path, every: float) -> None:
     began, cpu_began = time.monotonic(), _cpu(process)
+    changes, rule = 0, edited.read_text()
+    recordings: set[str] = set()
     recorded: tuple[float, float] | None = None
     pss: list[float] = []
     rss: list[float] = []
     while time.monotonic() - began < seconds:
         time.sleep(1.0)
+        if every and time.monotonic() - began > every * (changes + 1):
+            changes += 1
+            edited.write_text(f"{rule}# change {changes}\n")
         rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         pss.append(_megabytes(rollup, "Pss"))
         rss.append(_megabytes(rollup, "Rss"))
+        recordings |= {path.name for path in states.glob("*.json")}
         # Once the recording process has ended, and with it its CPU time is known.
         if recorded is None and states.is_dir() and any(states.iterdir()) and not process.children():
             recorded = (time.monotonic(), sum(_cpu(process)))
@@ -62,6 +71,7 @@ def _measure(process: psutil.Process, states: Path, seconds: float) -> None:
         f" {100 * (with_children - sum(cpu_began)) / (now - began):.2f} % of a core;"
         f" the watchdog itself {own - cpu_began[0]:.2f} s"
     )
+    print(f"changes {changes}, baselines recorded {len(recordings)}")
     if recorded is None:
         print("no baseline was recorded in this time")
         return

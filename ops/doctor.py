@@ -56,6 +56,7 @@ def examine(
     settings_path: Path | None = None,
     unprivileged: bool = False,
     keeps_baseline: bool = True,
+    compares_baseline: bool = True,
 ) -> Examination:
     """Look at this host and say what is wrong with it.
 
@@ -64,8 +65,8 @@ def examine(
     then that is what is judged; ``passed_over``: configuration files that were not read, each with why;
     ``settings_file``: what printed gte-ops commands need after --config; ``settings_path``: the file that was read;
     ``unprivileged``: whether the network is probed by a process that is not root; ``keeps_baseline``: whether a healthy
-    host is remembered, where baselines are kept. Raises UsageError for a check or
-    code that does not exist, BundleError."""
+    host is remembered, where baselines are kept; ``compares_baseline``: whether it is compared with what is remembered.
+    Raises UsageError for a check or code that does not exist, BundleError."""
     started = time.monotonic()
     own = site_causes(settings)
     checks = chosen_checks(only, skip, own.checks)
@@ -75,7 +76,7 @@ def examine(
         passed_over=tuple(map(safe_line, (*passed_over, *own.refused))),
         settings_file=settings_file,
     )
-    present = _compared(snapshot, settings, settings_path)
+    present = _compared(snapshot, settings, settings_path) if compares_baseline else None
     if present is not None:
         from ops.baselines.keep import changes_since
 
@@ -170,7 +171,7 @@ def _compared(snapshot: Snapshot, settings: Settings, settings_path: Path | None
 def examine_for_baseline(
     settings: Settings, file: SettingsFile, *, unprivileged: bool = False
 ) -> Examination:
-    """The host as the settings ask for it, without recording it. Raises UsageError."""
+    """The host as the settings ask for it, without comparing or recording it: the caller does. Raises UsageError."""
     return examine(
         settings,
         since=settings.doctor.since,
@@ -178,7 +179,7 @@ def examine_for_baseline(
         settings_file=file.config_argument,
         settings_path=file.path,
         unprivileged=unprivileged,
-        keeps_baseline=False,
+        compares_baseline=False,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -17,7 +20,9 @@ from ops.facts.changes import PlaceKind
 from ops.settings import Settings
 from ops.supervision.baseline_keeper import (
     AFTER_A_CHANGE,
+    ASSUMED_COST,
     SETTLED,
+    SHARE,
     WITHOUT_A_CHANGE,
     BaselineKeeper,
     accept_command,
@@ -112,9 +117,39 @@ def test_a_changed_file_is_not_confirmed_and_the_doctor_is_asked_once(host: Host
     assert path.stat().st_mtime == 5.0
     # It recorded nothing: the same files are looked at again after an hour, other ones after some minutes.
     assert host.cycle(SETTLED_AT + AFTER_A_CHANGE + 1) == 1
+    assert _note(host)["cost"] < ASSUMED_COST / 2
     assert host.cycle(SETTLED_AT + WITHOUT_A_CHANGE + 1) == 2
     host.file.write_text("listen 8082;\n# and more\n")
     assert host.cycle(SETTLED_AT + WITHOUT_A_CHANGE + AFTER_A_CHANGE + 2) == 3
+
+
+def _note(host: Host) -> dict[str, float]:
+    note: dict[str, float] = json.loads((host.store.directory / "asked.json").read_text())
+    return note
+
+
+def test_while_changes_keep_coming_recordings_take_no_more_than_their_share_of_a_core(host: Host) -> None:
+    """What a recording took is measured, with the processes that it started itself."""
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    host.command = ("sh", "-c", f"{sys.executable} -S -c '{burn}'; echo asked >> {host.asked}")
+    assert host.cycle(SETTLED_AT) == 1
+    cost = _note(host)["cost"]
+    assert cost >= 0.5
+    times = [SETTLED_AT]
+    for minute in range(1, 61):
+        host.file.write_text(f"listen {8000 + minute};\n")
+        if host.cycle(SETTLED_AT + 60.0 * minute) > len(times):
+            times.append(SETTLED_AT + 60.0 * minute)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps
+    assert min(gaps) >= max(AFTER_A_CHANGE, 0.5 / SHARE), gaps
+
+
+def test_a_recording_that_was_never_seen_to_end_counts_as_one_of_the_usual_cost(host: Host) -> None:
+    host.store.directory.mkdir(parents=True)
+    (host.store.directory / "asked.json").write_text(f'{{"digest": "", "at": {SETTLED_AT}}}')
+    assert host.cycle(SETTLED_AT + ASSUMED_COST / SHARE - 1) == 0
+    assert host.cycle(SETTLED_AT + ASSUMED_COST / SHARE + 1) == 1
 
 
 def test_a_clock_that_was_set_back_does_not_silence_it(host: Host) -> None:
