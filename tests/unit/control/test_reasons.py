@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import ops
 from ops.control.restart import RestartError
 from ops.text.language import Text
 from ops.text.reason_forms import in_chinese
+from tests.unit.source_trees import trees_with
 
 GIVERS = {"RestartError", "NotAllowedError", "GoneError", "InUseError", "ReloadError", "NotLocatedError"}
 
 
 def given() -> Iterator[tuple[str, str]]:
     """The reasons of the source, with a path in each place, and where they are given."""
-    for file in sorted(Path(ops.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for file, tree in trees_with(*GIVERS):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in GIVERS and node.args:
                 argument = node.args[0]
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):

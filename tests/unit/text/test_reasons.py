@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import ops
 from ops.diagnosis.catalogue import catalogue, is_command
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
@@ -26,8 +25,8 @@ from ops.text.reason_forms import in_chinese
 from ops.text.reasons import reason
 from tests.lab.recorded import RECORDED, recorded
 from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
+from tests.unit.source_trees import ROOT, trees_with
 
-ROOT = Path(ops.__file__).parent
 TESTS = Path(__file__).parents[2]
 # What is said for the quoted part of a reason where the source has a variable: the system's words, or a path.
 QUOTED = (
@@ -80,8 +79,7 @@ def _in_place(part: ast.expr) -> str:
 
 
 def _reasons() -> Iterator[tuple[str, str]]:
-    for file in sorted(ROOT.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+    for file, tree in trees_with("NotSeen("):
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for function in [*functions, tree]:
             for node in ast.walk(function):
@@ -123,8 +121,7 @@ NEVER_SHOWN = {
 
 def _refusals() -> Iterator[tuple[str, str]]:
     for room in REFUSING_ROOMS:
-        for file in sorted((ROOT / room).rglob("*.py")):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
+        for file, tree in trees_with(room=ROOT / room):
             for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
                 for node in ast.walk(function):
                     for expression in _refusing(node, function):
