@@ -119,6 +119,18 @@ _M_ARENA_MAX = -8  # malloc.h
 os.environ.setdefault(_ARENAS, "2")
 
 
+def pre_exec(server: Any) -> None:
+    """In the child of a master that was asked for a successor (USR2), before it becomes that.
+
+    Run the program that a start would run now. gunicorn itself would run the program's arguments in its own
+    interpreter, which after an upgrade is the former version's.
+    """
+    program = sys.argv[0]
+    if Path(program).is_absolute() and os.access(program, os.X_OK):
+        server.START_CTX[0] = program
+        server.START_CTX["args"] = [program, *sys.argv[1:]]
+
+
 def on_starting(server: Any) -> None:
     """In the master, before any worker: remove old records and metrics files."""
     _log_where_gunicorn_does()

@@ -48,6 +48,10 @@ KINDS: tuple[DeploymentKind, ...] = get_args(DeploymentKind)
 _WORD = re.compile(r"[A-Za-z0-9_@+=:,./~-]+")
 _COMMAND_LINE = re.compile(r"[A-Za-z0-9_@+=:,./~() -]+")
 # The application of the toolkit's own service, which reads GTE_* variables.
+_SUCCESSOR = (
+    "# When a master hands over to its successor (USR2, gte-ops upgrade) and ends, systemd finds the successor here.\n"
+    "PIDFile=/run/gte-api/gunicorn.pid\n"
+)
 _OWN_SERVICE = re.compile(r"service\.(?:app|gunicorn_conf)\b")
 # Commands that are run, and are not part of any file.
 _NOT_WRITTEN = ("test_nginx", "reload_nginx")
@@ -311,7 +315,10 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
         "ProtectSystem=strict\n": _writable(writes),
     }
-    if not _OWN_SERVICE.search(deployment.gunicorn_arguments):
+    is_own = _OWN_SERVICE.search(deployment.gunicorn_arguments) is not None
+    if deployment.daemon or not is_own:
+        service[_SUCCESSOR] = ""
+    if not is_own:
         service |= dict.fromkeys(_own_settings(), "")
         service["Description=GTE inference service (gunicorn)"] = f"Description=gunicorn ({deployment.unit})"
         service["# The inference service. Install"] = "# The application, by gunicorn. Install"

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops.archive.name import parse_name
 from ops.control.restart import SYSTEMD_RUNS
 from ops.deployment.install import keep_copy, validate
 from ops.deployment.render import DeploymentKind, RenderedFile
@@ -36,6 +37,8 @@ COMMAND_SECONDS = 120.0
 PACKAGES_SECONDS = 1800.0
 # An authority looks from several places, and may ask a client to come back later.
 ISSUE_SECONDS = 300.0
+# The first backup, with its copies on other hosts.
+BACKUP_SECONDS = 900.0
 # nginx has replaced its workers.
 TAKEN_UP_SECONDS = 15.0
 _POLL_SECONDS = 0.2
@@ -247,6 +250,11 @@ class HostTree:
         if self.has_systemd:
             return self.is_active("nginx.service")
         return bool(self._asks("pgrep", "-x", "nginx"))
+
+    def has_backup(self, directory: str) -> bool:
+        """Whether a backup is in ``directory``."""
+        place = self.place(directory)
+        return place.is_dir() and any(parse_name(path.name) is not None for path in place.iterdir())
 
     # --- accounts -----------------------------------------------------------------------------------------------------
 

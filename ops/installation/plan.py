@@ -21,6 +21,7 @@ from ops.deployment.render import (
 )
 from ops.installation.steps import (
     AccountsStep,
+    BackupStep,
     CertificateStep,
     DataStep,
     DirectoriesStep,
@@ -110,6 +111,15 @@ def _steps(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:
             yield LinkStep(phase=Phase.FILES, path=link, target=target)
     if facts.hook is not None:
         yield FileStep(phase=Phase.FILES, file=RenderedFile(HOOK, facts.hook, 0o755))
+    if facts.is_running:
+        yield BackupStep(directory=deployment.backup_dir, command=_backup_command(deployment, facts))
+
+
+def _backup_command(deployment: Deployment, facts: InstallFacts) -> tuple[str, ...]:
+    """What makes a backup here: the timer's unit, where there is one, so that the unit is tried too."""
+    if facts.has_systemd:
+        return ("systemctl", "start", "gte-ops-backup.service")
+    return (deployment.gte_ops, "backup", "create", "--config", deployment.settings_file)
 
 
 def _files(kind: DeploymentKind, deployment: Deployment, phase: Phase) -> Iterator[FileStep]:

@@ -16,12 +16,19 @@ from msgspec.structs import replace
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
-from ops.installation.host import ISSUE_SECONDS, PACKAGES_SECONDS, HostTree, StepError
+from ops.installation.host import (
+    BACKUP_SECONDS,
+    ISSUE_SECONDS,
+    PACKAGES_SECONDS,
+    HostTree,
+    StepError,
+)
 from ops.installation.issuance import CHALLENGE_PATH
 from ops.installation.pair import pair_defect
 from ops.installation.steps import (
     AccountsStep,
     Assessed,
+    BackupStep,
     CertificateStep,
     DataStep,
     DirectoriesStep,
@@ -60,12 +67,13 @@ _DAEMON_RELOAD = ("systemctl", "daemon-reload")
 @dataclass(frozen=True)
 class InstallResult:
     """What an installation did, or would do. ``kept``: the copies of files that were replaced, by path; ``undone``: an
-    earlier run had been cut off, and was undone first."""
+    earlier run had been cut off, and was undone first; ``no_backup``: why the first backup could not be made."""
 
     assessed: tuple[Assessed, ...]
     kept: tuple[tuple[str, str], ...] = ()
     undone: bool = False
     is_dry: bool = False
+    no_backup: Text | None = None
 
     @property
     def has_changes(self) -> bool:
@@ -197,6 +205,8 @@ def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
                 commands = [step.test, step.reload]
         case DataStep():
             return Assessed(step, StepState.DUE)
+        case BackupStep():
+            commands = [] if host.has_backup(step.directory) else [step.command]
         case ReadyStep():
             scheme = "https" if step.domain else "http"
             commands = [("#", "wait", "for", f"{scheme}://{step.domain or step.address}{step.path}")]
@@ -244,6 +254,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
             raise _not_written(error) from None
         files = {path: item for item in assessed if (path := _path(item.step)) is not None}
         validated: set[DeploymentKind] = set()
+        no_backup: Text | None = None
         try:
             for item in due:
                 step = item.step
@@ -254,7 +265,10 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
                 if undo is not None:
                     store.intend(undo)
                     began.append(undo)
-                _apply(step, host, files)
+                if isinstance(step, BackupStep):
+                    no_backup = _first_backup(step, host)
+                else:
+                    _apply(step, host, files)
                 if isinstance(step, CertificateStep) and isinstance(undo, UndoCertificate):
                     began[-1] = replace(undo, is_issued=True)
                     store.intend(began[-1])
@@ -270,7 +284,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
             for item in began
             if isinstance(item, UndoFile) and item.original is not None
         )
-        return InstallResult(assessed, kept, undone)
+        return InstallResult(assessed, kept, undone, no_backup=no_backup)
 
 
 def dry_run(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool = False) -> InstallResult:
@@ -409,6 +423,16 @@ def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
                         zh=f"{where}{step.path}：{step.seconds:.0f} 秒内未就绪：{chinese(safe_line(why))}",
                     )
                 )
+
+
+def _first_backup(step: BackupStep, host: HostTree) -> Text | None:
+    """Make the first backup; why there is none afterwards. A place for copies that cannot be reached, say, is no reason
+    to take a service back that serves."""
+    try:
+        host.run(*step.command, seconds=BACKUP_SECONDS)
+    except StepError as error:
+        return error.words
+    return None
 
 
 def _start(step: EnableStep, host: HostTree) -> None:

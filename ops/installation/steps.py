@@ -33,6 +33,7 @@ class Phase(IntEnum):
     FRONT = 160
     FILES = 170
     WATCH = 180
+    BACKUP = 190
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -181,6 +182,15 @@ class ReadyStep:
     domain: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackupStep:
+    """Make the first backup, unless ``directory`` has one. If that fails, the installation stands."""
+
+    directory: str
+    command: tuple[str, ...]
+    phase: Phase = Phase.BACKUP
+
+
 Step = (
     FileStep
     | LinkStep
@@ -193,6 +203,7 @@ Step = (
     | NginxStep
     | CertificateStep
     | ReadyStep
+    | BackupStep
 )
 
 

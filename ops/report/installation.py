@@ -10,6 +10,7 @@ from ops.installation.run import InstallResult, UninstallResult
 from ops.installation.steps import (
     AccountsStep,
     Assessed,
+    BackupStep,
     CertificateStep,
     DataStep,
     DirectoriesStep,
@@ -61,6 +62,11 @@ _OVERWRITE = Text(
     en="--overwrite replaces what was edited by hand, and keeps a copy.",
     zh="--overwrite 会替换手工修改过的文件，并保留副本。",
 )
+_FAILED = Text(en="FAILED", zh="失败")
+_NO_BACKUP = Text(
+    en="The service stands without a backup: gte-ops backup create tells why; the next install tries again.",
+    zh="服务已安装，但还没有备份：gte-ops backup create 会说明原因；下次 install 会再试。",
+)
 _KEPT = Text(en=" (before: {})", zh="（原文件：{}）")
 
 
@@ -76,8 +82,8 @@ class InstallationReport(CommandReport):
 
     @property
     def status(self) -> Status:
-        """WARN if files that were edited by hand are not as the settings say."""
-        return Status.WARN if self.result.edited else Status.OK
+        """WARN if files that were edited by hand are not as the settings say, or the first backup could not be made."""
+        return Status.WARN if self.result.edited or self.result.no_backup else Status.OK
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each step that changes something; on a dry run diffs and commands."""
@@ -91,9 +97,11 @@ class InstallationReport(CommandReport):
                 continue
             path = _path(item)
             before = _KEPT.to(language).format(kept[path]) if path in kept else ""
-            yield ReportLine(
-                f"{step_title(item, language)}{before}", lead=f"{words[item.state].to(language)}: "
-            )
+            lead = words[item.state]
+            if isinstance(item.step, BackupStep) and result.no_backup is not None:
+                lead = _FAILED
+                before = f": {result.no_backup.to(language)}"
+            yield ReportLine(f"{step_title(item, language)}{before}", lead=f"{lead.to(language)}: ")
             if result.is_dry or item.state is StepState.EDITED:
                 for line in item.diff:
                     yield ReportLine(line.rstrip("\n"), indent=2, is_verbatim=True)
@@ -104,16 +112,21 @@ class InstallationReport(CommandReport):
         if result.edited:
             yield BLANK
             yield ReportLine(_OVERWRITE.to(language))
+        if result.no_backup is not None:
+            yield BLANK
+            yield ReportLine(_NO_BACKUP.to(language))
         if result.is_dry:
             yield ReportLine(_DRY.to(language))
 
     def document(self, language: Language) -> dict[str, Any]:
-        """``steps``: title, state, path, diff, commands, kept; ``recovered``; ``dry_run``."""
+        """``steps``: title, state, path, diff, commands, kept; ``recovered``; ``dry_run``; ``no_backup``: why the first
+        backup could not be made."""
         kept = dict(self.result.kept)
         return {
             "dry_run": self.result.is_dry,
             "recovered": self.result.undone,
             "changed": self.result.has_changes,
+            "no_backup": self.result.no_backup.to(language) if self.result.no_backup else None,
             "steps": [
                 {
                     "step": step_title(item, language),
@@ -161,6 +174,8 @@ def step_title(item: Assessed, language: Language) -> str:
         case CertificateStep():
             words = Text(en="certificate for {}: {}", zh="{} 的证书：{}")
             return words.to(language).format(step.domain, step.certificate)
+        case BackupStep():
+            return Text(en="first backup in {}", zh="首个备份，位于 {}").to(language).format(step.directory)
         case ReadyStep():
             where = f"https://{step.domain}" if step.domain else step.address
             return Text(en="{} answers {}", zh="{} 对 {} 作出应答").to(language).format(where, step.path)

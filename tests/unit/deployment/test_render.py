@@ -199,3 +199,15 @@ def test_another_application_gets_no_settings_of_our_service() -> None:
     assert "GTE_" not in unit
     assert "GTE inference" not in unit
     assert "ExecStart=/opt/gte-api/venv/bin/gunicorn -k asgi shop.main:app\n" in unit
+
+
+def pidfile_lines(deployment: Deployment) -> list[str]:
+    """What the service's unit says of its pidfile."""
+    (unit,) = (file.text for file in render("systemd", deployment) if file.path.endswith("/gte-api.service"))
+    return [line for line in unit.splitlines() if line.startswith("PIDFile=")]
+
+
+def test_systemd_finds_the_successor_of_our_master_by_its_pidfile_and_a_daemon_by_one_line() -> None:
+    assert pidfile_lines(Deployment(gunicorn_pidfile="/run/x.pid")) == ["PIDFile=/run/x.pid"]
+    assert pidfile_lines(Deployment(daemon=True)) == ["PIDFile=/run/gte-api/gunicorn.pid"]
+    assert pidfile_lines(Deployment(gunicorn_arguments="shop.main:app")) == []

@@ -129,6 +129,10 @@ class MadeHost(HostTree):
                 self._set("accounts", self.get("accounts") | {"gte-api", "gte-ops"})
             case ["userdel", name]:
                 self._set("accounts", self.get("accounts") - {name})
+            case ["systemctl", "start", "gte-ops-backup.service"]:
+                self._all_known(["gte-ops-backup.service"])
+                directory = self.root / "var/backups/gte-ops"
+                (directory / "gte-ops-made-20261130T220000Z.tar.zst").touch()
             case ["python3", "-m", "venv", directory]:
                 python = self.root / directory.lstrip("/") / "bin/python3"
                 python.parent.mkdir(parents=True)

@@ -34,6 +34,7 @@ from ops.installation.steps import (
     UndoUnits,
 )
 from ops.installation.store import InstallStore, Operation
+from ops.report.installation import InstallationReport
 from tests.unit.installation.made_host import (
     SETTINGS,
     KilledError,
@@ -454,13 +455,27 @@ def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
 def test_data_of_before_is_never_purged(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     (tmp_path / "var/backups/gte-ops").mkdir(parents=True)
-    (tmp_path / "var/backups/gte-ops/old.tar.zst").write_text("precious")
+    (tmp_path / "var/backups/gte-ops/gte-ops-old-20261101T000000Z.tar.zst").write_text("precious")
     (tmp_path / "var/lib/gte-ops").mkdir(parents=True)
     (tmp_path / "var/lib/gte-ops/watchdog.json").write_text("{}")
     before = tree(tmp_path)
     install(steps, host, InstallStore(tmp_path))
     uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before
+
+
+def test_the_first_backup_is_the_last_step_and_its_failure_leaves_the_service(tmp_path: Path) -> None:
+    bare_host(tmp_path)
+    start = "systemctl start gte-ops-backup.service"
+    result = install(steps, MadeHost(tmp_path, fails=start), InstallStore(tmp_path))
+    assert result.no_backup is not None
+    assert start in result.no_backup.en
+    lines = list(InstallationReport(result).lines("en"))
+    assert any("FAILED" in line.lead and "first backup" in line.words for line in lines)
+    host = MadeHost(tmp_path)
+    assert install(steps, host, InstallStore(tmp_path)).no_backup is None  # the next run tries again
+    assert host.commands == [start]
+    assert_works(host)
 
 
 # --- the journal ------------------------------------------------------------------------------------------------------
