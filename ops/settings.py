@@ -568,6 +568,17 @@ class NginxSettings(Section, frozen=True):
             unset=("this host's gunicorn alone", "只用本机的 gunicorn"),
         ),
     ] = ()
+    scanner_filter: Annotated[
+        bool,
+        key(
+            "`render nginx`: nginx itself answers 404 to paths of other software that scanners try, and to programs "
+            "that name themselves as scanners. curl, browsers, libraries and health checks pass.",
+            "`render nginx`：扫描器探测的其他软件的路径，以及自报为扫描器的程序，由 nginx 直接返回 404。"
+            "curl、浏览器、各类 HTTP 库和健康检查不受影响。",
+            example=True,
+            since="0.3.0",
+        ),
+    ] = False
 
 
 class TlsThreshold(Section, frozen=True):

@@ -21,6 +21,7 @@ from ops.text.language import Text
 
 # Installed under /etc/nginx (or beside whichever nginx.conf is in use) by these names.
 NGINX_FILES = ("conf.d/gte-api.conf", "snippets/gte-api-errors.conf")
+SCANNERS_FILE = "snippets/gte-api-scanners.conf"
 
 CRON_FILES = ("gte-ops-watchdog", "gte-ops-backup", "gte-ops-cert", "gte-ops-logrotate")
 PROMETHEUS_FILES = (
@@ -75,7 +76,7 @@ class NginxSite:
     from plain HTTP, without a trailing slash; ``backend``: host:port or unix:/path. Sizes and times are in nginx's form
     (``1m``, ``120s``); ``rate``: as in limit_req_zone, ``burst``: a count. ``reject_unknown_names``: nginx has
     ssl_reject_handshake (1.19.4), so that a handshake for another name fails. ``servers``: the hosts behind this name,
-    empty if there is only ``backend``.
+    empty if there is only ``backend``. ``scanner_filter``: nginx answers what scanners ask for itself, with 404.
     """
 
     domain: str = "gte-api.example.com"
@@ -94,6 +95,7 @@ class NginxSite:
     burst: str = "20"
     reject_unknown_names: bool = False
     servers: tuple[UpstreamServer, ...] = ()
+    scanner_filter: bool = False
 
 
 # The certificate that a TLS server for unknown names needs if nginx cannot reject the handshake.
@@ -116,6 +118,12 @@ _NEXT_SERVER = """\
     proxy_next_upstream_tries 3;
     proxy_next_upstream_timeout 10s;
 """
+
+# Of the example, where the filter of scanners goes: the http level, and the location of the API.
+_HTTP_LEVEL = "# Plain HTTP: certbot's challenge"
+_API_LOCATION = "    location / {\n        limit_req "
+_FILTER_INCLUDE = f"# What scanners ask for, and who they say they are.\ninclude {SCANNERS_FILE};\n\n"
+_FILTER = "    location / {\n        if ($gte_scanner) { return 404; }\n        limit_req "
 
 # The example's text around each value, with {} for the value. If one text begins with another, the longer comes first.
 _PLACES = {
@@ -171,6 +179,11 @@ def render_nginx(site: NginxSite) -> dict[str, str]:
         several = _ONE_SERVER.sub(lambda _: _SEVERAL_SERVERS, rendered[path])
         rendered[path] = several.replace(_CONNECT_TIMEOUT, _NEXT_SERVER)
         rendered[UPSTREAM_FILE] = render_upstream(site.servers)
+    if site.scanner_filter:
+        path = NGINX_FILES[0]
+        filtered = rendered[path].replace(_HTTP_LEVEL, f"{_FILTER_INCLUDE}{_HTTP_LEVEL}", 1)
+        rendered[path] = filtered.replace(_API_LOCATION, _FILTER, 1)
+        rendered[SCANNERS_FILE] = deployment_example("nginx", SCANNERS_FILE)
     return rendered
 
 
@@ -286,7 +299,7 @@ def _nginx(deployment: Deployment) -> tuple[RenderedFile, ...]:
     texts = render_nginx(deployment.site)
     site, errors = NGINX_FILES
     # The site last: it includes the others.
-    included = (errors, *([UPSTREAM_FILE] if UPSTREAM_FILE in texts else []))
+    included = (errors, *(path for path in (UPSTREAM_FILE, SCANNERS_FILE) if path in texts))
     return (
         *(RenderedFile(f"{deployment.nginx_dir}/{name}", texts[name]) for name in included),
         RenderedFile(deployment.site_file, texts[site]),

@@ -218,6 +218,7 @@ class _Builder:
             error_log=settings.nginx.error_log or next(iter(errors), example.error_log),
             read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
             reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
+            scanner_filter=settings.nginx.scanner_filter,
         )
 
     def _servers(self, nginx_dir: str) -> tuple[UpstreamServer, ...]:

@@ -22,7 +22,7 @@ import crossplane
 import pytest
 
 from ops.deployment.examples import deployment_example
-from ops.deployment.render import NGINX_FILES, NginxSite, render_nginx
+from ops.deployment.render import NGINX_FILES, SCANNERS_FILE, NginxSite, render_nginx
 from ops.deployment.values import REJECTS_HANDSHAKES
 from tests.lab.client import Answer
 from tests.lab.stack import Stack
@@ -518,7 +518,7 @@ def test_every_directive_is_known_to_the_oldest_nginx(tmp_path: Path) -> None:
                 yield from names(statement.get("block", []))
 
     used: set[str] = set()
-    for path in NGINX_FILES:
+    for path in (*NGINX_FILES, SCANNERS_FILE):
         file = tmp_path / Path(path).name
         file.write_text(deployment_example("nginx", path))
         payload = crossplane.parse(str(file), single=True, check_ctx=False, check_args=False)
