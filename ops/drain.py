@@ -6,9 +6,6 @@ the old file is back and loaded.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import time
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -24,6 +21,7 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
 from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, with_drained
+from ops.deployment.upstream_lock import only_run
 from ops.deployment.values import LOOK_SECONDS, deployment_from
 from ops.errors import OpsError
 from ops.facts.nginx import Directive, NginxConfig
@@ -42,9 +40,6 @@ HOST_SECONDS = 5.0
 CLIENT_SECONDS = 10.0
 # So many requests in turn reach every host of a small upstream.
 CLIENT_REQUESTS = 5
-# A run that has the lock may load nginx twice and ask as often.
-LOCK_SECONDS = 120.0
-LOCK_ASK_AGAIN = 0.1
 
 
 class DrainAction(StrEnum):
@@ -88,8 +83,8 @@ def drain(
     """Take ``host`` out or put it back. ``force``: also the last host that serves, or one that does not answer.
 
     If the file has it so already, nginx loads it all the same: the run that wrote it may have been killed before.
-    Raises UsageError for a host that is not in the upstream; DrainError if it stays as it was; OpsError if the files
-    cannot be read."""
+    Raises UsageError for a host that is not in the upstream; DrainError if it stays as it was, UpstreamLockedError if
+    another run is at work; OpsError if the files cannot be read."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     deployment = deployment_from(settings, settings_file, around)
     path = Path(deployment.nginx_dir, UPSTREAM_FILE)
@@ -100,7 +95,7 @@ def drain(
             _refuse(planned, settings, around)
         return planned
     masters = _masters(path, deployment.test_nginx, around)
-    with _only_run(path):
+    with only_run(path):
         # Another run may have changed the file until now.
         planned = _plan(path, host, action, dry_run=False)
         is_change = planned.after != planned.before
@@ -181,45 +176,6 @@ def _masters(path: Path, test_nginx: Sequence[str], around: Surroundings) -> tup
             )
         )
     return masters
-
-
-@contextlib.contextmanager
-def _only_run(path: Path) -> Iterator[None]:
-    """Allow one run at a time on the file at ``path``: the lock (flock(2)) ends with its holder. Raises DrainError.
-
-    The lock is a file of its own beside it, because the file itself is replaced; no include matches its name."""
-    lock = path.with_name(f".{path.name}.lock~")
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise DrainError(system_error(lock, error, NOTHING_CHANGED)) from None
-        if _takes(descriptor):
-            break
-        os.close(descriptor)
-        if time.monotonic() > deadline:
-            raise DrainError(
-                Text(
-                    en=f"{path}: another drain or undrain is at work on it; nothing was changed: run it again later",
-                    zh=f"{path}：另一次 drain 或 undrain 正在进行；未作任何改动：请稍后重新运行",
-                )
-            )
-        time.sleep(LOCK_ASK_AGAIN)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        os.close(descriptor)
-
-
-def _takes(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.fstat(descriptor).st_nlink > 0  # else the run that held it removed it
 
 
 def _refuse(planned: DrainResult, settings: Settings, around: Surroundings) -> None:

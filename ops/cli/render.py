@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from ops.text.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
     from ops.text.language import Language
@@ -107,14 +109,21 @@ def render(
                 zh="--root 须与 --install、--remove 或 --dry-run 合用",
             )
         )
+    is_here = root is None
     if root is None:
         deployment, root = deployment_here(settings, path), Path("/")
     else:
         root = root.resolve()
         deployment = deployment_in_image(settings, path, root)
-    files = render_files(kind, deployment)
     if deployment.gunicorn_note is not None:
         click.echo(f"gte-ops: {deployment.gunicorn_note.to(language)}", err=True)
+    if kind == "nginx" and in_place and not dry_run and is_here:
+        with _upstream_lock(deployment):
+            # A drain may have changed what is kept until now.
+            deployment = deployment_here(settings, path)
+            _install(kind, render_files(kind, deployment), deployment, root, form, language)
+        return
+    files = render_files(kind, deployment)
     if remove:
         _remove(kind, files, deployment, root, form, language, dry_run=dry_run)
     elif dry_run:
@@ -123,6 +132,16 @@ def render(
         _install(kind, files, deployment, root, form, language)
     else:
         show(form, DeploymentFilesReport(kind, files), language)
+
+
+def _upstream_lock(deployment: Deployment) -> AbstractContextManager[None]:
+    """The lock of `gte-ops deploy drain`, where there is a file that it could be at work on."""
+    from ops.deployment.install import reason_not_to_replace
+    from ops.deployment.upstream import UPSTREAM_FILE
+    from ops.deployment.upstream_lock import only_run
+
+    file = Path(deployment.nginx_dir, UPSTREAM_FILE)
+    return only_run(file) if file.exists() and reason_not_to_replace(file) is None else nullcontext()
 
 
 def _remove(

@@ -14,6 +14,8 @@ import msgspec
 from ops.facts.packet_filter import FilterChain, FilterMatch, FilterRule, PacketFilter
 
 _DEEPEST = 32
+# Conditions on who sends: `-s` of iptables, an address or a set of them of nftables.
+_SENDER = frozenset({"source", "ip saddr", "ip6 saddr", "set ip saddr", "set ip6 saddr"})
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -76,6 +78,19 @@ def refusal(rules: PacketFilter, packet: Packet) -> PacketRefusal | None:
             if outcome is _Passed.ON and chain.policy == "drop" and chain.kind == "filter":
                 return PacketRefusal(chain, None)
     return None
+
+
+def refuses_strangers(rules: PacketFilter, packet: Packet) -> bool:
+    """Whether ``packet`` is refused unless its sender is one that a rule lets in by its address."""
+    chains = tuple(
+        msgspec.structs.replace(chain, rules=tuple(rule for rule in chain.rules if not _lets_some_in(rule)))
+        for chain in rules.chains
+    )
+    return refusal(msgspec.structs.replace(rules, chains=chains), packet) is not None
+
+
+def _lets_some_in(rule: FilterRule) -> bool:
+    return rule.verdict not in ("drop", "reject") and any(match.what in _SENDER for match in rule.matches)
 
 
 def _may_be_translated(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> bool:

@@ -16,12 +16,15 @@ from ops.text.sanitize import HIDDEN
 from ops.text.secret_scan.names import Strength
 from ops.text.secret_scan.values import is_harmless
 
-# Directives with arguments that a check or the routing of requests reads; a test ensures that the list is complete.
+# Directives with arguments that a check or the routing of requests reads; a test ensures that these are complete.
 JUDGED_DIRECTIVES = frozenset(
     {
         "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "client_max_body_size", "deny",
         "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_verify",
         "proxy_cache", "proxy_cache_valid", "underscores_in_headers",
+        # What a balancer does with a server that fails, which a reader of a bundle wants to know.
+        "ip_hash", "keepalive_requests", "keepalive_timeout", "least_conn", "proxy_connect_timeout",
+        "proxy_next_upstream", "proxy_next_upstream_timeout", "proxy_next_upstream_tries", "proxy_send_timeout", "zone",
         "error_log", "fastcgi_pass", "grpc_pass", "http", "index",
         "internal", "keepalive", "limit_conn", "limit_conn_status", "limit_except", "limit_req",
         "limit_req_status", "listen", "location",

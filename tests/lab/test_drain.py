@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -10,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from ops import drain as module
 from ops.baselines.directory import baseline_directory
+from ops.cli.main import commands
+from ops.deployment import upstream_lock
 from ops.deployment.install import accepted_by_nginx
+from ops.deployment.upstream_lock import only_run
 from ops.drain import DrainAction, DrainError, DrainResult
 from ops.errors import OpsError
 from ops.settings import load_settings
@@ -145,6 +150,35 @@ def test_of_two_runs_at_once_neither_loses_the_change_of_the_other(
     other.join(30)
     assert [(item.changed, item.serving) for item in results] == [(True, (stack.bind, second))]
     assert file.read_text().count(" down;") == 1
+
+
+def test_render_waits_for_a_drain_and_keeps_what_it_took_out(
+    balanced: tuple[Stack, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, file, second = balanced
+    hosts = "".join(f'[[nginx.upstream]]\naddress = "{address}"\n' for address in (stack.bind, second))
+    config = stack.directory / "balancer.toml"
+    config.write_text(f"{stack.config_file.read_text()}\n{hosts}")
+    asking = threading.Event()
+    results: list[Result] = []
+
+    @contextlib.contextmanager
+    def only_run_after_asking(path: Path) -> Iterator[None]:
+        asking.set()
+        with only_run(path):
+            yield
+
+    monkeypatch.setattr(upstream_lock, "only_run", only_run_after_asking)
+    words = ("render", "nginx", "--install", "--config", str(config))
+    run = threading.Thread(target=lambda: results.append(CliRunner().invoke(commands, words)))
+    with only_run(file):
+        run.start()
+        assert asking.wait(30)
+        run.join(2)  # it waits for this run; if it did not, it would end in this time
+        assert run.is_alive()
+        file.write_text(file.read_text().replace(f"{second} max_fails=1", f"{second} max_fails=1 down"))
+    run.join(60)
+    assert f"server {second} max_fails=1 fail_timeout=10s down;" in file.read_text(), results[0].output
 
 
 def test_a_file_that_another_changed_meanwhile_is_not_put_back(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,7 +22,7 @@ from ops.facts.probes import Backend, Exchange
 from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.facts.units import Units
-from ops.interpret.address import split_address
+from ops.interpret.balancer import is_balancer
 from ops.interpret.gunicorn import holder, process_of
 from ops.interpret.units import state_words, was_stopped
 from ops.text.language import Text, verbatim
@@ -56,7 +55,7 @@ def process(
     if declared_server(target, backend, last_start) is not None:
         return  # GUN020
     if target.gunicorn_master is None:
-        if _is_balancer(target, host):
+        if is_balancer(target, host):
             return  # NGX043
         failure = last_failure(target, processes, logs, last_start)
         unreachable = backend.connection.failure if failure else None
@@ -91,18 +90,6 @@ def process(
             ),
             {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
         )
-
-
-def _is_balancer(target: Target, host: Host | NotSeen) -> bool:
-    """Whether nginx shares requests among several servers, and the one that is examined is another host's: no gunicorn
-    is missing here then."""
-    if isinstance(host, NotSeen) or len(target.upstreams) < 2 or target.backend.startswith("unix:"):
-        return False
-    try:
-        address = ip_address(split_address(target.backend)[0])
-    except ValueError:
-        return False
-    return not (address.is_loopback or address.is_unspecified or str(address) in host.addresses)
 
 
 def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evidence]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
-from ops.facts.host import Processes
+from ops.facts.host import Listener, Processes
 from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.packet_filter import PacketFilter
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.nginx import Listen, chosen_server, parse_listen, servers, serving_masters
+from ops.interpret.packet_filter import Packet, refuses_strangers
 from ops.interpret.service_name import is_service
 from ops.interpret.site import find_site
+from ops.interpret.target import WRITTEN
 from ops.text.language import Text, in_seconds
 
 _PERMANENT = (301, 308)
@@ -163,9 +167,14 @@ def _listen_too(
     zh="后端只能经由 nginx 访问",
 )
 def exposed_backend(
-    target: Target, processes: Processes, backend: Backend | NotSeen, gunicorn: Gunicorn | NotSeen
+    target: Target,
+    processes: Processes,
+    backend: Backend | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+    packet_filter: PacketFilter | NotSeen,
 ) -> Iterator[Finding]:
-    """NET003: the service's own socket listens beyond loopback."""
+    """NET003: the service's own socket listens beyond loopback. Quiet for what a balancer asks for: one private address
+    that gte-ops.toml names, or a port that the host's packet filter opens to some senders alone."""
     members = {target.gunicorn_master, *target.gunicorn_workers}
     is_served = not isinstance(backend, NotSeen) and _answers_as_service(backend)
     for listener in processes.listeners:
@@ -178,7 +187,7 @@ def exposed_backend(
             and same_address(listener.address, target.backend)
             and not any(p.pid in listener.pids and p.name.startswith("nginx") for p in processes.processes)
         )
-        if ours and not is_loopback(host):
+        if ours and not is_loopback(host) and not _is_for_balancer(listener, target, packet_filter):
             yield Finding(
                 "NET003",
                 (
@@ -191,6 +200,28 @@ def exposed_backend(
                 fix=_bound_to_loopback(host, gunicorn, target),
             )
             return
+
+
+def _is_for_balancer(listener: Listener, target: Target, rules: PacketFilter | NotSeen) -> bool:
+    """Whether the socket is open to the hosts of a private network by intent, or to some senders alone."""
+    host, port = split_address(listener.address)
+    if target.origin.get("backend") == WRITTEN and listener.address == target.backend and _is_private(host):
+        return True
+    if isinstance(rules, NotSeen):
+        return False
+    family = "ip6" if ":" in host else "ip"
+    return all(
+        refuses_strangers(rules, Packet("input", family, interface, dport=port))
+        for interface in rules.interfaces or (None,)
+    )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_private and not address.is_unspecified
 
 
 def _bound_to_loopback(

@@ -11,6 +11,7 @@ from ops.facts.host import Host, Processes
 from ops.facts.safeguards import Backups, LogFile, OpenLog, Rotation, RotationRule, Schedule, WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Units
+from ops.interpret.balancer import is_balancer
 from ops.interpret.logrotate import covering, oldest_line_days, tears_lines
 from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
@@ -203,12 +204,14 @@ def _stale(logs: tuple[OpenLog, ...], current: set[str]) -> list[OpenLog]:
     en="there is a backup that could be restored",
     zh="有可恢复的备份",
 )
-def backup(taken_at: float, backups: Backups) -> Iterator[Finding]:
+def backup(taken_at: float, backups: Backups, target: Target, host: Host | NotSeen) -> Iterator[Finding]:
     """OPS003: no backup, or none recent; OPS004: the newest is damaged; OPS005: certificates' links lack their files.
 
-    If the newest is damaged or incomplete, do not also report that no good backup is left."""
+    If the newest is damaged or incomplete, do not also report that no good backup is left. A balancer needs none: what
+    it has is rendered from gte-ops.toml, and another host of its kind has the same certificate."""
     if not backups.backups:
-        yield _no_backup(backups)
+        if not is_balancer(target, host):
+            yield _no_backup(backups)
         return
     newest = backups.backups[0]
     old = taken_at - newest.created_at
@@ -268,9 +271,12 @@ def watching(
     schedule: Schedule,
     watchdog: WatchdogFacts | NotSeen,
     units: Units | NotSeen,
+    target: Target,
 ) -> Iterator[Finding]:
     """OPS006: nothing runs the watchdog, or it should run and has not for three intervals. A unit that systemd does not
-    keep up runs nothing."""
+    keep up runs nothing. A balancer has no service that it could watch."""
+    if is_balancer(target, host):
+        return
     every = [
         job for job in jobs_running(schedule, WATCHDOG_RUN, has_systemd=host.has_systemd) if not job.idle
     ]

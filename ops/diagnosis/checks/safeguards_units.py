@@ -13,21 +13,26 @@ from ops.facts.host import Host
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
+from ops.interpret.balancer import is_balancer
 from ops.interpret.schedule import SAFEGUARD_RUNS, jobs_running
 from ops.interpret.units import is_up, last_words, stale_units, state_words
 from ops.text.language import Text, verbatim
 
+# What they start saves and restores the service.
+_OF_SERVICE = ("gte-ops-backup.timer", "gte-ops-drill.timer")
 _CERTBOTS = ("certbot.timer", "certbot-renew.timer", "snap.certbot.renew.timer")
 
 
 @check("ops.timers", "OPS009", en="the safeguards' timers run", zh="各项保障的定时器都在运行")
 def timers(units: Units, schedule: Schedule | NotSeen, host: Host, target: Target) -> Iterator[Finding]:
     """OPS009: a timer is installed and not active: enabled but stopped, disabled, or masked. Quiet where another
-    schedule does the same; certbot's timer that is not enabled is TLS011's."""
+    schedule does the same; certbot's timer that is not enabled is TLS011's. A balancer needs no backup of a service."""
     for timer in units.units:
         if not timer.name.endswith(".timer") or timer.active in ("active", "activating"):
             continue
         if timer.load not in ("loaded", "masked") or not _is_wanted(timer, target):
+            continue
+        if timer.name in _OF_SERVICE and not _is_enabled(timer) and is_balancer(target, host):
             continue
         pattern = SAFEGUARD_RUNS.get(timer.name)
         if pattern is not None and isinstance(schedule, Schedule):
@@ -55,7 +60,11 @@ def _is_wanted(timer: Unit, target: Target) -> bool:
     is_certbots = bool(target.certificate) and PurePosixPath(target.certificate or "/").is_relative_to(
         target.letsencrypt_dir
     )
-    return is_certbots and timer.file_state.startswith("enabled")
+    return is_certbots and _is_enabled(timer)
+
+
+def _is_enabled(timer: Unit) -> bool:
+    return timer.file_state.startswith("enabled")
 
 
 def _state(timer: Unit) -> Text:
@@ -63,7 +72,7 @@ def _state(timer: Unit) -> Text:
         return Text(en="masked", zh="已被屏蔽（masked）")
     if timer.active == "failed":
         return Text(en="failed", zh="已失败")
-    if timer.file_state.startswith("enabled"):
+    if _is_enabled(timer):
         return Text(en="enabled, but stopped", zh="已启用但被停止")
     return Text(en="neither enabled nor started", zh="既未启用也未启动")
 

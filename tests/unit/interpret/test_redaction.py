@@ -124,6 +124,16 @@ def test_what_no_judge_reads_of_nginx_s_configuration_stays_here(directive: str)
     assert "hunter2" not in kept(directive)
 
 
+def test_how_a_balancer_treats_a_server_that_fails_goes_along() -> None:
+    words = kept(
+        "upstream b { zone gte_backend 256k; least_conn; keepalive_timeout 60s; server 10.0.0.1:8000; }"
+        " server { location / { proxy_pass http://b; proxy_next_upstream error timeout invalid_header;"
+        " proxy_next_upstream_tries 3; proxy_connect_timeout 2s; } }"
+    )
+    for part in ("gte_backend", "256k", "error", "timeout", "invalid_header", "60s", "2s"):
+        assert f'"{part}"' in words, part
+
+
 def test_what_a_judge_reads_of_nginx_s_configuration_goes_along() -> None:
     words = kept(
         "map $http_upgrade $connection_upgrade { default upgrade; '' close; } server { listen 443 ssl;"

@@ -50,6 +50,15 @@ def listening(address: str, *pids: int) -> Snapshot:
     return but(processes=processes(listeners=(*NGINX_LISTENERS, listener)))
 
 
+def declared(address: str) -> Snapshot:
+    """gunicorn listens where gte-ops.toml says."""
+    return but(
+        listening(address, GUNICORN_MASTER),
+        target__backend=address,
+        target__origin={"backend": "gte-ops.toml"},
+    )
+
+
 def plain(status: int, location: str | None = None) -> Snapshot:
     return but(
         front__plain=page(
@@ -211,6 +220,11 @@ CASES: list[Case] = [
             backend__health=page(404, "Not Found", server="Werkzeug/3.0 Python/3.11"),
         ),
     ),
+    quiet(
+        "NET003", "the private address that gte-ops.toml names, for a balancer", declared("10.0.0.11:8000")
+    ),
+    fires("NET003", "gte-ops.toml names a public address", declared("203.0.114.7:8000")),
+    fires("NET003", "a private address that nobody names", listening("10.0.0.11:8000", GUNICORN_MASTER)),
     quiet("NET003", "nginx's own public ports are meant", HEALTHY),
     quiet("NET003", "IPv6 loopback", listening("[::1]:8000", GUNICORN_MASTER)),
     quiet("NET003", "a socket file is reachable from this host alone", listening("unix:/run/gte.sock", 900)),

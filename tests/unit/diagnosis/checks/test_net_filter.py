@@ -9,10 +9,11 @@ import pytest
 
 from ops.collect.host.packet_filter import parse_iptables, parse_nft
 from ops.facts.base import NotSeen
+from ops.facts.host import Listener
 from ops.facts.packet_filter import PacketFilter
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
-from tests.unit.made_snapshot import but
+from tests.unit.made_snapshot import GUNICORN_MASTER, NGINX_LISTENERS, but, processes
 
 Statement = dict[str, Any]
 
@@ -79,6 +80,12 @@ def saved(*rules: str, policy: str = "ACCEPT") -> Snapshot:
     return but(packet_filter=PacketFilter(chains=chains, source="iptables-save", interfaces=("eth0",)))
 
 
+def exposed(snapshot: Snapshot) -> Snapshot:
+    """gunicorn listens on every address."""
+    listener = Listener(address="0.0.0.0:8000", pids=(GUNICORN_MASTER,), queued=0)
+    return but(snapshot, processes=processes(listeners=(*NGINX_LISTENERS, listener)))
+
+
 SET = ({"set": {"family": "inet", "table": "filter", "name": "web", "elem": [80, {"range": [440, 450]}]}},)
 VMAP: Statement = {
     "vmap": {
@@ -128,6 +135,16 @@ CASES = [
         "-A INPUT -p tcp -m tcp --dport 443 -j LOG --log-prefix x", "-A INPUT -p tcp -m tcp --dport 443 -j DROP",
     )),
     quiet("NET030", "no rules", nft()),
+    quiet("NET003", "open to the balancer alone", exposed(nft(
+        (saddr("10.0.0.1"), port(8000), ACCEPT), (port(8000), DROP)
+    ))),
+    quiet("NET003", "open to the balancer alone, by iptables", exposed(saved(
+        "-A INPUT -s 10.0.0.1/32 -p tcp -m tcp --dport 8000 -j ACCEPT", policy="DROP"
+    ))),
+    fires("NET003", "open to everybody by default", exposed(nft((saddr("10.0.0.1"), port(8000), ACCEPT)))),
+    fires("NET003", "closed on another port", exposed(nft((port(9000), DROP)))),
+    fires("NET003", "a rule lets everybody in before", exposed(nft((port(8000), ACCEPT), (port(8000), DROP)))),
+    fires("NET003", "some are dropped, the others let in", exposed(nft((saddr("10.9.9.9"), port(8000), DROP)))),
     quiet("NET030", "accept before the drop", nft((port({"set": [443, 80]}), ACCEPT), (port(443), DROP))),
     quiet("NET030", "another port is dropped", nft((port(8443), DROP))),
     quiet("NET030", "the same port of UDP is dropped", nft((port(443, protocol="udp"), DROP))),

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from ops.facts.base import NotSeen
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Exchange, Upstreams
+from ops.facts.safeguards import Schedule
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     BACKEND,
     HEALTHY,
     SITE,
+    backup_file,
     but,
     exchange,
     nginx_config,
     refused,
     silent_backend,
+    unit,
+    units,
     without_gunicorn,
 )
 
@@ -106,6 +112,28 @@ CASES += [
     quiet("GUN001", "gunicorn is missing on another host, not here", balancer(refused(HOSTS[0]))),
     fires("GUN001", "one server of several is this host's", but(without_gunicorn(), target__upstreams=HOSTS)),
 ]
+
+
+def alone(**changes: Any) -> Snapshot:
+    """A balancer on which nothing of the service's safeguards is set up."""
+    return but(
+        balancer(CUT_OFF),
+        **{"backups__backups": (), "watchdog": NotSeen(reason="no state"), "schedule": Schedule((), ())}
+        | changes,
+    )
+
+
+STOPPED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
+DISABLED = STOPPED | {"file_state": "disabled"}
+CASES += [
+    quiet("OPS003", "a balancer has no service to back up", alone()),
+    fires("OPS003", "what is backed up there has become old", alone(backups__backups=(backup_file(ago=40 * 3600),))),
+    quiet("OPS006", "a balancer has no service to watch", alone()),
+    fires("OPS006", "one of several servers is its own", but(alone(), target__backend="127.0.0.1:8000")),
+    quiet("OPS009", "a balancer needs no backup", alone(units=units(unit("gte-ops-backup.timer", **DISABLED)))),
+    fires("OPS009", "it was enabled there", alone(units=units(unit("gte-ops-backup.timer", **STOPPED)))),
+    fires("OPS009", "a balancer's certificate ends", alone(units=units(unit("gte-ops-cert.timer", **DISABLED)))),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
