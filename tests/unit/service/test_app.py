@@ -197,6 +197,13 @@ def test_a_body_with_very_many_faults_is_refused_without_telling_each(client: Fl
     assert "5000 of its values" in answer.json["detail"]
 
 
+def test_a_key_of_any_length_does_not_come_back_whole(client: FlaskClient) -> None:
+    answer = client.post("/predict", json={"task_type": "ner", "input_text": "a", "k" * 100_000: 1})
+    assert answer.json is not None
+    assert answer.json["field"] == "k" * 64 + "..."
+    assert len(answer.data) < 500
+
+
 def test_the_served_model_is_listed_and_described_by_its_id() -> None:
     served = client_with({EngineKind.ENCODER: LetterEncoder})
     (model,) = served.get("/v1/models").json["data"]
