@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from threading import BoundedSemaphore
 from types import MethodType, SimpleNamespace
 from typing import Any
@@ -223,6 +224,9 @@ class _Reception:
 
     def _arrived(self, conn: Any) -> None:
         arrival, door = conn.arrival, getattr(self._worker.wsgi, "door", None)
+        if arrival.refusal is not None:
+            self._refuse(conn, arrival.refusal, door)
+            return
         if door is not None and arrival.head:
             conn.entered, answer = door(arrival.head, conn.client, conn.sock, is_followed=arrival.is_followed)
             if answer is not None:
@@ -231,6 +235,14 @@ class _Reception:
         self._release(conn)
         conn.data_ready = True
         self._worker.enqueue_req(conn)
+
+    def _refuse(self, conn: Any, status: HTTPStatus, door: Any) -> None:
+        if door is not None:
+            self._answer(conn, door.refuse(status, conn.arrival.head, conn.client))
+            return
+        with contextlib.suppress(OSError):
+            util.write_error(conn.sock, status.value, status.phrase, "")
+        self._drop(conn, graceful=True)
 
     def _answer(self, conn: Any, ready: Any) -> None:
         began = time.monotonic()
@@ -309,8 +321,8 @@ class _Reception:
 
 
 def _chunk_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
-    """gunicorn's ``SocketUnreader.chunk``, but not for longer than the request has to arrive: what it still reads in a
-    thread is the rest of a body that is too large."""
+    """gunicorn's ``SocketUnreader.chunk``, but not for longer than the request has to arrive: its parser may take for
+    unfinished what has arrived whole."""
     left = unreader.ends - time.monotonic()
     if left <= 0:
         raise ConnectionResetError("the request did not arrive in time")

@@ -20,7 +20,7 @@ from service.engines.interface import EngineKind
 from service.http import client_disconnect, request_id
 from service.http.forwarded import Proxies
 from service.http.log_text import printable
-from service.http.problems import Problem
+from service.http.problems import Problem, from_http_status
 from service.keys.keyring import Keyring
 from service.monitoring import metrics, progress
 from service.monitoring.load import PREDICTION_PATHS
@@ -102,7 +102,22 @@ class Door:
             environ = _environ("POST", path, head, peer, headers)
             if self._keyring:
                 environ[LOG_KEY] = name.removeprefix("key:")
-            return nullcontext(), _refusal(overload, path, headers.get(b"x-request-id"), environ)
+            return nullcontext(), _refusal(_problem(overload), path, headers.get(b"x-request-id"), environ)
+
+    def refuse(self, status: HTTPStatus, head: bytes, peer: object) -> DoorAnswer:
+        """The answer to a request with this head whose body is not waited for, which is why it gets no thread."""
+        headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
+        method, target = (*head.partition(b"\r\n")[0].split(b" ", 2), b"", b"")[:2]
+        path = printable(target.partition(b"?")[0].decode("latin-1"))
+        details = {
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than {self._here.settings.max_body_bytes} bytes",
+            HTTPStatus.NOT_IMPLEMENTED: "the only Transfer-Encoding is chunked",
+        }
+        problem = from_http_status(status, details.get(status, "the body is not framed correctly"))
+        route = path if path in PREDICTION_PATHS else "unmatched"
+        metrics.REQUESTS.labels(route, "", problem.code).inc()
+        environ = _environ(printable(method.decode("latin-1")), path, head, peer, headers)
+        return _refusal(problem, path, headers.get(b"x-request-id"), environ)
 
     def _health(self, head: bytes, peer: object) -> DoorAnswer:
         began = time.perf_counter()
@@ -177,10 +192,8 @@ def _problem(overload: OverloadedError) -> Problem:
     return Problem("overloaded", overload.detail, retry_after=overload.retry_after)
 
 
-def _refusal(
-    overload: OverloadedError, path: str, offered_id: str | None, environ: dict[str, str]
-) -> DoorAnswer:
-    problem, identity = _problem(overload), request_id.choose(offered_id)
+def _refusal(problem: Problem, path: str, offered_id: str | None, environ: dict[str, str]) -> DoorAnswer:
+    identity = request_id.choose(offered_id)
     body, media_type = problem.body(path, identity)
     headers = {"Content-Type": media_type, **problem.headers()}
     return _answer(HTTPStatus(problem.status), headers, body, identity, environ)
@@ -204,7 +217,7 @@ def _environ(method: str, path: str, head: bytes, peer: object, headers: dict[by
         "REQUEST_METHOD": method,
         "RAW_URI": path,
         LOG_PATH: path,
-        "SERVER_PROTOCOL": head.partition(b"\r\n")[0].rpartition(b" ")[2].decode("ascii"),
+        "SERVER_PROTOCOL": printable(head.partition(b"\r\n")[0].rpartition(b" ")[2].decode("latin-1")),
         "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
         "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")),
     }

@@ -1,15 +1,19 @@
 """When a request has arrived whole: read without blocking, so that a slow sender costs no thread (RFC 9112).
 
-This decides only whether to wait for more. What is malformed counts as arrived: gunicorn's parser refuses it.
+This decides only whether to wait for more. What is malformed counts as arrived: gunicorn's parser refuses it. Where
+that parser would wait for more, in a thread, the request is refused instead (``refusal``).
 """
 
 import re
 from enum import Enum, auto
+from http import HTTPStatus
 
 _LARGEST_HEAD = 64 * 1024  # bytes; gunicorn refuses a longer one
 _LONGEST_CHUNK_LINE = 8190
 _HEAD_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_LONGEST_LENGTH = 18  # digits
+_CHUNK_SIZE = re.compile(rb"0*([0-9a-f]{1,16})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _CODED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection[ \t]*:[^\r\n]*\bclose\b", re.IGNORECASE)
@@ -30,6 +34,8 @@ class Arrival:
         """``most``: bytes of the largest body that is waited for; a longer one is the application's to refuse."""
         self.data = bytearray()
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
+        # What to answer instead of passing it on: its body will not be waited for.
+        self.refusal: HTTPStatus | None = None
         self._most = most
         self._awaits = _Awaits.HEAD
         self._at = 0  # where what is awaited begins
@@ -69,7 +75,7 @@ class Arrival:
         while self._awaits is _Awaits.CHUNK_LINE and self._has_skipped_chunk():
             pass
         if self._awaits is _Awaits.TRAILER:
-            self._look_for_trailer()
+            self._look_for_trailer(max(self._at, searched - len(_HEAD_END) + 1))
         return self.is_whole
 
     def _look_for_head(self, start: int) -> None:
@@ -87,29 +93,45 @@ class Arrival:
             self._head_end -= len(expectation.group())
             self.wants_continue = True
         self._at = self._head_end
-        coded, length = _CODED.search(head), _LENGTH.search(head)
-        if coded is not None:
-            is_chunked = coded[1].strip().lower() == b"chunked" and length is None
-            self._awaits = _Awaits.CHUNK_LINE if is_chunked else _Awaits.NOTHING
+        codings, length = _CODED.findall(head), _LENGTH.search(head)
+        if codings:
+            if [coding.strip().lower() for coding in codings] != [b"chunked"]:
+                # RFC 9112, 6.1.
+                self._refuse(HTTPStatus.NOT_IMPLEMENTED)
+            elif length is not None:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+            else:
+                self._awaits = _Awaits.CHUNK_LINE
+            return
+        if length is not None and len(length[1]) > _LONGEST_LENGTH:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         size = int(length[1]) if length else 0
+        if size > self._most:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
         self._body_end = self._head_end + size
-        self._awaits = _Awaits.NOTHING if size > self._most else _Awaits.BODY
+        self._awaits = _Awaits.BODY
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.refusal, self._awaits = status, _Awaits.NOTHING
 
     def _has_skipped_chunk(self) -> bool:
         """Whether the next chunk is here, after which another one is awaited (RFC 9112, 7.1)."""
         end = self.data.find(b"\r\n", self._at)
         if end < 0:
             if len(self.data) - self._at > _LONGEST_CHUNK_LINE:
-                self._awaits = _Awaits.NOTHING
+                self._refuse(HTTPStatus.BAD_REQUEST)
             return False
-        try:
-            size = int(bytes(self.data[self._at : end]).partition(b";")[0].strip(), 16)
-        except ValueError:
-            size = -1
-        # Also a body in chunks so small that their lines outweigh them.
-        if size < 0 or self._decoded + size > self._most or self._at - self._head_end > 8 * self._most:
-            self._awaits = _Awaits.NOTHING
+        line = _CHUNK_SIZE.fullmatch(self.data, self._at, end)
+        if line is None:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return False
+        size = int(line[1], 16)
+        # Also a body in chunks so small that their lines outweigh all that may be in them.
+        lines = self._at - self._head_end - self._decoded
+        if self._decoded + size > self._most or lines > self._most + _LARGEST_HEAD:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return False
         if size == 0:
             self._awaits, self._at = _Awaits.TRAILER, end
@@ -121,9 +143,10 @@ class Arrival:
         self._decoded += size
         return True
 
-    def _look_for_trailer(self) -> None:
-        end = self.data.find(_HEAD_END, self._at)
+    def _look_for_trailer(self, start: int) -> None:
+        end = self.data.find(_HEAD_END, start)
         if end >= 0:
             self._body_end = end + len(_HEAD_END)
-        if end >= 0 or len(self.data) - self._at > _LARGEST_HEAD:
             self._awaits = _Awaits.NOTHING
+        elif len(self.data) - self._at > _LARGEST_HEAD:
+            self._refuse(HTTPStatus.BAD_REQUEST)

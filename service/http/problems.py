@@ -104,8 +104,10 @@ def from_http_status(status: int, detail: str, allow: str | None = None) -> Prob
     code = by_status.get(status)
     if code is not None:
         return Problem(code, detail, allow=allow)
-    # Statuses without a code of their own (417, 431, ...) keep their status and get the nearest code.
-    return Problem("bad_request" if status < 500 else "internal", detail, status_override=status)
+    # Statuses without a code of their own (417, 431, ...) keep their status and get the nearest code. 501 is about what
+    # the request asks for (RFC 9110, 15.6.2).
+    is_requests = status < 500 or status == HTTPStatus.NOT_IMPLEMENTED
+    return Problem("bad_request" if is_requests else "internal", detail, status_override=status)
 
 
 def _encode(members: dict[str, Any]) -> bytes:

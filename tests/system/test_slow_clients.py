@@ -14,6 +14,8 @@ from tests.system.hasty_service import PATIENCE
 
 APP = "tests.system.hasty_service:create()"
 POST = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+NOTHING = b"POST /nothing HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 WHOLE = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
 # How many connections, what each sends at first, and what it sends now and then.
 SLOW = {
@@ -29,6 +31,13 @@ SLOW = {
     "chunks bit by bit": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n \r\n"),
     "half a chunk's line": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n1", b""),
     "half a trailer": (60, POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: ", b"b"),
+    "a body too long": (60, NOTHING + b"Content-Length: 9999999999\r\n\r\n{", b" "),
+    "a length of too many digits": (60, NOTHING + b"Content-Length: 0%030d\r\n\r\n{" % 5, b""),
+    "a chunk too long": (60, NOTHING + CHUNKED + b"\r\nfffffff\r\n{", b" "),
+    "a chunk's line without an end": (60, NOTHING + CHUNKED + b"\r\n1;" + b"a" * 9000, b"a"),
+    "a trailer without an end": (60, NOTHING + CHUNKED + b"\r\n0\r\nA: " + b"b" * 70_000, b"b"),
+    "another coding": (60, NOTHING + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\n{", b" "),
+    "two codings": (60, NOTHING + b"Transfer-Encoding: identity\r\n" + CHUNKED + b"\r\n5\r\n{", b" "),
     "half a request after a whole one": (60, WHOLE, b"GET /"),
     "bare line feeds": (60, b"GET /health HTTP/1.0\n\n", b"\n"),
 }
@@ -53,7 +62,7 @@ def connections(service: Gunicorn, count: int, first: bytes) -> Iterator[list[so
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_health_answers_beside_slow_clients(service: Gunicorn, name: str) -> None:
+def test_everything_answers_beside_slow_clients(service: Gunicorn, name: str) -> None:
     count, first, more = SLOW[name]
     with connections(service, count, first) as links:
         slowest = 0.0
@@ -61,9 +70,11 @@ def test_health_answers_beside_slow_clients(service: Gunicorn, name: str) -> Non
             for link in links if more else ():
                 with contextlib.suppress(OSError):  # closed, for its time is over
                     link.sendall(more)
-            began = time.monotonic()
-            assert service.get("/health").status == 200
-            slowest = max(slowest, time.monotonic() - began)
+            # The second needs a thread.
+            for path in ("/health", "/tasks"):
+                began = time.monotonic()
+                assert service.get(path).status == 200
+                slowest = max(slowest, time.monotonic() - began)
         # Behind gunicorn's threads it is five seconds and more.
         assert slowest < 2
 

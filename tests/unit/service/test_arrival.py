@@ -11,28 +11,31 @@ POST = b"POST /predict HTTP/1.1\r\nHost: a\r\n"
 WHOLE = {
     "no body": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a length": POST + b"content-LENGTH : 5\r\n\r\nabcde",
+    "a length with zeros": POST + b"Content-Length: " + b"0" * 40 + b"5\r\n\r\nabcde",
     "no bytes": POST + b"Content-Length: 0\r\n\r\n",
     "chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
     "a trailer": POST + b"Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\nA: b\r\n\r\n",
     "an end of headers in the body": POST + b"Content-Length: 9\r\n\r\na\r\n\r\nb\r\n\r",
 }
-# Nothing is waited for: gunicorn's parser or the application refuses these.
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+# Nothing is waited for. None: gunicorn's parser refuses it without waiting for more.
 HOPELESS = {
-    "too long": POST + b"Content-Length: 1001\r\n\r\n",
-    "no number": POST + b"Content-Length: many\r\n\r\n",
-    "another coding": POST + b"Transfer-Encoding: gzip\r\n\r\n",
-    "both": POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "no chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "a negative chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
-    "too long a chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n",
-    "too long a chunk's line": POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 9000,
-    "too long in chunks": POST
-    + b"Transfer-Encoding: chunked\r\n\r\n"
-    + b"64\r\n"
-    + b"a" * 100
-    + (b"\r\n64\r\n" + b"a" * 100) * 10,
-    "an endless head": b"A" * 70_000,
-    "an endless trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A" * 70_000,
+    "too long": (POST + b"Content-Length: 1001\r\n\r\n", 413),
+    "too many digits": (POST + b"Content-Length: %s\r\n\r\n" % (b"9" * 5000), 413),
+    "no number": (POST + b"Content-Length: many\r\n\r\n", None),
+    "another coding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+    "a coding around it": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501),
+    "two codings": (CHUNKED[:-2] + b"Transfer-Encoding: chunked\r\n\r\n", 501),
+    "both": (POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "no chunk": (CHUNKED + b"zz\r\n", 400),
+    "a negative chunk": (CHUNKED + b"-1\r\n", 400),
+    "Python's number": (CHUNKED + b"1_0\r\n", 400),
+    "too long a chunk": (CHUNKED + b"3e9\r\n", 413),
+    "too long a chunk's line": (CHUNKED + b"1;" + b"a" * 9000, 400),
+    "too long in chunks": (CHUNKED + b"64\r\n" + b"a" * 100 + (b"\r\n64\r\n" + b"a" * 100) * 10, 413),
+    "lines that outweigh their chunks": (CHUNKED + (b"1;" + b"a" * 200 + b"\r\nb\r\n") * 400, 413),
+    "an endless head": (b"A" * 70_000, None),
+    "an endless trailer": (CHUNKED + b"0\r\n" + b"A" * 70_000, 400),
 }
 
 
@@ -48,6 +51,7 @@ def test_it_is_whole_with_its_last_byte_and_not_before(name: str, data: st.DataO
         arrival.add(request[start:end])
         start = end
     assert arrival.is_whole
+    assert arrival.refusal is None
     assert arrival.data == request
     assert not arrival.is_last
 
@@ -55,11 +59,13 @@ def test_it_is_whole_with_its_last_byte_and_not_before(name: str, data: st.DataO
 @pytest.mark.parametrize("name", HOPELESS)
 @pytest.mark.parametrize("step", [1, 4096])
 def test_nothing_is_waited_for_that_is_refused_anyway(name: str, step: int) -> None:
-    request = HOPELESS[name]
+    request, status = HOPELESS[name]
     arrival = Arrival(MOST)
     for start in range(0, len(request), step):
-        arrival.add(request[start : start + step])
+        if arrival.add(request[start : start + step]):
+            break
     assert arrival.is_whole
+    assert arrival.refusal == status
 
 
 def test_who_waits_for_100_continue_is_told_once() -> None:
@@ -77,7 +83,7 @@ def test_who_waits_for_100_continue_is_told_once() -> None:
         b"GET / HTTP/1.0\r\n\r\n",
         b"GET / HTTP/1.1\r\nConnection: Close\r\n\r\n",
         WHOLE["no body"] + b"GET /",
-        HOPELESS["too long"],
+        HOPELESS["too long"][0],
     ],
 )
 def test_after_some_requests_the_connection_is_not_kept(request_bytes: bytes) -> None:

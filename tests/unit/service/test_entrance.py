@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,32 @@ def test_a_browsers_page_is_refused_by_the_application_with_its_headers(connecti
     door, here = service(cors_origins=("*",))
     fill(here)
     assert door(head("/predict", "Origin: https://a.example"), PEER, connection)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/predict?secret", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "payload_too_large"),
+        ("/v1/embeddings", HTTPStatus.NOT_IMPLEMENTED, "bad_request"),
+        ("/v1/x\x9b31m", HTTPStatus.BAD_REQUEST, "bad_request"),
+    ],
+)
+def test_a_body_that_is_not_waited_for_is_refused_in_the_form_of_its_path(
+    path: str, status: HTTPStatus, code: str
+) -> None:
+    door, here = service()
+    request_head = f"POST {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: a\x9b\r\n\r\n".encode("latin-1")
+    answer = door.refuse(status, request_head, PEER)
+    assert answer.status == f"{status.value} {status.phrase}"
+    members = json.loads(answer.body)
+    assert (members["error"] if path.startswith("/v1/") else members)["code"] == code
+    assert here.places.inside == 0
+    logged = "".join(answer.environ.values())
+    assert "\x9b" not in logged
+    assert "secret" not in logged
+
+
+def test_what_is_no_request_is_refused_too() -> None:
+    door, _ = service()
+    for request_head in (b"", b"\xff\r\n\r\n", b"A\r\n\r\n"):
+        assert door.refuse(HTTPStatus.BAD_REQUEST, request_head, PEER).status.startswith("400 ")
