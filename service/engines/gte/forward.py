@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from service.engines.gte.checkpoint import Configuration
-from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored
+from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored, in_turn
 from service.engines.gte.parallel_rows import GRANULE, ParallelRows
 from service.engines.gte.precision import Precision
 from service.engines.gte.tokens import Tokens
@@ -73,7 +73,7 @@ class Attention:
 
     def project(self, x: torch.Tensor, projected: torch.Tensor) -> None:
         """Query, key and value of rows ``x``, side by side, or key and value alone."""
-        projected.copy_(self._project(x))
+        self._project.write(x, projected)
 
     def query(self, first: torch.Tensor) -> torch.Tensor:
         """The query of each text's first row, if only those are computed."""
@@ -122,7 +122,7 @@ class Feed:
         self._norm = Norm(weights, f"{name}.output.LayerNorm", hidden, configuration.epsilon, device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._norm(x + self._narrow(self._wide(x)))
+        return self._norm(x + in_turn(self._wide, self._narrow, x))
 
 
 @dataclass(frozen=True)
