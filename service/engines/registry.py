@@ -58,7 +58,7 @@ class EngineRegistry:
         self._settled: dict[EngineKind, threading.Event] = {kind: threading.Event() for kind in loaders}
 
     def start(self, then: Callable[[], None] = lambda: None) -> None:
-        """Load all engines in a background thread, and call ``then`` when each is loaded, has failed, or waits for
+        """Load all engines in background threads, and call ``then`` when each is loaded, has failed, or waits for
         its model to be downloaded.
 
         So ``/health`` answers from the worker's first moment, and a slow or hanging load is visible from outside.
@@ -163,9 +163,16 @@ class EngineRegistry:
         self._load(kind)
 
     def _load_all(self, then: Callable[[], None]) -> None:
-        for kind in self._loaders:
-            if kind not in self._fetches:
-                self._load(kind)
+        # At once: most of an encoder's load is another process's work.
+        threads = [
+            threading.Thread(target=self._load, args=(kind,), name=f"{kind} load", daemon=True)
+            for kind in self._loaders
+            if kind not in self._fetches
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         then()
 
     def _load(self, kind: EngineKind) -> None:
@@ -191,7 +198,6 @@ class EngineRegistry:
 
 def engines_of(settings: Settings) -> EngineRegistry:
     """The engines that ``settings`` ask for, not yet started."""
-    # The encoder loads faster; the extractor takes seconds.
     loaders: dict[EngineKind, Loader] = {
         EngineKind.ENCODER: lambda: _encoder(settings),
         EngineKind.LEXICAL: _lexical,

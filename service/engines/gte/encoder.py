@@ -1,10 +1,12 @@
 """GTE as the tasks use it: an ``Encoder``."""
 
+import contextlib
 import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from service.engines.forkserver.client import LostError
@@ -50,17 +52,26 @@ class Gte:
         """
         require_model(directory)
         configuration = read_configuration(directory)
-        self._tokenizer = _tokenizer(directory, min(window, configuration.positions))
         self._cache = _Cache(cached)
+        launch = GteLaunch(directory, precision, threads)
+        with ThreadPoolExecutor(1, "gte load") as pool:
+            # Without loads_ahead: a second copy of weights this large may not fit into memory.
+            load = pool.submit(EngineSource, launch.forkserver(), GteEngine, loads_ahead=False)
+            try:
+                self._tokenizer = _tokenizer(directory, min(window, configuration.positions))
+            except EngineUnavailableError:
+                _end(load)
+                raise
+            engine = self._start(launch, load, wait, batch_tokens)
         self.window = self._tokenizer.window
-        engine = self._start(GteLaunch(directory, precision, threads), wait, batch_tokens)
         self.dimension = engine.facts.dimension
         self.name = f"{MODEL} ({engine.facts.precision})"
 
-    def _start(self, launch: GteLaunch, wait: float, batch_tokens: int) -> GteEngine:
+    def _start(
+        self, launch: GteLaunch, load: "Future[EngineSource[GteEngine]]", wait: float, batch_tokens: int
+    ) -> GteEngine:
         try:
-            # Without loads_ahead: a second copy of weights this large may not fit into memory.
-            source = EngineSource(launch.forkserver(), GteEngine, loads_ahead=False)
+            source = load.result()
             engine = source.first_engine()
         except LostError as loss:
             _log.error("%s", loss)
@@ -122,6 +133,12 @@ class Gte:
         began = time.monotonic()
         vectors = engine.encode(sequences, sum(map(len, sequences)) / self.queue.rate)
         self.queue.complete(batch, list(vectors), time.monotonic() - began)
+
+
+def _end(load: "Future[EngineSource[GteEngine]]") -> None:
+    """End what a load that is of no use any more has started or will start."""
+    with contextlib.suppress(LostError, EngineUnavailableError, OSError):
+        load.result().end()
 
 
 def _tokenizer(directory: Path, window: int) -> Tokenizer:

@@ -20,6 +20,7 @@ from service.engines.child_process import leave_signals_to_the_worker
 from service.engines.forkserver import server
 from service.engines.gte import protocol
 from service.engines.gte.checkpoint import read_configuration
+from service.engines.gte.torch_import import import_torch
 from service.engines.interface import EngineUnavailableError, UnavailableReason, not_installed
 from service.engines.priority import give_way
 
@@ -51,7 +52,7 @@ def main() -> None:
 def _prepare(control: socket.socket, directory: Path, requested: str, threads: int) -> Callable[[], Loaded]:
     """A function that returns the model to an engine; ends the process if there is no usable model."""
     try:
-        import torch
+        torch = import_torch()
 
         from service.engines.gte.weights import CheckpointError
     except ImportError as error:
