@@ -21,10 +21,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from tests.lab.change_scenarios import SCENARIOS, ScenarioResult, run_scenario
+from tests.lab.change_scenarios import ScenarioResult, run_scenario
 from tests.lab.changed import GUILTY, told_of
 from tests.lab.faults import CASES
 from tests.lab.faults.case import Case
+from tests.lab.further_scenarios import SCENARIOS
 
 BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 Trial = Callable[[], ScenarioResult]

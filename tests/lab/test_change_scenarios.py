@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.change_scenarios import SCENARIOS, Scenario, run_scenario
+from tests.lab.change_scenarios import Scenario, run_scenario
+from tests.lab.further_scenarios import SCENARIOS
 
 IN_CI = "upgrade_reads_the_same_file_otherwise"
 
