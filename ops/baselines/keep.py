@@ -125,6 +125,7 @@ def changes_since(present: HostState, settings: Settings, target: Target | NotSe
         by=before.by,
         changes=newest,
         omitted=max(0, len(differences) - MAX_CHANGES),
+        usual_predict_s=before.ordinary.predict_seconds,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import Catalogue
+from ops.diagnosis.checks.nginx_timeouts import nginx_seconds
 from ops.diagnosis.finding import Evidence
 from ops.diagnosis.model import Cause, RankedChange, Symptom
 from ops.facts.base import NotSeen
@@ -49,6 +50,13 @@ _MANY = (PlaceKind.PACKAGE, PlaceKind.HOST_PACKAGE)
 # A variable of an environment file or of Environment= (systemd.exec(5)), and its value without quotes.
 _VARIABLE = re.compile(r"""(?:^|[\s"'=])([A-Z_][A-Z0-9_]*)=["']?([^\s"']*)""")
 _MIN_NAME = 3
+_OPTIONS = "GUNICORN_CMD_ARGS"
+_OPTION = re.compile(r"--([a-z][a-z-]+)")
+_MODULE = re.compile(r"""(?:No module named|cannot import name '\w+' from) ['"]([\w.]+)['"]""")
+# Causes in which a time limit ends work that takes too long, and where that work is.
+_PATIENCE = ("NGX007",)
+_WORK = (PlaceKind.APPLICATION, PlaceKind.MODEL)
+_LIMIT = re.compile(r"\s*proxy_read_timeout\s+([^\s;]+)\s*;")
 # Shorter values and numbers are in any evidence: a status, a level, a worker's pid.
 _MIN_VALUE = 6
 _NUMBER = re.compile(r"[\d.,_+-]*")
@@ -91,7 +99,7 @@ def read_changes(
     fits: dict[int, list[str]] = {}
     completed = []
     for cause in causes:
-        indices = _fitting(changes.changes, cause, snapshot, all_causes)
+        indices = _fitting(changes.changes, cause, snapshot, all_causes, changes.usual_predict_s)
         for number in indices:
             fits.setdefault(number, []).append(cause.code)
         proof = tuple(change_evidence(changes.changes[n], snapshot.logs, utc_offset) for n in indices)
@@ -138,8 +146,14 @@ class _Strength(IntEnum):
     NAMED = 3  # the evidence names it
 
 
-def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, all_causes: Catalogue) -> list[int]:
-    """The changes, by index, that can have led to ``cause``.
+def _fitting(
+    changes: Sequence[Change],
+    cause: Cause,
+    snapshot: Snapshot,
+    all_causes: Catalogue,
+    usual: float | None = None,
+) -> list[int]:
+    """The changes, by index, that can have led to ``cause``. ``usual``: how long a prediction took before, seconds.
 
     Of one kind of place, those that the evidence names exclude the others. What no evidence names and the catalogue
     lists only by its kind counts if nothing is named; of other kinds than the first, if no statement fits either."""
@@ -158,9 +172,24 @@ def _fitting(changes: Sequence[Change], cause: Cause, snapshot: Snapshot, all_ca
             is_chosen |= strongest is not _Strength.NAMED and kind == first_kind
         if is_chosen:
             selection.append(number)
+    if cause.code in _PATIENCE and not _is_limit_enough([changes[n] for n in selection], usual):
+        selection = [n for n in strengths if n in selection or changes[n].place in _WORK]
     # A package that no evidence names counts only if no other change fits.
     others = [n for n in selection if changes[n].place not in _MANY or strengths[n] is _Strength.NAMED]
     return others or selection
+
+
+def _is_limit_enough(changes: Sequence[Change], usual: float | None) -> bool:
+    """Whether the changed time limits alone can have ended what used to take ``usual`` seconds. A longer limit did not:
+    then what takes longer now is guilty too."""
+    limits = [
+        nginx_seconds(match[1])
+        for change in changes
+        for hunk in change.lines
+        for line in hunk.after
+        if (match := _LIMIT.match(line))
+    ]
+    return usual is None or not limits or any(limit is None or limit <= usual for limit in limits)
 
 
 def _strengths(
@@ -184,6 +213,8 @@ def _strengths(
         variables, values = _variables(change)
         if number in named or _has_word(text, variables):
             strengths[number] = _Strength.NAMED
+        elif _sets_option(change, places):
+            strengths[number] = _Strength.STATEMENT
         elif _is_used(change, snapshot):
             kinds_alone = [place for place in places if ":" not in place]
             is_of_kind = can_bring_about(change, kinds_alone) or _is_of_unknown_lines(change)
@@ -234,6 +265,26 @@ def _variables(change: Change) -> tuple[set[str], set[str]]:
     names = {name for name, _ in before ^ after if len(name) >= _MIN_NAME}
     values = {value for _, value in before} ^ {value for _, value in after}
     return names, set(filter(_is_telling, values))
+
+
+def _sets_option(change: Change, places: Iterable[str]) -> bool:
+    """Whether the change gives gunicorn one of the settings in ``places`` by GUNICORN_CMD_ARGS (its documentation,
+    "Configuration Overview"), or takes it away."""
+    if change.place not in (PlaceKind.ENVIRONMENT_FILE, PlaceKind.UNIT):
+        return False
+    lines = [line for hunk in change.lines for line in (*hunk.before, *hunk.after) if _OPTIONS in line]
+    given = {
+        match[1].replace("-", "_")
+        for line in lines
+        for match in _OPTION.finditer(line.partition(_OPTIONS)[2])
+    }
+    names = {
+        name
+        for place in places
+        if place.startswith("gunicorn:")
+        for name in place.partition(":")[2].split("|")
+    }
+    return bool(given & names)
 
 
 def _is_telling(value: str) -> bool:
@@ -319,6 +370,8 @@ def _is_named(change: Change, cause: Cause) -> bool:
     """Whether the cause's evidence or summary names the package or file; a line that it names must be changed."""
     words = _evidence_text(cause).splitlines()
     name = change.what
+    if change.place is PlaceKind.APPLICATION and any(_lacks_module(text, name) for text in words):
+        return True
     if "/" not in name:
         return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text, re.IGNORECASE) for text in words)
     places = (name, name.rpartition("/")[2])
@@ -328,6 +381,15 @@ def _is_named(change: Change, cause: Cause) -> bool:
             if line is None or not change.lines or _covers(change.lines, int(line[1] or line[2])):
                 return True
     return False
+
+
+def _lacks_module(text: str, path: str) -> bool:
+    """Whether Python misses the module of ``path``, or a name in it: a file that is gone is in no traceback."""
+    module = _MODULE.search(text)
+    if module is None or not path.endswith(".py"):
+        return False
+    place = path.removesuffix(".py").removesuffix("/__init__")
+    return place.endswith("/" + module[1].replace(".", "/"))
 
 
 def _covers(hunks: Sequence[ChangedLines], line: int) -> bool:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # The commands that read gte-ops.toml. In a Chinese sentence no space precedes them.
 _READS_SETTINGS = re.compile(
-    r"(?<![\w/.-])gte-ops (?:doctor|preflight|route|version"
-    r"|(?:backup|watchdog|notify|cert|config|render) [a-z][a-z-]*)(?![\w-])(?! --config)",
+    r"(?<![\w/.-])gte-ops (?:doctor|preflight|route|timeline|version"
+    r"|(?:backup|baseline|deploy|watchdog|notify|cert|config|render|service) [a-z][a-z-]*)(?![\w-])(?! --config)",
     re.ASCII,
 )
 # Special characters of a basic regular expression, and our delimiter (sed(1), regex(7)).

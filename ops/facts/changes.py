@@ -73,10 +73,12 @@ class Changes(Facts, frozen=True):
     """All that differs from the last baseline.
 
     ``taken_at``: when that state was first recorded, ``confirmed_at``: when the service was last healthy with it,
-    ``by``: who recorded it (watchdog, doctor, accept, restore, reload). ``omitted``: changes beyond the bound."""
+    ``by``: who recorded it (watchdog, doctor, accept, restore, reload). ``omitted``: changes beyond the bound;
+    ``usual_predict_s``: how long a prediction took then, seconds."""
 
     taken_at: float
     confirmed_at: float
     by: str
     changes: tuple[Change, ...] = ()
     omitted: int = 0
+    usual_predict_s: float | None = None

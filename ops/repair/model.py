@@ -301,7 +301,7 @@ class Remedy:
     """The repair of one cause. ``what``: a sentence; without an ``action`` it says why nothing is done automatically.
 
     ``risk``: why it is risky. ``commands``: the same as a person would type it; ``diff``: the change of files, as
-    lines."""
+    lines; ``settings_file``: what printed gte-ops commands need after --config."""
 
     cause: Cause
     safety: Safety | None
@@ -310,6 +310,7 @@ class Remedy:
     risk: Text | None = None
     commands: tuple[str, ...] = ()
     diff: tuple[str, ...] = ()
+    settings_file: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ops.repair.model import (
     helps,
     most_helpful_level,
 )
+from ops.repair.undo import Undo, UndoKind, undo
 from ops.report.doctor.json import to_document
 from ops.report.doctor.text import verdict
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
@@ -72,6 +73,7 @@ _STYLES: dict[Outcome, str] = {
     Outcome.REFUSED: "bold red",
     Outcome.FAILED: "bold red",
 }
+_UNDO = Text(en="undo: {}", zh="撤销：{}")
 _COPY = Text(en="the file as it was: {}", zh="原文件：{}")
 _AFTER = Text(en="Diagnosed again", zh="重新诊断")
 _NOT_FIXED = Text(
@@ -117,6 +119,7 @@ def plan_lines(
             yield ReportLine(_safety(remedy, language), indent=5, style=style)
             for words in remedy.commands:
                 yield command_line(command(words, language), indent=5, lead="$ ")
+            yield from _undo_lines(undo(remedy), language)
         for line in remedy.diff:
             yield command_line(line, indent=5)
 
@@ -269,6 +272,19 @@ def _result_lines(item: RemedyResult, language: Language) -> Iterator[ReportLine
     yield ReportLine(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
     for copy in item.copies:
         yield command_line(_COPY.to(language).format(command(copy, language)), indent=8)
+    if item.outcome is Outcome.APPLIED:
+        way = undo(item.remedy, item.copies)
+        if way is not None and way.kind is not UndoKind.AUTOMATIC:
+            yield from _undo_lines(way, language, indent=8)
+
+
+def _undo_lines(way: Undo | None, language: Language, indent: int = 5) -> Iterator[ReportLine]:
+    """How a remedy is undone; nothing if there is nothing to undo."""
+    if way is None or way.kind is UndoKind.NOTHING:
+        return
+    yield ReportLine(_UNDO.to(language).format(sentence(way.words, language)), indent=indent, style="dim")
+    for words in way.commands:
+        yield command_line(command(words, language), indent=indent, lead="$ ")
 
 
 def _safety(remedy: Remedy, language: Language) -> str:
@@ -287,6 +303,7 @@ def _codes(causes: Sequence[Cause]) -> list[str]:
 
 def _result(item: RemedyResult, language: Language) -> dict[str, Any]:
     remedy = item.remedy
+    way = undo(remedy, item.copies)
     return {
         "code": remedy.cause.code,
         "safety": remedy.safety,
@@ -300,4 +317,11 @@ def _result(item: RemedyResult, language: Language) -> dict[str, Any]:
         "before": sentence(item.before, language),
         "after": sentence(item.after, language),
         "kept": [command(copy, language) for copy in item.copies],
+        "undo": None
+        if way is None
+        else {
+            "kind": way.kind,
+            "what": sentence(way.words, language),
+            "commands": [command(words, language) for words in way.commands],
+        },
     }

@@ -231,7 +231,7 @@ def innocent_changes(stack: Stack, chosen: Scenario) -> frozenset[str]:
     paths: list[str] = []
     for number in range(len(INNOCENT)):
         make = INNOCENT[(begin + number) % len(INNOCENT)]
-        clashes = {_keepalive: "gunicorn.conf.py", _variable: "gte.env", _rotation: "logrotate/gte-api"}
+        clashes = {_keepalive: "gunicorn.conf.py", _variable: "gte.env", _rotation: "logrotate.d/gte-api"}
         if clashes.get(make, "-") in (*chosen.guilty, *chosen.unchanged):
             continue
         paths.append(str(make(stack)))

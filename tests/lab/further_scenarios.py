@@ -60,9 +60,11 @@ def drop_in_sets_a_variable_that_is_wrong(stack: Stack) -> None:
     stack.set_service_environment(SHOP_LIMIT="ten")
 
 
-@scenario("TLS005", guilty=("fullchain.pem",), load=nginx, sees=meets("unable to get"))
+@scenario(
+    "TLS005", guilty=("fullchain.pem", "privkey.pem", "served"), load=nginx, sees=meets("unable to get")
+)
 def renewed_certificate_has_another_chain(stack: Stack) -> None:
-    """A renewal at another authority, which clients do not know."""
+    """A renewal at another authority, which clients do not know: certificate and key are one change, and so served."""
     stack.replace_certificate(Authority("Elsewhere").issue([stack.domain]), reload=False)
 
 
@@ -117,27 +119,27 @@ def with_snippet(stack: Stack) -> None:
     """The site includes a file of a directory that nothing else is in."""
     snippet = _snippet(stack)
     snippet.parent.mkdir()
-    snippet.write_text("client_header_timeout 30s;\n")
+    snippet.write_text("keepalive_requests 500;\n")
     put_before(stack, f"include {snippet};")
 
 
 def _snippet(stack: Stack) -> Path:
-    return stack.nginx_dir / "snippets" / "limits.conf"
+    return stack.nginx_dir / "parts" / "limits.conf"
 
 
-@scenario("NGX038", guilty=("snippets/limits.conf",), load=nginx, sees=answers(403), prepare=with_snippet)
+@scenario("NGX038", guilty=("parts/limits.conf",), load=nginx, sees=answers(403), prepare=with_snippet)
 def snippet_denies_everybody(stack: Stack) -> None:
-    _snippet(stack).write_text("client_header_timeout 30s;\ndeny all;\n")
+    _snippet(stack).write_text("keepalive_requests 500;\ndeny all;\n")
 
 
-@scenario("OPS001", guilty=("logrotate/gte-api",), load=gunicorn, sees=answers(200))
+@scenario("OPS001", guilty=("logrotate.d/gte-api",), load=gunicorn, sees=answers(200))
 def rotation_matches_one_log_alone(stack: Stack) -> None:
     rule = stack.logrotate / "gte-api"
     rule.write_text(rule.read_text().replace("/*.log {", "/gte-access.log {"))
 
 
 @scenario(
-    "GUN004", guilty=("gte.env", "build/app.py"), load=gunicorn, sees=answers(502), app=PLAIN_APP, timeout=30
+    "GUN004", guilty=("gte.env", "build/app.py"), load=gunicorn, sees=answers(500), app=PLAIN_APP, timeout=30
 )
 def timeout_of_the_environment_meets_slower_code(stack: Stack) -> None:
     """GUNICORN_CMD_ARGS, which served until predictions took longer."""
@@ -157,4 +159,4 @@ def umask_closes_the_socket(stack: Stack) -> None:
 
 @scenario("GUN001", guilty=("gunicorn.conf.py",), load=failing_start, sees=answers(502), app=PLAIN_APP)
 def worker_class_is_of_a_package_that_is_not_there(stack: Stack) -> None:
-    stack.gunicorn_conf.write_text(stack.gunicorn_conf.read_text() + "worker_class = 'gevent'\n")
+    stack.gunicorn_conf.write_text(stack.gunicorn_conf.read_text() + "worker_class = 'eventlet'\n")

@@ -5,6 +5,8 @@ In each case the baseline holds a state that is as broken as the present one: wh
 
 from __future__ import annotations
 
+import os
+import shlex
 import stat
 import subprocess
 from collections.abc import Callable
@@ -19,10 +21,12 @@ from tests.lab.change_scenarios import NEEDS_TOKEN, UNIT, with_unit
 from tests.lab.changed import keep_baseline
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.env import environment
+from tests.lab.faults.gunicorn import written_later
 from tests.lab.faults.start import fails_to_start
 from tests.lab.stack import Stack
 from tests.lab.test_way_back import wheel
-from tests.lab.way_back import make_backup, repaired
+from tests.lab.waiting import wait_for
+from tests.lab.way_back import let_dates_pass, make_backup, repaired
 
 Entry = tuple[object, ...]
 # What changes by itself while a stack runs.
@@ -108,6 +112,21 @@ def _is_mode(mode: int) -> Step:
     return lambda stack: _rule(stack).chmod(mode)
 
 
+def _may_not_read(stack: Stack) -> None:
+    """The service runs as a root that may not read what is another user's alone."""
+    stack.launcher = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *stack.launcher]
+    os.chown(stack.model_dir, 65534, 65534)
+    _belongs_to(65534)(stack)
+    (stack.model_dir / "config.json").chmod(0o600)
+    stack.stop_gunicorn()
+    stack.start_gunicorn(wait="nothing")
+    wait_for(lambda: stack.request(path="/ready").status == 503, "the service to lack its model", within=30)
+
+
+def _belongs_to(user: int) -> Step:
+    return lambda stack: os.chown(stack.model_dir / "config.json", user, user)
+
+
 def _lists_certificates_at(minute: int) -> Step:
     """certbot is scheduled, and renews nothing."""
     line = f"{minute} 3 * * * root certbot certificates\n"
@@ -131,6 +150,17 @@ def _expired(days: int) -> Step:
 
     return replace
 
+
+HANGS = """
+import pathlib, threading
+HANG = pathlib.Path(__file__).with_name("hang")
+@app.before_request
+def hang_on_demand():
+    if HANG.exists():
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+"""
 
 CASES = (
     Undo("unit", "GUN003", _down, _sets(_unit, "Environment=SHOP_COLOUR=red\n"), {"app": PLAIN_APP}),
@@ -157,6 +187,7 @@ CASES = (
         {"app": PLAIN_APP},
     ),
     Undo("mode", "OPS001", _is_mode(0o622), _is_mode(0o666)),
+    Undo("owner", "MOD004", _may_not_read, _belongs_to(65533)),
     Undo("cron", "TLS011", _lists_certificates_at(17), _lists_certificates_at(18)),
     Undo("settings", "ENV001", _requires("shoptools-a"), _requires("shoptools-b")),
     Undo("certificate_pair", "TLS001", _then(_expired(9), make_backup), _expired(5)),
@@ -230,4 +261,85 @@ def test_a_start_that_fails_changes_no_file() -> None:
         before = tree(stack)
         document = repaired(stack, "--only", "GUN001")
         assert "failed" in [item["result"] for item in document["fix"]["remedies"]], document["fix"]
+        assert tree(stack) == before
+
+
+def _undone(stack: Stack, document: dict[str, Any], code: str) -> dict[str, Any]:
+    """Types what the report prints to undo the applied remedy of ``code``; how it is undone."""
+    (remedy,) = [item for item in document["fix"]["remedies"] if item["code"] == code]
+    assert remedy["result"] == "applied", document["fix"]
+    way: dict[str, Any] = remedy["undo"]
+    for command in way["commands"]:
+        words = command.replace("gte-ops", shlex.join(stack.gte_ops_command()), 1)
+        output = stack.logs / "undo.log"
+        pid = stack.keeper.spawn(["sh", "-c", words], cwd=Path("/"), env=stack.environment(), output=output)
+        wait_for(lambda: stack.keeper.exit_code(pid) is not None, command, within=60)  # noqa: B023
+        assert stack.keeper.exit_code(pid) == 0, output.read_text()
+    return way
+
+
+@pytest.mark.long
+def test_a_service_that_was_started_is_stopped_again_by_the_printed_command() -> None:
+    with Stack(app=PLAIN_APP) as stack:
+        stack.config["gunicorn"]["start_command"] = stack.gunicorn_command()
+        stack.write_config()
+        stack.stop_gunicorn()
+        before = tree(stack)
+        document = repaired(stack, "--only", "GUN001")
+        assert stack.gunicorn_master is not None
+        assert _undone(stack, document, "GUN001")["kind"] == "by_hand"
+        wait_for(lambda: stack.gunicorn_master is None, "the service to stop", within=20)
+        assert tree(stack) == before
+
+
+@pytest.mark.long
+def test_nginx_that_was_started_is_stopped_again_by_the_printed_command() -> None:
+    with Stack(app=PLAIN_APP) as stack:
+        stack.stop_nginx()
+        before = tree(stack)
+        document = repaired(stack, "--only", "NGX002")
+        assert stack.predict().status == 200
+        assert _undone(stack, document, "NGX002")["kind"] == "by_hand"
+        wait_for(lambda: stack.nginx_master is None, "nginx to stop", within=20)
+        assert tree(stack) == before
+
+
+@pytest.mark.long
+def test_a_restart_says_that_nothing_brings_the_ended_processes_back() -> None:
+    """A master that answers nobody is ended: its pidfile goes, and stacks and logs of it are kept."""
+    with Stack(app=PLAIN_APP) as stack:
+        stack.config["gunicorn"]["start_command"] = stack.gunicorn_command()
+        stack.write_config()
+        old = stack.gunicorn_master
+        assert old is not None
+        stack.app_file.write_text(PLAIN_APP + HANGS)
+        stack.restart_gunicorn()
+        (stack.app_dir / "hang").touch()
+        assert stack.predict(timeout=1.0).status is None
+        (stack.app_dir / "hang").unlink()
+        before = tree(stack)
+        document = repaired(stack, "--only", "GUN007")
+        way = _undone(stack, document, "GUN007")
+        assert way == {"kind": "impossible", "what": way["what"], "commands": []}
+        assert "cannot be undone" in way["what"]
+        assert "pidfile" in way["what"]
+        assert list(stack.directory.rglob("*restart*/")), "evidence of the ended processes"
+        assert tree(stack) == before
+        assert stack.predict().status == 200
+
+
+@pytest.mark.long
+def test_a_reload_that_gunicorn_refuses_leaves_workers_and_files() -> None:
+    with Stack(app=PLAIN_APP) as stack:
+        stack.config["gunicorn"]["start_command"] = stack.gunicorn_command()
+        stack.write_config()
+        workers = stack.gunicorn_workers
+        stack.app_file.write_text(f"import a_package_nobody_has\n{PLAIN_APP}")
+        written_later(stack, stack.app_file)
+        let_dates_pass(stack)
+        before = tree(stack)
+        document = repaired(stack, "--only", "GUN011")
+        assert [item["result"] for item in document["fix"]["remedies"]] == ["refused"], document["fix"]
+        assert stack.gunicorn_workers == workers
+        assert stack.predict().status == 200
         assert tree(stack) == before

@@ -60,4 +60,5 @@ def _with_settings(remedy: Remedy, settings_file: str | None) -> Remedy:
         remedy,
         what=with_settings(remedy.what, settings_file),
         commands=tuple(with_settings(verbatim(words), settings_file).en for words in remedy.commands),
+        settings_file=settings_file,
     )

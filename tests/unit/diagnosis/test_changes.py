@@ -242,11 +242,19 @@ NEW_TEXT = change(PlaceKind.APPLICATION, "/srv/notes.txt", ChangeKind.ADDED)
 PRICES = change(PlaceKind.APPLICATION, "/srv/prices.json", ChangeKind.CONTENT)
 
 
-def fits_of(code: str, evidence: Sequence[Evidence], *changes: Change) -> list[Change]:
+def fits_of(
+    code: str, evidence: Sequence[Evidence], *changes: Change, usual: float | None = None
+) -> list[Change]:
     """What `read_changes` makes part of the proof of ``code``."""
     cause = msgspec.structs.replace(diagnose(without_gunicorn(), CHECKS).causes[0], code=code)
     cause = msgspec.structs.replace(cause, evidence=tuple(evidence), summary=verbatim("it fails"))
-    reading = Changes(taken_at=NOW - 7200, confirmed_at=NOW - 300, by="watchdog", changes=changes)
+    reading = Changes(
+        taken_at=NOW - 7200,
+        confirmed_at=NOW - 300,
+        by="watchdog",
+        changes=changes,
+        usual_predict_s=usual,
+    )
     ranked = read_changes([cause], [], reading, HEALTHY, 0, catalogue()).ranked
     return [item.change for item in ranked if item.fits]
 
@@ -276,6 +284,47 @@ def test_a_value_that_any_evidence_may_have_names_no_variable(
     )
     other = change(PlaceKind.ENVIRONMENT_FILE, "/etc/b.env", lines=lines(1, "A_KEY=1", "A_KEY=2", "A_KEY"))
     assert fits_of("GUN003", [quote("log", evidence)], innocent, other, TOKEN) == [innocent, other, TOKEN]
+
+
+@pytest.mark.parametrize(
+    "words", ["No module named 'shop.prices'", "cannot import name 'cut' from 'shop.prices'"]
+)
+@pytest.mark.parametrize("path", ["/srv/shop/prices.py", "/srv/shop/prices/__init__.py"])
+def test_a_module_that_python_misses_is_named_though_its_file_is_in_no_traceback(
+    words: str, path: str
+) -> None:
+    gone = change(PlaceKind.APPLICATION, path, ChangeKind.REMOVED)
+    other = change(PlaceKind.APPLICATION, "/srv/prices.py", ChangeKind.REMOVED)
+    evidence = [quote("/srv/app.py:3", words)]
+    assert fits_of("GUN003", evidence, gone, other, BIND, COLOUR) == [gone]
+
+
+@pytest.mark.parametrize(("usual", "is_guilty"), [(0.1, True), (1.5, False), (None, False)])
+def test_slower_code_is_guilty_too_where_the_shorter_limit_would_have_been_enough_before(
+    usual: float | None, *, is_guilty: bool
+) -> None:
+    limit = change(
+        PlaceKind.NGINX,
+        SITE,
+        lines=lines(30, "proxy_read_timeout 60s;", "    proxy_read_timeout 1s;", "proxy_read_timeout"),
+    )
+    code = change(PlaceKind.APPLICATION, "/srv/prices.json")
+    evidence = [quote("log", "upstream timed out")]
+    assert fits_of("NGX007", evidence, limit, code, ROTATION, usual=usual) == [
+        limit,
+        *([code] if is_guilty else []),
+    ]
+
+
+def test_an_option_of_gunicorn_s_in_the_environment_is_that_setting() -> None:
+    options = change(
+        PlaceKind.ENVIRONMENT_FILE,
+        "/etc/gte.env",
+        lines=lines(3, "", "GUNICORN_CMD_ARGS='--timeout 2'", "GUNICORN_CMD_ARGS"),
+    )
+    code = change(PlaceKind.APPLICATION, "/srv/prices.json")
+    evidence = [quote("/srv/prices.json", "WORKER TIMEOUT")]
+    assert fits_of("GUN004", evidence, options, COLOUR, code) == [options, code]
 
 
 def test_a_value_that_the_evidence_has_excludes_less_than_a_name() -> None:
