@@ -5,6 +5,7 @@ path of the host: those are in the log, under the same ``request_id``.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -110,7 +111,14 @@ def from_http_status(status: int, detail: str, allow: str | None = None) -> Prob
     return Problem("bad_request" if is_requests else "internal", detail, status_override=status)
 
 
+# What JSON may hold as it is: DEL and C1, of which a terminal makes commands.
+_CONTROLS = re.compile(r"[\x7f-\x9f]")
+
+
 def _encode(members: dict[str, Any]) -> bytes:
     # A detail may quote what the client sent; backslashreplace keeps a lone surrogate from failing the
     # answer.
-    return json.dumps(members, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    text = json.dumps(members, ensure_ascii=False)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text).encode(
+        "utf-8", "backslashreplace"
+    )

@@ -58,3 +58,10 @@ def test_another_is_replaced_by_a_new_one(offered: str | None) -> None:
     assert made != offered
     assert len(made) == 32
     assert choose(offered) != made
+
+
+def test_no_control_character_is_raw_in_an_answer() -> None:
+    body, _ = Problem("bad_request", "a\x1b[31m\x7f\x9b31m引").body("/predict", "x")
+    assert json.loads(body)["detail"] == "a\x1b[31m\x7f\x9b31m引"
+    assert "引" in body.decode()
+    assert not [character for character in body.decode() if ord(character) in (0x1B, 0x7F, 0x9B)]
