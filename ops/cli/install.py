@@ -102,6 +102,12 @@ EXTRAS = ("none", "service", "embedded", "model")
     zh="等待服务就绪的最长时间。",
 )
 @option(
+    "--keep-running",
+    is_flag=True,
+    en="Do not restart the service for a changed unit: that takes effect at its next restart.",
+    zh="不因 unit 有变化而重启服务：改动在下次重启时生效。",
+)
+@option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
@@ -121,6 +127,7 @@ def install(
     acme_ca: Path | None,
     overwrite: bool,
     wait: float,
+    keep_running: bool,
     root: Path | None,
     form: str,
     language: Language,
@@ -159,6 +166,7 @@ def install(
         extras=None if extras == "none" else extras,
         wheels=wheelhouse,
         ready_seconds=wait,
+        keeps_running=keep_running,
     )
     host = HostTree(root.resolve() if root else Path("/"))
     store = InstallStore(host.root)
@@ -166,6 +174,10 @@ def install(
     def plan() -> Sequence[Step]:
         return steps_here(settings, path, options, host)
 
+    if not dry_run and host.is_running and store.upgrade() is not None and not store.is_part_of_a_run:
+        from ops.upgrade.here import upgrader_here
+
+        upgrader_here(settings, path, wait).recover()
     act = preview if dry_run else install_steps
     report = InstallationReport(act(plan, host, store, overwrite=overwrite))
     show(form, report, language)

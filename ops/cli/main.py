@@ -47,6 +47,7 @@ COMMANDS = (
     "service",
     "timeline",
     "uninstall",
+    "upgrade",
     "version",
     "watchdog",
 )

@@ -370,7 +370,12 @@ class _Builder:
 
     def _own_program(self) -> str:
         own = Path(sys.executable).with_name("gte-ops")
-        return str(own) if self.around is not None and own.exists() else _EXAMPLE.gte_ops
+        if self.around is None or not own.exists():
+            return _EXAMPLE.gte_ops
+        # A version's own directory goes with it: named is the path that leads to the present version.
+        programs = Path(self._programs())
+        is_same = programs.is_dir() and own.parent.samefile(programs)
+        return str(programs / own.name if is_same else own)
 
     def _gunicorn_arguments(self) -> str:
         """gunicorn's arguments: from the settings, else those of the running one, else the example's."""

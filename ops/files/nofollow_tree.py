@@ -25,6 +25,7 @@ from ops.text.language import Text
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h
 CHUNK_BYTES = 1 << 18
 
 
@@ -373,6 +374,11 @@ def _kind(mode: int) -> EntryKind | None:
 
 # The errors of file systems, kernels and C libraries without renameat2's flags.
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def exchange_names(path: Path, other: Path) -> None:
+    """Exchange two paths at one instant, links as themselves (renameat2(2), RENAME_EXCHANGE). Raises OSError."""
+    _renameat2(_AT_FDCWD, str(path), _AT_FDCWD, str(other), _RENAME_EXCHANGE)
 
 
 def _renameat2(here: int, name: str, there: int, new: str, flags: int) -> None:

@@ -19,6 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from ops.archive.name import parse_name
 from ops.control.restart import SYSTEMD_RUNS
 from ops.deployment.install import keep_copy, validate
@@ -26,8 +28,11 @@ from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
 from ops.files.atomic_file import flush_directory, taking_its_name
 from ops.files.child import end_with_us
+from ops.files.nofollow_tree import exchange_names
 from ops.files.programs import refused_program, trusted_program
+from ops.installation.environment import copy_environment
 from ops.installation.steps import Directory
+from ops.installation.store import LOCK_VARIABLE, InstallStore
 from ops.text.language import Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
@@ -65,6 +70,34 @@ while pending:
             further.marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}
         ):
             pending.append(further)
+"""
+# Of gte-ops, what an environment may have beside the toolkit.
+EXTRAS = ("service", "embedded", "model", "mcp")
+_VERSION = "from importlib.metadata import version; print(version('gte-ops'))"
+_VERSIONS = (
+    "from importlib.metadata import distributions as d\nfor x in d(): print(x.metadata['Name'], x.version)"
+)
+_EXTRAS = """
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from packaging.requirements import Requirement
+def has(line):
+    needed = Requirement(line)
+    if needed.name == "gte-ops":
+        return True
+    try:
+        return needed.specifier.contains(version(needed.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+def own(extra):
+    for line in requires("gte-ops") or ():
+        marker = Requirement(line).marker
+        if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            yield line
+for extra in sys.argv[1:]:
+    lines = list(own(extra))
+    if lines and all(map(has, lines)):
+        print(extra)
 """
 _PACKAGES = (
     "from importlib.metadata import distributions as d; print(*sorted({x.metadata['Name'] for x in d()}))"
@@ -136,6 +169,12 @@ class HostTree:
         temporary.replace(path)
         flush_directory(path.parent)
 
+    def exchange(self, path: Path, other: Path) -> None:
+        """Exchange two paths at one instant. Raises OSError."""
+        exchange_names(path, other)
+        for above in dict.fromkeys((path.parent, other.parent)):
+            flush_directory(above)
+
     def keep_edited(self, path: Path) -> str:
         """Copy an edited file beside itself, and return the copy's path. Raises OSError."""
         return str(keep_copy(path, hidden=True))
@@ -180,10 +219,11 @@ class HostTree:
         seconds: float = COMMAND_SECONDS,
         variables: Sequence[tuple[str, str]] = (),
         allowed: Sequence[int] = (0,),
+        descriptors: Sequence[int] = (),
     ) -> None:
-        """Run a program. ``variables``: of its environment; ``allowed``: exit codes that are no failure. Raises
-        StepError with the line that tells why."""
-        ran = self._ran(command, seconds, dict(variables))
+        """Run a program. ``variables``: of its environment; ``allowed``: exit codes that are no failure;
+        ``descriptors``: what it inherits. Raises StepError with the line that tells why."""
+        ran = self._ran(command, seconds, dict(variables), descriptors)
         if ran.returncode not in allowed:
             raise _failed(command, _reason(ran.stderr + ran.stdout) or f"exit code {ran.returncode}")
 
@@ -199,7 +239,11 @@ class HostTree:
             return ""
 
     def _ran(
-        self, command: Sequence[str], seconds: float, variables: dict[str, str] | None = None
+        self,
+        command: Sequence[str],
+        seconds: float,
+        variables: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         program = trusted_program(command[0])
         if program is None:
@@ -215,6 +259,7 @@ class HostTree:
                 env=os.environ | (variables or {}),
                 start_new_session=True,
                 preexec_fn=end_with_us(),
+                pass_fds=descriptors,
             ) as process:
                 try:
                     output, errors = process.communicate(timeout=seconds)
@@ -234,6 +279,10 @@ class HostTree:
     def is_active(self, unit: str) -> bool:
         """Whether a unit runs, or is on its way."""
         return self._asks("systemctl", "is-active", unit) in ("active", "activating", "reloading")
+
+    def property(self, unit: str, name: str) -> str:
+        """One property of a unit (systemctl show)."""
+        return self._asks("systemctl", "show", "--value", f"--property={name}", unit)
 
     def needs_reload(self, units: Sequence[str]) -> bool:
         """Whether systemd knows other files of these units than those on disk."""
@@ -288,6 +337,64 @@ class HostTree:
     def packages(self, python: str) -> tuple[str, ...]:
         """The packages in the environment of ``python``; none where it does not exist."""
         return tuple(self._asks(python, "-c", _PACKAGES).split()) if os.access(python, os.X_OK) else ()
+
+    def build_environment(self, directory: Path, requirement: str, wheels: Path | None) -> None:
+        """Make a Python environment with ``requirement``, from ``wheels`` instead of an index if given. Raises
+        StepError."""
+        self.run("python3", "-m", "venv", str(directory), seconds=PACKAGES_SECONDS)
+        pip = (f"{directory}/bin/python3", "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
+        source = ("--no-index", "--find-links", str(wheels)) if wheels else ()
+        self.run(*pip, *source, requirement, seconds=PACKAGES_SECONDS)
+
+    def copy_environment(self, source: Path, target: Path) -> None:
+        """Copy an environment, so that it runs from ``target``: files as hard links, scripts with the new path. Raises
+        OSError."""
+        copy_environment(source, target)
+
+    def version(self, environment: Path) -> str:
+        """The version of gte-ops in an environment; nothing if it has none."""
+        return self._asks(f"{environment}/bin/python3", "-c", _VERSION)
+
+    def extras(self, environment: Path) -> tuple[str, ...]:
+        """The extras of gte-ops that an environment satisfies."""
+        return tuple(self._asks(f"{environment}/bin/python3", "-c", _EXTRAS, *EXTRAS).split())
+
+    def versions_of_packages(self, environment: Path) -> dict[str, str]:
+        """Each package of an environment with its version."""
+        words = self._asks(f"{environment}/bin/python3", "-c", _VERSIONS).split()
+        return dict(zip(words[::2], words[1::2], strict=False))
+
+    def resolved(self, environment: Path, requirement: str, wheels: Path | None) -> dict[str, str]:
+        """The packages that ``requirement`` would bring, with their versions; nothing is installed. Raises
+        StepError."""
+        source = ("--no-index", "--find-links", str(wheels)) if wheels else ()
+        command = (
+            *(f"{environment}/bin/python3", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
+            *("--dry-run", "--ignore-installed", "--report", "-", *source, requirement),
+        )
+        ran = self._ran(command, PACKAGES_SECONDS)
+        if ran.returncode:
+            raise _failed(command, _reason(ran.stderr) or f"exit code {ran.returncode}")
+        try:
+            report = msgspec.json.decode(ran.stdout)
+            items = [item["metadata"] for item in report["install"]]
+            return {str(item["name"]): str(item["version"]) for item in items}
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            raise _failed(command, str(error)) from None
+
+    def install_files(self, program: Path, settings_file: str, store: InstallStore) -> None:
+        """Have another version's own `install` put its files in place, as part of the run that holds the lock of
+        ``store``, without a restart of the service. Raises StepError."""
+        inherited = () if store.lock is None else (store.lock,)
+        command = (str(program), "install", "--config", settings_file, "--keep-running")
+        # 1: files that were edited by hand are left alone.
+        self.run(
+            *command,
+            seconds=PACKAGES_SECONDS,
+            variables=tuple((LOCK_VARIABLE, str(lock)) for lock in inherited),
+            allowed=(0, 1),
+            descriptors=inherited,
+        )
 
     # --- readiness ----------------------------------------------------------------------------------------------------
 

@@ -41,13 +41,14 @@ _RENEWALS = "etc/letsencrypt/renewal-hooks/deploy"
 class InstallOptions:
     """What was asked for. ``authority``: whom an ACME client asks; ``extras``: of gte-ops, None to leave the
     Python environment alone; ``wheels``: a directory with wheels in place of an index; ``ready_seconds``: how long the
-    service may take to become ready."""
+    service may take to become ready; ``keeps_running``: it is not restarted for a changed unit."""
 
     certificate: CertificateOrigin = CertificateOrigin.EXISTING
     authority: AcmeAuthority = field(default_factory=AcmeAuthority)
     extras: str | None = None
     wheels: Path | None = None
     ready_seconds: float = 120.0
+    keeps_running: bool = False
 
 
 def plain_argument(option: str, value: str | None) -> str | None:
@@ -112,6 +113,7 @@ def steps_here(
             else None,
             ready_path=settings.target.ready_path,
             ready_seconds=options.ready_seconds,
+            keeps_running=options.keeps_running,
         ),
     )
 

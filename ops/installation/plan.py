@@ -61,6 +61,7 @@ class InstallFacts:
     ``settings``: the file to put at /etc/gte-ops/gte-ops.toml, None if it is there; ``requirement``: what the Python
     environment must have, None to leave it alone; ``certificate``: files of a certificate made just now;
     ``issuance``: how a certificate is obtained; ``certbot_drop_in``: for certbot's own unit;
+    ``keeps_running``: the service is not restarted for a changed unit;
     ``textfiles``: node_exporter's directory, None without one; ``hook``: certbot's deploy hook, None without
     certbot."""
 
@@ -78,6 +79,7 @@ class InstallFacts:
     has_sysusers: bool = True
     ready_path: str = "/ready"
     ready_seconds: float = 120.0
+    keeps_running: bool = False
 
 
 def plan(deployment: Deployment, facts: InstallFacts) -> tuple[Step, ...]:
@@ -168,7 +170,9 @@ def _unit_steps(deployment: Deployment, units: Sequence[RenderedFile], facts: In
     paths = tuple(file.path for file in units)
     service = f"{deployment.unit_dir}/{deployment.unit}"
     watchdog = f"{deployment.unit_dir}/{WATCHDOG}"
-    restarted = ((deployment.unit, (service,)), (WATCHDOG, (watchdog, deployment.settings_file)))
+    restarted: tuple[tuple[str, tuple[str, ...]], ...] = ((WATCHDOG, (watchdog, deployment.settings_file)),)
+    if not facts.keeps_running:
+        restarted = ((deployment.unit, (service,)), *restarted)
     watched = (*paths, deployment.settings_file)
     yield UnitsStep(phase=Phase.UNITS_BEFORE, files=watched, restarted=restarted, is_before=True)
     yield UnitsStep(phase=Phase.UNITS_READ, files=watched, restarted=restarted)

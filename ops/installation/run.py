@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ from ops.installation.steps import (
     UndoLink,
     UndoNginx,
     UndoUnits,
+    UndoVersions,
     UnitsStep,
     merged,
 )
@@ -238,6 +240,14 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
     was, or the message says what is left."""
     with store.locked():
         undone = recover(host, store)
+        if undone and not os.path.exists(sys.executable):  # noqa: PTH110  a link's target counts
+            raise StepError(
+                Text(
+                    en="an uninstall that had been cut off was carried on, and removed the version that runs this"
+                    " command; run it again: the environment of before is back",
+                    zh="之前中断的 uninstall 已继续完成，并移除了运行本命令的版本；请再次运行：原来的环境已恢复",
+                )
+            )
         record = store.record()
         if record is not None:
             _refuse_foreign(record.undo, host, store)
@@ -665,6 +675,8 @@ def _undo(item: Undo, host: HostTree, store: InstallStore, *, purge: bool) -> It
                 _remove_data(path, host, store)
         case UndoEnvironment():
             _undo_environment(item, host)
+        case UndoVersions():
+            _undo_versions(item, host)
         case UndoAccounts():
             for name in item.names:
                 host.remove_account(name)
@@ -756,6 +768,13 @@ def _undo_environment(item: UndoEnvironment, host: HostTree) -> None:
     added = [name for name in host.packages(item.python) if name not in item.packages]
     if added:
         host.run(item.python, "-m", "pip", "uninstall", "--quiet", "--yes", *added)
+
+
+def _undo_versions(item: UndoVersions, host: HostTree) -> None:
+    link, original = Path(item.link), Path(item.original)
+    if link.is_symlink() and original.is_dir() and not original.is_symlink():
+        host.exchange(link, original)
+    host.remove_tree(Path(item.directory))
 
 
 def _undo_enable(item: UndoEnable, host: HostTree) -> None:

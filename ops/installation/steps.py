@@ -287,6 +287,16 @@ class UndoEnvironment(msgspec.Struct, frozen=True, tag="environment"):
     made: tuple[str, ...] = ()
 
 
+class UndoVersions(msgspec.Struct, frozen=True, tag="versions"):
+    """Put the environment that was there before the first upgrade back in ``link``'s place, where ``original`` is
+    kept, and remove the directory of versions."""
+
+    phase: int
+    link: str
+    original: str
+    directory: str
+
+
 class UndoAccounts(msgspec.Struct, frozen=True, tag="accounts"):
     """Remove the accounts that were made."""
 
@@ -347,6 +357,7 @@ Undo = (
     | UndoLink
     | UndoData
     | UndoEnvironment
+    | UndoVersions
     | UndoAccounts
     | UndoDirectories
     | UndoUnits

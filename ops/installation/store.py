@@ -30,12 +30,33 @@ from ops.text.sanitize import safe_line
 
 PLACE = "var/lib/gte-ops/install"
 MAX_FILE_BYTES = 8 << 20
+# The descriptor of the lock, in the environment of a program that takes part in the run which holds it.
+LOCK_VARIABLE = "GTE_OPS_INSTALL_LOCK"
 
 
 class InstallLockedError(OpsError):
     """Another installation is running."""
 
     kind = ErrorKind.LOCKED
+
+
+class Stage(StrEnum):
+    """How far an upgrade is. Until FINISH an upgrade that was cut off is undone; from then on it is carried on."""
+
+    BUILD = "build"
+    SWITCH = "switch"
+    FINISH = "finish"
+
+
+class UpgradeRun(msgspec.Struct, frozen=True):
+    """An upgrade from the environment ``source`` to ``target``. ``is_built``: this run made ``target``; ``copy``: the
+    copy of an environment that is made a version."""
+
+    source: str
+    target: str
+    stage: Stage = Stage.BUILD
+    is_built: bool = False
+    copy: str | None = None
 
 
 class Operation(StrEnum):
@@ -71,10 +92,18 @@ class InstallStore:
         self._journal = self.directory / "journal.jsonl"
         self._record = self.directory / "record.json"
         self._originals = self.directory / "originals"
+        self._upgrade = self.directory / "upgrade.json"
+        self.lock: int | None = None
+        """The lock's descriptor, for a program that takes part in this run; None without the lock."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock. Raises InstallLockedError; OpsError if the directory cannot be made or others may write it."""
+        """Hold the lock, or take part in the run that holds it (`LOCK_VARIABLE`).
+
+        Raises InstallLockedError; OpsError if the directory cannot be made or others may write it."""
+        if self.is_part_of_a_run:
+            yield
+            return
         descriptor = -1
         if not self.directory.resolve().is_relative_to(self._root.resolve()):
             raise OpsError(
@@ -102,18 +131,55 @@ class InstallStore:
             os.close(descriptor)
             raise InstallLockedError(
                 Text(
-                    en=f"another gte-ops install or uninstall is running ({self.directory}); wait for its end",
-                    zh=f"另一个 gte-ops install 或 uninstall 正在运行（{self.directory}）；请等它结束",
+                    en=f"another gte-ops install, upgrade or uninstall is running ({self.directory}); wait for its"
+                    " end",
+                    zh=f"另一个 gte-ops install、upgrade 或 uninstall 正在运行（{self.directory}）；请等它结束",
                 )
             ) from None
         except OSError as error:
             raise OpsError(system_error(self.directory, error, NOTHING_CHANGED)) from None
+        self.lock = descriptor
         try:
             yield
         finally:
+            self.lock = None
             with contextlib.suppress(OSError):
                 self._remove_if_unused(made)
             os.close(descriptor)
+
+    @property
+    def is_part_of_a_run(self) -> bool:
+        """Whether the run that holds the lock has started this program, and waits for it."""
+        with contextlib.suppress(OSError, ValueError):
+            own = os.fstat(int(os.environ.get(LOCK_VARIABLE, "")))
+            held = (self.directory / "lock").stat()
+            return (own.st_dev, own.st_ino) == (held.st_dev, held.st_ino)
+        return False
+
+    def upgrade(self) -> UpgradeRun | None:
+        """The upgrade that did not end; None if the last one did. Raises OpsError if that cannot be read."""
+        try:
+            content = read_regular_file(str(self._upgrade), MAX_FILE_BYTES).content
+            return msgspec.json.decode(content, type=UpgradeRun)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            why = _why_unreadable(error)
+            raise OpsError(
+                Text(
+                    en=f"{self._upgrade}: cannot be read ({why.en}); nothing was changed: move it away, and the version"
+                    " that serves counts as the present one",
+                    zh=f"{self._upgrade}：无法读取（{why.zh}）；未作任何改动：移走它，则正在服务的版本视为当前版本",
+                )
+            ) from None
+
+    def set_upgrade(self, run: UpgradeRun | None) -> None:
+        """Put the state of an upgrade on disk, before what it says begins; None: it has ended. Raises OSError."""
+        if run is None:
+            self._upgrade.unlink(missing_ok=True)
+            flush_directory(self.directory)
+        else:
+            write_atomically(self._upgrade, msgspec.json.encode(run))
 
     def record(self) -> Record | None:
         """What is installed; None for nothing. Raises OpsError if the record cannot be read."""
@@ -195,6 +261,7 @@ class InstallStore:
     def forget(self) -> None:
         """Nothing is installed any more. Raises OSError."""
         self._record.unlink(missing_ok=True)
+        self.set_upgrade(None)
         self.end()
 
     def _inside(self, item: Undo) -> Undo:
@@ -214,7 +281,7 @@ class InstallStore:
     def _remove_if_unused(self, made: Sequence[Path]) -> None:
         """Remove the directory, and those ``made`` for it that nobody else has put anything into, unless something is
         installed."""
-        if self._record.exists() or self._journal.exists():
+        if self._record.exists() or self._journal.exists() or self._upgrade.exists():
             return
         shutil.rmtree(self.directory)
         for path in dict.fromkeys((self.directory.parent, *made)):

@@ -32,6 +32,7 @@ from ops.installation.steps import (
     UndoLink,
     UndoNginx,
     UndoUnits,
+    UndoVersions,
 )
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.text.language import Language, Text
@@ -244,6 +245,8 @@ def undo_title(item: Undo, language: Language) -> str:
             return " ".join(item.paths)
         case UndoEnvironment():
             return Text(en="Python environment {}", zh="Python 环境 {}").to(language).format(item.directory)
+        case UndoVersions():
+            return Text(en="versions in {}", zh="{} 中的各版本").to(language).format(item.directory)
         case UndoAccounts():
             return Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(item.names))
         case UndoDirectories():

@@ -95,6 +95,7 @@ class MadeHost(HostTree):
         seconds: float = 0.0,  # noqa: ARG002
         variables: Sequence[tuple[str, str]] = (),  # noqa: ARG002
         allowed: Sequence[int] = (0,),  # noqa: ARG002
+        descriptors: Sequence[int] = (),  # noqa: ARG002
     ) -> None:
         self._moment()
         words = " ".join(command)

@@ -1,0 +1,1 @@
+"""`gte-ops upgrade`: another version beside the present one, tried out, switched to, verified, or taken back."""

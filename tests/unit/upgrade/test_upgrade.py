@@ -1,0 +1,212 @@
+"""An upgrade ends in the new version or in the former one, wherever it fails or is killed."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ops.errors import OpsError
+from ops.installation.run import install, uninstall
+from ops.installation.store import InstallLockedError, InstallStore
+from ops.upgrade.run import UpgradeOptions, differences, is_same
+from ops.upgrade.versions import newest_wheel
+from tests.unit.installation.made_host import KilledError, tree
+from tests.unit.upgrade.made_service import (
+    FIRST,
+    LINK,
+    NO_START,
+    REFUSED_FILES,
+    WRONG_ANSWERS,
+    WRONG_FRONT,
+    VersionedHost,
+    host_with_a_version,
+    source,
+    steps_of,
+    upgrader,
+)
+from tests.unit.upgrade.random_life import Life
+
+OPTIONS = UpgradeOptions()
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk outlives these processes anyway."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def installed_host(root: Path) -> VersionedHost:
+    """A host that serves in its first version."""
+    host = host_with_a_version(root)
+    install(partial(steps_of, FIRST), host, InstallStore(root))
+    return host
+
+
+def assert_serves(host: VersionedHost, version: str) -> None:
+    """This version serves, from its own place, with its own files, and its watchdog watches."""
+    run = upgrader(VersionedHost(host.root))
+    assert run.service.answers().version == version
+    assert host.version(host.root / LINK) == version
+    assert f"# as {version} writes it" in (host.root / "etc/gte-ops/gte-ops.toml").read_text()
+    assert not host.get("successor")
+    assert InstallStore(host.root).upgrade() is None
+    place = (host.root / LINK).resolve()
+    program = (place / "bin/gunicorn").read_text()
+    assert program == f"#!{place}/bin/python3\n"
+
+
+def test_an_upgrade_and_the_way_back_and_an_uninstallation(tmp_path: Path) -> None:
+    host = host_with_a_version(tmp_path)
+    before = tree(tmp_path)
+    install(partial(steps_of, FIRST), host, InstallStore(tmp_path))
+    run = upgrader(host)
+    result = run.upgrade(source("2.0"), OPTIONS)
+    assert (result.former, result.version, result.changed) == (FIRST, "2.0", True)
+    assert_serves(host, "2.0")
+    assert (tmp_path / LINK).readlink() == Path("versions/2.0")
+    assert not run.upgrade(source("2.0"), OPTIONS).changed
+    assert run.roll_back(OPTIONS).version == FIRST
+    assert_serves(host, FIRST)
+    assert run.roll_back(OPTIONS).version == "2.0"
+    assert_serves(host, "2.0")
+    uninstall(host, InstallStore(tmp_path), purge=True)
+    after = tree(tmp_path)
+    assert {path for path, _ in before.items() ^ after.items()} <= {
+        "state/serving",
+        "state/successor",
+        "state/watched by",
+    }
+
+
+def test_a_dry_run_shows_steps_and_packages_and_changes_nothing(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    before, commands = tree(tmp_path), list(host.commands)
+    result = upgrader(host).planned(source("2.0"), OPTIONS)
+    assert result.packages == (("gte-ops", FIRST, "2.0"),)
+    assert any("USR2" in command for command in result.commands)
+    assert (tree(tmp_path), host.commands) == (before, commands)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("missing", "no such version"),
+        (f"2.0{NO_START}", "does not start"),
+        (f"2.0{WRONG_ANSWERS}", "otherwise than"),
+        (f"2.0{WRONG_FRONT}", "otherwise than"),
+        (f"2.0{REFUSED_FILES}", "refuses it"),
+    ],
+)
+def test_a_version_that_does_not_serve_is_taken_back(tmp_path: Path, version: str, words: str) -> None:
+    host = installed_host(tmp_path)
+    with pytest.raises(OpsError, match=f"{words}.*the former version serves"):
+        upgrader(host).upgrade(source(version), OPTIONS)
+    assert not upgrader(host).service.was_restarted  # type: ignore[attr-defined]
+    assert upgrader(host).service.answers().version == FIRST
+    assert f"# as {FIRST} writes it" in (tmp_path / "etc/gte-ops/gte-ops.toml").read_text()
+    assert not (tmp_path / "opt/gte-api/versions" / version).exists()
+    upgrader(host).upgrade(source("3.0"), OPTIONS)
+    assert_serves(host, "3.0")
+
+
+def test_another_answer_is_taken_where_it_is_meant(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    run = upgrader(host)
+    run.upgrade(source(f"2.0{WRONG_ANSWERS}"), UpgradeOptions(accepts_answers=True))
+    assert_serves(host, f"2.0{WRONG_ANSWERS}")
+
+
+def how_many_moments(root: Path) -> int:
+    """Of an upgrade that succeeds."""
+    host = installed_host(root)
+    before = host.moments
+    upgrader(host).upgrade(source("2.0"), OPTIONS)
+    return host.moments - before
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(13, id="sample"), pytest.param(1, id="all", marks=pytest.mark.long)]
+)
+def test_killed_at_every_moment_it_serves_and_the_next_run_ends_or_undoes_it(
+    tmp_path: Path, every: int
+) -> None:
+    moments = how_many_moments(tmp_path / "counted")
+    assert moments > 20
+    for moment in range(0, moments, every):
+        root = tmp_path / str(moment)
+        installed_host(root)
+        with pytest.raises(KilledError):
+            upgrader(VersionedHost(root, dies_at=moment)).upgrade(source("2.0"), OPTIONS)
+        host = VersionedHost(root)
+        upgrader(host).service.answers()  # what serves has its files
+        upgrader(host).recover()
+        version = host.version(root / LINK)
+        assert version in (FIRST, "2.0"), moment
+        install(partial(steps_of, version), host, InstallStore(root), overwrite=True)
+        assert upgrader(host).service.answers().version == version, moment
+        upgrader(host).upgrade(source("3.0"), OPTIONS)
+        assert_serves(host, "3.0")
+
+
+def test_old_versions_are_removed_but_so_many(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    run = upgrader(host)
+    for number in range(2, 7):
+        run.upgrade(source(f"{number}.0"), UpgradeOptions(keep=2))
+    assert [path.name for path in run.versions.others()] == ["5.0", "4.0"]
+    assert_serves(host, "6.0")
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    with InstallStore(tmp_path).locked():
+        with pytest.raises(InstallLockedError):
+            upgrader(host).upgrade(source("2.0"), OPTIONS)
+        with pytest.raises(InstallLockedError):
+            uninstall(host, InstallStore(tmp_path), purge=False)
+
+
+def test_without_an_installation_or_another_version_nothing_is_done(tmp_path: Path) -> None:
+    host = host_with_a_version(tmp_path)
+    with pytest.raises(OpsError, match="gte-ops install first"):
+        upgrader(host).upgrade(source("2.0"), OPTIONS)
+    install(partial(steps_of, FIRST), host, InstallStore(tmp_path))
+    with pytest.raises(OpsError, match="no other version"):
+        upgrader(host).roll_back(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("operations", "seed"),
+    [
+        pytest.param(12, 1, id="sample"),
+        *(pytest.param(200, seed, id=f"seed {seed}", marks=pytest.mark.long) for seed in range(2, 8)),
+    ],
+)
+def test_random_lives_leave_a_working_or_an_untouched_host(
+    tmp_path: Path, operations: int, seed: int
+) -> None:
+    counts = Life(tmp_path, seed).live(operations)
+    assert counts["working"] + counts["untouched"] + counts["only data left"] > operations / 2
+
+
+def test_answers_are_the_same_but_for_last_digits() -> None:
+    assert is_same({"scores": [0.5, 1], "label": "a"}, {"scores": [0.50001, 1], "label": "a"})
+    assert not is_same({"scores": [0.5]}, {"scores": [0.6]})
+    assert not is_same({"label": "a"}, {"label": "b"})
+    assert not is_same([1], [1, 2])
+
+
+def test_packages_that_differ() -> None:
+    assert differences({"A_b": "1", "c": "1"}, {"a-b": "1", "c": "2", "d": "3"}) == (
+        ("c", "1", "2"),
+        ("d", None, "3"),
+    )
+
+
+def test_the_newest_wheel_is_the_highest_version(tmp_path: Path) -> None:
+    for version in ("0.9.0", "0.10.0", "0.2.0"):
+        (tmp_path / f"gte_ops-{version}-py3-none-any.whl").touch()
+    assert newest_wheel(tmp_path) == "0.10.0"
