@@ -6,6 +6,7 @@ from tests.lab.reported import (
     boot,
     certificate,
     everyday,
+    fifth,
     first_list,
     fourth,
     front,
@@ -38,6 +39,7 @@ _MODULES = (
     healthy,
     everyday,
     fourth,
+    fifth,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
