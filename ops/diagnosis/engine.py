@@ -26,7 +26,7 @@ from ops.diagnosis.model import (
 from ops.diagnosis.steps import with_settings
 from ops.diagnosis.symptom_evidence import evidence_of, log_commands, route_of
 from ops.diagnosis.symptoms import Observed, observed_symptoms
-from ops.facts.base import NotSeen
+from ops.facts.base import UNFINISHED, NotSeen
 from ops.facts.changes import Changes
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
@@ -284,7 +284,8 @@ def _explained_by(finding: Finding, all_causes: Catalogue) -> tuple[str, ...]:
 def overall_status(
     causes: Sequence[Cause], symptoms: Sequence[Symptom], results: Sequence[CheckResult], snapshot: Snapshot
 ) -> Status:
-    """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, else warn or ok."""
+    """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, or if nothing is
+    wrong in what was seen and the time was over before all was that users' requests depend on; else warn or ok."""
     if any(cause.severity is Severity.FAIL for cause in causes) or any(not s.explained_by for s in symptoms):
         return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
@@ -292,7 +293,20 @@ def overall_status(
     statuses = {result.status for result in results}
     if CheckStatus.ERROR in statuses or statuses <= {CheckStatus.SKIP}:
         return Status.UNKNOWN
-    return Status.WARN if causes else Status.OK
+    if causes:
+        return Status.WARN
+    deciding = (
+        snapshot.logs,
+        snapshot.backend,
+        snapshot.processes,
+        snapshot.nginx_config,
+        snapshot.nginx_test,
+    )
+    is_cut_short = any(isinstance(section, NotSeen) and section.is_unfinished for section in deciding)
+    is_asked = any(
+        result.skipped_because and result.skipped_because.en.endswith(UNFINISHED) for result in results
+    )
+    return Status.UNKNOWN if is_cut_short and is_asked else Status.OK
 
 
 def host_values(snapshot: Snapshot) -> dict[str, str]:

@@ -55,16 +55,22 @@ class Service(NamedTuple):
 
 
 def lost_header(
-    config: NginxConfig, target: Target, path: str, refused: Exchange | None, service: Service
+    config: NginxConfig,
+    target: Target,
+    path: str,
+    refused: Exchange | None,
+    service: Service,
+    ignored: str | None = None,
 ) -> LostHeader | None:
-    """Return the header that requests for ``path`` lose. ``refused``: the service's own refusal, if it was seen."""
+    """Return the header that requests for ``path`` lose. ``refused``: the service's own refusal, if it was seen;
+    ``ignored``: a header of theirs that nginx logged as invalid."""
     location = location_of(config, target, path)
     if location is None:
         return None
     return (
         _none_passed(location, target)
         or _replaced(location, target, refused)
-        or _dropped_by_nginx(config, location, target, refused)
+        or _dropped_by_nginx(config, location, target, refused, ignored)
         or _dropped_by_gunicorn(location, target, service)
     )
 
@@ -133,10 +139,11 @@ def _replaced(location: Location, target: Target, refused: Exchange | None) -> L
 
 
 def _dropped_by_nginx(
-    config: NginxConfig, location: Location, target: Target, refused: Exchange | None
+    config: NginxConfig, location: Location, target: Target, refused: Exchange | None, ignored: str | None
 ) -> LostHeader | None:
-    """A header of the settings' own whose name has an underscore: nginx ignores it unless told otherwise."""
-    name = next((name for name in (refused.private_headers if refused else ()) if "_" in name), None)
+    """A header whose name has an underscore, of the settings' own or logged by nginx: nginx ignores it unless told
+    otherwise."""
+    name = next((name for name in (refused.private_headers if refused else ()) if "_" in name), ignored)
     if name is None or any(d.args[:1] == ("on",) for d in every(config, "underscores_in_headers")):
         return None
     server = location.blocks[-2] if len(location.blocks) > 1 else location.blocks[0]

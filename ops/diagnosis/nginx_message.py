@@ -40,6 +40,15 @@ def advice(message: str, file: str, line: str | None, main_file: str, other: str
     text = _advice(message, file, line, main_file)
     if other is None:
         return text
+    first = other.rpartition(":")[0]
+    if file != first and (file.startswith(first) or first.startswith(file)):
+        copy, original = (file, other) if file.startswith(first) else (first, f"{file}:{line}")
+        return Text(
+            en=f"{copy} is a second copy of the site ({original}): nginx reads every file that the pattern of an"
+            " include matches, so move it to another directory, or have the include take *.conf alone",
+            zh=f"{copy} 是同一站点的另一份（{original}）：include 的模式匹配到的文件 nginx 都会读，"
+            "请把它移到别的目录，或让 include 只匹配 *.conf",
+        )
     return Text(en=f"{text.en} (the first is at {other})", zh=f"{text.zh}（前一处在 {other}）")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+# How the reason of a NotSeen ends if the run's time was over before it was read.
+UNFINISHED = "did not finish within the budget"
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of everything that is observed."""
@@ -16,3 +19,8 @@ class NotSeen(Facts, frozen=True):
     reason: str
     needs_root: bool = False
     is_refused: bool = False
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a longer run may see it."""
+        return self.reason.endswith(UNFINISHED)

@@ -19,7 +19,8 @@ from ops.text.secret_scan.values import is_harmless
 # Directives with arguments that a check or the routing of requests reads; a test ensures that these are complete.
 JUDGED_DIRECTIVES = frozenset(
     {
-        "access_log", "alias", "allow", "client_body_timeout", "client_header_timeout", "client_max_body_size", "deny",
+        "access_log", "alias", "allow", "auth_basic_user_file", "client_body_timeout",
+        "client_header_timeout", "client_max_body_size", "deny",
         "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_verify",
         "proxy_cache", "proxy_cache_valid", "underscores_in_headers",
         # What a balancer does with a server that fails, which a reader of a bundle wants to know.

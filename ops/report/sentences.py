@@ -6,6 +6,7 @@ from typing import TextIO
 
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.model import Cause, Diagnosis, Status, Symptom
+from ops.facts.base import UNFINISHED
 from ops.facts.status import Severity
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, without_controls, without_secrets
@@ -68,6 +69,12 @@ def leading_cause(diagnosis: Diagnosis) -> Cause | None:
         return None
     first = diagnosis.causes[0]
     return None if first.severity is Severity.WARN and unexplained(diagnosis) else first
+
+
+def is_cut_short(diagnosis: Diagnosis) -> bool:
+    """Whether the time was over before everything was seen."""
+    reasons = (words.en if isinstance(words, Text) else words for _, words in diagnosis.unseen)
+    return any(words.endswith(UNFINISHED) for words in reasons)
 
 
 def unexplained(diagnosis: Diagnosis) -> tuple[Symptom, ...]:

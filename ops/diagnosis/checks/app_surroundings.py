@@ -13,8 +13,54 @@ from ops.facts.target import Target
 from ops.text.language import Text
 
 _SURROUNDINGS = (
+    # WSGI and ASGI headers are latin-1 (PEP 3333, RFC 9110 5.5): a process's own encoding is never called so.
     ExceptionKind(
-        re.compile(r"^Unicode(?:En|De)codeError: '(?:ascii|latin-1|iso8859-1)' codec"),
+        re.compile(
+            r"InvalidResponseHeader|InvalidHeaderName|^UnicodeEncodeError: 'latin-1' codec"
+            r"|Header values must not contain newline|Invalid HTTP header"
+        ),
+        Text(
+            en="a header of the answer has characters that no header may have",
+            zh="响应头里有响应头不允许的字符",
+        ),
+        Text(
+            en="Correct the header in the application: it takes latin-1 alone, and no line break. For the name of a"
+            " download: Content-Disposition: attachment; filename*=UTF-8''NAME with NAME percent-encoded"
+            " (urllib.parse.quote; Flask's send_file and Starlette's FileResponse do it)",
+            zh="在应用里改正这个响应头：只能用 latin-1，不能换行。下载的文件名写成 Content-Disposition: attachment; "
+            "filename*=UTF-8''NAME，NAME 用百分号编码（urllib.parse.quote；Flask 的 send_file、"
+            "Starlette 的 FileResponse 会自动处理）",
+        ),
+    ),
+    ExceptionKind(
+        re.compile(r"declared Content-Length|(?:longer|shorter) than Content-Length"),
+        Text(
+            en="the body has another length than the answer's Content-Length says",
+            zh="响应体的长度与响应头 Content-Length 不符",
+        ),
+        Text(
+            en="Let the framework compute Content-Length: do not set it, do not copy it from another server's answer,"
+            " and have whatever changes the body on its way (a middleware that compresses or measures) set it anew",
+            zh="让框架自己计算 Content-Length：不要手工设置，不要照抄别的服务器的响应头；"
+            "途中改动响应体的中间件（压缩、统计）要重新设置它",
+        ),
+    ),
+    ExceptionKind(
+        re.compile(r"in (?:a )?forked (?:subprocess|process)|forked? without exec|after (?:a )?fork"),
+        Text(
+            en="what was opened or loaded before gunicorn forked its workers cannot be used in them",
+            zh="gunicorn 派生工作进程之前打开或加载的东西，在工作进程里不能用",
+        ),
+        Text(
+            en="Have each worker load it for itself: take preload_app (--preload) out, or load it in post_fork or at"
+            " the first request; what runs in the master may not touch it (for CUDA not even"
+            " torch.cuda.is_available())",
+            zh="让每个工作进程自己加载：去掉 preload_app（--preload），或在 post_fork、首个请求时加载；"
+            "主进程里的代码不能碰它（CUDA 连 torch.cuda.is_available() 都不行）",
+        ),
+    ),
+    ExceptionKind(
+        re.compile(r"^Unicode(?:En|De)codeError: '(?:ascii|iso8859-1)' codec"),
         Text(
             en="the service's process works with ASCII, not with UTF-8, for files or its output",
             zh="服务进程读写文件或输出时用的是 ASCII，而不是 UTF-8",
@@ -163,9 +209,32 @@ _SURROUNDINGS = (
 )
 
 
-def surroundings(exception: str, target: Target) -> FileRefusal | None:
-    """Return what is wrong around the code by ``exception``'s own words; None if they speak of nothing known."""
-    kind = kind_of(exception, _SURROUNDINGS)
+# What a connection's peer does, or its encryption, when two processes write to the one connection.
+_OF_A_SHARED_CONNECTION = ExceptionKind(
+    re.compile(
+        r"(?i)bad.record.mac|decryption failed|SSL SYSCALL|SSLEOFError|EOF occurred in violation|lost synchronization"
+        r"|packet sequence number|out of sync"
+    ),
+    Text(
+        en="the workers most likely share one connection: preload_app is on, so what the application opens while it is"
+        " imported was opened before the fork, once for all",
+        zh="工作进程很可能共用同一条连接：preload_app 开着，应用导入时打开的连接在派生之前只建立了一次",
+    ),
+    Text(
+        en="Have each worker open its own: take preload_app (--preload) out, or close what was opened in gunicorn's"
+        " post_fork (SQLAlchemy: engine.dispose(close=False); Django: connections.close_all()), or connect at the first"
+        " request",
+        zh="让每个工作进程自己建立连接：去掉 preload_app（--preload），或在 gunicorn 的 post_fork 里关掉继承的连接"
+        "（SQLAlchemy：engine.dispose(close=False)；Django：connections.close_all()），或在首个请求时再连接",
+    ),
+)
+
+
+def surroundings(exception: str, target: Target, *, is_preloaded: bool = False) -> FileRefusal | None:
+    """Return what is wrong around the code by ``exception``'s own words; None if they speak of nothing known.
+    ``is_preloaded``: the master loads the application before it forks."""
+    kinds = (*_SURROUNDINGS, _OF_A_SHARED_CONNECTION) if is_preloaded else _SURROUNDINGS
+    kind = kind_of(exception, kinds)
     if kind is None:
         return None
     return FileRefusal((), kind.what, (kind.step, target.restart_command))

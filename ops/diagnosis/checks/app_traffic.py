@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from ops.diagnosis.checks.app_files import file_refusal, is_open_again, process_limit
 from ops.diagnosis.checks.app_refusals import long_requests
 from ops.diagnosis.checks.app_surroundings import surroundings
+from ops.diagnosis.checks.gunicorn_configuration import is_preloaded
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
     Raised,
     entries_with,
+    is_own_code,
     nginx_entries,
     raised_in,
     require_nginx_log,
@@ -31,6 +33,8 @@ from ops.diagnosis.checks.past_failures import (
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
+from ops.facts.host import Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import Machine
 from ops.facts.nginx import NginxConfig
@@ -38,6 +42,7 @@ from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
+from ops.interpret.gunicorn import process_of
 from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
@@ -66,7 +71,12 @@ _LIMITS = re.compile(r"\((\d+) > (\d+)\)")
     zh="用户请求没有让应用抛出异常",
 )
 def some_requests(
-    backend: Backend, logs: Logs, target: Target, machine: Machine | NotSeen
+    backend: Backend,
+    logs: Logs,
+    target: Target,
+    machine: Machine | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+    processes: Processes | NotSeen,
 ) -> Iterator[Finding]:
     """APP020: answers with status 500 and their traceback, while the doctor's own prediction does not fail."""
     probe = backend.predict
@@ -98,8 +108,9 @@ def some_requests(
     refusal = (
         file_refusal(newest.exception, logs, target)
         or process_limit(newest.exception, machine, target)
-        or surroundings(newest.exception, target)
+        or surroundings(newest.exception, target, is_preloaded=_is_preloaded(gunicorn, processes, target))
     )
+    in_package = refusal is None and not is_own_code(newest.where)
     yield Finding(
         "APP020",
         (
@@ -124,7 +135,32 @@ def some_requests(
         if refusal
         else None,
         verify=f"grep -n -A 30 Traceback {shlex.quote(source)} | tail -n 40",
-        fix=refusal.fix if refusal else None,
+        fix=refusal.fix if refusal else _in_a_package(newest, target) if in_package else None,
+    )
+
+
+def _is_preloaded(gunicorn: Gunicorn | NotSeen, processes: Processes | NotSeen, target: Target) -> bool:
+    if isinstance(gunicorn, NotSeen) or isinstance(processes, NotSeen):
+        return False
+    master = process_of(processes, target.gunicorn_master)
+    return master is not None and is_preloaded(master, gunicorn.config)
+
+
+def _in_a_package(raised: Raised, target: Target) -> tuple[str | Text, ...]:
+    """Steps if no line of the application is in the traceback: the package's line is not what is to be corrected."""
+    return (
+        Text(
+            en=f"{raised.where} belongs to a package, and is not to be edited: it was given something by the"
+            " application's code for that path, or meets something around it. Look for the exception's own words:"
+            f" {raised.exception}",
+            zh=f"{raised.where} 属于依赖包，不要改它：是应用为该路径写的代码传给了它什么，或者它遇到了环境问题。"
+            f"按异常自己的说法查找：{raised.exception}",
+        ),
+        Text(
+            en="If it began with the last deployment, go back to the version before",
+            zh="如果是上次发布后开始的，先回滚到前一个版本",
+        ),
+        target.restart_command,
     )
 
 

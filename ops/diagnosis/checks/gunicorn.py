@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import entries_with, last_quote, nginx_entries, raised_in
@@ -30,7 +32,7 @@ from ops.interpret.gunicorn import (
 )
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
-from ops.interpret.traffic import judged_since, users_traffic
+from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.duration import age
 from ops.text.language import Text, in_seconds, listed
 
@@ -87,10 +89,81 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     if not entries:
         return
     limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
+    asked = _asked_itself(logs, log, entries)
     yield Finding(
         "GUN004",
-        (last_quote(log.path, entries), *_cut_off(logs, log, entries)),
+        (last_quote(log.path, entries), *_cut_off(logs, log, entries), *(asked.evidence if asked else ())),
         {"count": str(len(entries)), "timeout": str(limit if limit is not None else 30)},
+        summary=asked.words if asked else None,
+        fix=(*asked.steps, target.restart_command) if asked else None,
+    )
+
+
+# Frames of HTTP clients: the standard library's, urllib3 (requests), httpx, aiohttp.
+_HTTP_CLIENT = re.compile(
+    r'File "[^"]*/(?:http/client|urllib3/\w+|httpcore/[\w/]+|httpx/\w+|aiohttp/client\w*)\.py"'
+)
+_SERVED_REQUEST = re.compile(r"(?:Error handling request|Exception on) (?:[A-Z]+ )?(/[^\s?]*)")
+
+
+class _AskedItself(NamedTuple):
+    """A worker that waited for an answer of its own service: the evidence, the summary, the steps."""
+
+    evidence: tuple[Evidence, ...]
+    words: Text
+    steps: tuple[str | Text, ...]
+
+
+def _asked_itself(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> _AskedItself | None:
+    """Why workers exceed the timeout, if they waited for an HTTP answer when they were ended, and requests for other
+    paths came to the service past nginx: the service asks itself, and no worker is left to answer."""
+    last = entries[-1].time
+    waits = [
+        raised
+        for raised in raised_in(log)
+        if raised.exception.startswith("SystemExit")
+        and abs(raised.entry.time - last) <= SAME_MOMENT
+        and _HTTP_CLIENT.search(raised.entry.text)
+    ]
+    own = service_traffic(logs)
+    users = users_traffic(logs)[:1]
+    if not waits or own is None or not users:
+        return None
+    through = {(item.method, item.path) for located in users for item in located.traffic.answers}
+    past = [
+        item
+        for item in own.traffic.answers
+        if (item.method, item.path) not in through and item.status < "400"
+    ]
+    served = _SERVED_REQUEST.search(waits[-1].entry.text)
+    if not past or served is None:
+        return None
+    path, asked = served[1], f"{past[0].method} {past[0].path}"
+    return _AskedItself(
+        (
+            quote(log.path, waits[-1].entry.text.partition("\n")[0]),
+            Evidence(
+                own.path,
+                Text(
+                    en=f"{past[0].count} x {asked}: not in nginx's access log, so they come from this host",
+                    zh=f"{past[0].count} 次 {asked}：nginx 访问日志里没有，来自本机",
+                ),
+            ),
+        ),
+        Text(
+            en=f"gunicorn ended workers {len(entries)} times that served {path} and waited there for an HTTP answer:"
+            f" the service asks itself for {asked}, and no worker is left to answer.",
+            zh=f"gunicorn 有 {len(entries)} 次结束了正在处理 {path} 并等待 HTTP 应答的工作进程；"
+            f"服务在请求自己的 {asked}，而没有空闲的工作进程来应答。",
+        ),
+        (
+            Text(
+                en=f"In the code of {path} call the function behind {asked} in place of its URL; until then give"
+                " the service more workers than requests that wait so (workers, or worker_class gthread with threads)",
+                zh=f"在 {path} 的代码里直接调用 {asked} 背后的函数，不要走 URL；"
+                "在此之前让工作进程（或线程）多于这样等待的请求（workers，或 worker_class 为 gthread 并设 threads）",
+            ),
+        ),
     )
 
 
@@ -451,7 +524,12 @@ def port(target: Target, processes: Processes, backend: Backend, logs: Logs | No
     if not holder(processes, target.backend) and is_listening(processes, target.backend):
         raise NotJudgedError(NotSeen(reason=f"who holds {target.backend}", needs_root=True))
     log = logs.gunicorn_error if not isinstance(logs, NotSeen) else None
-    clashes = entries_with(log, "Address already in use", "Connection in use") if isinstance(log, Log) else ()
+    # The master binds before it forks: a worker's traceback is about an address of the application's own.
+    clashes = tuple(
+        entry
+        for entry in (entries_with(log, "Address already in use", "Connection in use") if log else ())
+        if "Exception in worker process" not in entry.text
+    )
     if foreign:
         owner = min(foreign, key=lambda p: p.pid)
         command = " ".join(owner.command)[:160] or owner.name

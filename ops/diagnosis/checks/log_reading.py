@@ -107,6 +107,12 @@ def exception_in(text: str) -> tuple[str, str] | None:
     return raised, f"{frame[0]}:{frame[1]}"
 
 
+def is_own_code(where: str) -> bool:
+    """Whether ``file:line`` is the application's, or not known."""
+    file = where.rpartition(":")[0]
+    return file in ("", "?") or _is_own(file)
+
+
 def _is_own(file: str) -> bool:
     """Whether a frame's file is the application's, and no package's or the interpreter's."""
     return "site-packages" not in file and "/lib/python" not in file and not file.startswith("<")

@@ -20,6 +20,8 @@ from ops.interpret.listeners import described, not_nginx, taking
 from ops.text.language import Text
 
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
+# Python's words of open(2) for a file that an include names.
+_IS_DIRECTORY = re.compile(r"(.+): \[Errno 21\] ")
 _BIND_IN_USE = re.compile(r"bind\(\) to (\S+) failed \(98: Address already in use\)")
 
 
@@ -198,14 +200,21 @@ def _failed_start(logs: Logs | NotSeen, *, are_served: bool = False) -> tuple[st
 
 @check("nginx.configuration", "NGX003", en="nginx's configuration loads", zh="nginx 配置可以加载")
 def configuration(
-    nginx_test: NginxTest,
+    nginx_test: NginxTest | NotSeen,
     host: Host,
     target: Target,
     processes: Processes | NotSeen,
     nginx_pidfile: Pidfile | NotSeen,
     nginx_config: NginxConfig | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX003: nginx -t fails because of the configuration itself, not because the doctor lacks a permission."""
+    """NGX003: nginx -t fails because of the configuration itself, not because the doctor lacks a permission; or an
+    include takes a directory, which nginx cannot read as a file (ngx_conf_parse)."""
+    if isinstance(nginx_test, NotSeen):
+        taken = _included_directory(nginx_config, target)
+        if taken is None:
+            raise NotJudgedError(nginx_test)
+        yield taken
+        return
     if nginx_test.exit_code == 0:
         return
     failures = _failures(nginx_test)
@@ -238,6 +247,37 @@ def configuration(
             ),
             target.test_nginx,
             target.reload_nginx if serving else target.start_nginx,
+        ),
+    )
+
+
+def _included_directory(config: NginxConfig | NotSeen, target: Target) -> Finding | None:
+    """The include whose pattern takes a directory: no nginx starts or reloads with it."""
+    errors = () if isinstance(config, NotSeen) else config.errors
+    match, place = next(
+        (
+            (match, f"{error.file}:{error.line}")
+            for error in errors
+            if (match := _IS_DIRECTORY.match(error.message))
+        ),
+        (None, ""),
+    )
+    if match is None:
+        return None
+    name, file, line = match[1], *place.rpartition(":")[::2]
+    return Finding(
+        "NGX003",
+        (quote(place, "include"), quote(name, "Is a directory")),
+        {"message": f'pread() "{name}" failed (21: Is a directory)', "file": file, "line": line},
+        fix=(
+            Text(
+                en=f"The include at {place} takes {name} too, which is a directory: move it away, or have the include"
+                " take files alone (*.conf)",
+                zh=f"{place} 的 include 也匹配到目录 {name}：把它移走，或让 include 只匹配文件（*.conf）",
+            ),
+            f"ls -ld {shlex.quote(name)}",
+            target.test_nginx,
+            target.start_nginx,
         ),
     )
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.log_reading import LocatedEntry, entries_with, nginx_entries, require_nginx_log
+from ops.diagnosis.checks.app_surroundings import surroundings
+from ops.diagnosis.checks.log_reading import (
+    LocatedEntry,
+    Raised,
+    entries_with,
+    nginx_entries,
+    raised_in,
+    require_nginx_log,
+    service_logs,
+)
 from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
@@ -188,11 +198,47 @@ def premature_close(
     if isinstance(log, NotSeen):
         raise NotJudgedError(log)
     path, entry = unexplained[-1]
+    if raised := _raised_at(logs, entry):
+        count = len(unexplained)
+        yield Finding(
+            "NGX019",
+            (quote(path, entry.text), quote(raised.where, raised.exception)),
+            {"count": str(count)},
+            summary=Text(
+                en=f"The application raised {raised.exception} while it answered, and the service cut off {count}"
+                " answers.",
+                zh=f"应用在应答途中抛出 {raised.exception}，服务中断了 {count} 个响应。",
+            ),
+            verify=f"grep -n -A 40 Traceback {shlex.quote(log.path)} | tail -n 50",
+            fix=around.fix
+            if (around := surroundings(raised.exception, target))
+            else (
+                Text(
+                    en=f"Correct the application, by the traceback that ends at {raised.where}: {raised.exception}",
+                    zh=f"按止于 {raised.where} 的 traceback 修复应用：{raised.exception}",
+                ),
+                target.restart_command,
+            ),
+        )
+        return
     yield Finding(
         "NGX019",
         (quote(path, entry.text), quote(log.path, _said_at(log, entry.time))),
         {"count": str(len(unexplained))},
     )
+
+
+def _raised_at(logs: Logs, entry: LogEntry) -> Raised | None:
+    """The exception that the application raised as the connection was cut: the same second or the one beside it."""
+    near = [
+        item
+        for own in service_logs(logs)
+        for item in raised_in(own)
+        if abs(item.entry.time - entry.time) <= 1.0
+        and "Exception in worker process" not in item.entry.text
+        and not item.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
+    return near[-1] if near else None
 
 
 def _is_told(entry: LogEntry, ends: tuple[LogEntry, ...]) -> bool:

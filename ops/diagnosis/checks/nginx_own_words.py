@@ -28,6 +28,8 @@ from ops.text.language import Text
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 # This many lines are no accident of a single client.
 _REPEATED = 3
+# Scanners ask every host for its first page; users of a site with pages do so more often than that.
+_FIRST_PAGE_SHARE = 0.1
 
 
 class _Kind(NamedTuple):
@@ -38,6 +40,7 @@ class _Kind(NamedTuple):
     directives: tuple[str, ...]
     en: str
     zh: str
+    explains: tuple[str, ...] | None = None
 
 
 # ngx_http_upstream.c, ngx_http_auth_request_module.c, ngx_http_core_module.c, ngx_http_proxy_module.c.
@@ -87,6 +90,47 @@ _KINDS = (
         " application",
         "{place} 后面的服务返回了不合法的 HTTP：在应用里改正日志里引用的那个响应头",
     ),
+    # ngx_http_proxy_module: proxy_ssl_verify_depth is 1 by default, one certificate between the server's and a root.
+    _Kind(
+        r"upstream SSL certificate verify error: \((20|21|22):",
+        ("proxy_ssl_verify_depth", "proxy_ssl_verify", "proxy_pass"),
+        "nginx does not come from the certificate of the server behind it to one that it trusts. See what that server"
+        " sends (openssl s_client -connect ADDRESS -servername NAME -showcerts </dev/null): with two intermediates or"
+        " more write proxy_ssl_verify_depth 3; at {place} (the default is 1); else put its root into"
+        " proxy_ssl_trusted_certificate",
+        "nginx 从它后面服务器的证书走不到受信任的根。看对方发来什么（openssl s_client -connect 地址 -servername 域名"
+        " -showcerts </dev/null）：有两个以上中间证书时，在 {place} 写 proxy_ssl_verify_depth 3;（默认是 1）；"
+        "否则把它的根证书放进 proxy_ssl_trusted_certificate",
+    ),
+    # nginx sends no server name to an upstream by default (proxy_ssl_server_name off).
+    _Kind(
+        r"SSL_do_handshake\(\) failed \([^)]*(unrecognized name|handshake failure|internal error)[^)]*\)"
+        r" while SSL handshaking to upstream",
+        ("proxy_ssl_server_name", "proxy_ssl_name", "proxy_pass"),
+        "The server behind {place} ends the TLS handshake ({0}): as a rule it serves several names, and nginx tells it"
+        " none by default. Write proxy_ssl_server_name on; there, and proxy_ssl_name NAME; if the address in proxy_pass"
+        " is not the name (to try it: openssl s_client -connect ADDRESS -servername NAME </dev/null)",
+        "{place} 后面的服务器中断了 TLS 握手（{0}）：它多半按域名提供服务，而 nginx 默认不告诉它域名。在那里写"
+        " proxy_ssl_server_name on;，proxy_pass 里的地址不是域名时再写 proxy_ssl_name 域名;"
+        "（试一下：openssl s_client -connect 地址 -servername 域名 </dev/null）",
+    ),
+    # ngx_http_ssl_module: files whose names have variables are read at each handshake, by a worker.
+    _Kind(
+        r'cannot load certificate(?: key)? "([^"]+)": .*?(?:Permission denied|No such file or directory)',
+        ("ssl_certificate_key", "ssl_certificate"),
+        "The name at {place} has a variable, so a worker of nginx, and not root, opens {0} at each handshake: let"
+        " nginx's user read it and enter the directories above (namei -l {0}), or write the name without a variable",
+        "{place} 的文件名带变量，所以每次握手由 nginx 工作进程（而不是 root）打开 {0}："
+        "让 nginx 的用户能读取它并进入各级目录（namei -l {0}），或写成不带变量的路径",
+        ("tls.failed", "tls.untrusted", "http.closed"),
+    ),
+    # ngx_http_core_module, try_files: "$uri/" takes a directory that exists, and what follows it is not tried.
+    _Kind(
+        r'directory index of "([^"]+)" is forbidden',
+        ("try_files",),
+        "try_files at {place} takes the directory {0} for $uri/ and never comes to the service: take $uri/ out of it",
+        "{place} 的 try_files 把目录 {0} 当作 $uri/，就不再走到后端：去掉其中的 $uri/",
+    ),
     _Kind(
         r"upstream SSL certificate (?:verify error: \(([^)]*)\)|does not match \S+)",
         ("proxy_ssl_verify", "proxy_pass"),
@@ -125,7 +169,13 @@ def own_words(
         for kind in _KINDS
         if (match := re.search(kind.words, pair[1].text))
     ]
-    lasting = [item for item in matches if not _has_passed_since(item[0], logs, target, front, taken_at)]
+    matches = [
+        (pair, kind, match)
+        for number, (pair, kind, match) in enumerate(matches)
+        if not any(other is pair for other, _, _ in matches[:number])
+        and (kind.directives != ("try_files",) or _hides_the_service(pair[1], logs, nginx_config, target))
+    ]
+    lasting = [item for item in matches if not has_passed_since(item[0], logs, target, front, taken_at)]
     if not lasting:
         return
     (log, entry), kind, match = lasting[-1]
@@ -159,7 +209,41 @@ def own_words(
             target.test_nginx,
             target.reload_nginx,
         ),
+        explains=kind.explains,
     )
+
+
+def _hides_the_service(entry: LogEntry, logs: Logs, config: NginxConfig, target: Target) -> bool:
+    """Whether users miss the service's first page: try_files takes the site's own directory for it, would else hand it
+    to the service, and more than a few of the users' requests are for it.
+
+    Other directories lie among static files, and are rightly not listed."""
+    request = _REQUEST.search(entry.text)
+    site = find_site(config, target.domain, target.backend)
+    if request is None or request[2] != "/" or site is None:
+        return False
+    scopes = _scopes(site.server, "/")
+    tries = next((d for scope in scopes for d in scope.effective("try_files")[-1:]), None)
+    if tries is None or "$uri/" not in tries.args[:-1]:
+        return False
+    last = tries.args[-1]
+    leads_on = any(
+        location.written == last or (not last.startswith("@") and location is site.server.location_for(last))
+        for location in site.server.locations()
+        if location.effective("proxy_pass")
+    )
+    for located in users_traffic(logs)[:1]:
+        asked = sum(
+            item.count for item in located.traffic.answers if item.path == "/" and item.status == "403"
+        )
+        everything = sum(item.count for item in located.traffic.answers)
+        return leads_on and asked >= _REPEATED and asked >= _FIRST_PAGE_SHARE * everything
+    return False
+
+
+def is_known_kind(entry: LogEntry) -> bool:
+    """Whether NGX060 judges the line."""
+    return any(re.search(kind.words, entry.text) for kind in _KINDS)
 
 
 def _is_of_own_challenge(entry: LogEntry) -> bool:
@@ -168,14 +252,17 @@ def _is_of_own_challenge(entry: LogEntry) -> bool:
     return request is not None and request[2].startswith(OWN_CHALLENGE)
 
 
-def _has_passed_since(
+def has_passed_since(
     pair: LocatedEntry, logs: Logs, target: Target, front: Front | NotSeen, taken_at: float
 ) -> bool:
     """Whether a later request of the same method and path was answered without an error: then it was fixed."""
     _, entry = pair
     request = _REQUEST.search(entry.text)
     if request is None:
-        return False
+        # Of a handshake: scanners ask for names that no certificate is for, and others are served.
+        return (
+            isinstance(front, Front) and isinstance(front.predict, Exchange) and front.predict.failure is None
+        )
     method, path = request[1], request[2]
     # A line from the second in which the run began most likely precedes its first probe.
     if isinstance(front, Front) and entry.time <= taken_at:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ops.diagnosis.checks.log_reading import TOO_LONG, nginx_entries
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
-from ops.diagnosis.steps import replaced_in_line, replaced_statement, without_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, without_line
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
@@ -276,6 +276,8 @@ def _refused_kinds(
         elif is_closed:
             is_known = _is_served(item, own) or _is_served(item, located)
             proof = _closed_method(item, config, target, host_names, is_known=is_known)
+        elif item.method == "OPTIONS" and item.status == "401":
+            proof = _locked_preflight(item, own, config, target)
         elif is_cached:
             proof = _cached_error(item, own, logs, config, target, host_names)
         if proof is not None:
@@ -359,6 +361,45 @@ def _closed_method(
             *((replaced_in_line(where, "limit_except", f"limit_except {item.method}"),) if lists else ()),
         ),
         is_known,
+    )
+
+
+def _locked_preflight(
+    item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target
+) -> _Proof | None:
+    """nginx wants a password of a browser's first question, with which a browser sends none (Fetch standard,
+    CORS-preflight fetch: without credentials)."""
+    scope = _scope(config, target, item.path)
+    locks = [
+        line
+        for name in ("auth_basic", "auth_request")
+        for line in (scope.effective(name)[-1:] if scope else ())
+        if line.args[:1] != ("off",)
+    ]
+    if not locks or _is_tried_by_scanners(item.path):
+        return None
+    lock = locks[0]
+    passes = scope.effective("proxy_pass") if scope else ()
+    beside = passes[-1].where if passes else lock.where
+    return _Proof(
+        (quote(lock.where, f"{lock.name} {' '.join(lock.args)}"),),
+        lock.where,
+        Text(
+            en=f"{lock.name} at {lock.where} asks browsers for a password before they may ask (OPTIONS); they send none"
+            " with that question, and so never come to the request itself",
+            zh=f"{lock.where} 的 {lock.name} 对浏览器的预检请求（OPTIONS）也要密码；"
+            "而浏览器的预检从不带凭据，真正的请求就发不出来",
+        ),
+        (
+            Text(
+                en="Let OPTIONS through: the service answers it, if it knows CORS, with auth_basic inside limit_except"
+                " OPTIONS { ... }; else nginx answers it itself:",
+                zh="放行 OPTIONS：应用支持 CORS 时，把 auth_basic 写进 limit_except OPTIONS { ... }，由应用应答；"
+                "否则由 nginx 自己应答：",
+            ),
+            put_before_line(beside, "if ($request_method = OPTIONS) { return 204; }"),
+        ),
+        any(a.path == item.path and a.method != "OPTIONS" and a.status < "400" for a in own.traffic.answers),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
@@ -26,7 +27,7 @@ from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import Scope
 from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
-from ops.interpret.traffic import LocatedTraffic, users_traffic
+from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -270,7 +271,9 @@ def sent_headers(
 ) -> Iterator[Finding]:
     """NGX082: every request for a path is refused, and a header that the application needs for it is lost on the way:
     nginx empties, replaces or drops it, or gunicorn drops it, or a WebSocket's Upgrade is not passed on."""
-    for route in (*_refused_routes(logs, front, backend, target, nginx_config), *_refused_handshakes(logs)):
+    ignored = _ignored_headers(logs)
+    routes = _refused_routes(logs, front, backend, target, nginx_config, frozenset(ignored))
+    for route in (*routes, *_refused_handshakes(logs)):
         from ops.diagnosis.lost_headers import Service, lost_header, lost_upgrade
 
         if route.declared is not None:
@@ -279,12 +282,22 @@ def sent_headers(
             master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
             version = "" if isinstance(environment, NotSeen) else environment.packages.get("gunicorn", "")
             service = Service(master, gunicorn, version)
-            lost = lost_header(nginx_config, target, route.path, route.answer, service)
+            entry = ignored.get((route.method, route.path))
+            name = entry[0] if entry else None
+            lost = lost_header(nginx_config, target, route.path, route.answer, service, name)
         if lost is None:
             continue
         yield Finding(
             "NGX082",
-            (*route.evidence, *lost.evidence),
+            (
+                *route.evidence,
+                *(
+                    quote(entry[1], entry[2])
+                    for entry in (ignored.get((route.method, route.path)),)
+                    if entry and entry[0] == lost.name
+                ),
+                *lost.evidence,
+            ),
             {
                 "method": route.method,
                 "path": route.path,
@@ -296,6 +309,24 @@ def sent_headers(
             kind=lost.kind,
         )
         return
+
+
+# ngx_http_process_request_headers, at level info: nginx goes on without the header.
+_INVALID_HEADER = re.compile(r'client sent invalid header line: "([A-Za-z0-9]+_[\w-]*):')
+_OF_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
+
+
+def _ignored_headers(logs: Logs) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """The headers with an underscore that nginx left out, by the requests' method and path: the name, the log, the
+    line."""
+    ignored = {}
+    for path, entry in nginx_entries(logs, "client sent invalid header line"):
+        match, request = _INVALID_HEADER.search(entry.text), _OF_REQUEST.search(entry.text)
+        if match and request:
+            place = request[1], general_path(request[2])
+            # The value may be a key.
+            ignored[place] = match[1], path, f'client sent invalid header line: "{match[1]}: ..."'
+    return ignored
 
 
 class _RefusedRoute(NamedTuple):
@@ -316,8 +347,10 @@ def _refused_routes(
     backend: Backend | NotSeen,
     target: Target,
     config: NginxConfig,
+    ignored: frozenset[tuple[str, str]],
 ) -> Iterator[_RefusedRoute]:
-    """The prediction's path if users or the doctor are refused there; then paths of whose location half is refused."""
+    """The prediction's path if users or the doctor are refused there; then paths of whose location half is refused, and
+    those of whose requests nginx left a header out (``ignored``)."""
     own = None if isinstance(front, NotSeen) else front.predict
     answer = own if isinstance(own, Exchange) and str(own.status) in _NO_ACCESS else None
     behind = backend.predict if isinstance(backend, Backend) else None
@@ -336,7 +369,7 @@ def _refused_routes(
         status = str(answer.status) if answer is not None else at_predict[1].status if at_predict else "?"
         yield _RefusedRoute("POST", target.predict_path, status, evidence, answer)
     for located, item in refusals.values():
-        if _is_half_refused(located, item.path, config, target):
+        if (item.method, item.path) in ignored or _is_half_refused(located, item.path, config, target):
             yield _RefusedRoute(item.method, item.path, item.status, _counted(located, item))
 
 

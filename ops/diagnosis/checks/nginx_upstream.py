@@ -9,6 +9,7 @@ from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
@@ -17,6 +18,7 @@ from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.gunicorn import arguments, options, process_of
 from ops.interpret.service_name import identity, reaches_service
 from ops.interpret.traffic import users_traffic
 from ops.text.language import Text
@@ -34,7 +36,13 @@ _OF_ANOTHER_PROGRAM = ("404", "405", "410", "501")
     zh="nginx 转发到服务实际监听的地址",
 )
 def upstream(
-    nginx_config: NginxConfig, target: Target, upstreams: Upstreams, backend: Backend, front: Front | NotSeen
+    nginx_config: NginxConfig,
+    target: Target,
+    upstreams: Upstreams,
+    backend: Backend,
+    front: Front | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
+    processes: Processes | NotSeen,
 ) -> Iterator[Finding]:
     """NGX005: no proxied address accepts connections, while the service answers at another.
 
@@ -60,9 +68,11 @@ def upstream(
     if not dead or len(dead) < len(answers):
         return
     address, answer = next(iter(dead.items()))
+    unset = _bound_by_the_environment(target, gunicorn, processes)
     yield Finding(
         "NGX005",
         (
+            *((unset,) if unset else ()),
             quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
             quote(_written_at(proxy_pass, address), f"{address}: {answer.detail or answer.failure}"),
             Evidence(
@@ -71,7 +81,56 @@ def upstream(
             ),
         ),
         {"upstream": address, "listening": target.backend},
-        fix=_proxied_to_the_service(proxy_pass, address, target),
+        fix=_bound_by_the_file(address, target)
+        if unset and "unix:" not in address
+        else _proxied_to_the_service(proxy_pass, address, target),
+    )
+
+
+def _bound_by_the_environment(
+    target: Target, gunicorn: Gunicorn | NotSeen, processes: Processes | NotSeen
+) -> Evidence | None:
+    """Why gunicorn listens everywhere at a port that nobody wrote: without a bind it takes PORT from its environment
+    (gunicorn/config.py, Bind), and only without PORT 127.0.0.1:8000."""
+    if isinstance(gunicorn, NotSeen) or isinstance(processes, NotSeen):
+        return None
+    master = process_of(processes, target.gunicorn_master)
+    config = gunicorn.config
+    if master is None or not isinstance(config, GunicornConfig) or config.star_imports:
+        return None
+    if "bind" in config.assigned or options(arguments(master)).get("bind"):
+        return None
+    members = {target.gunicorn_master, *target.gunicorn_workers}
+    held = [
+        item.address
+        for item in processes.listeners
+        if members.intersection(item.pids) and item.address.startswith(("0.0.0.0:", "[::]:"))
+    ]
+    if not held:
+        return None
+    port = held[0].rpartition(":")[2]
+    return Evidence(
+        config.path,
+        Text(
+            en=f"no bind is set, and gunicorn listens at {held[0]}: it takes PORT={port} from its environment (or a"
+            " --bind from GUNICORN_CMD_ARGS)",
+            zh=f"没有设置 bind，而 gunicorn 监听 {held[0]}：它取了环境变量 PORT={port}"
+            "（或 GUNICORN_CMD_ARGS 里的 --bind）",
+        ),
+    )
+
+
+def _bound_by_the_file(address: str, target: Target) -> tuple[str | Text, ...]:
+    """Steps that give gunicorn the address nginx expects, whatever its environment says."""
+    file = target.gunicorn_config_file or "gunicorn.conf.py"
+    line = f"bind = {chr(34)}{address}{chr(34)}"
+    return (
+        Text(
+            en=f"Set bind in {file}, so that no variable of the environment decides (or take PORT out of it):",
+            zh=f"在 {file} 里写明 bind，不让环境变量决定（或从环境里去掉 PORT）：",
+        ),
+        f"printf '\\n%s\\n' {shlex.quote(line)} >> {shlex.quote(file)}",
+        target.restart_command,
     )
 
 

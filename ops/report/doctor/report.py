@@ -19,6 +19,7 @@ from ops.report.model import (
 )
 from ops.report.sentences import (
     STATUS_WORDS,
+    is_cut_short,
     leading_cause,
     next_command,
     sentence,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _ALL_WELL = Text(en="{} answers as it should", zh="{} 工作正常")
 _NOT_JUDGED = Text(en="{} could not be judged", zh="{} 无法判断")
+_NOT_ALL_SEEN = Text(
+    en="{}: not all was seen in time, nothing wrong in the rest", zh="{} 时限内未能看完，已看到的部分正常"
+)
 _UNEXPLAINED = Text(en="unexplained: {}", zh="尚无解释：{}")
 _MORE = Text(en=" (+{} more)", zh="（另有 {} 项）")
 
@@ -149,7 +153,9 @@ class DoctorReport(CommandReport):
             return f"{leading.code} {sentence(leading.title, language)}{more}"
         if diagnosis.status is not Status.UNKNOWN and (symptoms := unexplained(diagnosis)):
             return _UNEXPLAINED.to(language).format(sentence(symptoms[0].summary, language))
-        words = _NOT_JUDGED if diagnosis.status is Status.UNKNOWN else _ALL_WELL
+        words = _ALL_WELL
+        if diagnosis.status is Status.UNKNOWN:
+            words = _NOT_ALL_SEEN if is_cut_short(diagnosis) else _NOT_JUDGED
         return words.to(language).format(diagnosis.target.get("url", "gte"))
 
 

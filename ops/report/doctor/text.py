@@ -12,6 +12,7 @@ from ops.report.sentences import (
     STATUS_NAMES,
     STATUS_STYLES,
     command,
+    is_cut_short,
     leading_cause,
     next_commands,
     sentence,
@@ -31,6 +32,10 @@ _OF_BUNDLE = Text(
 _SERVICE = Text(en="the service", zh="服务")
 _ALL_WELL = Text(en="answers as it should", zh="工作正常")
 _NOT_JUDGED = Text(en="could not be judged; what was missing stands below", zh="无法判断，缺少的信息见下文")
+_NOT_ALL_SEEN = Text(
+    en="shows nothing wrong in what was seen, and not all was seen in time: repeat with a longer --budget",
+    zh="在已看到的部分里没有问题，但时限内没有看完：请加大 --budget 再运行一次",
+)
 _MORE = Text(en=" (+{} more)", zh="（另有 {} 项）")
 _UNEXPLAINED_VERDICT = Text(en="{} (the cause is not proven)", zh="{}（原因未能证实）")
 _PROOF = Text(en="Proof", zh="证据")
@@ -100,7 +105,8 @@ def verdict(diagnosis: Diagnosis, language: Language) -> str:
         words = sentence(leading.title, language) + (_MORE.to(language).format(others) if others else "")
         return f"{place}{': ' if language == 'en' else '：'}{words}"
     if diagnosis.status is Status.UNKNOWN:
-        return f"{place} {_NOT_JUDGED.to(language)}"
+        why = _NOT_ALL_SEEN if is_cut_short(diagnosis) else _NOT_JUDGED
+        return f"{place} {why.to(language)}"
     if open_symptoms := unexplained(diagnosis):
         return _UNEXPLAINED_VERDICT.to(language).format(sentence(open_symptoms[0].summary, language))
     return f"{place} {_ALL_WELL.to(language)}"

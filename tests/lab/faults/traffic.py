@@ -326,6 +326,22 @@ def a_worker_of_nginx_crashes(stack: Stack) -> None:
     wait_for(lambda: stack.predict().status == 200, "nginx to serve with another worker")
 
 
+@fault(
+    "NGX061",
+    sees=lambda stack: {stack.request(path="/video/a.mp4?start=1").status for _ in range(3)} == {500},
+    says=("video", "mp4"),
+    app=PLAIN_APP,
+    layout="guide",
+)
+def module_cannot_read_its_file(stack: Stack) -> None:
+    """A video was not copied whole; the module that cuts it is none that the catalogue knows."""
+    folder = stack.directory / "video"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"\0\0\0\4ftyp" + b"x" * 2000)
+    place = "    location / {\n        limit_req"
+    stack.edit(stack.site_file, place, f"    location /video/ {{ root {stack.directory}; mp4; }}\n{place}")
+
+
 def _media(stack: Stack, directive: str, mode: int = 0o644) -> None:
     """nginx serves the uploads; one is there."""
     media = stack.directory / "media"

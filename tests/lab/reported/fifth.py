@@ -53,10 +53,14 @@ def _passwords(stack: Stack) -> str:
     return f'auth_basic "shop";\n        auth_basic_user_file {stack.nginx_dir}/site.htpasswd;'
 
 
+def _with_password(stack: Stack) -> int | None:
+    return stack.request(path="/items", headers={"Authorization": "Basic YWxpY2U6c2VjcmV0"}).status
+
+
 @report(
     Kind.LINE,
     "hassio-addons/app-nginx-proxy-manager#467",
-    sees=lambda stack: _always(stack, "/items", 403),
+    sees=lambda stack: {_with_password(stack) for _ in range(5)} == {403},
     repair=_write_passwords,
     codes=(),
     says=("/items", "site.htpasswd", "No such file", "auth_basic_user_file", "gte-api.conf:"),
@@ -64,7 +68,7 @@ def _passwords(stack: Stack) -> str:
     layout="guide",
 )
 def file_of_the_passwords_is_not_there(stack: Stack) -> None:
-    """nginx-proxy#1420, nginx#557: nginx starts without a word, and refuses everybody."""
+    """nginx-proxy#1420, nginx#557: nginx starts without a word, asks for a password, and refuses every one."""
     add_location(stack, _proxied("/items", _passwords(stack)))
 
 
@@ -344,7 +348,7 @@ start_http_server(PORT, addr="ADDRESS")
     sees=answers(502),
     repair=lambda stack: stack.edit(stack.gunicorn_conf, "workers = 3", "workers = 1"),
     codes=("GUN003",),
-    says=("Address already in use", "start_http_server", "each worker"),
+    says=("Address already in use", "every worker", "when_ready"),
     app=PLAIN_APP,
     workers=3,
     layout="guide",
@@ -376,7 +380,7 @@ def report():
 @report(
     Kind.PART,
     "benoitc/gunicorn#1878",
-    sees=lambda stack: _always(stack, "/report", 502, times=2),
+    sees=lambda stack: _always(stack, "/report", 500, times=2),
     repair=lambda stack: stack.edit(stack.gunicorn_conf, "workers = 1", "workers = 3"),
     codes=(),
     says=("/report", "itself", "worker"),
@@ -517,7 +521,7 @@ database.execute("COMMIT")
     sees=lambda stack: _always(stack, "/notes", 500, method="POST", times=3),
     repair=lambda stack: (stack.directory / "notes.db.let-go").touch(),
     codes=("APP020", "APP004"),
-    says=("database is locked", "/notes", "notes.db", "timeout"),
+    says=("database is locked", "/notes", "timeout"),
     app=SQLITE_APP,
     layout="guide",
 )
@@ -580,7 +584,7 @@ def report():
     sees=lambda stack: {stack.request(path="/report").status for _ in range(4)} == {500},
     repair=lambda stack: stack.edit(stack.app_file, "月报.csv", "report.csv"),
     codes=("APP020", "APP004"),
-    says=("UnicodeEncodeError", "latin-1", "/report", "header"),
+    says=("InvalidResponseHeader", "Content-Disposition", "/report", "filename*"),
     app=NAMED_APP,
     layout="guide",
 )
@@ -612,7 +616,7 @@ def _report_is_cut_off(stack: Stack) -> bool:
     sees=_report_is_cut_off,
     repair=lambda stack: stack.edit(stack.app_file, '"Content-Length": "1000"', '"Content-Length": "4000"'),
     codes=(),
-    says=("/report", "Response content longer than Content-Length"),
+    says=("/report", "declared Content-Length", "do not copy it"),
     app=LENGTH_APP,
     worker_class=UVICORN_WORKER,
     layout="guide",
