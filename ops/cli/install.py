@@ -13,8 +13,10 @@ from ops.cli.options import (
     Duration,
     config_option,
     language_option,
+    load_what_reports,
     option,
     report_format_option,
+    run_again,
     settings_and_path,
     show,
 )
@@ -150,6 +152,7 @@ def install(
     from ops.installation.host import HostTree
     from ops.installation.inputs import InstallOptions, plain_argument, steps_here
     from ops.installation.issuance import AcmeAuthority, CertificateOrigin
+    from ops.installation.run import InstallResult
     from ops.installation.run import dry_run as preview
     from ops.installation.run import install as install_steps
     from ops.installation.store import InstallStore
@@ -177,7 +180,10 @@ def install(
     if not dry_run and host.is_running and store.upgrade() is not None and not store.is_part_of_a_run:
         from ops.upgrade.here import upgrader_here
 
-        upgrader_here(settings, path, wait).recover()
+        with run_again():
+            upgrader_here(settings, path, wait).recover()
+    if not dry_run and store.unfinished() is not None:
+        load_what_reports(form, InstallationReport(InstallResult(())), language)
     act = preview if dry_run else install_steps
     report = InstallationReport(act(plan, host, store, overwrite=overwrite))
     show(form, report, language)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +136,31 @@ def show(form: str, report: CommandReport, language: Language, output: str | Non
     page = io.StringIO()
     render(form, report, language, page)
     _write(output, page.getvalue())
+
+
+def load_what_reports(form: str, report: CommandReport, language: Language) -> None:
+    """Load what a report or an error needs, for a command that may remove the environment that it runs in: ``report``
+    is of its kind."""
+    import io
+    from importlib import import_module
+
+    from ops.report import render
+
+    import_module("ops.text.reason_forms")
+    error_language()
+    render(form, report, language, io.StringIO())
+
+
+@contextlib.contextmanager
+def run_again() -> Iterator[None]:
+    """Become the program that is to carry on, if this one runs in a version that is to be removed."""
+    from ops.upgrade.run import RunAgainError
+
+    try:
+        yield
+    except RunAgainError as error:
+        sys.stdout.flush()
+        os.execv(error.program, (str(error.program), *sys.argv[1:]))  # noqa: S606  itself, in another version
 
 
 def _write(output: str, words: str) -> None:

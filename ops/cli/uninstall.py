@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualCommand
-from ops.cli.options import language_option, option, report_format_option, show
+from ops.cli.options import language_option, load_what_reports, option, report_format_option, show
 
 if TYPE_CHECKING:
     from ops.text.language import Language
@@ -64,7 +64,10 @@ def uninstall(dry_run: bool, purge: bool, root: Path | None, form: str, language
 
     host = HostTree(root.resolve() if root else Path("/"))
     store = InstallStore(host.root)
-    result = planned_uninstall(store, purge=purge) if dry_run else undo_all(host, store, purge=purge)
+    result = planned_uninstall(store, purge=purge)
+    if not dry_run:
+        load_what_reports(form, UninstallationReport(result), language)
+        result = undo_all(host, store, purge=purge)
     report = UninstallationReport(result)
     show(form, report, language)
     sys.exit(EXIT_CODES[report.status])

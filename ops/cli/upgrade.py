@@ -15,6 +15,7 @@ from ops.cli.options import (
     language_option,
     option,
     report_format_option,
+    run_again,
     settings_and_path,
     show,
 )
@@ -145,10 +146,9 @@ def upgrade(
     source = None if rollback else source_here(upgrader, version, wheel, wheelhouse, extras)
     if dry_run:
         result = upgrader.planned(source, options)
-    elif source is None:
-        result = upgrader.roll_back(options)
     else:
-        result = upgrader.upgrade(source, options)
+        with run_again():
+            result = upgrader.roll_back(options) if source is None else upgrader.upgrade(source, options)
     report = UpgradeReport(result)
     show(form, report, language)
     sys.exit(EXIT_CODES[report.status])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,6 +30,23 @@ class UpgradeError(OpsError):
     """The service is what it was before; the message says why."""
 
     exit_code = 2
+
+
+class RunAgainError(OpsError):
+    """An upgrade was undone whose version runs this command: what imports from there must end before it is removed.
+
+    ``program``: the present version's."""
+
+    exit_code = 2
+
+    def __init__(self, program: Path) -> None:
+        super().__init__(
+            Text(
+                en=f"an upgrade that had been cut off was undone; run it again: {program}",
+                zh=f"之前中断的升级已撤销；请再次运行：{program}",
+            )
+        )
+        self.program = program
 
 
 @dataclass(frozen=True)
@@ -156,6 +174,9 @@ class _Upgrade:
                     self._install_files()
                 self.service.restart_watchdog()
         if run.is_built and target not in (self.versions.current, self.service.environment()):
+            if target == Path(sys.prefix):
+                self.store.set_upgrade(replace(run, stage=Stage.BUILD))
+                raise RunAgainError(self.versions.link / "bin/gte-ops")
             self.host.remove_tree(target)
         self.host.remove_directories((str(self.versions.directory),))
         self.store.set_upgrade(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from ops.errors import OpsError
 from ops.installation.run import install, uninstall
 from ops.installation.store import InstallLockedError, InstallStore
-from ops.upgrade.run import UpgradeOptions, differences, is_same
+from ops.upgrade.run import RunAgainError, UpgradeOptions, differences, is_same
 from ops.upgrade.versions import newest_wheel
 from tests.unit.installation.made_host import KilledError, tree
 from tests.unit.upgrade.made_service import (
@@ -21,6 +22,7 @@ from tests.unit.upgrade.made_service import (
     REFUSED_FILES,
     WRONG_ANSWERS,
     WRONG_FRONT,
+    MadeService,
     VersionedHost,
     host_with_a_version,
     source,
@@ -149,6 +151,36 @@ def test_killed_at_every_moment_it_serves_and_the_next_run_ends_or_undoes_it(
         assert upgrader(host).service.answers().version == version, moment
         upgrader(host).upgrade(source("3.0"), OPTIONS)
         assert_serves(host, "3.0")
+
+
+def test_a_version_that_runs_the_command_is_removed_by_the_one_that_carries_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = installed_host(tmp_path)
+    target = tmp_path / "opt/gte-api/versions/2.0"
+    hand_over = MadeService.hand_over
+
+    def die_at_the_switch(service: MadeService, environment: Path) -> None:
+        if environment == target:
+            dying.is_dead = True
+            raise KilledError
+        hand_over(service, environment)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MadeService, "hand_over", die_at_the_switch)
+        with pytest.raises(KilledError):
+            upgrader(dying).upgrade(source("2.0"), OPTIONS)
+    host = VersionedHost(tmp_path)
+    before = sys.prefix
+    monkeypatch.setattr(sys, "prefix", str(target))
+    with pytest.raises(RunAgainError) as error:
+        upgrader(host).recover()
+    assert error.value.program == tmp_path / LINK / "bin/gte-ops"
+    assert target.is_dir()
+    monkeypatch.setattr(sys, "prefix", before)
+    upgrader(host).recover()
+    assert not target.exists()
+    assert_serves(host, FIRST)
 
 
 def test_old_versions_are_removed_but_so_many(tmp_path: Path) -> None:
