@@ -362,7 +362,10 @@ def command_observation(proof: ProofDefinition, deadline: float) -> ProofObserva
         if not holds and code == -signal.SIGXFSZ:
             return NotSeen(reason=f"{command[0]} prints more than {MAX_OUTPUT_BYTES >> 10} KiB")
     return ProofObservation(
-        holds=holds, source=source, detail=safe_line(f"exit {code}: {line}", 300), values=values
+        holds=holds,
+        source=source,
+        detail=safe_line(f"exit {code}: {line}" if line else f"exit {code}", 300),
+        values=values,
     )
 
 

@@ -168,6 +168,7 @@ def _definition(code: str, table: Any, file: str) -> SiteCauseDefinition:
         raise _not_of_the_form(str(error)) from None
     _refuse_texts(written)
     _refuse_references(written)
+    _refuse_sentences(written)
     if not written.proof:
         raise _WrongError(
             f"no condition: add [[{code}.proof]]", f"没有条件：请添加 [[{code}.proof]]", "proof"
@@ -188,11 +189,19 @@ def _not_of_the_form(message: str) -> _WrongError:
     unknown = re.search(r"unknown field `([^`]{1,60})`|missing required field `([^`]{1,60})`", what)
     key = _LAST_KEY.search(path)
     name = (unknown[1] or None) if unknown else (key[1] if key else None)
-    words = what[:1].lower() + what[1:]
+    words, words_zh = what[:1].lower() + what[1:], chinese(what)
+    if unknown and unknown[1] in _TEXTS:
+        words += f": it goes below the language, as in [SITE001.en] {unknown[1]} = ..."
+        words_zh += f"：应写在语言之下，例如 [SITE001.en] {unknown[1]} = ..."
+    elif what.startswith("Expected `array") and name:
+        words = f'a list in brackets, as {name} = ["..."]'
+        words_zh = f'应为方括号中的列表，例如 {name} = ["..."]'
     place = f"{name}: " if name and not unknown else ""
-    return _WrongError(f"{place}{words}", f"{place}{chinese(what)}", name, int(index[1]) if index else None)
+    return _WrongError(f"{place}{words}", f"{place}{words_zh}", name, int(index[1]) if index else None)
 
 
+# A step that begins as a sentence and ends as one: `sh` would look for a program of that name.
+_SENTENCE = re.compile(r"[A-Z][a-z]+,? [^|;&$]*[a-z]\.|[\u4e00-\u9fff].*")
 _TEXTS = ("title", "summary", "means", "shows", "prevent")
 
 
@@ -208,6 +217,18 @@ def _refuse_texts(written: _Table) -> None:
     for name in ("title", "summary"):
         if not written.en.get(name, "").strip():
             raise _WrongError(f"en.{name} is missing", f"缺少 en.{name}", "en")
+
+
+def _refuse_sentences(written: _Table) -> None:
+    for step in (*written.fix, written.verify):
+        if isinstance(step, str) and _SENTENCE.fullmatch(step.strip()):
+            shown = safe_line(step, 60)
+            key = "fix" if step in written.fix else "verify"
+            raise _WrongError(
+                f'{key}: {shown!r} is a sentence; a string is a command: write {{ en = "...", zh = "..." }}',
+                f'{key}：{shown!r} 是句子，而字符串表示命令：请写成 {{ en = "...", zh = "..." }}',
+                key,
+            )
 
 
 def _refuse_references(written: _Table) -> None:
@@ -288,6 +309,8 @@ def _refuse_values(proof: ProofDefinition, kind: ProofKind, number: int) -> None
         raise wrong("count", "1 to 10000", "应在 1 到 10000 之间")
     if proof.file is not None and not proof.file.startswith("/"):
         raise wrong("file", "not an absolute path", "不是绝对路径")
+    if proof.file is not None and re.search(r"[*?]", proof.file):
+        raise wrong("file", "one path: * and ? are not expanded", "应为一个路径：不展开 * 和 ?")
     if proof.file is not None and proof.present is False and (proof.pattern or proof.older or proof.newer):
         raise wrong(
             "present", "a file that is absent has no content and no age", "不存在的文件没有内容和时间"

@@ -5,10 +5,12 @@ In each case the baseline holds a state that is as broken as the present one: wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -54,13 +56,15 @@ def tree(stack: Stack) -> dict[str, Entry]:
 
 @dataclass(frozen=True)
 class Undo:
-    """One kind of remedy. ``first``: the broken state that the baseline keeps; ``second``: the one that is repaired."""
+    """One kind of remedy. ``first``: the broken state that the baseline keeps; ``second``: the one that is repaired.
+    ``is_in_tmp``: below a directory that every user writes to, where no file of a second owner is put back."""
 
     name: str
     code: str
     first: Step
     second: Step
     stack: dict[str, Any] = field(default_factory=dict)
+    is_in_tmp: bool = True
 
 
 def _down(stack: Stack) -> None:
@@ -115,16 +119,21 @@ def _is_mode(mode: int) -> Step:
 def _may_not_read(stack: Stack) -> None:
     """The service runs as a root that may not read what is another user's alone."""
     stack.launcher = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *stack.launcher]
-    os.chown(stack.model_dir, 65534, 65534)
-    _belongs_to(65534)(stack)
-    (stack.model_dir / "config.json").chmod(0o600)
+    stack.config["gunicorn"]["start_command"] = stack.gunicorn_command()
+    stack.write_config()
+    _belongs_to(65534, 0o600)(stack)
     stack.stop_gunicorn()
     stack.start_gunicorn(wait="nothing")
     wait_for(lambda: stack.request(path="/ready").status == 503, "the service to lack its model", within=30)
 
 
-def _belongs_to(user: int) -> Step:
-    return lambda stack: os.chown(stack.model_dir / "config.json", user, user)
+def _belongs_to(user: int, mode: int) -> Step:
+    def change(stack: Stack) -> None:
+        path = stack.model_dir / "config.json"
+        os.chown(path, user, user)
+        path.chmod(mode)
+
+    return change
 
 
 def _lists_certificates_at(minute: int) -> Step:
@@ -187,7 +196,7 @@ CASES = (
         {"app": PLAIN_APP},
     ),
     Undo("mode", "OPS001", _is_mode(0o622), _is_mode(0o666)),
-    Undo("owner", "MOD004", _may_not_read, _belongs_to(65533)),
+    Undo("owner", "MOD004", _may_not_read, _belongs_to(65533, 0o600), is_in_tmp=False),
     Undo("cron", "TLS011", _lists_certificates_at(17), _lists_certificates_at(18)),
     Undo("settings", "ENV001", _requires("shoptools-a"), _requires("shoptools-b")),
     Undo("certificate_pair", "TLS001", _then(_expired(9), make_backup), _expired(5)),
@@ -201,8 +210,12 @@ CASES = (
         for case in CASES
     ],
 )
-def test_what_does_not_help_leaves_the_tree_as_it_was(case: Undo) -> None:
-    with Stack(**case.stack) as stack:
+def test_what_does_not_help_leaves_the_tree_as_it_was(case: Undo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as ends:
+        if not case.is_in_tmp:
+            place = ends.enter_context(tempfile.TemporaryDirectory(dir=Path.home()))
+            monkeypatch.setattr(tempfile, "tempdir", place)
+        stack = ends.enter_context(Stack(**case.stack))
         case.first(stack)
         keep_baseline(stack)
         case.second(stack)

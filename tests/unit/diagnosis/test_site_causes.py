@@ -187,7 +187,17 @@ ERRORS = [
         "confirm: {s} stands inside quotation marks",
     ),
     (f'[SITE001]\n{PROOF}command = ["true"]\n', 6, "begins with a program's absolute path"),
-    (f'[SITE001]\n{PROOF}command = "true"\n', 6, "expected `array | null`, got `str`"),
+    (f'[SITE001]\n{PROOF}command = "true"\n', 6, 'command: a list in brackets, as command = ["..."]'),
+    (f'[SITE001]\nfix = "reboot"\n{PROOF}process = "a"\n', 2, 'fix: a list in brackets, as fix = ["..."]'),
+    (f'[SITE001]\ntitle = "a"\n{PROOF}process = "a"\n', 2, "as in [SITE001.en] title ="),
+    (
+        f'[SITE001]\nfix = ["true", "Then restart it."]\n{PROOF}process = "a"\n',
+        2,
+        "'Then restart it.' is a sentence",
+    ),
+    (f'[SITE001]\nfix = ["然后重启"]\n{PROOF}process = "a"\n', 2, "is a sentence"),
+    (f'[SITE001]\nverify = "Look at it."\n{PROOF}process = "a"\n', 2, "verify: 'Look at it.' is a sentence"),
+    (f'[SITE001]\n{PROOF}file = "/var/spool/*.job"\n', 6, "file: one path"),
 ]
 
 
