@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops.baselines.packaged import with_packages
 from ops.baselines.rpm import RpmPackage, rpm_packages
 from ops.baselines.state import Mark
 from ops.baselines.sudo import MAX_SESSION, SudoCommand, command_of_change, sudo_commands, sudo_words
@@ -55,7 +56,7 @@ def with_authors(
         )
         for change in all_changes
     ]
-    return tuple(with_persons(named, sudo_commands))
+    return tuple(with_persons(list(with_packages(named)), sudo_commands))
 
 
 def with_persons(

@@ -21,7 +21,7 @@ from ops.text.timestamps import local_time
 # A change made so short a time ago, seconds, is still somebody's work in hand.
 MINUTES_AGO = 3600.0
 # Programs whose changes are nobody's decision about this very file.
-_PROGRAMS = ("certbot", "dpkg", "apt")
+_PROGRAMS = ("certbot", "dpkg", "apt", "rpm")
 _OF_NGINX = (PlaceKind.NGINX, PlaceKind.CERTIFICATE)
 _OF_GUNICORN = (
     PlaceKind.GUNICORN,
