@@ -1,13 +1,15 @@
 """How close GTE's lower precisions come to float32, beside torch's dynamic int8.
 
-    python -m benchmarks.embedding_agreement [--checkpoint DIRECTORY] [--layers 24] [--texts 200]
+    python -m benchmarks.embedding_agreement [--checkpoint DIRECTORY] [--layers 24] [--texts 200] [--device cuda]
 
 On a made checkpoint whose vectors differ (tests/made_checkpoint.py) unless a real one is named. Centred cosine: of the
 vectors less their mean, which takes away what all have in common; mean and lowest. Rank agreement: how often the
-nearest other text is the same one, and how many of the five nearest.
+nearest other text is the same one, and how many of the five nearest. With --device cuda: a GPU's float32 and bfloat16
+beside the CPU's float32.
 """
 
 import argparse
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -67,21 +69,32 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--texts", type=int, default=200)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and (problem := cuda_problem(torch)) is not None:
+        sys.exit(f"embedding_agreement: {problem}")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
         directory = arguments.checkpoint or make(Path(scratch) / "made", layers=arguments.layers)
-        compare(directory, varied(arguments.texts))
+        compare(directory, varied(arguments.texts), torch.device(arguments.device))
 
 
-def compare(directory: Path, texts: list[str]) -> None:
-    """Print a row for each precision."""
+def cuda_problem(library: Any) -> str | None:
+    """Why ``library``, torch, cannot compute on a GPU here, or None."""
+    if library.cuda.is_available():
+        return None
+    cuda = f"built for CUDA {library.version.cuda}" if library.version.cuda else "built without CUDA"
+    return f"torch {library.__version__} ({cuda}) sees no GPU: --device cuda needs a machine with one and its driver"
+
+
+def compare(directory: Path, texts: list[str], device: torch.device) -> None:
+    """Print a row for each precision of the device."""
     configuration = read_configuration(directory)
     sequences = Tokenizer(directory, 512).encode(texts)
     threads = torch.get_num_threads()
 
-    def vectors(precision: Any) -> Any:
+    def vectors(precision: Any, where: str = "cpu") -> Any:
         products = "float32" if precision == "bfloat16" else precision
-        model = forward.GteModel(directory, configuration, precision, products, threads)  # type: ignore[arg-type]
+        model = forward.GteModel(directory, configuration, precision, products, threads, torch.device(where))  # type: ignore[arg-type]
         return numpy.concatenate([model.encode(sequences[i : i + 4]) for i in range(0, len(sequences), 4)])
 
     exact = vectors("float32")
@@ -93,15 +106,17 @@ def compare(directory: Path, texts: list[str]) -> None:
         "| precision | centred cosine mean | lowest | same nearest | of five nearest |\n|---|---|---|---|---|"
     )
     ours = forward.Quantized  # type: ignore[attr-defined]
-    for name in ("bfloat16", "int8", "torch dynamic int8"):
+    names = ("bfloat16", "int8", "torch dynamic int8") if device.type == "cpu" else ("float32", "bfloat16")
+    for name in names:
         if name == "torch dynamic int8":
             forward.Quantized = Dynamic  # type: ignore[assignment, attr-defined]
-        lower = vectors("bfloat16" if name == "bfloat16" else "int8")
+        lower = vectors("int8" if name == "torch dynamic int8" else name, device.type)
         close = (unit(exact - exact.mean(0)) * unit(lower - lower.mean(0))).sum(axis=1)
         mine, others = nearest(exact), nearest(lower)
         five = numpy.mean([len(set(a) & set(b)) / 5 for a, b in zip(mine, others, strict=True)])
         same = (mine[:, 0] == others[:, 0]).mean()
-        print(f"| {name} | {close.mean():.4f} | {close.min():.4f} | {same:.0%} | {five:.0%} |", flush=True)
+        where = name if device.type == "cpu" else f"{name} on {torch.cuda.get_device_name(device)}"
+        print(f"| {where} | {close.mean():.4f} | {close.min():.4f} | {same:.0%} | {five:.0%} |", flush=True)
     forward.Quantized = ours  # type: ignore[attr-defined]
 
 

@@ -3,12 +3,14 @@
     python -m benchmarks.embedding_throughput                       the whole: an hour on two cores
     python -m benchmarks.embedding_throughput --short               about ten minutes: ours and infinity
     python -m benchmarks.embedding_throughput --servers ours-int8 infinity-float32 --rounds 2
+    python -m benchmarks.embedding_throughput --device cuda         the same service on a GPU, its agreement included
 
 One made BERT-large checkpoint (tests/made_checkpoint.py) and one list of texts, mixed Chinese of 8 to 200 characters,
 for all. The servers are all up at once and take turns, round by round, so that what disturbs the machine disturbs all
 alike; ratios are taken within a round, and their median is printed with the lowest and the highest. Each round also
 measures the rate of matrix products in the engine's own form, and our share of it: model FLOP per second, counted
-without padding and as if the last layer were computed in full, over that rate.
+without padding and as if the last layer were computed in full, over that rate. At the end, for each of our servers, one
+served second by cause (``embedding_profile``).
 
 infinity-emb gets an environment of its own (made in --work the first time) with torch as here, and is started as its
 readme says, but for --no-bettertransformer, without which it does not start beside a recent torch. bfloat16 is measured
@@ -37,10 +39,12 @@ from typing import Any
 
 import psutil
 
+from benchmarks.embedding_profile import profile
 from tests.made_checkpoint import make
 
 ROOT = Path(__file__).parent.parent
 INFINITY = ["infinity-emb[server,torch]==0.0.78", "numpy==1.26.4", "transformers==4.57.6", "torch==2.13.0"]
+WORK = Path("/var/tmp/gte-embedding-benchmark")  # noqa: S108
 TIMEOUT = 600.0  # seconds that a request may take: the guide's deployment needs them
 SYNC_WORKERS = 2 * (os.cpu_count() or 1) + 1
 
@@ -273,7 +277,12 @@ def rate(layer, x):
     return 2 * 512 * 1024 * 4096 / best / 1e9
 w, b, x = torch.randn(4096, 1024) / 32, torch.zeros(4096), torch.randn(512, 1024)
 found = {"float32": rate(Packed(w, b, torch.float32, gelu=False), x), "int8": rate(Quantized(w, b, gelu=False), x)}
-if supports_bfloat16():
+if torch.cuda.is_available():
+    def on_gpu():
+        torch.nn.functional.linear(gx, gw, gb); torch.cuda.synchronize()
+    gx, gw, gb = (one.to("cuda", torch.bfloat16) for one in (x, w, b))
+    found["bfloat16"] = rate(lambda _: on_gpu(), x)
+elif supports_bfloat16():
     found["bfloat16"] = rate(Packed(w, b, torch.bfloat16, gelu=False), x.bfloat16())
 print(json.dumps(found))
 """
@@ -315,21 +324,27 @@ def main() -> None:
         "--short", action="store_true", help="two rounds, ours-auto, ours-int8, infinity-float32"
     )
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp/gte-embedding-benchmark"))  # noqa: S108
+    parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument(
         "--checkpoint", type=Path, help="a BERT-large checkpoint; made in --work if not given"
     )
     parser.add_argument("--no-overload", action="store_true")
+    parser.add_argument("--no-profile", action="store_true", help="without the served second by cause")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="where our service computes, and its agreement with the CPU's float32; without: a GPU if there is one",
+    )
     arguments = parser.parse_args()
+    use_device(arguments.device)
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    model: Path = arguments.checkpoint or work / "made"
-    if not (model / "config.json").is_file():
-        print(f"making the checkpoint in {model}", flush=True)
-        make(model)
+    model = checkpoint_in(work, arguments.checkpoint)
     rates = product_rates(work)
     names = arguments.servers or ["ours-auto", "ours-int8", "infinity-float32"]
-    if not arguments.servers and not arguments.short:
+    if arguments.device == "cuda" and not arguments.servers:
+        names = ["ours-bfloat16"]
+    elif not arguments.servers and not arguments.short:
         is_quick = rates.get("bfloat16", 0.0) > rates["float32"]
         names = [name for name in SERVERS if is_quick or "bfloat16" not in name]
     rounds = arguments.rounds or (2 if arguments.short else 3)
@@ -347,14 +362,57 @@ def main() -> None:
             print(f"{server.name}: ready after {server.ready_seconds:.1f} s", flush=True)
         report(servers, measured(servers, rounds, arguments, work), rounds)
     finally:
-        for server in servers:
-            if server.process is not None:
-                server.process.terminate()
-        for server in servers:
-            if server.process is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    server.process.wait(20)
-                server.process.kill()
+        stop(servers)
+    if arguments.device is not None:
+        print_agreement(arguments.device, model, texts=60)
+    if not arguments.no_profile:
+        for name in (name for name in names if name.startswith("ours-")):
+            print(profile(name.removeprefix("ours-"), model, work, max(arguments.concurrency), 200))
+
+
+def use_device(device: str | None) -> None:
+    """Have the servers compute there; ends the process with one line if there is no such device."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if device == "cuda":
+        import torch
+
+        from benchmarks.embedding_agreement import cuda_problem
+
+        problem = cuda_problem(torch)
+        if problem is not None:
+            sys.exit(f"embedding_throughput: {problem}")
+
+
+def print_agreement(device: str, model: Path, texts: int) -> None:
+    """The device's precisions beside the CPU's float32, from a process of its own that may take ten minutes."""
+    program = [sys.executable, "-m", "benchmarks.embedding_agreement", "--device", device]
+    options = ["--checkpoint", str(model), "--texts", str(texts)]
+    try:
+        subprocess.run([*program, *options], cwd=ROOT, check=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        print(f"agreement: not measured within {TIMEOUT:.0f} s")
+
+
+def stop(servers: list[Server]) -> None:
+    """End them all."""
+    for server in servers:
+        if server.process is not None:
+            server.process.terminate()
+    for server in servers:
+        if server.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(20)
+            server.process.kill()
+
+
+def checkpoint_in(work: Path, checkpoint: Path | None) -> Path:
+    """``checkpoint``, or the made one in ``work``."""
+    model = checkpoint or work / "made"
+    if not (model / "config.json").is_file():
+        print(f"making the checkpoint in {model}", flush=True)
+        make(model)
+    return model
 
 
 def measured(servers: list[Server], rounds: int, arguments: argparse.Namespace, work: Path) -> dict[str, Any]:

@@ -196,6 +196,48 @@ def test_a_vector_does_not_depend_on_its_company(precision: str, directory: Path
     assert cosines(alone, among[None]).min() > 0.9999
 
 
+def by_edges(query: Any, key: Any, value: Any, of_queries: Any, of_keys: Any, _q: int, longest: int) -> Any:
+    """What torch's attention over texts of different lengths computes on a GPU, text by text."""
+    from torch.nn import functional
+
+    assert longest == (of_keys[1:] - of_keys[:-1]).max()
+    answer = query.clone()
+    for index in range(len(of_keys) - 1):
+        asking, keys = (slice(int(edges[index]), int(edges[index + 1])) for edges in (of_queries, of_keys))
+        heads_first = (query[asking], key[keys], value[keys])
+        mixed = functional.scaled_dot_product_attention(*(rows.transpose(0, 1) for rows in heads_first))
+        answer[asking] = mixed.transpose(0, 1)
+    return answer
+
+
+@pytest.mark.parametrize("pooling", ["cls", "avg"])
+def test_attention_in_one_call_is_that_of_each_text(pooling: str, tmp_path: Path) -> None:
+    """The indices that a GPU's ragged attention gets, checked with an attention of the same interface on the CPU."""
+    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})  # type: ignore[arg-type]
+    model, tokenizer, _ = model_of(made, threads=1)
+    sequences = tokenizer.encode([*VARIED[:12], "短", LONG])
+    wanted = model.encode(sequences)
+    model._ragged = by_edges
+    assert numpy.abs(model.encode(sequences) - wanted).max() < 1e-5 * numpy.abs(wanted).max()
+
+
+@pytest.mark.parametrize("pooling", ["cls", "avg"])
+def test_a_gpus_path_fits_together_in_types_and_shapes(pooling: str, tmp_path: Path) -> None:
+    """On torch's device without values: products in bfloat16, torch's own ragged attention, one part of all rows."""
+    import torch
+
+    from service.engines.gte.forward import GteModel, Texts
+
+    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})  # type: ignore[arg-type]
+    model = GteModel(made, read_configuration(made), "bfloat16", "bfloat16", 2, torch.device("meta"))
+    assert model._ragged is not None
+    texts = Texts([3, 200, 400], 4, model._rows, model.device)
+    assert texts.parts == [slice(0, 608)]
+    with torch.inference_mode():
+        last = model._encoded(torch.empty(texts.rows, SHORT["hidden"], device="meta"), texts)
+    assert (last.shape, last.dtype) == ((3 if pooling == "cls" else 608, SHORT["hidden"]), torch.float32)
+
+
 def test_torn_and_foreign_checkpoints_are_refused_by_name(tmp_path: Path) -> None:
     from service.engines.gte.weights import CheckpointError
 

@@ -15,6 +15,7 @@ import numpy
 import torch
 from torch.nn import functional
 
+from service.engines.gte import device as devices
 from service.engines.gte.checkpoint import Configuration
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored, in_turn
 from service.engines.gte.parallel_rows import GRANULE, ParallelRows
@@ -98,6 +99,26 @@ class Attention:
         answer = functional.scaled_dot_product_attention(asking, key, value)
         target[:, :, share.heads].copy_(answer.transpose(1, 2))
 
+    def mix_ragged(
+        self,
+        projected: torch.Tensor,
+        query: torch.Tensor | None,
+        mixed: torch.Tensor,
+        texts: "Texts",
+        attention: devices.RaggedAttention,
+    ) -> None:
+        """As ``mix``, for all texts in one call."""
+        *rest, key, value = (
+            projected[: texts.tokens].view(texts.tokens, self._parts, self._heads, -1).unbind(1)
+        )
+        if query is None:
+            asking, edges, longest = rest[0], texts.edges, texts.longest
+        else:
+            asking = query.view(len(query), self._heads, -1)
+            edges, longest = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device), 1
+        answer = attention(asking, key, value, edges, texts.edges, longest, texts.longest)
+        mixed[: len(asking)].view(answer.shape).copy_(answer)
+
     def joined(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """Rows ``x`` with the output of attention added and normalised."""
         return self._norm(x + self._out(mixed))
@@ -143,10 +164,13 @@ class Texts:
     def __init__(self, lengths: Sequence[int], heads: int, rows: ParallelRows, device: torch.device) -> None:
         """``lengths``: ascending. ``heads``: of the attention, which ``rows`` computes."""
         starts = numpy.cumsum([0, *lengths[:-1]])
-        self.firsts = torch.from_numpy(starts).to(device)
-        self.places = torch.cat([torch.arange(length) for length in lengths]).to(device)
-        self.rows = -(-sum(lengths) // GRANULE) * GRANULE  # the last ones belong to no text
-        self.parts = rows.parts(self.rows)
+        self.tokens, self.longest = sum(lengths), lengths[-1]
+        self.firsts = devices.to_device(torch.from_numpy(starts), device)
+        self.edges = devices.to_device(torch.tensor([*starts, self.tokens], dtype=torch.int32), device)
+        self.places = devices.to_device(torch.cat([torch.arange(length) for length in lengths]), device)
+        self.rows = -(-self.tokens // GRANULE) * GRANULE  # the last ones belong to no text
+        # A GPU computes all rows at once.
+        self.parts = rows.parts(self.rows) if device.type == "cpu" else [slice(0, self.rows)]
         runs: list[tuple[int, int, int, int]] = []
         for length, same in groupby(enumerate(lengths), key=lambda pair: pair[1]):
             places = [place for place, _ in same]
@@ -173,14 +197,16 @@ class GteModel:
         precision: Precision,
         products: Precision,
         threads: int = 1,
+        device: torch.device | None = None,
     ) -> None:
-        """Read the checkpoint in ``directory``. ``products``: what the matrix products are computed in.
+        """Read the checkpoint in ``directory``. ``products``: what the matrix products are computed in. ``device``:
+        ``available()`` if None.
 
         Raises:
             CheckpointError: its files do not hold the model that ``configuration`` describes.
         """
         self.configuration = configuration
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or devices.available()
         weights = Weights(directory)
         hidden = configuration.hidden
         self._words = weights.copy("embeddings.word_embeddings.weight", configuration.vocabulary, hidden)
@@ -192,6 +218,8 @@ class GteModel:
         with weights.tensor("embeddings.token_type_embeddings.weight", configuration.kinds, hidden) as kinds:
             self._places = (places + kinds[0]).to(self.device)
         self._norm = Norm(weights, "embeddings.LayerNorm", hidden, configuration.epsilon, self.device)
+        kind = torch.float32 if precision == "float32" else torch.bfloat16
+        self._ragged = devices.ragged_attention(self.device, kind)
         make = self._maker(precision, products)
         # The threads share the CPU's cores. A GPU has none, and float32 products of bfloat16 weights have one buffer.
         is_shared = self.device.type == "cpu" and (precision != "bfloat16" or products == "bfloat16")
@@ -243,7 +271,8 @@ class GteModel:
         lengths = [len(sequences[index]) for index in order]
         if not lengths or lengths[0] < 1 or lengths[-1] > self.configuration.positions:
             raise ValueError(f"sequences of 1 to {self.configuration.positions} tokens are taken")
-        ids = torch.from_numpy(numpy.concatenate([sequences[index] for index in order])).to(self.device)
+        tokens = numpy.concatenate([sequences[index] for index in order])
+        ids = devices.to_device(torch.from_numpy(tokens), self.device)
         texts = Texts(lengths, self.configuration.heads, self._rows, self.device)
         x = self._norm(functional.embedding(ids, self._words).float() + self._places[texts.places])
         x = self._encoded(functional.pad(x, (0, 0, 0, texts.rows - len(x))), texts)
@@ -252,7 +281,7 @@ class GteModel:
         if self.configuration.normalize:
             x = functional.normalize(x, dim=-1)
         vectors = numpy.empty((len(order), self.configuration.hidden), dtype=numpy.float32)
-        vectors[order] = x.float().cpu().numpy()
+        vectors[order] = devices.to_host(x).numpy()
         return vectors
 
     def _encoded(self, x: torch.Tensor, texts: Texts) -> torch.Tensor:
@@ -286,6 +315,9 @@ class GteModel:
         mixed: torch.Tensor,
         texts: Texts,
     ) -> None:
+        if self._ragged is not None:
+            attention.mix_ragged(projected, query, mixed, texts, self._ragged)
+            return
         self._rows.each(partial(attention.mix, projected, query, mixed), texts.shares)
 
 

@@ -92,6 +92,9 @@ def _load(directory: Path, requested: str, threads: int) -> Loaded:
         precision = precisions.choose(measured)
     if requested != "auto":
         precision = precisions.parse(requested)
+    if measured is None and precision == "int8":
+        # The 8-bit product is the CPU's.
+        precision = "bfloat16"
     products = precisions.products(precision, measured)
     model = GteModel(directory, configuration, precision, products, threads)
     facts = {
