@@ -62,9 +62,10 @@ def test_commands_are_shown_as_code(language: Language) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_index_has_every_cause_once(language: Language) -> None:
     page = index_page(language)
+    text = text_of(page)
     for code in catalogue().codes:
         assert page.count(f"[{code}](") == 1
-        assert catalogue().entry(code).title.to(language) in text_of(page)
+        assert catalogue().entry(code).title.to(language) in text
 
 
 def test_a_page_that_is_stale_missing_or_left_over_is_named(
