@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ops.facts.base import UNFINISHED, NotSeen
+from ops.facts.base import NotSeen
 from ops.text.sanitize import safe_line
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Task:
     def wait(self, deadline: float) -> Any:
         """Return the function's result; NotSeen if it failed or was not done at ``deadline`` (time.monotonic)."""
         if not self._done.wait(max(0.0, deadline - time.monotonic())):
-            return NotSeen(reason=f"'{self.name}' {UNFINISHED}")
+            return NotSeen(reason=f"'{self.name}' did not finish within the budget")
         return self._outcome
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-# How the reason of a NotSeen ends if the run's time was over before it was read.
+# How the reason of a NotSeen ends if the run's time was over before it was read (ops.collect.task).
 UNFINISHED = "did not finish within the budget"
 
 

@@ -21,7 +21,8 @@ JUDGED_DIRECTIVES = frozenset(
     {
         "access_log", "alias", "allow", "auth_basic_user_file", "client_body_timeout",
         "client_header_timeout", "client_max_body_size", "deny",
-        "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_verify",
+        "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_name", "proxy_ssl_server_name",
+        "proxy_ssl_verify", "proxy_ssl_verify_depth",
         "proxy_cache", "proxy_cache_valid", "underscores_in_headers",
         # What a balancer does with a server that fails, which a reader of a bundle wants to know.
         "ip_hash", "keepalive_requests", "keepalive_timeout", "least_conn", "proxy_connect_timeout",

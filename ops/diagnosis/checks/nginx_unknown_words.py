@@ -61,7 +61,7 @@ _COMMON = frozenset(
      "include", "internal", "keepalive", "key", "listen", "location", "log", "main", "max", "method", "name", "of",
      "off", "on", "open", "page", "pass", "path", "port", "proxy", "read", "real", "redirect", "request", "reset",
      "return", "root", "send", "server", "set", "size", "ssl", "status", "store", "temp", "time", "timeout", "to",
-     "try", "type", "types", "upstream", "user", "version", "with", "worker", "zone"}
+     "try", "type", "upstream", "user", "version", "with", "worker", "zone"}
 )  # fmt: skip
 # A file that nginx sends is no file that it needs for the request: others judge it.
 _SERVED = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
+from ops.collect.task import Task
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
 from ops.diagnosis.model import Status
@@ -23,6 +25,13 @@ def test_nothing_wrong_in_a_part_is_not_healthy(section: str) -> None:
     assert diagnosis.status is Status.UNKNOWN
     assert "not all was seen in time" in verdict(diagnosis, "en")
     assert "没有看完" in verdict(diagnosis, "zh")
+
+
+def test_a_task_that_does_not_end_says_so_in_these_words() -> None:
+    release = threading.Event()
+    task = Task("logs", release.wait)
+    assert task.wait(0.0).is_unfinished
+    release.set()
 
 
 def test_what_hurts_users_is_still_said() -> None:
