@@ -43,12 +43,14 @@ def test_sudo_of_the_journal_and_the_package_of_a_shipped_file_are_named(
     machine.sh(
         "cp /etc/nginx/mime.types /root/edited;"
         "sed -i '$d' /etc/nginx/mime.types;"  # what dpkg does where its question is answered with `Y`
-        f"runuser -u carla -- sudo sed -i 's/keepalive 32;/keepalive 24;/' {SITE}"
+        f"runuser -u carla -- sudo sed -i 's/keepalive 32;/keepalive 24;/' {SITE};"
+        "echo 10.0.0.9 prices.shop | runuser -u carla -- sudo tee -a /etc/hosts"
     )
     changes = _changes(machine)
     assert changes["/etc/nginx/mime.types"]["by"] == "dpkg: nginx-common", changes
     by = changes[SITE]["by"]
     assert by.startswith("sudo: carla "), changes
-    assert f"sed -i s/keepalive 32;/keepalive 24;/ {SITE}".replace(" ", "") in by.replace(
-        "\\040", ""
-    ).replace("\\", "").replace(" ", ""), by
+    assert "/usr/bin/sed -i" in by
+    assert by.endswith(SITE)
+    assert changes["/etc/hosts"]["by"].startswith("sudo: carla "), changes
+    assert "tee -a /etc/hosts" in changes["/etc/hosts"]["by"]
