@@ -36,6 +36,8 @@ class Request:
 class Fleet:
     """``hosts`` serve behind ``balancer``, which has nginx and gte-ops alone."""
 
+    packages = ""
+
     def __init__(self, layer: Path, count: int = 3) -> None:
         self._layer, self._count = layer, count
         self._closing = ExitStack()
@@ -43,18 +45,24 @@ class Fleet:
 
     def __enter__(self) -> Self:
         with ExitStack() as closing:
-            self.hosts = [closing.enter_context(Machine(self._layer)) for _ in range(self._count)]
-            self.balancer = closing.enter_context(Machine(self._layer))
-            for host in self.hosts:
-                host.sh(f"echo GTE_BIND=0.0.0.0:{PORT} >>/etc/gte-api/environment; systemctl restart gte-api")
-            for host in self.hosts:
-                host.wait_until_serving()
+            self.hosts = [closing.enter_context(self._machine()) for _ in range(self._count)]
+            self.balancer = closing.enter_context(self._machine())
+            self._start()
             self._balance()
             self._closing = closing.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
+
+    def _machine(self) -> Machine:
+        return Machine(self._layer, packages=self.packages)
+
+    def _start(self) -> None:
+        for host in self.hosts:
+            host.sh(f"echo GTE_BIND=0.0.0.0:{PORT} >>/etc/gte-api/environment; systemctl restart gte-api")
+        for host in self.hosts:
+            host.wait_until_serving()
 
     def _balance(self) -> None:
         entries = "".join(f'[[nginx.upstream]]\naddress = "{self.address(host)}"\n' for host in self.hosts)
@@ -118,18 +126,23 @@ class Fleet:
             machine.sh("rm -f /root/bundle.json")
             machine.run(GTE_OPS, "doctor", "--bundle", "/root/bundle.json", check=False)
             (directory / f"{machine.name}.json").write_text(machine.sh("cat /root/bundle.json"))
-        ran = subprocess.run(
-            [
-                *(sys.executable, "-m", "ops.cli", "doctor", "--from-bundle", str(directory)),
-                *("--format", "json"),
-            ],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        report: dict[str, Any] = json.loads(ran.stdout)
-        return report
+        return diagnosed(directory)
+
+
+def diagnosed(directory: Path) -> dict[str, Any]:
+    """The fleet's report on the bundles in ``directory``."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "ops.cli", "doctor", "--from-bundle", str(directory)),
+            *("--format", "json"),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report: dict[str, Any] = json.loads(ran.stdout)
+    return report
 
 
 def codes(report: dict[str, Any], machine: Machine) -> list[str]:

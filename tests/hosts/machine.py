@@ -27,11 +27,16 @@ class HostError(AssertionError):
 
 
 class Machine:
-    """A host, up between ``with`` and its end. ``layer``: the files that lie over the image's (`make_layer`)."""
+    """A host, up between ``with`` and its end. ``layer``: the files that lie over the image's (`make_layer`);
+    ``packages``: what the image has beside the usual, with commas."""
 
-    def __init__(self, layer: Path | None = None, *, suite: str = "bookworm") -> None:
+    def __init__(self, layer: Path | None = None, *, suite: str = "bookworm", packages: str = "") -> None:
         self.name = f"t{os.getpid()}x{next(_numbers)}"
-        self._options = ["--suite", suite, *(["--layer", str(layer)] if layer else [])]
+        self._options = [
+            *("--suite", suite),
+            *(["--layer", str(layer)] if layer else []),
+            *(["--with", packages] if packages else []),
+        ]
 
     def __enter__(self) -> Self:
         _host("up", self.name, *self._options, seconds=900.0)
