@@ -36,14 +36,15 @@ def create_app() -> Any:
     """The service's application with meters, for gunicorn."""
     from benchmarks.cause_meter import CauseMeter
     from service.app import create_app as create
-    from service.engines.gte import encoder
+    from service.engines.gte import encoder, tokens
+    from service.engines.gte.engine import GteLaunch
 
     meter = CauseMeter(Path(os.environ["PROFILE_DIRECTORY"], "worker"))
-    meter.wrap(encoder.Tokenizer, "encode", TOKENIZING)
+    meter.wrap(tokens.Tokenizer, "encode", TOKENIZING)
     # It runs in the engine's own thread, whose processor time is in the file.
     meter.wrap(encoder.Gte, "_compute", "computed", writes=True)
     program = ("-m", "benchmarks.embedding_profile_engine")
-    encoder.GteLaunch = partial(encoder.GteLaunch, program=program)  # type: ignore[assignment,misc]
+    vars(encoder)["GteLaunch"] = partial(GteLaunch, program=program)
     return create()
 
 

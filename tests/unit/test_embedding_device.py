@@ -26,7 +26,7 @@ def test_a_machine_without_a_gpu_is_refused_in_one_line(
     pytest.importorskip("torch", reason="the model extra is not installed")
     from benchmarks import embedding_agreement  # noqa: F401  it imports the real one
 
-    monkeypatch.setitem(sys.modules, "torch", library(version, cuda, is_available=False))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", library(version, cuda, is_available=False))
     with pytest.raises(SystemExit) as refusal:
         use_device("cuda")
     message = str(refusal.value.code)
