@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from service.engines.interface import not_installed
+from service.http import access_log
 from service.keys import key_file
 from service.monitoring import metrics_files, progress
 from service.settings import SettingsError, read_server_settings, read_settings, unknown_names
@@ -102,12 +103,7 @@ control_socket_disable = _server.control_socket is None
 if _server.control_socket is not None:
     control_socket = _server.control_socket
 
-# No query strings and no referrers: they may contain what people searched for. The path is logged as sent
-# (see api/errors.py): gunicorn's own %(U)s is percent-decoded, including line breaks. %(D)s is in microseconds.
-# The last field is the name of the API key, or -.
-access_log_format = (
-    '%(h)s %(t)s "%(m)s %({gte.path}e)s %(H)s" %(s)s %(B)s %(D)sus %({x-request-id}o)s "%(a)s" %({gte.key}e)s'
-)
+access_log_format = access_log.FORMAT
 
 _log = logging.getLogger("service")
 
@@ -129,6 +125,12 @@ def pre_exec(server: Any) -> None:
     if Path(program).is_absolute() and os.access(program, os.X_OK):
         server.START_CTX[0] = program
         server.START_CTX["args"] = [program, *sys.argv[1:]]
+
+
+# Seconds after which a thread that computes gives the interpreter lock to one that waits for it. The main loop wants it
+# back after each call to the kernel, several times for one answer; at Python's 5 ms it waited for most of its time.
+# Costs nothing that could be measured: benchmarks/refusals.py.
+_SWITCH_INTERVAL = 0.0005
 
 
 def on_starting(server: Any) -> None:
@@ -158,6 +160,7 @@ def post_fork(server: Any, worker: Any) -> None:
     """In each worker, first of all: begin its record, in the phase "booting"."""
     _log_where_gunicorn_does()
     _bound_arenas()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
     from service import gunicorn_patches
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from gunicorn import util  # type: ignore[import-untyped,unused-ignore]
 
+from service.http import access_log
 from service.http.arrival import Arrival
 from service.http.problems import PROBLEM_JSON, from_http_status
 from service.http.request_id import HEADER, choose
@@ -249,8 +250,11 @@ class _Reception:
         arrival, worker = conn.arrival, self._worker
         is_last = arrival.is_last or not worker.alive or not worker.cfg.keepalive
         sent = self._send(conn, ready.encoded("close" if is_last else "keep-alive"))
-        logged = SimpleNamespace(status=ready.status, sent=len(ready.body), headers=ready.headers)
-        worker.log.access(logged, {}, ready.environ, timedelta(seconds=time.monotonic() - began))
+        seconds, size = time.monotonic() - began, len(ready.body)
+        line = access_log.line(ready.environ, ready.status, size, seconds, ready.identity)
+        if not access_log.write(worker.log, line):
+            logged = SimpleNamespace(status=ready.status, sent=size, headers=ready.headers)
+            worker.log.access(logged, {}, ready.environ, timedelta(seconds=seconds))
         if is_last or not sent:
             self._drop(conn, graceful=True)
             return

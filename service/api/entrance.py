@@ -1,5 +1,6 @@
 """A place for each request that wants a prediction, taken before its body is read and given back when it ends."""
 
+import functools
 import re
 import socket
 import time
@@ -20,7 +21,7 @@ from service.engines.interface import EngineKind
 from service.http import client_disconnect, request_id
 from service.http.forwarded import Proxies
 from service.http.log_text import printable
-from service.http.problems import Problem, from_http_status
+from service.http.problems import OPENAI_PREFIX, Problem, from_http_status
 from service.keys.keyring import Keyring
 from service.monitoring import metrics, progress
 from service.monitoring.load import PREDICTION_PATHS
@@ -45,6 +46,8 @@ _HEADERS = re.compile(
     re.IGNORECASE,
 )
 
+_IDENTITY = "-the-identifier-of-a-request-"
+
 
 @dataclass(frozen=True)
 class DoorAnswer:
@@ -55,11 +58,16 @@ class DoorAnswer:
     body: bytes
     environ: dict[str, str]
 
+    @property
+    def identity(self) -> str:
+        """The request's identifier."""
+        return self.headers[request_id.HEADER]
+
     def encoded(self, connection: str) -> bytes:
         """The answer with this header ``Connection``."""
-        headers = {"Date": formatdate(usegmt=True), "Connection": connection, **self.headers}
-        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        return "\r\n".join(lines).encode("latin-1") + self.body
+        fields = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
+        first = f"HTTP/1.1 {self.status}\r\nDate: {_date(int(time.time()))}\r\nConnection: {connection}\r\n"
+        return f"{first}{fields}\r\n".encode("latin-1") + self.body
 
 
 class Door:
@@ -75,6 +83,8 @@ class Door:
         self._here = here
         self._proxies = proxies
         self._keyring = keyring
+        # Looked up once: a lookup by label takes a lock.
+        self._refused = {path: metrics.REQUESTS.labels(path, "", "overloaded") for path in PREDICTION_PATHS}
 
     def __call__(
         self, head: bytes, peer: object, connection: socket.socket, *, is_followed: bool = False
@@ -98,7 +108,7 @@ class Door:
             client = Client(name, client_disconnect.checker(connection))
             return arrived_with(_take(self._here, client, dear=dear)), None
         except OverloadedError as overload:
-            metrics.REQUESTS.labels(path, "", "overloaded").inc()
+            self._refused[path].inc()
             environ = _environ("POST", path, head, peer, headers)
             if self._keyring:
                 environ[LOG_KEY] = name.removeprefix("key:")
@@ -194,9 +204,22 @@ def _problem(overload: OverloadedError) -> Problem:
 
 def _refusal(problem: Problem, path: str, offered_id: str | None, environ: dict[str, str]) -> DoorAnswer:
     identity = request_id.choose(offered_id)
-    body, media_type = problem.body(path, identity)
+    before, after, media_type = _body(
+        problem.code, problem.detail, problem.status_override, path.startswith(OPENAI_PREFIX)
+    )
+    body = before + identity.encode() + after if after else before
     headers = {"Content-Type": media_type, **problem.headers()}
     return _answer(HTTPStatus(problem.status), headers, body, identity, environ)
+
+
+@functools.lru_cache(256)
+def _body(code: str, detail: str, status: int | None, is_openai: bool) -> tuple[bytes, bytes, str]:
+    """A problem's body before and after the request's identifier (all before, if it has none), and its media type.
+    Refusals are many, and all but a few alike."""
+    path = OPENAI_PREFIX if is_openai else "/"
+    body, media_type = Problem(code, detail, status_override=status).body(path, _IDENTITY)
+    before, _, after = body.partition(_IDENTITY.encode())
+    return before, after, media_type
 
 
 def _answer(
@@ -209,6 +232,11 @@ def _answer(
         "X-Content-Type-Options": "nosniff",
     }
     return DoorAnswer(f"{status.value} {status.phrase}", every, body, environ)
+
+
+@functools.lru_cache(2)
+def _date(now: int) -> str:
+    return formatdate(now, usegmt=True)
 
 
 def _environ(method: str, path: str, head: bytes, peer: object, headers: dict[bytes, str]) -> dict[str, str]:

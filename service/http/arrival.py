@@ -40,6 +40,7 @@ class Arrival:
         self._awaits = _Awaits.HEAD
         self._at = 0  # where what is awaited begins
         self._head_end = 0
+        self._head = b""
         self._body_end = 0
         self._decoded = 0  # bytes of the chunks so far
 
@@ -51,7 +52,9 @@ class Arrival:
     @property
     def head(self) -> bytes:
         """The request line and the headers, up to the empty line, as soon as they have arrived."""
-        return bytes(self.data[: self._head_end])
+        if len(self._head) != self._head_end:
+            self._head = bytes(self.data[: self._head_end])
+        return self._head
 
     @property
     def is_last(self) -> bool:

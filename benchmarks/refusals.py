@@ -1,0 +1,191 @@
+"""What a refusal and ``/health`` cost the main loop, and how they fare beside threads that compute in Python.
+
+    python -m benchmarks.refusals [--rounds 3] [--before DIRECTORY]
+
+The code of the main loop itself (``gunicorn_patches``, the door, the access log) on real connections, without gunicorn
+around it: processor time, which a busy machine changes little, not the time of a clock.
+
+- refusal: microseconds of processor time for a request that is refused because every place is taken; of this checkout
+  and, in turn, of the one in DIRECTORY.
+- turns: how many refusals are answered in 3 s, one every 2 ms at most, while two threads compute in Python and want the
+  interpreter lock all the time; and the work of these threads a processor second. By switch interval; only the numbers
+  of one row are comparable.
+"""
+
+import argparse
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.embedded_default import spread
+
+ROOT = Path(__file__).parent.parent
+BODY = '{"task_type":"ner","input_text":"2022年北京冬奥会在北京举行，2022年北京冬奥会在北京举行"}'.encode()
+HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+REQUEST = HEAD % len(BODY) + BODY
+INTERVALS = (0.005, 0.001, 0.0005)
+REFUSALS = 3000
+
+
+class MainLoop:
+    """The reception of a worker whose places are all taken, and forty connections to it."""
+
+    def __init__(self) -> None:
+        """Take the places and open the connections; ``directory`` is of the logs."""
+        from gunicorn.config import Config  # type: ignore[import-untyped,unused-ignore]
+        from gunicorn.glogging import Logger  # type: ignore[import-untyped,unused-ignore]
+
+        from service import gunicorn_conf, gunicorn_patches
+        from service.admission.client import Client
+        from service.app import create_app
+        from service.engines.registry import EngineRegistry
+        from service.prediction.context import context_of
+        from service.settings import read_settings
+
+        configuration = Config()
+        for name in ("accesslog", "errorlog", "access_log_format", "keepalive"):
+            configuration.set(name, getattr(gunicorn_conf, name))
+        app = create_app(read_settings(), EngineRegistry({}, load_wait=0))
+        places = context_of(app.extensions).places
+        for number in range(places.capacity):
+            places.take(Client(str(number)))
+        worker: Any = SimpleNamespace(
+            cfg=configuration,
+            log=Logger(configuration),
+            wsgi=app,
+            alive=True,
+            nr_conns=0,
+            worker_connections=1000,
+            poller=selectors.DefaultSelector(),
+            pending_conns=deque(),
+            keepalived_conns=deque(),
+            handle=None,
+            finish_request=None,
+        )
+        self._reception = gunicorn_patches._Reception(worker, 1 << 20)
+        self._reception.take_over()
+        self._links = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            for _ in range(40):
+                client = socket.create_connection(listener.getsockname())
+                accepted, address = listener.accept()
+                self._reception._take(accepted, address, listener.getsockname())
+                self._links.append((client, accepted, worker.pending_conns[-1]))
+        self._turn = 0
+
+    def refuse(self, pause: float = 0.0) -> None:
+        """One request and its refusal; ``pause``: before the main loop looks at it."""
+        client, accepted, connection = self._links[self._turn % len(self._links)]
+        self._turn += 1
+        client.sendall(REQUEST)
+        time.sleep(pause)
+        self._reception._read(connection, accepted)
+        if not client.recv(65536).startswith(b"HTTP/1.1 503 "):
+            sys.exit("not refused")
+
+
+def refusal_cost(loop: MainLoop) -> float:
+    """Microseconds of this thread's processor time; about a tenth of it is the client's."""
+    for _ in range(500):
+        loop.refuse()
+    began = time.thread_time()
+    for _ in range(REFUSALS):
+        loop.refuse()
+    return 1e6 * (time.thread_time() - began) / REFUSALS
+
+
+def turns(loop: MainLoop, interval: float) -> tuple[int, float]:
+    """The refusals beside two threads that compute, and the work of these a processor second."""
+    over = threading.Event()
+    work: list[tuple[int, float]] = []
+
+    def compute() -> None:
+        began, rounds, value = time.thread_time(), 0, 0
+        while not over.is_set():
+            for number in range(2000):
+                value = (value * 31 + number) % 1_000_003
+            rounds += 1
+        work.append((rounds, time.thread_time() - began))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(interval)
+    threads = [threading.Thread(target=compute) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    count, ends = 0, time.monotonic() + 3
+    while time.monotonic() < ends:
+        loop.refuse(pause=0.002)
+        count += 1
+    over.set()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+    return count, sum(rounds for rounds, _ in work) / sum(seconds for _, seconds in work)
+
+
+def measure() -> dict[str, float]:
+    """In a process of its own, whose code is that of its working directory."""
+    loop = MainLoop()
+    figures = {"processor time of a refusal, µs": refusal_cost(loop)}
+    for interval in INTERVALS:
+        count, work = turns(loop, interval)
+        figures[f"refusals in 3 s, switch interval {1000 * interval:g} ms"] = count
+        figures[f"work of the threads, switch interval {1000 * interval:g} ms"] = work
+    return figures
+
+
+def measured(directory: Path) -> dict[str, float]:
+    """The figures of the checkout in ``directory``."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as work:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]),
+            "PROMETHEUS_MULTIPROC_DIR": work,
+            "GTE_ACCESS_LOG": f"{work}/access.log",
+            "GTE_ERROR_LOG": f"{work}/error.log",
+        }
+        command = [sys.executable, str(Path(__file__).resolve()), "--measure"]
+        done = subprocess.run(
+            command, env=environment, cwd=directory, capture_output=True, text=True, check=True, timeout=120
+        )
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return figures
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="another checkout of this project")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure()))
+        return
+    codes = {"this": ROOT} | ({"before": arguments.before.resolve()} if arguments.before else {})
+    rows: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    load = os.getloadavg()[0]
+    for _ in range(arguments.rounds):
+        for code, directory in codes.items():
+            for name, value in measured(directory).items():
+                rows[name][code].append(value)
+    print(f"{time.strftime('%F')}, {os.cpu_count()} cores, load average at the start {load:.1f}\n")
+    print(f"| | {' | '.join(codes)} |\n|---|{'---|' * len(codes)}")
+    for name, values in rows.items():
+        print(f"| {name} | {' | '.join(spread(values[code], '.0f') for code in codes)} |")
+
+
+if __name__ == "__main__":
+    main()
