@@ -175,7 +175,7 @@ class Quantized:
 
     def _scaled(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # As few and as fast passes over the values as torch offers. One pass by quantize_per_tensor instead of the
-        # last three is no faster, one by quantize_per_channel five times as slow (2026-11-30).
+        # last three is no faster, one by quantize_per_channel three to four times as slow (2026-11-30).
         if self._shift is None:
             x = x * self._widths
             scale = _largest(x).clamp_min_(1e-12).div_(127)
