@@ -19,8 +19,9 @@ FIRST_LOOK = 1.0
 LOOK_AGAIN = 0.2
 # Consecutive looks at which all workers are new and none has given a sign of life, before we give up.
 LOOKS_AT_ENDING = 3
-# Seconds that a worker which can never go on may hold requests of ours, before we give up.
-SHARE_HANGS = 2.0
+# Seconds that a worker which can never go on (that is proven by then) may hold requests of ours, before we give up: in
+# this time the others answer what is theirs.
+SHARE_HANGS = 0.8
 
 
 class Watch:

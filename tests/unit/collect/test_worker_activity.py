@@ -146,9 +146,9 @@ def test_without_workers_nobody_is_said_to_hang_while_booting() -> None:
     assert not worker_activity.nobody_boots(reading(), but(target__gunicorn_workers=()).target)  # type: ignore[arg-type]
 
 
-def access_lines(*times: int, path: str = "/predict") -> str:
+def access_lines(*times: int, path: str = "/predict", client: str = "") -> str:
     stamps = (datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000") for at in times)
-    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30 "-" "-"\n' for time in stamps)
+    return "".join(f'127.0.0.1 - - [{time}] "POST {path} HTTP/1.1" 200 30{client}\n' for time in stamps)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,12 @@ def access_lines(*times: int, path: str = "/predict") -> str:
         (access_lines(*([100] * 20)), 0, False),
         (access_lines(*range(101, 120), path="/health"), 0, False),
         ("torn\n" * 9, 0, False),
+        # Where the format has the clients' names, ours are told from others'.
+        (access_lines(101, 102, client=' "-" "-"'), 0, True),
+        (access_lines(101, 102, client=' "-" "shop/2"'), 3, True),
+        (access_lines(101, client=' "-" "shop/2"'), 0, False),
+        (access_lines(101, 102, 103, client=' "-" "gte-ops-doctor/0.2.0"'), 0, False),
+        (access_lines(100, 100, client=' "-" "shop/2"'), 0, False),
     ],
 )
 def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
