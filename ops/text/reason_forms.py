@@ -395,6 +395,10 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "{path} is ignored by logrotate: writable by group or others",
         "logrotate 忽略 {path}：同组或其他用户可以写它",
     ),
+    (
+        "{path} is ignored by logrotate: user {uid} owns it",
+        "logrotate 忽略 {path}：它属于用户 {uid}",
+    ),
     # Backups and the watchdog.
     ("not looked into: {why}", "没有检查内容：{why}"),
     ("the watchdog has no resources left: {why}", "watchdog 自身资源不足：{why}"),

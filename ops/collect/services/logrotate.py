@@ -182,6 +182,10 @@ class _Reader:
         if file.mode & 0o022:
             self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: writable by group or others"))
             return inherited
+        # Those of another user too, where root runs it; whose own rules a user's logrotate reads.
+        if file.uid not in (0, os.geteuid()):
+            self.unread.append(NotSeen(reason=f"{path} is ignored by logrotate: user {file.uid} owns it"))
+            return inherited
         reading = parse(file.content.decode("utf-8", "replace"), path, inherited)
         self.rules += [msgspec.structs.replace(rule, file_changed=file.changed) for rule in reading.rules]
         options = reading.options

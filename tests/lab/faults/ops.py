@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -38,6 +39,12 @@ def rule_compresses_without_postrotate(stack: Stack) -> None:
 def rule_is_writable_by_others(stack: Stack) -> None:
     """logrotate passes over it."""
     (stack.logrotate / "gte-api").chmod(0o666)
+
+
+@fault("OPS001", sees=_predicts, severity="warn")
+def rule_belongs_to_another_user(stack: Stack) -> None:
+    """logrotate passes over it, too (logrotate.c, "file owner is wrong")."""
+    os.chown(stack.logrotate / "gte-api", 65534, 65534)
 
 
 @fault("OPS002", sees=_predicts, severity="warn")

@@ -70,6 +70,14 @@ def test_a_rule_is_as_old_as_its_file_here_not_as_in_its_package(tmp_path: Path)
     assert rule.file_changed == pytest.approx(time.time(), abs=60)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_holds_no_rule_because_logrotate_passes_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "rule"
+    file.write_text("/a.log { daily }\n")
+    os.chown(file, 65534, 0)
+    assert rules_of([str(file)]) == ()
+
+
 @pytest.mark.parametrize("text", ["}", "{", "postrotate", "/a {", '"', "include", "/a {\npostrotate\nkill"])
 def test_what_is_broken_is_passed_over(text: str) -> None:
     parse(text, "x", {})
