@@ -54,13 +54,14 @@ def trial(
         tempfile.mkdtemp(prefix="gte-ops-trial-", dir="/run" if os.access("/run", os.W_OK) else None)
     )
     try:
-        if os.geteuid() == 0:
-            os.chown(directory, launch.account.uid, launch.account.gid)
+        # Opened before the directory is the account's, which could put a link there.
         with (directory / "output").open("w+b") as output:
+            if os.geteuid() == 0:
+                os.chown(directory, launch.account.uid, launch.account.gid)
             process = _start((str(program), *shlex.split(arguments)), launch, directory, output.fileno())
             try:
                 address = _OWN["GTE_BIND"].format(directory)
-                _wait(process, address, is_ready, seconds, directory / "output")
+                _wait(process, address, is_ready, seconds, output.fileno())
                 yield address
             finally:
                 _stop(process)
@@ -109,7 +110,7 @@ def _wait(
     address: str,
     is_ready: Callable[[str], bool],
     seconds: float,
-    output: Path,
+    output: int,
 ) -> None:
     deadline = time.monotonic() + seconds
     while not is_ready(address):
@@ -125,10 +126,11 @@ def _wait(
         time.sleep(_POLL)
 
 
-def _last_words(output: Path) -> str:
+def _last_words(output: int) -> str:
     """The last line that it printed which tells something; gunicorn's own last line does not say why."""
     with contextlib.suppress(OSError):
-        text = output.read_bytes()[-_LAST_WORDS:].decode(errors="replace")
+        start = max(0, os.fstat(output).st_size - _LAST_WORDS)
+        text = os.pread(output, _LAST_WORDS, start).decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         telling = [line for line in lines if not line.startswith("[") or "[ERROR]" in line]
         errors = [line for line in telling if "Error" in line or line.startswith("service:")]

@@ -133,7 +133,7 @@ class RunningService:
         if master is None or successor is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            if int(self.pidfile.read_text()) == successor.pid:
+            if int(read_regular_file(str(self.pidfile), _MAX_RECORD_BYTES).content) == successor.pid:
                 end_predecessor(master, successor, self.pidfile)
                 self._wait_for_systemd(successor)
                 return
