@@ -30,6 +30,7 @@ _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as shells count a program that nobody reads any more
 
 COMMANDS = (
+    "adopt",
     "backup",
     "baseline",
     "causes",

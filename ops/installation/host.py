@@ -31,7 +31,15 @@ from ops.files.child import end_with_us
 from ops.files.nofollow_tree import exchange_names
 from ops.files.programs import refused_program, trusted_program
 from ops.installation.environment import copy_environment
-from ops.installation.steps import Directory
+from ops.installation.former import (
+    answers,
+    end_former,
+    retirement,
+    start_former,
+    wait_for_former_workers,
+    why_silent,
+)
+from ops.installation.steps import Directory, FormerService
 from ops.installation.store import LOCK_VARIABLE, InstallStore
 from ops.text.language import Text
 from ops.text.reasons import chinese
@@ -396,16 +404,48 @@ class HostTree:
             descriptors=inherited,
         )
 
+    # --- a former service ---------------------------------------------------------------------------------------------
+
+    def retirement(self, service: FormerService) -> list[tuple[str, ...]]:
+        """The commands that end a former service; none if it has ended."""
+        return retirement(service)
+
+    def drain(self, file: str, seconds: float) -> None:
+        """Wait until nginx's workers from before the last change of ``file`` have ended, for at most ``seconds``."""
+        wait_for_former_workers(self.place(file), seconds)
+
+    def retire(self, service: FormerService) -> None:
+        """End the former service. Raises StepError if it does not end, or something starts it again."""
+        if service.unit is not None:
+            self.run("systemctl", "disable", service.unit)
+            self.run("systemctl", "stop", service.unit)
+        if (why := end_former(service)) is not None:
+            raise StepError(why)
+
+    def bring_back(self, service: FormerService, seconds: float) -> None:
+        """Start the former service, unless it runs, and wait until it answers. Raises StepError, RestartError."""
+        if service.unit is not None and service.is_enabled:
+            self.run("systemctl", "enable", service.unit)
+        if not answers(service.address):
+            if service.unit is not None:
+                self.run("systemctl", "start", service.unit)
+            else:
+                start_former(service)
+        if (why := why_silent(service.address, seconds)) is not None:
+            raise StepError(why)
+
     # --- readiness ----------------------------------------------------------------------------------------------------
 
-    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
-        """Wait until the service answers 200 there (with ``domain``: through nginx over TLS); None once it does, else
-        what it answered last."""
+    def wait_until_ready(
+        self, address: str, path: str, seconds: float, domain: str | None, payload: str | None = None
+    ) -> str | None:
+        """Wait until the service answers 200 there (with ``domain``: through nginx over TLS; with ``payload``: to JSON
+        that is posted); None once it does, else what it answered last."""
         deadline = time.monotonic() + seconds
         last_answer = "no answer"
         while True:
             try:
-                status = _status(address, path, domain)
+                status = _status(address, path, domain, payload)
             except (OSError, http.client.HTTPException) as error:
                 last_answer = str(error) or type(error).__name__
             else:
@@ -453,10 +493,13 @@ class _Connection(http.client.HTTPConnection):
             self.sock = context.wrap_socket(self.sock, server_hostname=self._domain)
 
 
-def _status(address: str, path: str, domain: str | None) -> int:
+def _status(address: str, path: str, domain: str | None, payload: str | None = None) -> int:
     connection = _Connection(address, domain)
     try:
-        connection.request("GET", path)
+        if payload is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, payload.encode(), {"Content-Type": "application/json"})
         return connection.getresponse().status
     finally:
         connection.close()

@@ -64,14 +64,21 @@ def plain_argument(option: str, value: str | None) -> str | None:
 
 
 def steps_here(
-    settings: Settings, settings_file: Path | None, options: InstallOptions, host: HostTree
+    settings: Settings,
+    settings_file: Path | None,
+    options: InstallOptions,
+    host: HostTree,
+    deployment: Deployment | None = None,
 ) -> tuple[Step, ...]:
-    """The steps for this configuration on ``host``. Raises UsageError, RefusedError."""
-    deployment = (
-        deployment_here(settings, settings_file)
-        if host.is_running
-        else deployment_in_image(settings, settings_file, host.root)
-    )
+    """The steps for this configuration on ``host``. ``deployment``: its values, if the host does not tell them.
+
+    Raises UsageError, RefusedError."""
+    if deployment is None:
+        deployment = (
+            deployment_here(settings, settings_file)
+            if host.is_running
+            else deployment_in_image(settings, settings_file, host.root)
+        )
     copy = None
     if settings_file is not None and (
         host.root != Path("/") or settings_file.resolve() != Path(SETTINGS_FILE)

@@ -33,6 +33,7 @@ from ops.installation.steps import (
     CertificateStep,
     DataStep,
     DirectoriesStep,
+    DrainStep,
     EnableStep,
     EnvironmentStep,
     FileStep,
@@ -40,6 +41,7 @@ from ops.installation.steps import (
     NginxStep,
     ReadyStep,
     Record,
+    RetireStep,
     Step,
     StepState,
     Undo,
@@ -47,11 +49,13 @@ from ops.installation.steps import (
     UndoCertificate,
     UndoData,
     UndoDirectories,
+    UndoDrain,
     UndoEnable,
     UndoEnvironment,
     UndoFile,
     UndoLink,
     UndoNginx,
+    UndoRetire,
     UndoUnits,
     UndoVersions,
     UnitsStep,
@@ -117,11 +121,13 @@ def assess(
         step.certificate: _certificate(step, host) for step in steps if isinstance(step, CertificateStep)
     }
     assessed = [files.get(_path(step) or "") or _other(step, host, files) for step in steps]
-    if any(item.is_due for item in assessed if not isinstance(item.step, ReadyStep | DataStep)):
+    if any(item.is_due for item in assessed if not isinstance(item.step, ReadyStep | DataStep | DrainStep)):
         return tuple(assessed)
     # Readiness and new data come with a change alone.
     return tuple(
-        Assessed(item.step, StepState.UNCHANGED) if isinstance(item.step, ReadyStep | DataStep) else item
+        Assessed(item.step, StepState.UNCHANGED)
+        if isinstance(item.step, ReadyStep | DataStep | DrainStep)
+        else item
         for item in assessed
     )
 
@@ -209,6 +215,10 @@ def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
             return Assessed(step, StepState.DUE)
         case BackupStep():
             commands = [] if host.has_backup(step.directory) else [step.command]
+        case DrainStep():
+            return Assessed(step, StepState.DUE)
+        case RetireStep():
+            commands = [*host.retirement(step.former)]
         case ReadyStep():
             scheme = "https" if step.domain else "http"
             commands = [("#", "wait", "for", f"{scheme}://{step.domain or step.address}{step.path}")]
@@ -379,6 +389,10 @@ def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, 
                 tuple(unit for unit in step.units if not host.is_enabled(unit)),
                 tuple(unit for unit in step.units if not host.is_active(unit)),
             )
+        case DrainStep():
+            return UndoDrain(phase, step.file, step.seconds)
+        case RetireStep():
+            return UndoRetire(phase, step.former, step.seconds)
         case NginxStep() if step.is_before:
             return UndoNginx(phase, step.test, step.reload, host.nginx_runs())
         case CertificateStep():
@@ -423,8 +437,11 @@ def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
             _take_up(step.test, step.reload, host)
         case CertificateStep():
             _issue(step, host)
+        case RetireStep():
+            host.drain(step.file, step.seconds)
+            host.retire(step.former)
         case ReadyStep():
-            why = host.wait_until_ready(step.address, step.path, step.seconds, step.domain)
+            why = host.wait_until_ready(step.address, step.path, step.seconds, step.domain, step.payload)
             if why is not None:
                 where = f"https://{step.domain}" if step.domain else f"http://{step.address}"
                 raise StepError(
@@ -654,6 +671,8 @@ def _undo_all(
             troubles.append(error.words)
         except OSError as error:
             troubles.append(_not_written(error).words)
+        if troubles and isinstance(item, UndoRetire):
+            break  # without the former service the new one goes on serving
     return tuple(copies), troubles
 
 
@@ -703,6 +722,10 @@ def _undo(item: Undo, host: HostTree, store: InstallStore, *, purge: bool) -> It
                 host.run(*item.reload)
         case UndoCertificate():
             _undo_certificate(item, host)
+        case UndoDrain():
+            host.drain(item.file, item.seconds)
+        case UndoRetire():
+            host.bring_back(item.former, item.seconds)
 
 
 def _is_missing(path: Path, store: InstallStore) -> bool:

@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from ops.deployment.render import DeploymentKind, RenderedFile
+from ops.interpret.process_ref import ProcessRef
 
 
 class Phase(IntEnum):
@@ -26,11 +27,14 @@ class Phase(IntEnum):
     UNITS_READ = 100
     SERVICE = 110
     READY = 120
+    DRAIN_BEFORE = 128
     NGINX_BEFORE = 130
     ISSUE = 135
     NGINX = 140
     NGINX_READ = 150
     FRONT = 160
+    STARTERS = 162
+    RETIRE = 164
     FILES = 170
     WATCH = 180
     BACKUP = 190
@@ -173,13 +177,48 @@ class CertificateStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyStep:
-    """Wait until the service answers at ``address`` (host:port or unix:/path). ``domain``: over TLS, by this name."""
+    """Wait until the service answers at ``address`` (host:port or unix:/path). ``domain``: over TLS, by this name;
+    ``payload``: JSON that is posted, in place of a GET."""
 
     phase: Phase
     address: str
     path: str
     seconds: float
     domain: str | None = None
+    payload: str | None = None
+
+
+class FormerService(msgspec.Struct, frozen=True):
+    """The gunicorn that another one takes over from, and how it is started again: by its systemd ``unit``, else by
+    ``argv`` as it was launched. ``address``: where it listens; ``is_enabled``: the unit starts at boot; ``launch``: the
+    account, directory, environment and limits (`ops.control.launch.Launch`), as JSON."""
+
+    master: ProcessRef
+    address: str
+    unit: str | None = None
+    is_enabled: bool = False
+    argv: tuple[str, ...] = ()
+    launch: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainStep:
+    """For the way back: nginx's workers that know the new service end, before that is stopped. ``file``: nginx's site,
+    by whose change the workers are told apart."""
+
+    file: str
+    seconds: float
+    phase: Phase = Phase.DRAIN_BEFORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetireStep:
+    """The former service ends, once nginx's workers that know it have ended; its unit is disabled, not removed."""
+
+    former: FormerService
+    file: str
+    seconds: float
+    phase: Phase = Phase.RETIRE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +243,8 @@ Step = (
     | CertificateStep
     | ReadyStep
     | BackupStep
+    | DrainStep
+    | RetireStep
 )
 
 
@@ -352,6 +393,22 @@ class UndoCertificate(msgspec.Struct, frozen=True, tag="certificate"):
     is_issued: bool = False
 
 
+class UndoDrain(msgspec.Struct, frozen=True, tag="drain"):
+    """Wait until nginx's workers that know the new service have ended."""
+
+    phase: int
+    file: str
+    seconds: float
+
+
+class UndoRetire(msgspec.Struct, frozen=True, tag="retire"):
+    """Start the former service again, and wait until it answers. If it does not, nothing further is undone."""
+
+    phase: int
+    former: FormerService
+    seconds: float
+
+
 Undo = (
     UndoFile
     | UndoLink
@@ -364,6 +421,8 @@ Undo = (
     | UndoEnable
     | UndoNginx
     | UndoCertificate
+    | UndoDrain
+    | UndoRetire
 )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ops.diagnosis.model import Cause
 from ops.facts.status import Status
 from ops.installation.run import InstallResult, UninstallResult
 from ops.installation.steps import (
@@ -14,27 +15,33 @@ from ops.installation.steps import (
     CertificateStep,
     DataStep,
     DirectoriesStep,
+    DrainStep,
     EnableStep,
     EnvironmentStep,
     FileStep,
+    FormerService,
     LinkStep,
     NginxStep,
     ReadyStep,
+    RetireStep,
     StepState,
     Undo,
     UndoAccounts,
     UndoCertificate,
     UndoData,
     UndoDirectories,
+    UndoDrain,
     UndoEnable,
     UndoEnvironment,
     UndoFile,
     UndoLink,
     UndoNginx,
+    UndoRetire,
     UndoUnits,
     UndoVersions,
 )
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
+from ops.report.sentences import sentence
 from ops.text.language import Language, Text
 
 _DONE = {
@@ -94,7 +101,7 @@ class InstallationReport(CommandReport):
         kept = dict(result.kept)
         words = _PLANNED if result.is_dry else _DONE
         for item in result.assessed:
-            if item.state is StepState.UNCHANGED or isinstance(item.step, DataStep):
+            if item.state is StepState.UNCHANGED or isinstance(item.step, DataStep | DrainStep):
                 continue
             path = _path(item)
             before = _KEPT.to(language).format(kept[path]) if path in kept else ""
@@ -177,10 +184,61 @@ def step_title(item: Assessed, language: Language) -> str:
             return words.to(language).format(step.domain, step.certificate)
         case BackupStep():
             return Text(en="first backup in {}", zh="首个备份，位于 {}").to(language).format(step.directory)
+        case RetireStep():
+            words = Text(en="the former service ends: {}", zh="原来的服务结束：{}")
+            return words.to(language).format(former_title(step.former, language))
+        case DrainStep():
+            return Text(en="nginx's former workers end", zh="nginx 原来的工作进程结束").to(language)
         case ReadyStep():
             where = f"https://{step.domain}" if step.domain else step.address
             return Text(en="{} answers {}", zh="{} 对 {} 作出应答").to(language).format(where, step.path)
     return Text(en="systemd reads its units", zh="systemd 重新读取 unit").to(language)
+
+
+def former_title(service: FormerService, language: Language) -> str:
+    """Which service it is: its unit or its command, and where it listens."""
+    words = Text(en="{} at {}", zh="{}，位于 {}")
+    return words.to(language).format(service.unit or " ".join(service.argv), service.address)
+
+
+_TRAPS = Text(en="On this host, before anything is changed:", zh="改动之前，本机存在的问题：")
+_NO_TRAPS = Text(en="The doctor finds nothing wrong on this host.", zh="doctor 未发现本机有问题。")
+_ADOPTED = Text(
+    en="Undo: gte-ops adopt --undo. What is left: gte-ops doctor.",
+    zh="撤销：gte-ops adopt --undo。尚存的问题：gte-ops doctor。",
+)
+
+
+class AdoptionReport(InstallationReport):
+    """What `gte-ops adopt` found, and did or would do. ``traps``: the doctor's causes, None for a host that is adopted
+    already."""
+
+    command = "adopt"
+
+    def __init__(self, result: InstallResult, traps: Sequence[Cause] | None) -> None:
+        super().__init__(result)
+        self.traps = traps
+        self.command = "adopt --dry-run" if result.is_dry else "adopt"
+
+    def lines(self, language: Language) -> Iterator[ReportLine]:
+        """The traps, then the steps."""
+        if self.traps is not None:
+            yield ReportLine((_TRAPS if self.traps else _NO_TRAPS).to(language))
+            for cause in self.traps:
+                yield ReportLine(sentence(cause.title, language), lead=f"{cause.code}: ", indent=2)
+            yield BLANK
+        yield from super().lines(language)
+        if self.traps is not None and not self.result.is_dry:
+            yield ReportLine(_ADOPTED.to(language))
+
+    def document(self, language: Language) -> dict[str, Any]:
+        """``traps``: code and title of each; and what `install` has."""
+        return {
+            "traps": [
+                {"code": cause.code, "title": sentence(cause.title, language)} for cause in self.traps or ()
+            ],
+            **super().document(language),
+        }
 
 
 _NOTHING = Text(en="Nothing is installed.", zh="没有已安装的内容。")
@@ -259,6 +317,11 @@ def undo_title(item: Undo, language: Language) -> str:
                 .to(language)
                 .format(" ".join(dict.fromkeys((*item.stopped, *item.disabled))))
             )
+        case UndoDrain():
+            return Text(en="nginx's former workers end", zh="nginx 原来的工作进程结束").to(language)
+        case UndoRetire():
+            words = Text(en="the former service serves again: {}", zh="原来的服务重新提供服务：{}")
+            return words.to(language).format(former_title(item.former, language))
         case UndoCertificate():
             return Text(en="certificate: {}", zh="证书：{}").to(language).format(" ".join(item.own))
         case UndoNginx():

@@ -30,6 +30,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
         "{path}: locked by another process for more than {seconds} s",
         "{path}：被其他进程锁定超过 {seconds} 秒",
     ),
+    ("it belongs to the former service", "它属于原来的服务"),
     ("permission denied for this user", "当前用户权限不足"),
     ("permission denied", "权限不足"),
     ("{path} does not exist: no watchdog has run", "{path} 不存在：watchdog 从未运行过"),

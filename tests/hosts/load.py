@@ -1,6 +1,7 @@
-"""Clients of a site, run in the network of the test hosts: python -m tests.hosts.load ADDRESS DOMAIN CLIENTS FILE.
+"""Clients of a site, in the network of the test hosts: python -m tests.hosts.load ADDRESS DOMAIN CLIENTS FILE [PAUSE].
 
-Each sends one request after the other, each on a connection of its own: health checks and predictions in turn. A line a
+Each sends one request after the other, each on a connection of its own: health checks and predictions in turn. With
+PAUSE, in seconds, a prediction by one client or another comes that often, within the site's rate limit. A line a
 request is appended to FILE: seconds since the epoch, method, status (0: no answer), seconds. Ends with SIGTERM.
 """
 
@@ -39,14 +40,25 @@ def ask(address: str, domain: str, method: str) -> int:
         return 0
 
 
-def main(address: str, domain: str, clients: int, file: Path) -> None:
+def main(address: str, domain: str, clients: int, file: Path, pause: float) -> None:
     """Ask until the process is ended."""
     lock = threading.Lock()
+    predicted = [0.0]
+
+    def is_due(number: int) -> bool:
+        """Whether this client's next request is a prediction."""
+        if not pause:
+            return number % 2 == 1
+        with lock:
+            if time.monotonic() < predicted[0] + pause:
+                return False
+            predicted[0] = time.monotonic()
+            return True
 
     def client() -> None:
         number = 0
         while True:
-            method = ("GET", "POST")[number % 2]
+            method = "POST" if is_due(number) else "GET"
             number += 1
             started = time.time()
             status = ask(address, domain, method)
@@ -60,4 +72,5 @@ def main(address: str, domain: str, clients: int, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    pause_given = float(sys.argv[5]) if len(sys.argv) > 5 else 0.0
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), pause_given)

@@ -103,7 +103,7 @@ def test_misuse_is_one_line_on_standard_error_and_exits_3(run: Run, args: list[s
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["doctr"], "没有命令 'doctr'。是否指 'doctor'？（见 gte-ops --help）"),
+        (["doctorr"], "没有命令 'doctorr'。是否指 'doctor'？（见 gte-ops --help）"),
         (["doctor", "--nonsense"], "没有选项 '--nonsense'。（见 gte-ops doctor --help）"),
         (["doctor", "--since", "soon"], "'--since' 的值无效：'soon' 不是时长；写法如 10s、15m、36h 或 7d"),
         (

@@ -214,7 +214,14 @@ class MadeHost(HostTree):
         if self.has_account(name):
             self.run("userdel", name)
 
-    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:  # noqa: ARG002
+    def wait_until_ready(
+        self,
+        address: str,  # noqa: ARG002
+        path: str,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+        domain: str | None,  # noqa: ARG002
+        payload: str | None = None,  # noqa: ARG002
+    ) -> str | None:
         return None if self.ready and self.is_active("gte-api.service") else "no answer"
 
 

@@ -304,8 +304,10 @@ def test_killed_while_the_certificate_is_obtained_the_next_run_undoes_it(tmp_pat
 class FrontFails(MadeHost):
     """The service answers, and its site does not."""
 
-    def wait_until_ready(self, address: str, path: str, seconds: float, domain: str | None) -> str | None:
-        return "timed out" if domain else super().wait_until_ready(address, path, seconds, domain)
+    def wait_until_ready(
+        self, address: str, path: str, seconds: float, domain: str | None, payload: str | None = None
+    ) -> str | None:
+        return "timed out" if domain else super().wait_until_ready(address, path, seconds, domain, payload)
 
 
 def steps_with_certbot_unless_there_is_a_pair(root: Path) -> object:

@@ -74,7 +74,7 @@ from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport, I
 from ops.report.doctor.report import DoctorReport
 from ops.report.drain import DrainReport
 from ops.report.explain import CauseListReport, ExplanationReport
-from ops.report.installation import InstallationReport, UninstallationReport
+from ops.report.installation import AdoptionReport, InstallationReport, UninstallationReport
 from ops.report.model import CommandReport
 from ops.report.notify import NotifyReport
 from ops.report.preflight import PreflightReport
@@ -376,6 +376,8 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup drill": _drill,
     "install": lambda: InstallationReport(_installed(is_dry=False)),
     "install --dry-run": lambda: InstallationReport(_installed(is_dry=True)),
+    "adopt": lambda: AdoptionReport(_installed(is_dry=False), DOWN.causes),
+    "adopt --dry-run": lambda: AdoptionReport(_installed(is_dry=True), ()),
     "uninstall": lambda: UninstallationReport(
         UninstallResult(
             (

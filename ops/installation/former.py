@@ -1,0 +1,213 @@
+"""A former service, which another one takes over from: what ends it, what starts it again, what else starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ops.control.launch import Launch, read_launch
+from ops.control.restart import Supervisor, start
+from ops.control.signals import end, is_alive
+from ops.control.start_command import gunicorn_at
+from ops.deployment.render import RenderedFile
+from ops.facts.host import Process
+from ops.files.bounded_read import read_regular_file
+from ops.installation.steps import FormerService
+from ops.interpret.process_ref import ProcessRef
+from ops.text.language import Text
+
+# Longer than the guide's graceful_timeout (30 s), in which requests come to their end.
+END_SECONDS = 45.0
+# Whatever watches a process starts it again within this time.
+STAYS_ENDED_SECONDS = 3.0
+MAX_FILE_BYTES = 256 << 10
+_POLL_SECONDS = 0.1
+# The clock of a process's start against the clock of files, seconds.
+_TOLERANCE = 0.05
+# Their control group holds what people and jobs start, so they are not what starts the service.
+_OTHERS_UNITS = re.compile(
+    r"(?:cron|crond|ssh|sshd|atd|rc-local|getty@.*|user@.*)\.service|.*\.(?:scope|slice)"
+)
+_STARTERS = ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*", "var/spool/cron/*", "etc/rc.local")
+_MARK = "# gte-ops adopt: "
+
+
+# --- what it is -------------------------------------------------------------------------------------------------------
+
+
+def former_service(
+    master: Process, address: str, start_command: tuple[str, ...], *, main_pid: int, is_enabled: bool
+) -> FormerService | None:
+    """The service of ``master``; None if nothing is known that could start it again.
+
+    ``main_pid``: of the unit in whose control group it is, 0 if that knows none; ``start_command``: from the settings.
+    """
+    reference = ProcessRef(master.pid, master.start_ticks)
+    unit = master.unit
+    if (
+        unit is not None
+        and not _OTHERS_UNITS.fullmatch(unit)
+        and (main_pid == master.pid or master.ppid == 1)
+    ):
+        return FormerService(reference, address, unit, is_enabled)
+    # A process that has set its title (setproctitle(3)) no longer shows its command.
+    argv = master.command if gunicorn_at(master.command) is not None else start_command
+    launch = read_launch(master.pid)
+    if not argv or launch is None:
+        return None
+    return FormerService(reference, address, None, False, argv, msgspec.json.encode(launch).decode())
+
+
+def starters(root: Path, directory: str) -> Iterator[RenderedFile]:
+    """The crontabs and rc.local without the lines that start what is in ``directory``: those are comments then."""
+    for pattern in _STARTERS:
+        for path in sorted(root.glob(pattern)):
+            try:
+                content = read_regular_file(str(path), MAX_FILE_BYTES)
+                text, mode = content.content.decode(), path.stat().st_mode & 0o7777
+            except (OSError, ValueError):
+                continue
+            changed = without_starts(text, directory)
+            if content.is_whole and changed != text:
+                yield RenderedFile(f"/{path.relative_to(root)}", changed, mode)
+
+
+def without_starts(text: str, directory: str) -> str:
+    """``text`` with the lines as comments that run gunicorn, or a script that does, in ``directory``."""
+    lines = text.splitlines(keepends=True)
+    return "".join(f"{_MARK}{line}" if _starts(line, directory) else line for line in lines)
+
+
+def _starts(line: str, directory: str) -> bool:
+    if line.lstrip().startswith("#") or directory in ("", "/") or directory not in line:
+        return False
+    return "gunicorn" in line or any(
+        _is_start_script(word) for word in re.findall(rf"{re.escape(directory)}/[^\s;&|'\"]+", line)
+    )
+
+
+def _is_start_script(path: str) -> bool:
+    try:
+        content = read_regular_file(path, MAX_FILE_BYTES).content
+    except (OSError, ValueError):
+        return False
+    return b"gunicorn" in content and (content.startswith(b"#!") or PurePosixPath(path).suffix == ".sh")
+
+
+# --- its end ----------------------------------------------------------------------------------------------------------
+
+
+def retirement(service: FormerService) -> list[tuple[str, ...]]:
+    """The commands that end it, as a person would give them; none if it has ended."""
+    if not is_alive(service.master):
+        return []
+    if service.unit is not None:
+        return [("systemctl", "disable", "--now", service.unit)]
+    return [("kill", "-TERM", str(service.master.pid))]
+
+
+def end_former(service: FormerService) -> Text | None:
+    """End the master, which lets its requests come to their end; why the service still answers, None if it does not."""
+    if service.unit is None:
+        end((service.master,), END_SECONDS)
+    deadline = time.monotonic() + STAYS_ENDED_SECONDS
+    while time.monotonic() < deadline:
+        if is_alive(service.master):
+            return Text(
+                en=f"process {service.master.pid}: the former gunicorn does not end",
+                zh=f"进程 {service.master.pid}：原来的 gunicorn 没有结束",
+            )
+        if answers(service.address):
+            return Text(
+                en=f"{service.address}: the former service was started again by something that gte-ops does not know;"
+                " stop that first",
+                zh=f"{service.address}：原来的服务又被 gte-ops 不了解的程序启动了；请先停止该程序",
+            )
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+# --- its return -------------------------------------------------------------------------------------------------------
+
+
+def start_former(service: FormerService) -> None:
+    """Start it as it was launched. Raises RestartError."""
+    launch = msgspec.json.decode(service.launch, type=Launch) if service.launch else None
+    cwd = launch.cwd if launch is not None else None
+    start(Supervisor(None, service.argv, cwd, Path(os.devnull), launch))
+
+
+def why_silent(address: str, seconds: float) -> Text | None:
+    """Wait until HTTP is answered there, whatever the status; why not, None once it is."""
+    deadline = time.monotonic() + seconds
+    while not speaks_http(address):
+        if time.monotonic() > deadline:
+            return Text(
+                en=f"{address}: the former service does not answer after {seconds:.0f} s",
+                zh=f"{address}：原来的服务 {seconds:.0f} 秒后仍无应答",
+            )
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def answers(address: str) -> bool:
+    """Whether something listens there."""
+    with contextlib.suppress(OSError), _connected(address):
+        return True
+    return False
+
+
+def speaks_http(address: str) -> bool:
+    """Whether a request gets an answer there."""
+    with contextlib.suppress(OSError), _connected(address) as link:
+        link.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return link.recv(16).startswith(b"HTTP/1.")
+    return False
+
+
+def _connected(address: str) -> socket.socket:
+    if address.startswith("unix:"):
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(5.0)
+        try:
+            link.connect(address.removeprefix("unix:"))
+        except OSError:
+            link.close()
+            raise
+        return link
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), 5.0)
+
+
+# --- nginx's workers --------------------------------------------------------------------------------------------------
+
+
+def wait_for_former_workers(file: Path, seconds: float) -> None:
+    """Wait until every worker of nginx began after the last change of ``file``, for at most ``seconds``.
+
+    A worker from before takes no new connections once nginx was reloaded, and ends with its last request."""
+    try:
+        changed = file.stat().st_ctime
+    except OSError:
+        return
+    deadline = time.monotonic() + seconds
+    while any(start < changed - _TOLERANCE for start in _worker_starts()) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _worker_starts() -> Iterator[float]:
+    """When each worker of nginx began, seconds since the epoch."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if (place / "cmdline").read_bytes().startswith(b"nginx: worker"):
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+                yield booted + int(fields[19]) / ticks

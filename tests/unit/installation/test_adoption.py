@@ -1,0 +1,262 @@
+"""`gte-ops adopt` hands over from a service to another one: what nginx asks runs at every moment, killed or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ops.deployment.render import Deployment, RenderedFile
+from ops.errors import OpsError
+from ops.facts.host import Process
+from ops.installation.adoption import is_adopted, undo, with_values
+from ops.installation.former import former_service, without_starts
+from ops.installation.host import StepError
+from ops.installation.plan import InstallFacts, plan
+from ops.installation.run import install, uninstall
+from ops.installation.steps import (
+    DrainStep,
+    FileStep,
+    FormerService,
+    Phase,
+    ReadyStep,
+    RetireStep,
+    Step,
+)
+from ops.installation.store import InstallStore
+from ops.interpret.process_ref import ProcessRef
+from ops.settings import parse_settings
+from tests.unit.installation.made_host import SETTINGS, KilledError, MadeHost, bare_host, tree
+
+SITE = "/etc/nginx/conf.d/gte-api.conf"
+FORMER = FormerService(ProcessRef(7, 7), "127.0.0.1:8000", "former.service", True)
+CRONTAB = RenderedFile("/var/spool/cron/crontabs/root", "# gte-ops adopt: @reboot start\n", 0o600)
+# Of the moments at which it is killed, CI takes every so many.
+WHICH_MOMENTS = [pytest.param(53, id="sample"), pytest.param(1, id="all", marks=pytest.mark.long)]
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+class AdoptedHost(MadeHost):
+    """A host with a former service, whose nginx must never ask what does not run."""
+
+    returns = True
+
+    def _moment(self) -> None:
+        super()._moment()
+        former = any(line in self.get("served") for line in self.get("former-site"))
+        assert self.is_active("former.service" if former else "gte-api.service")
+
+    def retirement(self, service: FormerService) -> list[tuple[str, ...]]:
+        return (
+            [("systemctl", "disable", "--now", str(service.unit))] if self.is_active("former.service") else []
+        )
+
+    def drain(self, file: str, seconds: float) -> None:  # noqa: ARG002
+        self._moment()
+
+    def retire(self, service: FormerService) -> None:
+        self._moment()
+        if self.fails == "retire":
+            raise StepError("it does not end")
+        self._set("enabled", self.get("enabled") - {str(service.unit)})
+        self._set("active", self.get("active") - {str(service.unit)})
+        self._moment()
+
+    def bring_back(self, service: FormerService, seconds: float) -> None:  # noqa: ARG002
+        self._moment()
+        if not self.returns:
+            raise StepError("it does not start")
+        self._set("enabled", self.get("enabled") | {str(service.unit)})
+        self._set("active", self.get("active") | {str(service.unit)})
+        self._moment()
+
+
+def former_host(root: Path) -> AdoptedHost:
+    """A host that serves by hand."""
+    made = bare_host(root)
+    for path, text in ((SITE, "# by hand\n"), (CRONTAB.path, "@reboot start\n")):
+        (root / path.lstrip("/")).parent.mkdir(parents=True)
+        (root / path.lstrip("/")).write_text(text)
+    made._set("served", made._nginx_on_disk())
+    made._set("former-site", {line for line in made._nginx_on_disk() if line.startswith("gte-api.conf")})
+    for name in ("active", "enabled"):
+        made._set(name, made.get(name) | {"former.service"})
+    return AdoptedHost(root)
+
+
+def steps() -> Sequence[Step]:
+    """The plan of an adoption for the example's values."""
+    further: list[Step] = [
+        ReadyStep(phase=Phase.READY, address="unix:/run/s", path="/predict", seconds=1.0, payload="{}"),
+        DrainStep(file=SITE, seconds=1.0),
+        FileStep(phase=Phase.STARTERS, file=CRONTAB),
+        RetireStep(former=FORMER, file=SITE, seconds=1.0),
+    ]
+    installed = plan(Deployment(), InstallFacts(settings=SETTINGS))
+    return sorted((*installed, *further), key=lambda step: step.phase)
+
+
+def test_the_new_service_takes_over_and_undo_gives_back(tmp_path: Path) -> None:
+    host = former_host(tmp_path)
+    before = tree(tmp_path)
+    store = InstallStore(tmp_path)
+    install(steps, host, store)
+    assert not host.is_active("former.service")
+    assert host.is_active("gte-api.service")
+    assert is_adopted(store.record())
+    assert not install(steps, host, store).has_changes
+    undo(AdoptedHost(tmp_path), store, purge=True, is_dry=False)
+    assert tree(tmp_path) == before
+
+
+def killed_adoption(root: Path, moment: int) -> dict[str, str]:
+    former_host(root)
+    before = tree(root)
+    with pytest.raises(KilledError):
+        install(steps, AdoptedHost(root, dies_at=moment), InstallStore(root))
+    return before
+
+
+def how_many_moments(root: Path) -> int:
+    host = former_host(root / "counted")
+    install(steps, host, InstallStore(host.root))
+    return host.moments
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_killed_at_every_moment_the_next_run_ends_it_or_undoes_it(tmp_path: Path, every: int) -> None:
+    moments = how_many_moments(tmp_path)
+    assert moments > 50
+    for moment in range(3, moments, every):
+        before = killed_adoption(tmp_path / str(moment), moment)
+        host = AdoptedHost(tmp_path / str(moment))
+        install(steps, host, InstallStore(host.root))
+        assert not host.is_active("former.service"), moment
+        undo(AdoptedHost(host.root), InstallStore(host.root), purge=True, is_dry=False)
+        assert tree(host.root) == before, moment
+
+        before = killed_adoption(tmp_path / f"undone-{moment}", moment)
+        uninstall(
+            AdoptedHost(tmp_path / f"undone-{moment}"),
+            InstallStore(tmp_path / f"undone-{moment}"),
+            purge=True,
+        )
+        assert tree(tmp_path / f"undone-{moment}") == before, moment
+
+
+@pytest.mark.parametrize("every", WHICH_MOMENTS)
+def test_an_undo_that_is_killed_is_carried_on(tmp_path: Path, every: int) -> None:
+    for moment in range(3, 500, every):
+        root = tmp_path / str(moment)
+        former_host(root)
+        before = tree(root)
+        store = InstallStore(root)
+        install(steps, AdoptedHost(root), store)
+        try:
+            undo(AdoptedHost(root, dies_at=moment), store, purge=True, is_dry=False)
+        except KilledError:
+            undo(AdoptedHost(root), store, purge=True, is_dry=False)
+            assert tree(root) == before, moment
+        else:
+            assert moment > 50
+            return
+    pytest.fail("it never ended")
+
+
+def test_a_former_service_that_does_not_end_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    host = former_host(tmp_path)
+    before = tree(tmp_path)
+    host.fails = "retire"
+    with pytest.raises(OpsError, match="it does not end; everything is as it was"):
+        install(steps, host, InstallStore(tmp_path))
+    assert tree(tmp_path) == before
+
+
+def test_while_the_former_service_does_not_start_the_new_one_goes_on_serving(tmp_path: Path) -> None:
+    host = former_host(tmp_path)
+    before = tree(tmp_path)
+    store = InstallStore(tmp_path)
+    install(steps, host, store)
+    host.returns = False
+    result = undo(host, store, purge=True, is_dry=False)
+    assert [trouble.en for trouble in result.troubles] == ["it does not start"]
+    assert host.is_active("gte-api.service")
+    host.returns = True
+    undo(host, store, purge=True, is_dry=False)
+    assert tree(tmp_path) == before
+
+
+def test_undo_of_what_was_not_adopted_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OpsError, match="was not adopted"):
+        undo(bare_host(tmp_path), InstallStore(tmp_path), purge=False, is_dry=False)
+
+
+def test_settings_get_the_new_place_and_keep_the_rest() -> None:
+    text = '# mine\n[gunicorn]\nbind = "127.0.0.1:8000"  # old\nstart_command = "x"\ntimeout = 5\n'
+    text += "\n[notify]\nurls = []\n"
+    changed = with_values(
+        text, "gunicorn", {"bind": "unix:/run/s", "start_command": None, "unit": "a.service"}
+    )
+    assert changed == (
+        '# mine\n[gunicorn]\nbind = "unix:/run/s"\nunit = "a.service"\ntimeout = 5\n\n[notify]\nurls = []\n'
+    )
+    assert with_values(changed, "gunicorn", {"bind": "unix:/run/s"}).count("bind") == 1
+    new = with_values(with_values("", "target", {"domain": "a.example"}), "app", {"dir": "/opt/a"})
+    assert parse_settings(new.encode(), "made").target.domain == "a.example"
+    with pytest.raises(OpsError, match="plain characters"):
+        with_values("", "app", {"dir": '/a"\n[b]'})
+
+
+def test_lines_that_start_the_service_become_comments(tmp_path: Path) -> None:
+    script = tmp_path / "start-prod.sh"
+    script.write_text("#!/bin/bash\ngunicorn -c gunicorn.conf.py app:app\n")
+    (tmp_path / "copy.sh").write_text("#!/bin/bash\ntar c .\n")
+    lines = [
+        f"@reboot bash {script}\n",
+        f"* * * * * root cd {tmp_path} && venv/bin/gunicorn -D app:app\n",
+        f"0 3 * * * bash {tmp_path}/copy.sh\n",
+        f"# bash {script}\n",
+        "@reboot /usr/bin/other\n",
+    ]
+    changed = without_starts("".join(lines), str(tmp_path)).splitlines(keepends=True)
+    assert changed == [f"# gte-ops adopt: {line}" for line in lines[:2]] + lines[2:]
+
+
+@pytest.mark.parametrize(
+    ("unit", "ppid", "main_pid", "expected"),
+    [
+        ("gte.service", 1, 42, "gte.service"),
+        ("gte.service", 1, 0, "gte.service"),  # forked, without a pidfile
+        (
+            "supervisor.service",
+            40,
+            40,
+            None,
+        ),  # another program's unit: ended with it all its children would be
+        ("cron.service", 1, 40, None),
+        ("session-3.scope", 1, 0, None),
+    ],
+)
+def test_a_unit_is_the_services_own_only_if_it_starts_nothing_else(
+    unit: str, ppid: int, main_pid: int, expected: str | None
+) -> None:
+    master = Process(
+        pid=os.getpid() if expected is None else 42,
+        ppid=ppid,
+        name="gunicorn",
+        command=("/v/bin/python3", "/v/bin/gunicorn", "app:app"),
+        user="root",
+        state="sleeping",
+        started=0.0,
+        unit=unit,
+    )
+    service = former_service(master, "127.0.0.1:8000", (), main_pid=main_pid, is_enabled=True)
+    assert service is not None
+    assert service.unit == expected
+    assert (service.launch is None) == (expected is not None)
