@@ -20,7 +20,16 @@ ROOT = Path(__file__).parents[2]
 # Tells of former layouts too.
 OF_ITS_TIME = ("CHANGELOG.md",)
 # Both languages of a page hold the same commands, so that what was tried of one holds for the other.
-TRANSLATED = ("docs/quickstart.md", "docs/architecture.md", "docs/README.md")
+TRANSLATED = (
+    *(
+        "docs/quickstart.md",
+        "docs/architecture.md",
+        "docs/README.md",
+        "docs/deployment.md",
+        "docs/recovery.md",
+    ),
+    *("docs/install.md", "docs/adopt.md", "docs/upgrade.md", "docs/offline.md"),
+)
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
