@@ -46,6 +46,7 @@ TIMERS = ("gte-ops-backup.timer", "gte-ops-drill.timer", "gte-ops-cert.timer")
 DATA = (
     "/var/lib/gte-ops",
     "/var/lib/gte-ops-cert",
+    "/var/lib/gte-ops-backup",
     "/var/log/gte-api",
     "/var/cache/gte-ops",
     "/etc/gte-api",
