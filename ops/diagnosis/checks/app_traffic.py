@@ -33,7 +33,7 @@ from ops.diagnosis.checks.past_failures import (
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
-from ops.facts.gunicorn import Gunicorn
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import Machine
@@ -251,7 +251,7 @@ def size_limit(target: Target, logs: Logs, nginx_config: NginxConfig | NotSeen) 
     en="request lines and headers fit the service's limits",
     zh="请求行和请求头没有超过后端的上限",
 )
-def header_limit(logs: Logs) -> Iterator[Finding]:
+def header_limit(logs: Logs, target: Target, gunicorn: Gunicorn | NotSeen) -> Iterator[Finding]:
     """APP022: gunicorn refuses requests before the application sees them, and logs why in its error log."""
     log = logs.gunicorn_error
     since = judged_since(logs)
@@ -267,6 +267,13 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
     is_uvicorn = "Invalid HTTP request" in newest.text
     if is_uvicorn and not refusals:
         return  # a scanner's bytes: no HTTP request was refused
+    setting = (
+        "h11_max_incomplete_event_size"
+        if is_uvicorn
+        else "limit_request_line"
+        if is_line
+        else "limit_request_field_size"
+    )
     yield Finding(
         "APP022",
         (
@@ -276,14 +283,36 @@ def header_limit(logs: Logs) -> Iterator[Finding]:
         ),
         {
             "count": str(len(entries)),
-            "setting": "h11_max_incomplete_event_size"
-            if is_uvicorn
-            else "limit_request_line"
-            if is_line
-            else "limit_request_field_size",
+            "setting": setting,
             "limit": limits[2] if limits else "8190",
         },
+        fix=_raised(setting, int(limits[1]) if limits else 0, target, gunicorn),
     )
+
+
+# gunicorn's documentation, limit_request_line: at most 8190; nginx takes no longer line or header by default.
+_RAISED = "8190"
+
+
+def _raised(
+    setting: str, length: int, target: Target, gunicorn: Gunicorn | NotSeen
+) -> tuple[str, ...] | None:
+    """The steps that raise the limit in gunicorn's file; None if it is no setting of gunicorn's, is high enough, or
+    what was refused is too long for any. ``length``: 0 if it is not known."""
+    config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
+    if not isinstance(config, GunicornConfig) or config.missing or not setting.startswith("limit_"):
+        return None
+    if length > int(_RAISED):
+        return None
+    present = config.assigned.get(setting)
+    if present is None:
+        # The default of the other limit is as high already (gunicorn's documentation, limit_request_field_size).
+        if setting != "limit_request_line":
+            return None
+        line = f"printf '\\n{setting} = {_RAISED}\\n' >>{shlex.quote(config.path)}"
+    else:
+        line = f"sed -i --follow-symlinks '{present.line}s#=.*#= {_RAISED}#' {shlex.quote(config.path)}"
+    return line, target.restart_command
 
 
 @check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到响应")

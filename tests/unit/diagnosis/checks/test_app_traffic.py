@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, LogEntry
 from ops.facts.nginx import NginxConfig
@@ -17,6 +19,7 @@ from tests.unit.diagnosis.checks.test_app import RAISED
 from tests.unit.made_snapshot import (
     AT_BACKEND,
     GUNICORN_ACCESS_LOG,
+    GUNICORN_CONF,
     NGINX_ACCESS_LOG,
     NOW,
     PREDICT,
@@ -25,6 +28,7 @@ from tests.unit.made_snapshot import (
     answered,
     but,
     entry,
+    gunicorn_config,
     gunicorn_log,
     nginx_config,
     nginx_logs,
@@ -324,3 +328,26 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case) -> None:
     hold(case)
+
+
+def _long(words: str, **assigned: object) -> list[str]:
+    """The commands of APP022 for a refusal in these words, with these settings in gunicorn's file."""
+    snapshot = host(
+        SERVED,
+        entries=(entry(f"Invalid request from ip=127.0.0.1: {words}", level="warning"),),
+        gunicorn__config=gunicorn_config(workers=2, **assigned),
+    )
+    cause = next(cause for cause in diagnose(snapshot, CHECKS).causes if cause.code == "APP022")
+    return [step.en for step in cause.fix]
+
+
+def test_the_limit_of_the_request_line_is_raised_where_it_stands_or_added() -> None:
+    words = "Request Line is too large (5000 > 4094)"
+    assert _long(words)[0] == f"printf '\\nlimit_request_line = 8190\\n' >>{GUNICORN_CONF}"
+    present = _long(words, limit_request_line=4094)
+    assert present[0] == f"sed -i --follow-symlinks '2s#=.*#= 8190#' {GUNICORN_CONF}"
+
+
+def test_what_no_limit_lets_in_is_left_to_a_person() -> None:
+    assert _long("Request Line is too large (9000 > 4094)")[0].startswith("Set limit_request_line in ")
+    assert _long("limit request headers fields size")[0].startswith("Set limit_request_field_size in ")
