@@ -136,6 +136,7 @@ class _Upgrade:
     unit_file: Path | None
     options: UpgradeOptions
     recovered: Text | None = field(default=None)
+    carried_on: UpgradeRun | None = field(default=None)
 
     # --- what was cut off ---------------------------------------------------------------------------------------------
 
@@ -149,6 +150,7 @@ class _Upgrade:
         target = Path(run.target)
         if run.stage is Stage.FINISH and self.versions.current == target:
             self._finish(run)
+            self.carried_on = run
             self.recovered = Text(
                 en=f"An earlier upgrade to {target.name} was cut off after its switch; it was carried on.",
                 zh=f"之前到 {target.name} 的升级在切换后中断，已继续完成。",
@@ -389,6 +391,11 @@ class Upgrader:
     def roll_back(self, options: UpgradeOptions) -> UpgradeResult:
         """Go back to the version that was present before. Raises OpsError as `upgrade` does."""
         with self._alone(options) as run:
+            if run.carried_on is not None and not run.carried_on.is_built:
+                # This was asked for before, and is done now: a further step back would undo it.
+                current = self.versions.current
+                version = self.host.version(current)
+                return UpgradeResult(version, version, str(current), recovered=run.recovered, changed=False)
             target = self._former()
             self._must_run()
             return run.to(target, None)

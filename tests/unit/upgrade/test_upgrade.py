@@ -183,6 +183,27 @@ def test_a_version_that_runs_the_command_is_removed_by_the_one_that_carries_on(
     assert_serves(host, FIRST)
 
 
+def test_a_way_back_that_was_cut_off_after_its_switch_is_not_gone_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = installed_host(tmp_path)
+    upgrader(dying).upgrade(source("2.0"), OPTIONS)
+
+    def die(_: MadeService) -> None:
+        dying.is_dead = True
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MadeService, "restart_watchdog", die)
+        with pytest.raises(KilledError):
+            upgrader(dying).roll_back(OPTIONS)
+    host = VersionedHost(tmp_path)
+    result = upgrader(host).roll_back(OPTIONS)
+    assert (result.version, result.changed) == (FIRST, False)
+    assert result.recovered is not None
+    assert_serves(host, FIRST)
+
+
 def test_old_versions_are_removed_but_so_many(tmp_path: Path) -> None:
     host = installed_host(tmp_path)
     run = upgrader(host)
