@@ -59,6 +59,7 @@ class _Type:
     roles: tuple[_Role, ...]
     core: tuple[str, ...]  # the event counts if all of these roles are filled
     after: str = ""  # and if one of these characters stands in the clause before the trigger
+    follows: str = ""  # and if this pattern is found in the sentence not far behind the trigger
 
 
 _MONEY = "\N{CURRENCY SIGN}"  # not an entity: found in the text itself
@@ -78,6 +79,11 @@ _MEASURES = {
 }
 # Parts of a sentence, on each side of a trigger, among which its arguments are sought.
 _NEAR = 20
+# Characters behind a trigger in which ``_Type.follows`` is sought.
+_FOLLOWS = 32
+# "同哈桑", "同马来西亚外长哈桑": before a partner, with his country or body and his title; not "同意", "同时".
+_WITH = re.compile(f"[同与和跟](?:[{PLACE}{ORG}][^{PERSON}，。、对在]{{0,8}})?$")
+_TITLE = 12
 _WHEN = _Role("时间", TIME, "around")
 _WHERE = _Role("地点", PLACE, "place")
 
@@ -152,6 +158,14 @@ _TYPES = (
         "访问|出访|到访|造访|回访|访",
         (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE + ORG, "patient"), _WHEN),
         ("来访者", "目的地"),
+    ),
+    # "抵达印度，展开两天的访问"; what is visited is said by "对" or behind "访问" else.
+    _Type(
+        "访问",
+        "抵达|飞抵|到达",
+        (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE, "patient"), _WHEN),
+        ("来访者", "目的地"),
+        follows=f"^[{PLACE}][^对{PERSON}]{{0,20}}?(?:访问|出访)(?![{PLACE}{ORG}])",
     ),
     _Type(
         "访问",
@@ -251,6 +265,11 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
             near = parts[first:last]
             if kind.after and not set(kind.after).intersection(masked.letters[max(start, at - _CLAUSE) : at]):
                 continue
+            behind = at + len(trigger)
+            if kind.follows and not re.search(
+                kind.follows, masked.letters[behind : min(end, behind + _FOLLOWS)]
+            ):
+                continue
             arguments = _arguments(kind, near, masked.letters, at, at + len(trigger))
             if {argument.role for argument in arguments} >= set(kind.core):
                 length = len(trigger)
@@ -301,7 +320,9 @@ def _choose(
     if side == "around":
         return next(iter(before + after), None)
     if side == "partner":
-        partner = next((part for part in before if part.at and letters[part.at - 1] in "同与和跟"), None)
+        partner = next(
+            (part for part in before if _WITH.search(letters[max(0, part.at - _TITLE) : part.at])), None
+        )
         # "甲和乙会见丙": both are agents, and what follows is met.
         return next(iter(after), None) or partner
     if side == "sold":

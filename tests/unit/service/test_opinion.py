@@ -22,6 +22,11 @@ EVEN = {"positive": 0.34, "negative": 0.33, "neutral": 0.33}
         ("我要投诉，太敷衍了。", "negative"),
         ("请问在哪里可以开发票？", "neutral"),
         ("会议于上午九点举行。", "neutral"),
+        ("多亏你们提醒，不然我差点错过报名。", "positive"),
+        ("师傅手脚麻利，半小时就修好了。", "positive"),
+        ("好好的周末全毁了，没人管。", "negative"),
+        ("每次都让我再等等。", "negative"),
+        ("我再等等，下周再来取。", "neutral"),
         # A request does not make a complaint neutral.
         ("你们到底什么时候退款？", "negative"),
     ],
