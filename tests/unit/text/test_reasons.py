@@ -115,7 +115,7 @@ REFUSING_ROOMS = (
 NEVER_SHOWN = {
     "too large", "needs to be run", "not arithmetic on plain numbers",
     # A torn file is set aside, and that is what is said; a path is no sentence.
-    "larger than it can be", "version /x/7 is not /x/7", "//x/7",
+    "larger than it can be", "version /x/7 is not /x/7", "//x/7", "./x/7.lock~",
 }  # fmt: skip
 
 

@@ -235,7 +235,9 @@ CASES: list[Case] = [
         users(answered("401", 9, path="/items", method="GET"), lines=LOCKED),
     ),
     quiet(
-        "NGX086", "a scanner at the root", users(answered("401", 9, path="/", method="OPTIONS"), lines=LOCKED)
+        "NGX086",
+        "probes of the methods at the root",
+        users(answered("401", 9, path="/", method="OPTIONS"), lines=LOCKED),
     ),
     fires(
         "NGX082", "nginx says which header it left out", users(KEYLESS, said=INVALID, level="info"), "api_key"
