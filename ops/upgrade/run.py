@@ -63,6 +63,9 @@ class Service(Protocol):
     def environment(self) -> Path | None:
         """The environment that the serving master runs in; None if the service does not run."""
 
+    def check_handover(self) -> None:
+        """Raise OpsError if the host would lose the service when the running master hands over."""
+
     def hold(self) -> AbstractContextManager[None]:
         """Keep the watchdog from acting meanwhile."""
 
@@ -490,3 +493,4 @@ class Upgrader:
                     zh="服务没有运行，无法验证；未作任何改动：请先运行 gte-ops service start",
                 )
             )
+        self.service.check_handover()

@@ -85,6 +85,24 @@ class RunningService:
         master = self._master()
         return environment_of(master) if master is not None else None
 
+    def check_handover(self) -> None:
+        """systemd takes the successor for the main process by the unit's PIDFile= alone (systemd.service(5)); without
+        it the unit ends with the old master. Raises UpgradeError."""
+        if not self.host.has_systemd:
+            return
+        unit = self.deployment.unit
+        pidfile = self.host.property(unit, "PIDFile")
+        if not pidfile or Path(pidfile).resolve() != self.pidfile.resolve():
+            raise UpgradeError(
+                Text(
+                    en=f"{unit} has no PIDFile={self.pidfile}, so systemd would stop the service at the handover;"
+                    " nothing was changed: run gte-ops install, which corrects the unit and restarts it once, then"
+                    " again",
+                    zh=f"{unit} 没有 PIDFile={self.pidfile}，移交时 systemd 会停止服务；未作任何改动："
+                    "请先运行 gte-ops install（它会更正该 unit 并重启一次），然后重试",
+                )
+            )
+
     def _must_have_master(self) -> ProcessRef:
         master = self._master()
         if master is None:
