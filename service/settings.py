@@ -12,13 +12,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+from service.language import Message
+
 PREFIX = "GTE_"
 # Variables of the toolkit, which may share the environment.
 _TOOLKIT_PREFIX = "GTE_OPS_"
 
 
 class SettingsError(ValueError):
-    """A variable has an unusable value; the message is one line with the variable and what it accepts."""
+    """A variable has an unusable value; the message is one line with the variable and what it accepts. In logs, which
+    programs read, it is English."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.en)
+        self.message = message
+
+
+def _unusable(name: str, value: str, en: str, zh: str) -> SettingsError:
+    shown = f"{PREFIX}{name}={value!r}"
+    return SettingsError(Message(en=f"{shown}: expected {en}", zh=f"{shown}：应为{zh}"))
 
 
 @dataclass(frozen=True)
@@ -490,7 +502,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     model_download = _choice(environ, "MODEL_DOWNLOAD", "0", ("0", "1")) == "1"
     if model_download and not model_dir and not uninlu_dir:
         raise SettingsError(
-            f"{PREFIX}MODEL_DOWNLOAD=1: set {PREFIX}MODEL_DIR, the directory to download into"
+            Message(
+                en=f"{PREFIX}MODEL_DOWNLOAD=1: set {PREFIX}MODEL_DIR, the directory to download into",
+                zh=f"{PREFIX}MODEL_DOWNLOAD=1：请设置 {PREFIX}MODEL_DIR，即下载到的目录",
+            )
         )
     body_bytes = _integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1)
     return Settings(
@@ -535,9 +550,13 @@ def _places(environ: Mapping[str, str], is_gte: bool) -> tuple[int, int, int]:
     concurrent = _integer(environ, "MAX_CONCURRENT", min(len(os.sched_getaffinity(0)), places), least=1)
     queue = _integer(environ, "MAX_QUEUE", max(0, threads - reserved - concurrent), least=0)
     if threads > 1 and concurrent + queue >= threads:
+        places_words = f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue}"
         raise SettingsError(
-            f"{PREFIX}MAX_CONCURRENT + {PREFIX}MAX_QUEUE = {concurrent + queue} must stay below"
-            f" {PREFIX}THREADS = {threads}, else no thread is left to answer /health"
+            Message(
+                en=f"{places_words} must stay below {PREFIX}THREADS = {threads}, else no thread is left to answer"
+                " /health",
+                zh=f"{places_words} 必须小于 {PREFIX}THREADS = {threads}，否则没有线程可以回答 /health",
+            )
         )
     return threads, concurrent, queue
 
@@ -584,8 +603,11 @@ def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     for origin in origins:
         if not _ORIGIN.fullmatch(origin) and origins != ("*",):
-            raise SettingsError(
-                f"{PREFIX}CORS_ORIGINS={origin!r}: expected * alone, or origins such as https://app.example.com"
+            raise _unusable(
+                "CORS_ORIGINS",
+                origin,
+                "* alone, or origins such as https://app.example.com",
+                "单独一个 *，或 https://app.example.com 这样的来源",
             )
     return origins
 
@@ -602,7 +624,7 @@ def _optional(environ: Mapping[str, str], name: str, default: str) -> str | None
 def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
     value = environ.get(PREFIX + name) or default
     if value not in choices:
-        raise SettingsError(f"{PREFIX}{name}={value!r}: expected one of {', '.join(choices)}")
+        raise _unusable(name, value, f"one of {', '.join(choices)}", f"下列之一：{'、'.join(choices)}")
     return value
 
 
@@ -613,9 +635,11 @@ def _integer(environ: Mapping[str, str], name: str, default: int, *, least: int)
     try:
         value = int(text)
     except ValueError:
-        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a whole number") from None
+        raise _unusable(name, text, "a whole number", "整数") from None
     if not least <= value <= _LARGEST:
-        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a whole number from {least} to {_LARGEST}")
+        raise _unusable(
+            name, text, f"a whole number from {least} to {_LARGEST}", f" {least} 到 {_LARGEST} 的整数"
+        )
     return value
 
 
@@ -626,8 +650,8 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds") from None
+        raise _unusable(name, text, "a number of seconds", "秒数") from None
     # In this form it also refuses "nan".
     if not 0 <= value <= _LONGEST:
-        raise SettingsError(f"{PREFIX}{name}={text!r}: expected a number of seconds from 0 to {_LONGEST}")
+        raise _unusable(name, text, f"a number of seconds from 0 to {_LONGEST}", f" 0 到 {_LONGEST} 的秒数")
     return value

@@ -12,7 +12,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.cli.language import is_chinese
+from service.language import is_chinese
 from service.settings import Settings
 from service.version import version
 

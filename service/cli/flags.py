@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
-from service.cli.language import is_chinese
+from service.language import is_chinese
 from service.settings import PREFIX, ServerSettings, Settings, Variable
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from service.cli import flags
-from service.cli.language import Message
+from service.language import Message
 from service.settings import ServerSettings, Settings, SettingsError, read_server_settings, read_settings
 from service.version import version
 
@@ -191,7 +191,7 @@ def _settings(
     try:
         return environ, read_settings(environ), read_server_settings(environ)
     except SettingsError as error:
-        raise _Refused(flags.in_flags(str(error), given, known)) from None
+        raise _Refused(flags.in_flags(str(error.message), given, known)) from None
 
 
 def run() -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.cli.flags import address_in_use
-from service.cli.language import Message
 from service.engines.gte.checkpoint import require_model
 from service.engines.interface import EngineUnavailableError
 from service.keys import key_file
+from service.language import Message
 from service.settings import ServerSettings, Settings
 
 CONFIGURATION = "python:service.gunicorn_conf"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -83,12 +84,14 @@ from ops.report.restore import DrillReport, RestoreReport
 from ops.report.route import RouteReport
 from ops.report.service import ServiceReport
 from ops.report.timeline import TimelineReport
+from ops.report.upgrade import UpgradeReport
 from ops.report.version import VersionReport
 from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
 from ops.service import Readiness, ServiceAction, ServiceResult
 from ops.settings import Settings, SettingsFile
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
+from ops.upgrade.run import UpgradeResult
 from tests.unit.certificates.test_check import TROUBLE
 from tests.unit.made_diagnosis import CHANGED, DOWN, HEALTHY, UNEXPLAINED
 from tests.unit.made_snapshot import HEALTHY as HOST
@@ -289,6 +292,17 @@ def _serving(action: ServiceAction) -> CommandReport:
     return ServiceReport(ServiceResult(action, Readiness.STARTING, False, "127.0.0.1:8000", 4711))
 
 
+_UPGRADED = UpgradeResult(
+    "0.2.0",
+    "0.3.0",
+    f"{LONG_PATH}/0.3.0",
+    packages=(("flask", "3.0.0", "3.1.0"), ("jieba", None, "0.42")),
+    removed=(str(LONG_PATH),),
+    recovered=Text(en="An earlier upgrade was undone.", zh="之前的升级已撤销。"),
+    restart_due=True,
+)
+
+
 def _installed(*, is_dry: bool) -> InstallResult:
     path = str(LONG_PATH)
     file = FileStep(phase=Phase.NGINX, file=RenderedFile(path, "x\n"), kind="nginx")
@@ -378,6 +392,10 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "install --dry-run": lambda: InstallationReport(_installed(is_dry=True)),
     "adopt": lambda: AdoptionReport(_installed(is_dry=False), DOWN.causes),
     "adopt --dry-run": lambda: AdoptionReport(_installed(is_dry=True), ()),
+    "upgrade": lambda: UpgradeReport(_UPGRADED),
+    "upgrade --dry-run": lambda: UpgradeReport(
+        replace(_UPGRADED, is_dry=True, commands=("kill -USR2 MASTER",))
+    ),
     "uninstall": lambda: UninstallationReport(
         UninstallResult(
             (

@@ -103,6 +103,12 @@ def test_an_unusable_value_is_named_by_its_flag() -> None:
     assert refused(GTE_MAX_BATCH="many") == ["gte-api: GTE_MAX_BATCH='many': expected a whole number"]
 
 
+def test_a_chinese_reader_is_told_in_chinese_what_a_value_may_be() -> None:
+    assert refused("--max-batch", "0", LC_ALL="zh_CN.UTF-8") == [
+        "gte-api: --max-batch '0'：应为 1 到 2147483647 的整数"
+    ]
+
+
 def test_a_key_on_the_command_line_is_refused() -> None:
     (line,) = refused("--api-key", "gte_secret")
     assert "--api-keys FILE" in line
