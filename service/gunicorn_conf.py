@@ -98,8 +98,10 @@ limit_request_field_size = 16380
 forwarded_allow_ips = _server.forwarded_allow_ips
 
 # gunicorn >= 25 opens a control socket at a path that all instances of a user share: the second instance takes it from
-# the first, and the first to end removes it. So open one only at a path that the deployment sets for this instance.
-control_socket_disable = _server.control_socket is None
+# the first, and the first to end removes it. So open one only at a path that the deployment sets for this instance. A
+# master that takes over from a running one (USR2) is such a second instance: it waits until the other has ended
+# (open_control_socket_after_handover).
+control_socket_disable = _server.control_socket is None or "GUNICORN_PID" in os.environ
 if _server.control_socket is not None:
     control_socket = _server.control_socket
 
@@ -141,6 +143,10 @@ def on_starting(server: Any) -> None:
         _log.warning("nothing reads %s: misspelt?", ", ".join(misspelt))
     _require_usable_keys()
     progress.read_all(_settings.progress_dir)
+    if _server.control_socket is not None:
+        from service import gunicorn_patches
+
+        gunicorn_patches.open_control_socket_after_handover(server)
     # A master that takes over from a running one (USR2) must not remove the files of that one's workers.
     if "GUNICORN_PID" not in os.environ:
         _prepare_metrics_dir()

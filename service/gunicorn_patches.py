@@ -1,7 +1,7 @@
-"""Changes to four behaviours of gunicorn's workers for which gunicorn has no setting.
+"""Changes to behaviours of gunicorn's master and workers for which gunicorn has no setting.
 
 Each replaces one function, and does nothing if a version of gunicorn lacks it. ``tests/system/test_service_api.py``
-tests them.
+tests them, and the master's ``tests/system/test_handover.py``.
 """
 
 import contextlib
@@ -43,6 +43,28 @@ def answer_parse_errors_in_json() -> None:
     """Answer requests that gunicorn cannot parse, which never reach the application, in JSON instead of HTML."""
     if hasattr(util, "write_error"):
         util.write_error = _write_problem
+
+
+def open_control_socket_after_handover(server: Any) -> None:
+    """Have a master that takes over (USR2) open its control socket once its predecessor has ended.
+
+    That one removes the socket's file as it ends, whoever made it. Call this in ``on_starting``, with the control
+    socket disabled until then.
+    """
+    promote = getattr(server, "maybe_promote_master", None)
+    start = getattr(server, "_start_control_server", None)
+    if promote is None or start is None or not getattr(server, "master_pid", 0):
+        return
+
+    def promote_and_open() -> None:
+        promote()
+        if not server.master_pid:
+            server.maybe_promote_master = promote
+            server.cfg.set("control_socket_disable", False)
+            start()
+
+    # gunicorn calls it once a second in its main loop.
+    server.maybe_promote_master = promote_and_open
 
 
 def linger_aside() -> None:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ops.control.account import become
@@ -28,16 +28,27 @@ STOP_SECONDS = 15.0
 _POLL = 0.1
 _LAST_WORDS = 4096
 _NICE = 5
-# What makes the trial a service of its own (service/settings.py). gunicorn's settings from GUNICORN_CMD_ARGS would win.
-_OWN = {
+# What makes the trial a service of its own: every setting of the service that names a place it writes to or listens at
+# (service/settings.py). gunicorn removes a control socket that it meets, and its own at the end, so the trial has none.
+# gunicorn's settings from GUNICORN_CMD_ARGS would win.
+OWN = {
     "GTE_BIND": "unix:{}/gunicorn.sock",
     "GTE_PIDFILE": "{}/gunicorn.pid",
     "GTE_PROGRESS_DIR": "{}/progress",
     "GTE_METRICS_DIR": "{}/metrics",
     "GTE_ACCESS_LOG": "{}/access.log",
     "GTE_ERROR_LOG": "-",
+    "GTE_CONTROL_SOCKET": "off",
 }
-_WITHOUT = ("GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID")
+_WITHOUT = (
+    "GUNICORN_CMD_ARGS",
+    "GUNICORN_PID",
+    "GUNICORN_FD",
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "PROMETHEUS_MULTIPROC_DIR",
+)
 
 
 class TrialError(OpsError):
@@ -60,7 +71,7 @@ def trial(
                 os.chown(directory, launch.account.uid, launch.account.gid)
             process = _start((str(program), *shlex.split(arguments)), launch, directory, output.fileno())
             try:
-                address = _OWN["GTE_BIND"].format(directory)
+                address = OWN["GTE_BIND"].format(directory)
                 _wait(process, address, is_ready, seconds, output.fileno())
                 yield address
             finally:
@@ -69,11 +80,16 @@ def trial(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _start(argv: Sequence[str], launch: Launch, directory: Path, output: int) -> subprocess.Popen[bytes]:
-    variables = {
-        name: value for name, value in launch.variables.items() if os.fsdecode(name) not in _WITHOUT
-    } | {name.encode(): value.format(directory).encode() for name, value in _OWN.items()}
+def trial_variables(running: Mapping[bytes, bytes], directory: Path) -> dict[bytes, bytes]:
+    """The environment of a trial beside a service that runs with ``running``."""
+    variables = {name: value for name, value in running.items() if os.fsdecode(name) not in _WITHOUT}
+    variables |= {name.encode(): value.format(directory).encode() for name, value in OWN.items()}
     variables[b"GTE_WORKERS"] = b"1"
+    return variables
+
+
+def _start(argv: Sequence[str], launch: Launch, directory: Path, output: int) -> subprocess.Popen[bytes]:
+    variables = trial_variables(launch.variables, directory)
     tie = end_with_us(signal.SIGTERM)
     kinds = {name: getattr(resource, name) for name in launch.limits if hasattr(resource, name)}
 

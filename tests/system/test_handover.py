@@ -15,8 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.process.control_socket import ask
 from ops.collect.process.start_time import start_ticks
-from ops.control.handover import HandoverError, end_predecessor, environment_of, start_successor
+from ops.control.handover import (
+    HandoverError,
+    end_predecessor,
+    environment_of,
+    start_successor,
+    workers_of,
+)
+from ops.facts.base import NotSeen
 from ops.interpret.process_ref import ProcessRef
 from tests.lab.waiting import wait_for
 
@@ -41,7 +49,7 @@ class Deployed:
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.link, self.pidfile = directory, directory / "venv", directory / "gunicorn.pid"
-        self.socket = str(directory / "s")
+        self.socket, self.control_socket = str(directory / "s"), str(directory / "c")
         for version in VERSIONS:
             binaries = directory / version / "bin"
             binaries.mkdir(parents=True)
@@ -52,14 +60,20 @@ class Deployed:
         (directory / "application.py").write_text(APPLICATION)
         # Workers of this kind have no thread that a loaded machine might starve.
         (directory / "conf.py").write_text(
-            "from service.gunicorn_conf import pre_exec\ncontrol_socket_disable = True\n"
+            "from service.gunicorn_conf import control_socket, control_socket_disable, on_starting, pre_exec\n"
             f"bind = 'unix:{self.socket}'\npidfile = '{self.pidfile}'\nworkers = 2\n"
         )
         self.switch("one")
         modules = [str(directory), *(path for path in sys.path if path)]
         self.process = subprocess.Popen(
             [str(self.link / "bin/gunicorn"), "-c", str(directory / "conf.py"), "application"],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(modules)},
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(modules),
+                "GTE_CONTROL_SOCKET": self.control_socket,
+                "GTE_PROGRESS_DIR": str(directory / "progress"),
+                "GTE_METRICS_DIR": str(directory / "metrics"),
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -83,6 +97,11 @@ class Deployed:
         finally:
             connection.close()
 
+    def controlled_workers(self) -> set[int]:
+        """The workers of the master that answers at the control socket; none without an answer."""
+        answer = ask(self.control_socket, "show workers", seconds=SECONDS)
+        return set() if isinstance(answer, NotSeen) else {worker["pid"] for worker in answer["workers"]}
+
     def master(self) -> ProcessRef:
         pid = int(self.pidfile.read_text())
         return ProcessRef(pid, start_ticks(pid))
@@ -95,6 +114,11 @@ class Deployed:
         end_predecessor(master, successor, self.pidfile)
         assert self.master() == successor
         assert environment_of(successor) == place
+        self.must_be_controlled()
+
+    def must_be_controlled(self) -> None:
+        workers = set(workers_of(self.master()))
+        wait_for(lambda: self.controlled_workers() == workers, "the control socket", within=SECONDS)
 
 
 @pytest.fixture
@@ -135,6 +159,7 @@ def test_forward_and_back_and_a_broken_version_lose_no_request(deployed: Deploye
             deployed.hand_over("broken")
         deployed.switch("one")
         assert (deployed.ask(), deployed.master()) == ("one", before)
+        deployed.must_be_controlled()
     finally:
         ended.set()
         for thread in clients:
