@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualCommand
-from ops.cli.install import EXTRAS
+from ops.cli.install import extras_option, wait_option, wheelhouse_option
 from ops.cli.options import (
-    Duration,
     config_option,
     language_option,
     option,
@@ -56,35 +55,15 @@ if TYPE_CHECKING:
     en="With --undo: remove the data that came since, too (logs, backups, accounts).",
     zh="与 --undo 合用：连同接管以来产生的数据（日志、备份、账户）一并删除。",
 )
-@option(
-    "--extras",
-    type=click.Choice(EXTRAS),
-    default="none",
-    show_default=True,
-    en="What the Python environment gets beside gte-ops; none leaves it alone.",
-    zh="Python 环境中除 gte-ops 外安装的内容；none 表示不改动环境。",
-)
-@option(
-    "--wheelhouse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    en="Take packages from the wheels in DIR, not from an index.",
-    zh="从 DIR 中的 wheel 安装，不访问软件包索引。",
-)
+@extras_option
+@wheelhouse_option
 @option(
     "--predict",
     metavar="JSON",
     en="The prediction that the new service must answer before nginx is switched.",
     zh="切换 nginx 之前，新服务必须能应答的预测请求。",
 )
-@option(
-    "--wait",
-    type=Duration(),
-    default="2m",
-    show_default=True,
-    en="How long the service may take to become ready.",
-    zh="等待服务就绪的最长时间。",
-)
+@wait_option
 @report_format_option
 @language_option
 def adopt(

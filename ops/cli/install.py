@@ -30,6 +30,31 @@ if TYPE_CHECKING:
 CERTIFICATES = ("existing", "certbot", "acme.sh", "throwaway")
 EXTRAS = ("none", "service", "embedded", "model")
 
+# `gte-ops adopt` has these too.
+extras_option = option(
+    "--extras",
+    type=click.Choice(EXTRAS),
+    default="none",
+    show_default=True,
+    en="What the Python environment gets beside gte-ops; none leaves it alone.",
+    zh="Python 环境中除 gte-ops 外安装的内容；none 表示不改动环境。",
+)
+wheelhouse_option = option(
+    "--wheelhouse",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    en="Take packages from the wheels in DIR, not from an index.",
+    zh="从 DIR 中的 wheel 安装，不访问软件包索引。",
+)
+wait_option = option(
+    "--wait",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    en="How long the service may take to become ready.",
+    zh="等待服务就绪的最长时间。",
+)
+
 
 @click.command(
     cls=BilingualCommand,
@@ -47,21 +72,8 @@ EXTRAS = ("none", "service", "embedded", "model")
     en="Show each file as a diff and each command; change nothing.",
     zh="以 diff 显示每个文件，并列出每条命令；不作改动。",
 )
-@option(
-    "--extras",
-    type=click.Choice(EXTRAS),
-    default="none",
-    show_default=True,
-    en="What the Python environment gets beside gte-ops; none leaves it alone.",
-    zh="Python 环境中除 gte-ops 外安装的内容；none 表示不改动环境。",
-)
-@option(
-    "--wheelhouse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    en="Take packages from the wheels in DIR, not from an index.",
-    zh="从 DIR 中的 wheel 安装，不访问软件包索引。",
-)
+@extras_option
+@wheelhouse_option
 @option(
     "--certificate",
     type=click.Choice(CERTIFICATES),
@@ -95,14 +107,7 @@ EXTRAS = ("none", "service", "embedded", "model")
     en="Replace files that were edited by hand, too; copies are kept.",
     zh="连手工修改过的文件也替换，并保留副本。",
 )
-@option(
-    "--wait",
-    type=Duration(),
-    default="2m",
-    show_default=True,
-    en="How long the service may take to become ready.",
-    zh="等待服务就绪的最长时间。",
-)
+@wait_option
 @option(
     "--keep-running",
     is_flag=True,
