@@ -140,6 +140,7 @@ class _Upgrade:
     options: UpgradeOptions
     recovered: Text | None = field(default=None)
     carried_on: UpgradeRun | None = field(default=None)
+    undone: UpgradeRun | None = field(default=None)
 
     # --- what was cut off ---------------------------------------------------------------------------------------------
 
@@ -152,17 +153,38 @@ class _Upgrade:
         run = self.versions.end_conversion(run)
         target = Path(run.target)
         if run.stage is Stage.FINISH and self.versions.current == target:
-            self._finish(run)
+            try:
+                self._finish(run)
+            except (OpsError, OSError) as error:
+                # What cannot be carried on now may never be, and would be in the way of every later run.
+                self._undo(run, error)
+                return
             self.carried_on = run
             self.recovered = Text(
                 en=f"An earlier upgrade to {target.name} was cut off after its switch; it was carried on.",
                 zh=f"之前到 {target.name} 的升级在切换后中断，已继续完成。",
             )
             return
-        self._take_back(run)
+        self._undo(run)
+
+    def _undo(self, run: UpgradeRun, error: OpsError | OSError | None = None) -> None:
+        """Take back what was cut off, and say so; ``error``: why it could not be carried on."""
+        with undisturbed():
+            self._take_back(run)
+        if run.stage is not Stage.BUILD:
+            self.undone = run
+        name = Path(run.target).name
+        if error is None:
+            self.recovered = Text(
+                en=f"An earlier upgrade to {name} was cut off; it was undone.",
+                zh=f"之前到 {name} 的升级中途中断，已撤销。",
+            )
+            return
+        why = error.words if isinstance(error, OpsError) else system_error(error.filename or name, error)
         self.recovered = Text(
-            en=f"An earlier upgrade to {target.name} was cut off; it was undone.",
-            zh=f"之前到 {target.name} 的升级中途中断，已撤销。",
+            en=f"An earlier upgrade to {name} was cut off after its switch and could not be carried on ({why.en}); it"
+            " was undone.",
+            zh=f"之前到 {name} 的升级在切换后中断，且无法继续完成（{why.zh}），已撤销。",
         )
 
     def _take_back(self, run: UpgradeRun) -> None:
@@ -394,8 +416,9 @@ class Upgrader:
     def roll_back(self, options: UpgradeOptions) -> UpgradeResult:
         """Go back to the version that was present before. Raises OpsError as `upgrade` does."""
         with self._alone(options) as run:
-            if run.carried_on is not None and not run.carried_on.is_built:
-                # This was asked for before, and is done now: a further step back would undo it.
+            rolled_back = run.carried_on is not None and not run.carried_on.is_built
+            if rolled_back or (run.undone is not None and run.undone.is_built):
+                # What was asked for is done by now, and a further step back would go too far.
                 current = self.versions.current
                 version = self.host.version(current)
                 return UpgradeResult(version, version, str(current), recovered=run.recovered, changed=False)

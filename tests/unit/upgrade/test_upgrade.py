@@ -11,7 +11,7 @@ import pytest
 
 from ops.errors import OpsError
 from ops.installation.run import install, uninstall
-from ops.installation.store import InstallLockedError, InstallStore
+from ops.installation.store import InstallLockedError, InstallStore, Stage, UpgradeRun
 from ops.upgrade.run import RunAgainError, UpgradeOptions, differences, is_same
 from ops.upgrade.versions import newest_wheel
 from tests.unit.installation.made_host import KilledError, tree
@@ -202,6 +202,49 @@ def test_a_way_back_that_was_cut_off_after_its_switch_is_not_gone_twice(
     assert (result.version, result.changed) == (FIRST, False)
     assert result.recovered is not None
     assert_serves(host, FIRST)
+
+
+def cut_off_at(root: Path, version: str, stage: Stage) -> None:
+    """Kill an upgrade to ``version`` as it enters this stage."""
+    dying = installed_host(root)
+    set_upgrade = InstallStore.set_upgrade
+
+    def die_afterwards(store: InstallStore, run: UpgradeRun | None) -> None:
+        set_upgrade(store, run)
+        if run is not None and run.stage is stage:
+            dying.is_dead = True
+            raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InstallStore, "set_upgrade", die_afterwards)
+        with pytest.raises(KilledError):
+            upgrader(dying).upgrade(source(version), OPTIONS)
+
+
+@pytest.mark.parametrize("command", ["rollback", "upgrade", "recover"])
+def test_an_upgrade_that_was_cut_off_and_cannot_be_carried_on_is_undone(tmp_path: Path, command: str) -> None:
+    cut_off_at(tmp_path, f"2.0{REFUSED_FILES}", Stage.FINISH)
+    run = upgrader(VersionedHost(tmp_path))
+    if command == "recover":
+        words = run.recover()
+    elif command == "rollback":
+        result = run.roll_back(OPTIONS)
+        assert (result.version, result.changed) == (FIRST, False)
+        words = result.recovered
+    else:
+        words = run.upgrade(source("3.0"), OPTIONS).recovered
+    assert words is not None
+    assert "refuses it" in words.en
+    assert "undone" in words.en
+    assert_serves(VersionedHost(tmp_path), "3.0" if command == "upgrade" else FIRST)
+    assert not (tmp_path / f"opt/gte-api/versions/2.0{REFUSED_FILES}").exists()
+
+
+def test_a_way_back_after_an_upgrade_that_was_cut_off_at_its_switch_goes_one_step(tmp_path: Path) -> None:
+    cut_off_at(tmp_path, "2.0", Stage.SWITCH)
+    result = upgrader(VersionedHost(tmp_path)).roll_back(OPTIONS)
+    assert (result.version, result.changed) == (FIRST, False)
+    assert_serves(VersionedHost(tmp_path), FIRST)
 
 
 def test_old_versions_are_removed_but_so_many(tmp_path: Path) -> None:
