@@ -67,7 +67,7 @@ class Service(Protocol):
         """Raise OpsError if the host would lose the service when the running master hands over."""
 
     def hold(self) -> AbstractContextManager[None]:
-        """Keep the watchdog from acting meanwhile."""
+        """Keep the watchdog from acting meanwhile; may be entered again. Raises OpsError if it could act."""
 
     def try_out(self, environment: Path) -> Answers:
         """Start this version where nobody sends requests, and ask it. Raises OpsError."""
@@ -228,24 +228,26 @@ class _Upgrade:
         former, current = host.version(versions.current), versions.current
         run = UpgradeRun(str(current), str(target), is_built=source is not None)
         self.store.set_upgrade(run)
-        try:
-            if source is not None:
-                host.build_environment(target, source.requirement, source.wheels)
-            version = self._verified_version(target, source)
-            before = self.service.answers()
-            tried = self.service.try_out(target)
-            self._compare(tried, version, before)
-            unit = self._unit()
-            with self.service.hold():
+        # What fails is taken back before the watchdog may act.
+        with contextlib.ExitStack() as hold:
+            try:
+                if source is not None:
+                    host.build_environment(target, source.requirement, source.wheels)
+                version = self._verified_version(target, source)
+                before = self.service.answers()
+                tried = self.service.try_out(target)
+                self._compare(tried, version, before)
+                unit = self._unit()
+                hold.enter_context(self.service.hold())
                 run = self._switch(run, target)
                 self._compare(self.service.answers(), version, before)
                 run = replace(run, stage=Stage.FINISH)
                 self.store.set_upgrade(run)
                 packages = self._differences(Path(run.source), target)
                 removed = self._finish(run)
-        except BaseException as error:  # noqa: BLE001  whatever it was, the former version serves afterwards
-            with undisturbed():
-                raise self._failed(error) from None
+            except BaseException as error:  # noqa: BLE001  whatever it was, the former version serves afterwards
+                with undisturbed():
+                    raise self._failed(error) from None
         return UpgradeResult(
             former,
             version,

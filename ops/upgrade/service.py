@@ -34,7 +34,7 @@ from ops.files.bounded_read import read_regular_file
 from ops.installation.host import HostTree
 from ops.installation.plan import WATCHDOG
 from ops.interpret.process_ref import ProcessRef
-from ops.repair.watchdog_hold import hold_watchdog
+from ops.repair.watchdog_hold import keep_watchdog_at_rest
 from ops.settings import Settings
 from ops.supervision import observe
 from ops.supervision.state_store import StateStore, clocks
@@ -60,6 +60,7 @@ class RunningService:
         self.seconds = seconds
         self.pidfile = Path(deployment.gunicorn_pidfile)
         self._ready_after = 0.0
+        self._is_held = False
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
@@ -179,9 +180,17 @@ class RunningService:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """A pause of the watchdog, which ends by itself if this process is killed. A person's own pause will do."""
-        with hold_watchdog(self.settings):
+        """A pause of the watchdog, which ends by itself if this process is killed. Raises NotHeldError. May be entered
+        again meanwhile."""
+        if self._is_held:
             yield
+            return
+        with keep_watchdog_at_rest(self.settings):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     def restart_watchdog(self) -> None:
         """If it runs: what it imports from now on is the present version's."""

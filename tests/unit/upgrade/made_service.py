@@ -95,6 +95,7 @@ class MadeService:
     def __init__(self, host: VersionedHost) -> None:
         self.host = host
         self.was_restarted = False
+        self.holds = 0
 
     def _read(self, name: str) -> Path | None:
         return next((Path(line) for line in self.host.get(name)), None)
@@ -115,7 +116,11 @@ class MadeService:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        yield
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
 
     def try_out(self, environment: Path) -> Answers:
         self.host._moment()
@@ -127,6 +132,7 @@ class MadeService:
     def hand_over(self, environment: Path) -> None:
         if (self.host.root / LINK).resolve() != environment:
             raise AssertionError("gunicorn becomes what the path leads to")
+        assert self.holds, "a watchdog could take two masters for a fault"
         self._write("successor", environment)
         self._write("serving", environment)
         self._write("successor", None)
