@@ -117,11 +117,15 @@ def adopt(
             extras=None if extras == "none" else extras, wheels=wheelhouse, ready_seconds=wait
         )
 
+        notes: list[Text] = []
+
         def plan() -> Sequence[Step]:
             payload = predict or adoption.PREDICTION
-            return adoption.adoption_plan(settings, path, options, host, payload)
+            steps, notes[:] = adoption.adoption_plan(settings, path, options, host, payload)
+            return steps
 
         traps = None if adoption.is_adopted(store.record()) else adoption.traps(settings, path)
-        report = AdoptionReport((preview if dry_run else install)(plan, host, store), traps)
+        result = (preview if dry_run else install)(plan, host, store)
+        report = AdoptionReport(result, traps, notes)
     show(form, report, language)
     sys.exit(EXIT_CODES[report.status])

@@ -66,11 +66,13 @@ _HOMES = ("/root/", "/home/")
 
 @dataclass(frozen=True, kw_only=True)
 class Adoption:
-    """``former``: the service that runs; ``steps``: what is done; ``settings``: the gte-ops.toml."""
+    """``former``: the service that runs; ``steps``: what is done; ``settings``: the gte-ops.toml; ``notes``: what a
+    person must look at."""
 
     former: FormerService
     steps: tuple[Step, ...]
     settings: Settings
+    notes: tuple[Text, ...] = ()
 
 
 def is_adopted(record: Record | None) -> bool:
@@ -80,13 +82,16 @@ def is_adopted(record: Record | None) -> bool:
 
 def adoption_plan(
     settings: Settings, settings_file: Path | None, options: InstallOptions, host: HostTree, prediction: str
-) -> tuple[Step, ...]:
-    """The steps of `adopt`, or of `install` if the host is adopted already. Raises UsageError, RefusedError."""
+) -> tuple[tuple[Step, ...], tuple[Text, ...]]:
+    """The steps of `adopt`, or of `install` if the host is adopted already; and what a person must look at.
+
+    Raises UsageError, RefusedError."""
     if is_adopted(InstallStore(host.root).record()):
         path = Path(SETTINGS_FILE)
         content = read_regular_file(str(path), MAX_FILE_BYTES).content
-        return steps_here(parse_settings(content, str(path)), path, options, host)
-    return adoption(settings, settings_file, options, host, prediction).steps
+        return steps_here(parse_settings(content, str(path)), path, options, host), ()
+    adopted = adoption(settings, settings_file, options, host, prediction)
+    return adopted.steps, adopted.notes
 
 
 def adoption(
@@ -119,6 +124,7 @@ def adoption(
     mode = 0o600 if settings_file is not None and not settings_file.stat().st_mode & 0o077 else 0o644
     site = deployment.site
     front = site.https if ":" in site.https else f"127.0.0.1:{site.https}"
+    started = starters(host.root, master.cwd or around.target.app_dir)
     path, seconds = around.target.predict_path, options.ready_seconds
     further: list[Step] = [
         FileStep(
@@ -136,14 +142,11 @@ def adoption(
             domain=site.domain,
             payload=prediction,
         ),
-        *(
-            FileStep(phase=Phase.STARTERS, file=file)
-            for file in starters(host.root, master.cwd or around.target.app_dir)
-        ),
+        *(FileStep(phase=Phase.STARTERS, file=file) for file in started.files),
         RetireStep(former=former, file=deployment.site_file, seconds=DRAIN_SECONDS),
     ]
     steps = tuple(sorted((*base, *further), key=lambda step: step.phase))
-    return Adoption(former=former, steps=steps, settings=adopted)
+    return Adoption(former=former, steps=steps, settings=adopted, notes=started.undecided)
 
 
 def traps(settings: Settings, settings_file: Path | None) -> tuple[Cause, ...]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
+from ops.collect.host.schedule import parse_cron_line
 from ops.control.launch import Launch, read_launch
 from ops.control.restart import Supervisor, start
 from ops.control.signals import end, is_alive
@@ -19,9 +23,11 @@ from ops.control.start_command import gunicorn_at
 from ops.deployment.render import RenderedFile
 from ops.facts.host import Process
 from ops.files.bounded_read import read_regular_file
+from ops.installation.cron_starts import ShellContext, Start, what_starts
 from ops.installation.steps import FormerService
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
+from ops.text.sanitize import safe_line
 
 # Longer than the guide's graceful_timeout (30 s), in which requests come to their end.
 END_SECONDS = 45.0
@@ -35,7 +41,9 @@ _TOLERANCE = 0.05
 _OTHERS_UNITS = re.compile(
     r"(?:cron|crond|ssh|sshd|atd|rc-local|getty@.*|user@.*)\.service|.*\.(?:scope|slice)"
 )
-_STARTERS = ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*", "var/spool/cron/*", "etc/rc.local")
+_OPENS = re.compile(r"(?<![\w$-])(?:if|while|until|for|case|\{)(?=\s|$)")
+_CLOSES = re.compile(r"(?<![\w$-])(?:fi|done|esac|\})(?=[\s;&|)]|$)")
+_CRON_VARIABLE = re.compile(r"([A-Za-z_]\w*)\s*=\s*(.*)")
 _MARK = "# gte-ops adopt: "
 
 
@@ -65,40 +73,110 @@ def former_service(
     return FormerService(reference, address, None, False, argv, msgspec.json.encode(launch).decode())
 
 
-def starters(root: Path, directory: str) -> Iterator[RenderedFile]:
-    """The crontabs and rc.local without the lines that start what is in ``directory``: those are comments then."""
-    for pattern in _STARTERS:
+@dataclass(frozen=True)
+class Starters:
+    """``files``: the crontabs and rc.local without the lines that start the former service; ``undecided``: the lines
+    that a person must look at."""
+
+    files: tuple[RenderedFile, ...] = ()
+    undecided: tuple[Text, ...] = ()
+
+
+class StarterForm(StrEnum):
+    """What the lines of a file are."""
+
+    USERS_CRONTAB = "users_crontab"
+    SYSTEM_CRONTAB = "system_crontab"
+    SCRIPT = "script"
+
+
+_STARTERS = {
+    "etc/crontab": StarterForm.SYSTEM_CRONTAB,
+    "etc/cron.d/*": StarterForm.SYSTEM_CRONTAB,
+    "var/spool/cron/crontabs/*": StarterForm.USERS_CRONTAB,
+    "var/spool/cron/*": StarterForm.USERS_CRONTAB,
+    "etc/rc.local": StarterForm.SCRIPT,
+}
+
+
+def starters(root: Path, directory: str) -> Starters:
+    """What starts the service of ``directory`` beside its unit, in crontabs and rc.local."""
+    files: list[RenderedFile] = []
+    undecided: list[Text] = []
+    for pattern, form in _STARTERS.items():
         for path in sorted(root.glob(pattern)):
             try:
                 content = read_regular_file(str(path), MAX_FILE_BYTES)
                 text, mode = content.content.decode(), path.stat().st_mode & 0o7777
             except (OSError, ValueError):
                 continue
-            changed = without_starts(text, directory)
-            if content.is_whole and changed != text:
-                yield RenderedFile(f"/{path.relative_to(root)}", changed, mode)
+            if not content.is_whole:
+                continue
+            shown = f"/{path.relative_to(root)}"
+            lines = [*_judged(text, directory, form, path.name)]
+            undecided += [_left_to_a_person(shown, line) for line in lines if line.start is Start.UNDECIDED]
+            if any(line.start is Start.SERVICE for line in lines):
+                files.append(RenderedFile(shown, _commented(lines), mode))
+    return Starters(tuple(files), tuple(undecided))
 
 
-def without_starts(text: str, directory: str) -> str:
-    """``text`` with the lines as comments that run gunicorn, or a script that does, in ``directory``."""
-    lines = text.splitlines(keepends=True)
-    return "".join(f"{_MARK}{line}" if _starts(line, directory) else line for line in lines)
+def without_starts(
+    text: str, directory: str, form: StarterForm = StarterForm.USERS_CRONTAB, user: str = ""
+) -> str:
+    """``text`` with the lines as comments that start the service of ``directory``. ``user``: whose crontab it is."""
+    return _commented([*_judged(text, directory, form, user)])
 
 
-def _starts(line: str, directory: str) -> bool:
-    if line.lstrip().startswith("#") or directory in ("", "/") or directory not in line:
-        return False
-    return "gunicorn" in line or any(
-        _is_start_script(word) for word in re.findall(rf"{re.escape(directory)}/[^\s;&|'\"]+", line)
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    text: str
+    start: Start
+
+
+def _commented(lines: Sequence[_Line]) -> str:
+    return "".join(f"{_MARK}{line.text}" if line.start is Start.SERVICE else line.text for line in lines)
+
+
+def _left_to_a_person(path: str, line: _Line) -> Text:
+    words = safe_line(line.text, 200)
+    return Text(
+        en=f"{path}:{line.number}: left alone; if this starts the former service, make it a comment: {words}",
+        zh=f"{path}:{line.number}：未改动；如果这一行启动原来的服务，请改为注释：{words}",
     )
 
 
-def _is_start_script(path: str) -> bool:
+def _judged(text: str, directory: str, form: StarterForm, user: str) -> Iterator[_Line]:
+    """Each line of a crontab or of rc.local with what it starts."""
+    variables: dict[str, str] = {}
+    depth, is_continued = 0, False
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        words = line.strip()
+        start = Start.OTHER
+        if directory in ("", "/") or words.startswith("#"):
+            pass
+        elif form is StarterForm.SCRIPT:
+            start = what_starts(words, ShellContext(directory, cwd="/", variables=variables))
+            opened = len(_OPENS.findall(words)) - len(_CLOSES.findall(words))
+            is_part = depth or opened or is_continued or words.endswith("\\")
+            if start is Start.SERVICE and is_part:
+                start = Start.UNDECIDED  # what stays would be no script
+            depth, is_continued = max(depth + opened, 0), words.endswith("\\")
+        elif assigned := _CRON_VARIABLE.fullmatch(words):
+            variables[assigned[1]] = assigned[2].strip("'\"")
+        else:
+            entry = parse_cron_line(line, user, number, users_own=form is StarterForm.USERS_CRONTAB)
+            if entry is not None:
+                home = variables.get("HOME") or _home(entry.user)
+                start = what_starts(entry.command, ShellContext(directory, home, home, variables=variables))
+        yield _Line(number, line, start)
+
+
+def _home(user: str) -> str | None:
     try:
-        content = read_regular_file(path, MAX_FILE_BYTES).content
-    except (OSError, ValueError):
-        return False
-    return b"gunicorn" in content and (content.startswith(b"#!") or PurePosixPath(path).suffix == ".sh")
+        return pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return None
 
 
 # --- its end ----------------------------------------------------------------------------------------------------------

@@ -203,6 +203,7 @@ def former_title(service: FormerService, language: Language) -> str:
 
 _TRAPS = Text(en="On this host, before anything is changed:", zh="改动之前，本机存在的问题：")
 _NO_TRAPS = Text(en="The doctor finds nothing wrong on this host.", zh="doctor 未发现本机有问题。")
+_NOTES = Text(en="For a person to look at:", zh="需要人工查看：")
 _ADOPTED = Text(
     en="Undo: gte-ops adopt --undo. What is left: gte-ops doctor.",
     zh="撤销：gte-ops adopt --undo。尚存的问题：gte-ops doctor。",
@@ -211,29 +212,38 @@ _ADOPTED = Text(
 
 class AdoptionReport(InstallationReport):
     """What `gte-ops adopt` found, and did or would do. ``traps``: the doctor's causes, None for a host that is adopted
-    already."""
+    already; ``notes``: what adopt leaves to a person."""
 
     command = "adopt"
 
-    def __init__(self, result: InstallResult, traps: Sequence[Cause] | None) -> None:
+    def __init__(
+        self, result: InstallResult, traps: Sequence[Cause] | None, notes: Sequence[Text] = ()
+    ) -> None:
         super().__init__(result)
         self.traps = traps
+        self.notes = tuple(notes)
         self.command = "adopt --dry-run" if result.is_dry else "adopt"
 
     def lines(self, language: Language) -> Iterator[ReportLine]:
-        """The traps, then the steps."""
+        """The traps, the steps, and what is left to a person."""
         if self.traps is not None:
             yield ReportLine((_TRAPS if self.traps else _NO_TRAPS).to(language))
             for cause in self.traps:
                 yield ReportLine(sentence(cause.title, language), lead=f"{cause.code}: ", indent=2)
             yield BLANK
         yield from super().lines(language)
+        if self.notes:
+            yield BLANK
+            yield ReportLine(_NOTES.to(language))
+            for note in self.notes:
+                yield ReportLine(note.to(language), indent=2)
         if self.traps is not None and not self.result.is_dry:
             yield ReportLine(_ADOPTED.to(language))
 
     def document(self, language: Language) -> dict[str, Any]:
-        """``traps``: code and title of each; and what `install` has."""
+        """``traps``: code and title of each; ``notes``: what is left to a person; and what `install` has."""
         return {
+            "notes": [note.to(language) for note in self.notes],
             "traps": [
                 {"code": cause.code, "title": sentence(cause.title, language)} for cause in self.traps or ()
             ],

@@ -12,7 +12,13 @@ from ops.deployment.render import Deployment, RenderedFile
 from ops.errors import OpsError
 from ops.facts.host import Process
 from ops.installation.adoption import is_adopted, undo, with_values
-from ops.installation.former import former_service, without_starts
+from ops.installation.former import (
+    StarterForm,
+    Starters,
+    former_service,
+    starters,
+    without_starts,
+)
 from ops.installation.host import StepError
 from ops.installation.plan import InstallFacts, plan
 from ops.installation.run import install, uninstall
@@ -219,13 +225,103 @@ def test_lines_that_start_the_service_become_comments(tmp_path: Path) -> None:
     (tmp_path / "copy.sh").write_text("#!/bin/bash\ntar c .\n")
     lines = [
         f"@reboot bash {script}\n",
-        f"* * * * * root cd {tmp_path} && venv/bin/gunicorn -D app:app\n",
+        f"* * * * * cd {tmp_path} && venv/bin/gunicorn -D app:app\n",
         f"0 3 * * * bash {tmp_path}/copy.sh\n",
         f"# bash {script}\n",
         "@reboot /usr/bin/other\n",
     ]
     changed = without_starts("".join(lines), str(tmp_path)).splitlines(keepends=True)
     assert changed == [f"# gte-ops adopt: {line}" for line in lines[:2]] + lines[2:]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cd /srv/app && venv/bin/gunicorn -D app:app",
+        "/srv/app/venv/bin/gunicorn -c /srv/app/gunicorn.conf.py app:app >> /var/log/app.log 2>&1 &",
+        "bash -c 'cd /srv/app && exec venv/bin/gunicorn app:app'",
+        "nohup env GTE_ENGINE=auto /srv/app/venv/bin/gunicorn --chdir=/srv/app app:app",
+        "GTE_ENGINE=auto sudo -u www /srv/app/venv/bin/gunicorn app:app",
+        "flock -n /run/app.lock -c 'cd /srv/app; gunicorn app:app'",
+        "su - www -c 'cd /srv/app && gunicorn app:app'",
+        "runuser -u www -- /srv/app/venv/bin/python3 -m gunicorn app:app",
+        "pgrep -f gunicorn >/dev/null || (cd /srv/app && gunicorn -D app:app)",
+    ],
+)
+def test_a_line_that_starts_the_service_becomes_a_comment_however_it_is_wrapped(command: str) -> None:
+    assert without_starts(f"@reboot {command}\n", "/srv/app").startswith("# gte-ops adopt: @reboot")
+    system = f"* * * * * no-such-user {command}\n"
+    assert without_starts(system, "/srv/app", StarterForm.SYSTEM_CRONTAB).startswith("# gte-ops adopt: ")
+    assert without_starts(f"{command}\n", "/srv/app", StarterForm.SCRIPT).startswith("# gte-ops adopt: ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tar czf /backup/app.tgz --exclude=gunicorn.pid /srv/app",
+        "find /srv/app/logs -name 'gunicorn*.log' -delete",
+        "/srv/app2/venv/bin/gunicorn -b 127.0.0.1:9000 shop:app",
+        "cd /srv/app2 && gunicorn shop:app",
+        "pkill -F /srv/app/gunicorn.pid; rm -f /srv/app/gunicorn.pid",
+        "/srv/app/venv/bin/gunicorn --check-config app:app",
+        "python3 /srv/app/report.py --about gunicorn",
+    ],
+)
+def test_a_line_that_starts_nothing_of_the_service_stays_and_is_not_named(
+    tmp_path: Path, command: str
+) -> None:
+    crontab = tmp_path / "etc/cron.d/app"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(f"@reboot root {command}\n")
+    assert starters(tmp_path, "/srv/app") == Starters()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "supervise /srv/app/venv/bin/gunicorn app:app",
+        "$RUN gunicorn app:app",
+        "cd /srv/app/other && gunicorn other:app",
+        "screen -dmS app /srv/app/venv/bin/gunicorn app:app",
+    ],
+)
+def test_a_line_that_cannot_be_decided_is_left_alone_and_named(tmp_path: Path, command: str) -> None:
+    crontab = tmp_path / "etc/cron.d/app"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(f"# of app\n@reboot root {command}\n")
+    judged = starters(tmp_path, "/srv/app")
+    assert not judged.files
+    assert [text.en.partition(": ")[0] for text in judged.undecided] == ["/etc/cron.d/app:2"]
+    assert command in judged.undecided[0].zh
+
+
+def test_a_script_counts_by_what_it_runs(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "start.sh").write_text(
+        '#!/bin/sh\ncd "$(dirname "$0")" || exit 1\nexec venv/bin/gunicorn app:app\n'
+    )
+    (app / "backup.sh").write_text("#!/bin/sh\ntar c --exclude=gunicorn.pid .\n")
+    (app / "stop.sh").write_text("#!/bin/sh\npkill gunicorn\n")
+    (tmp_path / "outside.sh").write_text(f'#!/bin/bash\nAPP={app}\ncd "$APP" && gunicorn app:app &\n')
+    lines = [
+        f"@reboot {app}/start.sh\n",
+        f"@reboot cd {app} && ./start.sh\n",
+        f"@reboot sh {tmp_path}/outside.sh\n",
+        f"0 3 * * * sh {app}/backup.sh\n",
+        f"0 3 * * * {app}/stop.sh\n",
+    ]
+    changed = without_starts("".join(lines), str(app)).splitlines(keepends=True)
+    assert changed == [f"# gte-ops adopt: {line}" for line in lines[:3]] + lines[3:]
+
+
+def test_a_line_of_rc_local_inside_a_compound_command_is_left_to_a_person(tmp_path: Path) -> None:
+    script = tmp_path / "etc/rc.local"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nif true; then\n  cd /srv/app && gunicorn app:app &\nfi\nexit 0\n")
+    judged = starters(tmp_path, "/srv/app")
+    assert not judged.files
+    assert judged.undecided[0].en.startswith("/etc/rc.local:3: ")
 
 
 @pytest.mark.parametrize(

@@ -390,7 +390,11 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "backup drill": _drill,
     "install": lambda: InstallationReport(_installed(is_dry=False)),
     "install --dry-run": lambda: InstallationReport(_installed(is_dry=True)),
-    "adopt": lambda: AdoptionReport(_installed(is_dry=False), DOWN.causes),
+    "adopt": lambda: AdoptionReport(
+        _installed(is_dry=False),
+        DOWN.causes,
+        [Text(en="/etc/crontab:3: left alone", zh="/etc/crontab:3：未改动")],
+    ),
     "adopt --dry-run": lambda: AdoptionReport(_installed(is_dry=True), ()),
     "upgrade": lambda: UpgradeReport(_UPGRADED),
     "upgrade --dry-run": lambda: UpgradeReport(
