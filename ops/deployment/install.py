@@ -151,14 +151,17 @@ def refuse_shared(file: RenderedFile, root: Path) -> None:
         )
 
 
-def reason_not_to_replace(path: Path) -> str | None:
+def reason_not_to_replace(path: Path, *, keeps_owner: bool = False) -> str | None:
     """Why no file is installed at this path: users other than root and the caller could change or replace it, or add
-    files beside it. None if they could not."""
+    files beside it. None if they could not. ``keeps_owner``: the file there may be another user's (a crontab), and
+    stays so: a new one takes its name, in a directory where that user cannot put anything else in its place."""
     above = path.parent
     while not os.path.lexists(above):
         above = above.parent
     reason = reason_not_to_trust(str(above), listed=True)
-    return reason if reason or not os.path.lexists(path) else reason_not_to_trust(str(path))
+    if reason or not os.path.lexists(path) or (keeps_owner and not path.is_symlink()):
+        return reason
+    return reason_not_to_trust(str(path))
 
 
 def validate(kind: DeploymentKind, files: Sequence[RenderedFile], *, on_host: bool) -> None:

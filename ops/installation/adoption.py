@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +59,7 @@ PREDICTION = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北�
 LOOK_SECONDS = 10.0
 # Longer than the site's proxy_read_timeout: a worker of nginx may have such a request.
 DRAIN_SECONDS = 150.0
-_SECTION = re.compile(r"(?m)^\s*\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
+_SECTION = re.compile(r"(?m)^[ \t]*\[(?P<name>[^\[\]\n]+)\][ \t\r]*(?:#.*)?$")
 # Set in the unit, or of one process.
 _NOT_KEPT = re.compile(r"GTE_(?:BIND|PIDFILE|PROGRESS_DIR|METRICS_DIR|ACCESS_LOG|ERROR_LOG|CONTROL_SOCKET)")
 _PLAIN_VALUE = re.compile(r"[\w@%+=:,./ -]*")
@@ -121,16 +123,18 @@ def adoption(
     deployment = _deployment(adopted, around)
     _refuse_unreachable(deployment)
     base = steps_here(adopted, None, options, host, deployment)
-    mode = 0o600 if settings_file is not None and not settings_file.stat().st_mode & 0o077 else 0o644
     site = deployment.site
     front = site.https if ":" in site.https else f"127.0.0.1:{site.https}"
+    variables, present = _variables(master, around), _present(host.place(ENVIRONMENT_FILE))
+    environment: list[Step] = []
+    if variables.text and present is None:
+        file = RenderedFile(ENVIRONMENT_FILE, variables.text, 0o600)
+        environment.append(FileStep(phase=Phase.SETTINGS, file=file, is_data=True))
     started = starters(host.root, master.cwd or around.target.app_dir)
     path, seconds = around.target.predict_path, options.ready_seconds
     further: list[Step] = [
-        FileStep(
-            phase=Phase.SETTINGS, file=RenderedFile(SETTINGS_FILE, text, mode), is_data=settings_file is None
-        ),
-        *_environment(master, around, host),
+        settings_step(settings_file, host.place(SETTINGS_FILE), text),
+        *environment,
         *_model(around, deployment),
         ReadyStep(phase=Phase.READY, address=site.backend, path=path, seconds=seconds, payload=prediction),
         DrainStep(file=deployment.site_file, seconds=DRAIN_SECONDS),
@@ -142,11 +146,12 @@ def adoption(
             domain=site.domain,
             payload=prediction,
         ),
-        *(FileStep(phase=Phase.STARTERS, file=file) for file in started.files),
+        *(FileStep(phase=Phase.STARTERS, file=file, keeps_owner=True) for file in started.files),
         RetireStep(former=former, file=deployment.site_file, seconds=DRAIN_SECONDS),
     ]
     steps = tuple(sorted((*base, *further), key=lambda step: step.phase))
-    return Adoption(former=former, steps=steps, settings=adopted, notes=started.undecided)
+    notes = (*environment_notes(variables, present), *_model_notes(around), *started.undecided)
+    return Adoption(former=former, steps=steps, settings=adopted, notes=notes)
 
 
 def traps(settings: Settings, settings_file: Path | None) -> tuple[Cause, ...]:
@@ -302,6 +307,24 @@ def _settings_text(settings_file: Path | None, around: Surroundings, unit: str) 
     return text
 
 
+def settings_step(settings_file: Path | None, target: Path, text: str) -> FileStep:
+    """The step that writes the settings. They keep owner and mode; at a new place nobody reads them who may not now."""
+    mode = 0o644
+    is_there = settings_file is not None and settings_file.resolve() == target.resolve()
+    if settings_file is not None:
+        mode = stat.S_IMODE(settings_file.stat().st_mode)
+    if settings_file is not None and not is_there:
+        mode = 0o600 | (mode & 0o044)
+        if target.exists():
+            mode &= 0o600 | target.stat().st_mode
+    return FileStep(
+        phase=Phase.SETTINGS,
+        file=RenderedFile(SETTINGS_FILE, text, mode),
+        is_data=settings_file is None,
+        keeps_owner=is_there,
+    )
+
+
 def _real(path: str | None) -> str | None:
     """A site is enabled by a link (sites-enabled): its file is what is replaced."""
     return os.path.realpath(path) if path is not None else None
@@ -310,12 +333,41 @@ def _real(path: str | None) -> str | None:
 def with_values(text: str, section: str, values: Mapping[str, str | None]) -> str:
     """A TOML text with these strings below ``[section]``; None: without that key. Comments and all else stay.
 
-    Values over several lines are not understood: what comes of it is parsed, so that an error is seen."""
+    Only the usual form is edited, a key on a line below its header. Raises UsageError where another form comes of it
+    than these values: dotted keys, an inline table, a value over several lines."""
+    changed = _edited(text, section, values)
+    expected = tomllib.loads(text)
+    table = dict(expected.get(section, {}))
+    for key, value in values.items():
+        table.pop(key, None)
+        if value is not None:
+            table[key] = value
+    if table or section in expected:
+        expected[section] = table
+    try:
+        is_right = tomllib.loads(changed) == expected
+    except tomllib.TOMLDecodeError:
+        is_right = False
+    if not is_right:
+        raise UsageError(
+            Text(
+                en=f"gte-ops.toml: [{section}] is written in a form that adopt does not edit; write it as a line"
+                f" [{section}] with one key = value on each line below; nothing was changed",
+                zh=f"gte-ops.toml：[{section}] 的写法 adopt 无法修改；请写成单独一行 [{section}]，"
+                "其下每行一个 key = value；未作任何改动",
+            )
+        )
+    return changed
+
+
+def _edited(text: str, section: str, values: Mapping[str, str | None]) -> str:
+    if text and not text.endswith("\n"):
+        text += "\n"
     headers = list(_SECTION.finditer(text))
-    at = next((index for index, match in enumerate(headers) if match["name"].strip() == section), None)
+    at = next((n for n, match in enumerate(headers) if match["name"].strip().strip("\"'") == section), None)
     lines = [f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None]
     if at is None:
-        separator = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
+        separator = "" if not text or text.endswith("\n\n") else "\n"
         return f"{text}{separator}[{section}]\n{''.join(lines)}" if lines else text
     begin = headers[at].end() + 1
     end = headers[at + 1].start() if at + 1 < len(headers) else len(text)
@@ -356,26 +408,83 @@ def _deployment(adopted: Settings, around: Surroundings) -> Deployment:
     return replace(deployment, gunicorn_note=None)
 
 
-def _environment(master: Process, around: Surroundings, host: HostTree) -> Iterator[FileStep]:
-    """The service's variables: those that the former one was started with, and where its model is."""
-    if host.place(ENVIRONMENT_FILE).exists():
-        return
-    values: dict[str, str] = {}
-    launch = read_launch(master.pid)
-    for name, value in (launch.variables if launch else {}).items():
+@dataclass(frozen=True)
+class Variables:
+    """``text``: an EnvironmentFile of systemd; ``lost``: the names of those that it cannot hold."""
+
+    text: str
+    lost: tuple[str, ...] = ()
+
+
+def service_variables(variables: Mapping[bytes, bytes], model: str | None) -> Variables:
+    """The service's variables: those that the former one was started with, and where its ``model`` is."""
+    lines: dict[str, str] = {}
+    lost: list[str] = []
+    for name, value in variables.items():
         key, word = os.fsdecode(name), os.fsdecode(value)
-        if (
-            re.fullmatch(r"GTE_[A-Z_]+", key)
-            and not _NOT_KEPT.fullmatch(key)
-            and _PLAIN_VALUE.fullmatch(word)
-        ):
-            values[key] = word
+        if not re.fullmatch(r"GTE_[A-Z0-9_]+", key) or _NOT_KEPT.fullmatch(key):
+            continue
+        if word.isprintable():
+            lines[key] = word
+        else:
+            lost.append(key)
+    if model and "GTE_ENGINE" not in lines:
+        lines.setdefault("GTE_MODEL_DIR", model)
+    text = "".join(f'{key}="{_escaped(word)}"\n' for key, word in sorted(lines.items()))
+    return Variables(text, tuple(sorted(lost)))
+
+
+def _escaped(word: str) -> str:
+    """As systemd reads it between double quotes (systemd.exec(5), EnvironmentFile)."""
+    return re.sub(r'(["\\`$])', r"\\\1", word)
+
+
+def _variables(master: Process, around: Surroundings) -> Variables:
+    launch = read_launch(master.pid)
     model = around.target.model_dir
-    if model and around.target.origin.get("model_dir") and _has_files(model) and "GTE_ENGINE" not in values:
-        values.setdefault("GTE_MODEL_DIR", model)
-    text = "".join(f'{key}="{value}"\n' for key, value in sorted(values.items()))
-    if text:
-        yield FileStep(phase=Phase.SETTINGS, file=RenderedFile(ENVIRONMENT_FILE, text, 0o600), is_data=True)
+    known = model if model and around.target.origin.get("model_dir") and _has_files(model) else None
+    return service_variables(launch.variables if launch else {}, known)
+
+
+def environment_notes(variables: Variables, present: str | None) -> tuple[Text, ...]:
+    """The variables that a person must set. ``present``: the file that is there already, and stays as it is."""
+    names = list(variables.lost)
+    if present is not None:
+        there = set(re.findall(r"(?m)^\s*(GTE_[A-Z0-9_]+)=", present))
+        names += re.findall(r"(?m)^(GTE_[A-Z0-9_]+)=", variables.text)
+        names = [name for name in names if name not in there]
+    return tuple(
+        Text(
+            en=f"{ENVIRONMENT_FILE}: {name} of the former service is not taken over; set it there, then gte-ops"
+            " service restart",
+            zh=f"{ENVIRONMENT_FILE}：没有接管原来服务的 {name}；请在其中设置，然后运行 gte-ops service restart",
+        )
+        for name in names
+    )
+
+
+def _present(path: Path) -> str | None:
+    try:
+        return read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+
+
+def _model_notes(around: Surroundings) -> tuple[Text, ...]:
+    """`upgrade` tries a version out beside the unit, whose namespace alone has the model."""
+    model = around.target.model_dir
+    if not model or not model.startswith(_HOMES) or not _has_files(model):
+        return ()
+    place = safe_line(model, 200)
+    return (
+        Text(
+            en=f"{place}: gte-ops upgrade cannot try out a version with a model below a home directory; before the"
+            f" first upgrade move it to /srv, set GTE_MODEL_DIR in {ENVIRONMENT_FILE} and model.dir in"
+            f" {SETTINGS_FILE}, and gte-ops service restart",
+            zh=f"{place}：模型位于主目录之下时，gte-ops upgrade 无法试运行新版本；首次升级前请把它移到 /srv，修改"
+            f" {ENVIRONMENT_FILE} 中的 GTE_MODEL_DIR 和 {SETTINGS_FILE} 中的 model.dir，然后 gte-ops service restart",
+        ),
+    )
 
 
 def _has_files(directory: str) -> bool:
@@ -387,7 +496,7 @@ def _has_files(directory: str) -> bool:
 
 
 def _model(around: Surroundings, deployment: Deployment) -> Iterator[FileStep]:
-    """A drop-in that shows the service its model and no more of a home directory."""
+    """A drop-in that shows the service its model and no more of a home directory; none of it once that has moved."""
     model = around.target.model_dir
     if not model or not model.startswith(_HOMES) or not _has_files(model):
         return
@@ -401,7 +510,7 @@ def _model(around: Surroundings, deployment: Deployment) -> Iterator[FileStep]:
         file=RenderedFile(
             f"{deployment.unit_dir}/{deployment.unit}.d/model.conf",
             "# Of gte-ops adopt: the model stays where it is.\n"
-            f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={model}\n",
+            f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths=-{model}\n",
         ),
     )
 

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ops.control.launch import Launch, read_launch
 from ops.control.restart import Supervisor, start
 from ops.control.signals import end, is_alive
 from ops.control.start_command import gunicorn_at
+from ops.deployment.install import reason_not_to_replace
 from ops.deployment.render import RenderedFile
 from ops.facts.host import Process
 from ops.files.bounded_read import read_regular_file
@@ -114,6 +115,9 @@ def starters(root: Path, directory: str) -> Starters:
                 continue
             shown = f"/{path.relative_to(root)}"
             lines = [*_judged(text, directory, form, path.name)]
+            if reason_not_to_replace(path.resolve(), keeps_owner=True) is not None:
+                # Another user decides what is there.
+                lines = [replace(line, start=min(line.start, Start.UNDECIDED)) for line in lines]
             undecided += [_left_to_a_person(shown, line) for line in lines if line.start is Start.UNDECIDED]
             if any(line.start is Start.SERVICE for line in lines):
                 files.append(RenderedFile(shown, _commented(lines), mode))

@@ -126,10 +126,10 @@ def steps_here(
 
 
 def _settings_copy(path: Path) -> RenderedFile:
-    """The settings as they are, for their usual place; private there if they are private here."""
+    """The settings as they are, for their usual place; nobody reads them there who may not read them here."""
     content = read_regular_file(str(path), MAX_FILE_BYTES).content
     shared = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRGRP | stat.S_IROTH)
-    return RenderedFile(SETTINGS_FILE, content.decode(), 0o644 if shared else 0o600)
+    return RenderedFile(SETTINGS_FILE, content.decode(), 0o600 | shared)
 
 
 def _refuse_missing_programs(host: HostTree, options: InstallOptions) -> None:

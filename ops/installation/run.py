@@ -317,7 +317,7 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
     """Raises RefusedError before anything is done, where that is already known."""
     for item in due:
         if isinstance(item.step, FileStep):
-            path = place(item.step.file, host.root)
+            path, keeps_owner = place(item.step.file, host.root), item.step.keeps_owner
         elif isinstance(item.step, LinkStep):
             path = host.place(item.step.path)
             if path.exists() and not path.is_symlink():
@@ -327,10 +327,10 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
                         zh=f"{path}：已存在且不是链接；未作任何改动：请先移走它",
                     )
                 )
-            path = path.parent / "any"
+            path, keeps_owner = path.parent / "any", False
         else:
             continue
-        why = reason_not_to_replace(path)
+        why = reason_not_to_replace(path, keeps_owner=keeps_owner)
         if why is None and not path.parent.resolve().is_relative_to(host.root.resolve()):
             why = f"a link leads out of {host.root}"
         if why is not None:
@@ -409,11 +409,19 @@ def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, 
     return None
 
 
+def _owner(step: FileStep, path: Path) -> tuple[int, int] | None:
+    """The user and group of the file that is replaced, if they are kept."""
+    if not step.keeps_owner or not os.path.lexists(path):
+        return None
+    status = path.lstat()
+    return status.st_uid, status.st_gid
+
+
 def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
     match step:
         case FileStep():
             path = place(step.file, host.root)
-            host.put(path, step.file.text.encode(), step.file.mode)
+            host.put(path, step.file.text.encode(), step.file.mode, _owner(step, path))
         case LinkStep():
             host.link(host.place(step.path), step.target)
         case EnvironmentStep():

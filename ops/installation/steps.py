@@ -46,12 +46,13 @@ class Phase(IntEnum):
 @dataclass(frozen=True, kw_only=True)
 class FileStep:
     """Put a file in place. ``kind``: whose program validates it, None for no program. ``is_data``: it stays when the
-    installation is undone, unless that is asked for."""
+    installation is undone, unless that is asked for. ``keeps_owner``: whoever owns the file there goes on owning it."""
 
     phase: Phase
     file: RenderedFile
     kind: DeploymentKind | None = None
     is_data: bool = False
+    keeps_owner: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 from ops.deployment.render import Deployment, RenderedFile
 from ops.errors import OpsError
 from ops.facts.host import Process
-from ops.installation.adoption import is_adopted, undo, with_values
+from ops.installation.adoption import (
+    environment_notes,
+    is_adopted,
+    service_variables,
+    settings_step,
+    undo,
+    with_values,
+)
 from ops.installation.former import (
     StarterForm,
     Starters,
@@ -217,6 +225,104 @@ def test_settings_get_the_new_place_and_keep_the_rest() -> None:
     assert parse_settings(new.encode(), "made").target.domain == "a.example"
     with pytest.raises(OpsError, match="plain characters"):
         with_values("", "app", {"dir": '/a"\n[b]'})
+
+
+@pytest.mark.parametrize(
+    "text", ["[target]", '["target"]\n', "[ target ]  # mine", '[target]\r\nurl = "a"\r\n']
+)
+def test_settings_are_edited_below_any_form_of_their_header(text: str) -> None:
+    settings = tomllib.loads(with_values(text, "target", {"domain": "b"}))
+    assert settings == {"target": {**tomllib.loads(text)["target"], "domain": "b"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'target.domain = "a"\n',
+        'target = { domain = "a" }\n',
+        '[target]\n"domain" = "a"\n',
+        '[target]\ndomain = """\na\n"""\n',
+    ],
+)
+def test_settings_in_a_form_that_is_not_edited_are_refused_with_the_remedy(text: str) -> None:
+    with pytest.raises(OpsError, match=r"\[target\] is written in a form .* nothing was changed"):
+        with_values(text, "target", {"domain": "b"})
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o600, 0o440, 0o644, 0o604])
+def test_the_settings_keep_their_mode_and_are_never_wider_elsewhere(tmp_path: Path, mode: int) -> None:
+    here, elsewhere = tmp_path / "gte-ops.toml", tmp_path / "elsewhere.toml"
+    here.touch()
+    here.chmod(mode)
+    kept = settings_step(here, here, "")
+    assert (kept.file.mode, kept.keeps_owner) == (mode, True)
+    new = settings_step(here, elsewhere, "")
+    assert new.file.mode == 0o600 | (mode & 0o044)
+    elsewhere.touch()
+    elsewhere.chmod(0o600)
+    assert settings_step(here, elsewhere, "").file.mode == 0o600
+    assert settings_step(None, elsewhere, "").file.mode == 0o644
+
+
+def test_variables_stay_whatever_their_values_or_are_named() -> None:
+    variables = service_variables(
+        {
+            b"GTE_A": b'say "$HOME" `x` \\ {"k": 1}; 100%',
+            b"GTE_2": "模型".encode(),
+            b"GTE_BIND": b"127.0.0.1:8000",
+            b"GTE_LINES": b"a\nb",
+            b"GTE_BYTES": b"\xff",
+            b"OTHER": b"x",
+        },
+        "/srv/model",
+    )
+    assert variables.text == (
+        'GTE_2="模型"\n'
+        'GTE_A="say \\"\\$HOME\\" \\`x\\` \\\\ {\\"k\\": 1}; 100%"\n'
+        'GTE_MODEL_DIR="/srv/model"\n'
+    )
+    assert variables.lost == ("GTE_BYTES", "GTE_LINES")
+    assert [note.en.split()[1] for note in environment_notes(variables, None)] == ["GTE_BYTES", "GTE_LINES"]
+    left = environment_notes(variables, 'GTE_A="mine"\nGTE_LINES=x\n')
+    assert [note.en.split()[1] for note in left] == ["GTE_BYTES", "GTE_2", "GTE_MODEL_DIR"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_a_users_own_crontab_is_edited_and_stays_the_users(tmp_path: Path) -> None:
+    host = former_host(tmp_path)
+    crontab = tmp_path / "var/spool/cron/crontabs/nobody"
+    crontab.write_text("@reboot cd /srv/app && gunicorn app:app\n")
+    crontab.chmod(0o600)
+    os.chown(crontab, 1000, 1001)
+    before = tree(tmp_path)
+    files = starters(tmp_path, "/srv/app").files
+    assert [file.path for file in files] == ["/var/spool/cron/crontabs/nobody"]
+
+    def with_crontab() -> Sequence[Step]:
+        step = FileStep(phase=Phase.STARTERS, file=files[0], keeps_owner=True)
+        return sorted((*steps(), step), key=lambda step: step.phase)
+
+    install(with_crontab, host, InstallStore(tmp_path))
+    assert crontab.read_text().startswith("# gte-ops adopt: @reboot")
+    assert (crontab.stat().st_uid, crontab.stat().st_gid, crontab.stat().st_mode & 0o7777) == (
+        1000,
+        1001,
+        0o600,
+    )
+    undo(AdoptedHost(tmp_path), InstallStore(tmp_path), purge=True, is_dry=False)
+    assert tree(tmp_path) == before
+    assert (crontab.stat().st_uid, crontab.stat().st_gid) == (1000, 1001)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_a_crontab_in_another_users_directory_is_named_and_left_alone(tmp_path: Path) -> None:
+    crontab = tmp_path / "var/spool/cron/crontabs/nobody"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text("@reboot cd /srv/app && gunicorn app:app\n")
+    os.chown(crontab.parent, 1000, 1000)
+    judged = starters(tmp_path, "/srv/app")
+    assert not judged.files
+    assert judged.undecided[0].en.startswith("/var/spool/cron/crontabs/nobody:1: left alone")
 
 
 def test_lines_that_start_the_service_become_comments(tmp_path: Path) -> None:
