@@ -13,6 +13,7 @@ from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.probes import Exchange
 from ops.facts.traffic import LoggedRequest
 from ops.interpret.address import is_loopback
+from ops.interpret.nginx_error_line import about_request
 
 MAX_ERRORS = 3
 # At most this many requests of one run are refused (health, prediction, plain HTTP, the challenge, no redirects).
@@ -53,7 +54,7 @@ def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[
 def is_of_earlier_run(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
     """Whether an entry of nginx's error log is about a request that failed in an earlier run of gte-ops: the access log
     contains that request with gte-ops' user agent."""
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     if request is None or entry.time >= int(taken_at):
         return False
     client = _client(entry)
@@ -116,7 +117,7 @@ def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float)
 def _errors(logs: Logs, exchange: Exchange, taken_at: float) -> Iterator[LocatedLine]:
     path = urlsplit(exchange.url).path or "/"
     for log_path, log in logs.nginx_errors.items():
-        pairs = [(entry, _REQUEST.search(entry.text)) for entry in _since(log, taken_at)]
+        pairs = [(entry, _REQUEST.search(about_request(entry.text))) for entry in _since(log, taken_at)]
         own = [entry for entry, match in pairs if match and (match[1], match[2]) == (exchange.method, path)]
         yield from (LocatedLine(log_path, _shown(entry)) for entry in own[-MAX_ERRORS:])
     service = logs.gunicorn_error

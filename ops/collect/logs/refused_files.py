@@ -14,6 +14,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep
 from ops.facts.logs import Log, LogEntry
 from ops.facts.traffic import RefusedFile
+from ops.interpret.nginx_error_line import message
 
 MAX_DIRECTORIES = 4
 # ngx_open_tempfile, ngx_create_full_path, ngx_ext_rename_file: a worker writes a body too large for memory to a file.
@@ -28,7 +29,7 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
     newest: dict[tuple[str, int], tuple[str, str, LogEntry, int]] = {}
     for log_path, log in logs.items():
         for entry in log.entries if isinstance(log, Log) else ():
-            match = _REFUSED.search(entry.text) if entry.level in _LEVELS else None
+            match = _REFUSED.match(message(entry.text)) if entry.level in _LEVELS else None
             if match is None or not match[1].startswith("/"):
                 continue
             key = (os.path.dirname(match[1]), int(match[2]))  # noqa: PTH120  text from a log

@@ -12,6 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep
 from ops.facts.logs import Log, LogEntry
 from ops.facts.traffic import UnservedFile
+from ops.interpret.nginx_error_line import about_request, message
 
 MAX_FILES = 6
 MAX_PARTS = 12
@@ -26,7 +27,7 @@ def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tu
     newest: dict[tuple[str, str], tuple[re.Match[str], str, LogEntry, int]] = {}
     for log_path, log in logs.items():
         for entry in log.entries if isinstance(log, Log) else ():
-            match = _UNSERVED.search(entry.text) if entry.level == "error" else None
+            match = _UNSERVED.match(message(entry.text)) if entry.level == "error" else None
             if match is None:
                 continue
             key = (match[1].rpartition("/")[0], match[2])
@@ -44,7 +45,7 @@ def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, read
     from ops.facts.files import Reader
 
     path, error = match[1], int(match[2])
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     steps: dict[str, AccessStep] = {}
     complete = walk(Path(path), steps) if error == errno.EACCES else True
     is_there = _is_file(path)

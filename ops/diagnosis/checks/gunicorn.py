@@ -30,6 +30,7 @@ from ops.interpret.gunicorn import (
     setting,
     wsgi,
 )
+from ops.interpret.nginx_error_line import own_words, upstream
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
@@ -190,7 +191,7 @@ def _cut_off(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> Iterator[Ev
     closed = [
         (path, entry)
         for path, entry in nginx_entries(logs, "prematurely closed connection", "Connection reset by peer")
-        if abs(entry.time - last) <= SAME_MOMENT and "upstream" in entry.text
+        if abs(entry.time - last) <= SAME_MOMENT and "upstream" in own_words(entry.text)
     ]
     yield from (quote(path, entry.text.partition("\n")[0]) for path, entry in closed[-1:])
     aborted = [
@@ -282,7 +283,8 @@ def _full_queue(logs: Logs | NotSeen, target: Target, backend: Backend) -> Evide
     entries = [
         (path, entry)
         for path, entry in nginx_entries(logs, "failed (11: Resource temporarily unavailable)")
-        if target.backend in entry.text and not is_of_earlier_worker(entry, judged_since(logs), logs)
+        if target.backend in f"{own_words(entry.text)} {upstream(entry.text)}"
+        and not is_of_earlier_worker(entry, judged_since(logs), logs)
     ]
     return quote(entries[-1][0], entries[-1][1].text.partition("\n")[0]) if entries else None
 

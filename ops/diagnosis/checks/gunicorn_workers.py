@@ -22,6 +22,7 @@ from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.gunicorn import process_of
+from ops.interpret.nginx_error_line import about_request
 from ops.interpret.progress import silence, stuck_for
 from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic
 from ops.interpret.units import state_words
@@ -219,7 +220,8 @@ def _request_of(death: Death, logs: Logs) -> _LostRequest | None:
     lines = [
         (path, entry, match)
         for path, entry in nginx_entries(logs, *_LOST_ANSWER)
-        if abs(entry.time - death.entry.time) <= _SAME_MOMENT and (match := _REQUEST.search(entry.text))
+        if abs(entry.time - death.entry.time) <= _SAME_MOMENT
+        and (match := _REQUEST.search(about_request(entry.text)))
     ]
     if not lines:
         return None

@@ -10,6 +10,7 @@ import msgspec
 from ops.diagnosis.finding import Evidence, NotJudgedError, quote
 from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
+from ops.interpret.nginx_error_line import own_words
 
 TROUBLE_LEVELS = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # The last "File" line before the exception names the place that raised it.
@@ -39,9 +40,13 @@ def service_logs(logs: Logs) -> tuple[Log, ...]:
 
 
 def nginx_entries(logs: Logs, *phrases: str) -> tuple[LocatedEntry, ...]:
-    """The entries of all nginx error logs that contain any of ``phrases``, each with its file, oldest first."""
+    """The entries of all nginx error logs in which nginx itself says any of ``phrases``, each with its file, oldest
+    first. What a client wrote into a line (its request, host, referrer) is not searched."""
     entries = [
-        (path, entry) for path, log in logs.nginx_errors.items() for entry in entries_with(log, *phrases)
+        (path, entry)
+        for path, log in logs.nginx_errors.items()
+        for entry in (log.entries if isinstance(log, Log) else ())
+        if any(phrase in own_words(entry.text) for phrase in phrases)
     ]
     return tuple(sorted(entries, key=lambda pair: pair[1].time))
 

@@ -16,6 +16,7 @@ from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
 from ops.interpret.listeners import described, not_nginx, taking
+from ops.interpret.nginx_error_line import own_words
 from ops.interpret.service_name import reaches_service
 from ops.text.language import Text
 
@@ -77,7 +78,7 @@ def _refused_to_nginx(logs: Logs | NotSeen, port: int) -> Iterator[Evidence]:
     entries = [
         (path, entry)
         for path, entry in nginx_entries(logs, "(98: Address already in use)")
-        if f":{port} failed" in entry.text
+        if f":{port} failed" in own_words(entry.text)
     ]
     for path, entry in entries[-1:]:
         yield quote(path, entry.text.partition("\n")[0])

@@ -24,6 +24,7 @@ from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
+from ops.interpret.nginx_error_line import message
 from ops.interpret.service_name import reaches_service
 from ops.interpret.site import find_site
 from ops.text.language import Text
@@ -96,7 +97,9 @@ def _larger_bodies(
     if scope is None:
         return None
     sizes = [
-        int(match[1]) for text in messages if (match := re.search(r"too large body: (\d{1,15}) bytes", text))
+        int(match[1])
+        for text in messages
+        if (match := re.search(r"too large body: (\d{1,15}) bytes", message(text)))
     ]
     new_statement = f"client_max_body_size {max(50, -(-max(sizes, default=0) // (1 << 20)))}m;"
     limits, proxy_pass = scope.effective("client_max_body_size"), scope.first_own("proxy_pass")
@@ -149,7 +152,7 @@ def permission(
     entries = [
         pair
         for pair in of_this_site(denied, nginx_config, target)
-        if _REASON.search(pair[1].text) is not None
+        if _REASON.match(message(pair[1].text)) is not None
     ]
     if not entries:
         return
@@ -158,7 +161,7 @@ def permission(
     passes = isinstance(front.predict, Exchange) and reaches_service(front.predict, target)
     if passes and entry.time < int(taken_at):
         return
-    match = _REASON.search(entry.text)
+    match = _REASON.match(message(entry.text))
     yield Finding(
         "NGX016",
         (quote(path, entry.text),),

@@ -19,6 +19,7 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.interpret.nginx import Scope, Server, every
+from ops.interpret.nginx_error_line import about_request, message
 from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
@@ -33,8 +34,9 @@ _FIRST_PAGE_SHARE = 0.1
 
 
 class _Kind(NamedTuple):
-    """One kind of line: its words (a regular expression), the directives that cause it, innermost first, and the fix;
-    ``{0}`` is the first group of the words, ``{place}`` the place of the directive."""
+    """One kind of line: how nginx's message begins (a regular expression), the directives that cause it, innermost
+    first, and the fix; ``{0}`` is the first group of the words, ``{quoted}`` the same for a command, ``{place}`` the
+    place of the directive."""
 
     words: str
     directives: tuple[str, ...]
@@ -119,9 +121,10 @@ _KINDS = (
         r'cannot load certificate(?: key)? "([^"]+)": .*?(?:Permission denied|No such file or directory)',
         ("ssl_certificate_key", "ssl_certificate"),
         "The name at {place} has a variable, so a worker of nginx, and not root, opens {0} at each handshake: let"
-        " nginx's user read it and enter the directories above (namei -l {0}), or write the name without a variable",
+        " nginx's user read it and enter the directories above (namei -l {quoted}), or write the name without a"
+        " variable",
         "{place} 的文件名带变量，所以每次握手由 nginx 工作进程（而不是 root）打开 {0}："
-        "让 nginx 的用户能读取它并进入各级目录（namei -l {0}），或写成不带变量的路径",
+        "让 nginx 的用户能读取它并进入各级目录（namei -l {quoted}），或写成不带变量的路径",
         ("tls.failed", "tls.untrusted", "http.closed"),
     ),
     # ngx_http_core_module, try_files: "$uri/" takes a directory that exists, and what follows it is not tried.
@@ -167,7 +170,7 @@ def own_words(
         and not _is_of_own_challenge(pair[1])
         and not is_of_earlier_run(pair[1], logs, taken_at)  # this run has sent it again
         for kind in _KINDS
-        if (match := re.search(kind.words, pair[1].text))
+        if (match := re.match(kind.words, message(pair[1].text)))
     ]
     matches = [
         (pair, kind, match)
@@ -180,7 +183,7 @@ def own_words(
         return
     (log, entry), kind, match = lasting[-1]
     same = [pair for pair, other, _ in lasting if other is kind]
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     path = request[2] if request else "/"
     site = find_site(nginx_config, target.domain, target.backend)
     place = _place(site.server, path, kind.directives) if site else None
@@ -204,7 +207,10 @@ def own_words(
         severity=Severity.FAIL if met or len(same) >= _REPEATED else Severity.WARN,
         verify=f"grep -F {shlex.quote(match[0][:60])} {shlex.quote(log)} | tail -n 5",
         fix=(
-            Text(en=kind.en.format(subject, place=where), zh=kind.zh.format(subject, place=where)),
+            Text(
+                en=kind.en.format(subject, place=where, quoted=shlex.quote(subject)),
+                zh=kind.zh.format(subject, place=where, quoted=shlex.quote(subject)),
+            ),
             *(empty.steps if empty else ()),
             target.test_nginx,
             target.reload_nginx,
@@ -218,7 +224,7 @@ def _hides_the_service(entry: LogEntry, logs: Logs, config: NginxConfig, target:
     to the service, and more than a few of the users' requests are for it.
 
     Other directories lie among static files, and are rightly not listed."""
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     site = find_site(config, target.domain, target.backend)
     if request is None or request[2] != "/" or site is None:
         return False
@@ -243,12 +249,12 @@ def _hides_the_service(entry: LogEntry, logs: Logs, config: NginxConfig, target:
 
 def is_known_kind(entry: LogEntry) -> bool:
     """Whether NGX060 judges the line."""
-    return any(re.search(kind.words, entry.text) for kind in _KINDS)
+    return any(re.match(kind.words, message(entry.text)) for kind in _KINDS)
 
 
 def _is_of_own_challenge(entry: LogEntry) -> bool:
     """Whether gte-ops, in any run, sent the request as a certificate authority would: TLS024 judges that."""
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     return request is not None and request[2].startswith(OWN_CHALLENGE)
 
 
@@ -257,7 +263,7 @@ def has_passed_since(
 ) -> bool:
     """Whether a later request of the same method and path was answered without an error: then it was fixed."""
     _, entry = pair
-    request = _REQUEST.search(entry.text)
+    request = _REQUEST.search(about_request(entry.text))
     if request is None:
         # Of a handshake: scanners ask for names that no certificate is for, and others are served.
         return (

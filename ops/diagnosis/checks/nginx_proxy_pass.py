@@ -27,6 +27,7 @@ from ops.facts.target import Target
 from ops.interpret.address import join_address, same_address, split_address
 from ops.interpret.gunicorn import setting
 from ops.interpret.nginx import every
+from ops.interpret.nginx_error_line import upstream
 from ops.interpret.service_name import reaches_service
 from ops.text.language import Text
 
@@ -202,9 +203,7 @@ def _refused(logs: Logs | NotSeen, dead: list[UpstreamServer]) -> tuple[Evidence
     of_dead = [
         quote(path, entry.text)
         for path, entry in entries
-        if any(
-            f"//{server.address}/" in entry.text or f'//{server.address}"' in entry.text for server in dead
-        )
+        if any(f"//{server.address}/" in f"{upstream(entry.text)}/" for server in dead)
     ]
     return tuple(of_dead[-1:])
 
@@ -235,7 +234,9 @@ def lone_upstream(
 
     proxy_pass = probe_route(nginx_config, target, host_names).passed
     ours = [
-        (path, entry) for path, entry in entries if proxy_pass and f"//{proxy_pass.upstream}/" in entry.text
+        (path, entry)
+        for path, entry in entries
+        if proxy_pass and f"//{proxy_pass.upstream}/" in upstream(entry.text)
     ]
     if proxy_pass is None or proxy_pass.upstream not in groups or not ours:
         return

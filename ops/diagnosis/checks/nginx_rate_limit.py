@@ -17,6 +17,7 @@ from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.nginx_error_line import message, own_words
 from ops.interpret.probe_lines import of_others
 from ops.interpret.traffic import judged_since
 from ops.text.language import Text
@@ -42,7 +43,7 @@ def rate_limit(
     limited = [
         (path, entry)
         for path, entry in nginx_entries(logs, _REQUESTS, _CONNECTIONS)
-        if "dry run" not in entry.text and not is_of_earlier_worker(entry, since, logs)
+        if "dry run" not in own_words(entry.text) and not is_of_earlier_worker(entry, since, logs)
     ]
     others = frozenset(of_others([entry for _, entry in limited], logs, taken_at))
     entries = [(path, entry) for path, entry in limited if entry in others]
@@ -57,9 +58,9 @@ def rate_limit(
     path, entry = entries[-1]
     limited_now = bool(statuses & limits)
     count, part = str(len(entries)), f"{share:.0%}"
-    limit = _limit_of(entry.text, nginx_config, target)
+    limit = _limit_of(message(entry.text), nginx_config, target)
     shared = _shared_address(entries, limit, nginx_config, target)
-    connections = _CONNECTIONS in entry.text
+    connections = _CONNECTIONS in own_words(entry.text)
     yield Finding(
         "NGX008",
         (

@@ -22,6 +22,7 @@ from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.nginx import Scope
+from ops.interpret.nginx_error_line import message
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -506,8 +507,10 @@ def proxy_line(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterato
     since = judged_since(logs)
     broken = [
         (path, entry)
-        for path, entry in nginx_entries(logs, _PROXY_PROTOCOL)
-        if _NO_PROXY_LINE.search(entry.text) and not is_of_earlier_worker(entry, since, logs)
+        for path, entry in nginx_entries(logs, "broken header: ")
+        if _NO_PROXY_LINE.match(message(entry.text))
+        and _PROXY_PROTOCOL in entry.text
+        and not is_of_earlier_worker(entry, since, logs)
     ]
     site = find_site(nginx_config, target.domain, target.backend)
     lines = [line for line in (site.server.own("listen") if site else ()) if "proxy_protocol" in line.args]

@@ -19,6 +19,7 @@ from ops.facts.probes import REDIRECTS, Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import is_loopback, same_address, split_address
+from ops.interpret.nginx_error_line import upstream
 from ops.interpret.service_name import is_prediction, serves
 from ops.interpret.site import NginxSiteConfig, find_site
 from ops.text.duration import age
@@ -28,7 +29,7 @@ from ops.text.language import Text
 SLACK = 2.0
 MANY_OLD_WORKERS = 8
 LONG_SHUTDOWN = 3600.0  # seconds
-_UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
+_UPSTREAM = re.compile(r'https?://(unix:[^:"]+|\[[^\]]+\]:\d+|[^/":]+:\d+)')
 
 
 @check("nginx.reload", "NGX004", en="nginx runs the configuration on disk", zh="nginx 运行的就是磁盘上的配置")
@@ -203,16 +204,16 @@ def _logged(
         and ours in entry.text
     ]
     for path, entry in recent[-1:]:
-        match = _UPSTREAM.search(entry.text)
+        match = _UPSTREAM.match(upstream(entry.text))
         if match and not any(_is_named(match[1], address) for address in addresses):
             yield quote(path, entry.text)
 
 
-def _is_named(upstream: str, address: str) -> bool:
+def _is_named(tried: str, address: str) -> bool:
     """Whether the address that nginx tried is the one in the file: localhost may have been either loopback."""
-    if same_address(upstream, address):
+    if same_address(tried, address):
         return True
-    (host, port), (host_in_file, port_in_file) = split_address(upstream), split_address(address)
+    (host, port), (host_in_file, port_in_file) = split_address(tried), split_address(address)
     return port == port_in_file and is_loopback(host) and host_in_file == "127.0.0.1"
 
 

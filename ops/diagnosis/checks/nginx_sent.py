@@ -25,6 +25,7 @@ from ops.facts.target import Target
 from ops.facts.traffic import Answers, WebSocketRoute
 from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import Scope
+from ops.interpret.nginx_error_line import about_request, message
 from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
@@ -321,7 +322,10 @@ def _ignored_headers(logs: Logs) -> dict[tuple[str, str], tuple[str, str, str]]:
     line."""
     ignored = {}
     for path, entry in nginx_entries(logs, "client sent invalid header line"):
-        match, request = _INVALID_HEADER.search(entry.text), _OF_REQUEST.search(entry.text)
+        match, request = (
+            _INVALID_HEADER.match(message(entry.text)),
+            _OF_REQUEST.search(about_request(entry.text)),
+        )
         if match and request:
             place = request[1], general_path(request[2])
             # The value may be a key.

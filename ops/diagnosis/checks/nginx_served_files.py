@@ -89,9 +89,7 @@ class Mend(NamedTuple):
 
 def _with_pid(entry: LogEntry, logs: Logs) -> LogEntry:
     """The log's own entry, with the pid of the worker that wrote it."""
-    return next(
-        (pair[1] for pair in nginx_entries(logs, entry.text[:80]) if pair[1].text == entry.text), entry
-    )
+    return next((pair[1] for pair in nginx_entries(logs, "") if pair[1].text == entry.text), entry)
 
 
 def _served_from(server: Server, path: str) -> _ServedFrom | None:

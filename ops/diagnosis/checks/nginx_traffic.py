@@ -31,6 +31,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.access import SEARCH, WRITE, may
 from ops.interpret.address import join_address
 from ops.interpret.nginx import ProxyPass, named_servers
+from ops.interpret.nginx_error_line import about_request, message, own_words, upstream
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -42,7 +43,7 @@ _HUNG_UP = ("(104: Connection reset by peer)", "(32: Broken pipe)")
 _WHILE_SENDING = "while sending request to upstream"
 _WHILE_READING = "while reading response header from upstream"
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
-_UPSTREAM = re.compile(r'upstream: "https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+)')
+_UPSTREAM = re.compile(r'https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+)')
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 # nginx gives these itself, whatever the service answers: an error page for them hides nothing.
 _OWN_STATUSES = ("502", "503", "504")
@@ -163,7 +164,8 @@ def explained_by_mended_file(answers: Answers, logs: Logs) -> bool:
         for entry in log.entries
         if names_path(entry, answers.path)
         and any(
-            f"{item.path.rpartition('/')[0]}/" in entry.text and f"({item.error}: " in entry.text
+            f"{item.path.rpartition('/')[0]}/" in message(entry.text)
+            and f"({item.error}: " in own_words(entry.text)
             for item in mended
         )
     )
@@ -191,12 +193,12 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
         (path, entry)
         for path, entry in of_this_site(nginx_entries(logs, *_HUNG_UP), nginx_config, target)
         if not is_of_earlier_worker(entry, since, logs)
-        and (_WHILE_SENDING in entry.text or _WHILE_READING in entry.text)
+        and (_WHILE_SENDING in own_words(entry.text) or _WHILE_READING in own_words(entry.text))
     ]
     for path, entry in reversed(entries):
-        request = _REQUEST.search(entry.text)
+        request = _REQUEST.search(about_request(entry.text))
         answer = _answer_at(logs, request, entry.time)
-        if answer is None and _WHILE_SENDING not in entry.text:
+        if answer is None and _WHILE_SENDING not in own_words(entry.text):
             continue  # an idle connection that the service closed just then
         if answer is not None and _was_passed_on(logs, answer):
             continue
@@ -351,7 +353,7 @@ def dead_server(
         address = dead[0]
         failed = [
             (path, entry)
-            for path, entry in nginx_entries(logs, address)
+            for path, entry in nginx_entries(logs, "")
             if not is_of_earlier_worker(entry, since, logs) and _names(entry.text, address)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
@@ -392,8 +394,9 @@ def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs
         since = judged_since(logs)
         failed = [
             (path, entry)
-            for path, entry in nginx_entries(logs, *(one.address for one in dead))
-            if not is_of_earlier_worker(entry, since, logs)
+            for path, entry in nginx_entries(logs, "")
+            if any(_names(entry.text, one.address) for one in dead)
+            and not is_of_earlier_worker(entry, since, logs)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
         is_silent = any(one.failure is ProbeFailure.TIMEOUT for one in dead)
@@ -438,7 +441,7 @@ def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs
 
 
 def _names(text: str, address: str) -> bool:
-    match = _UPSTREAM.search(text)
+    match = _UPSTREAM.match(upstream(text))
     return match is not None and match[1] == address
 
 
@@ -511,11 +514,12 @@ def critical(logs: Logs) -> Iterator[Finding]:
         for path, entry in nginx_entries(logs, "")
         if entry.level in ("crit", "alert")
         # A worker that a signal ended is not one of the present workers.
-        and ("exited on signal" in entry.text or not is_of_earlier_worker(entry, since, logs))
-        and not any(words in entry.text for words in (*_NOISE, *_JUDGED_ELSEWHERE))
+        and ("exited on signal" in own_words(entry.text) or not is_of_earlier_worker(entry, since, logs))
+        and not any(words in own_words(entry.text) for words in (*_NOISE, *_JUDGED_ELSEWHERE))
         and entry.text not in file_entries
         and not any(
-            f"{directory}/" in entry.text and f"({error}: " in entry.text for directory, error in kinds
+            f"{directory}/" in message(entry.text) and f"({error}: " in own_words(entry.text)
+            for directory, error in kinds
         )
     ]
     if not entries:

@@ -26,15 +26,13 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.nginx import Scope
+from ops.interpret.nginx_error_line import about_request, message, own_words
 from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
 _REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
-# What a module says comes before what nginx adds about the request (ngx_http_log_error).
-_ABOUT_THE_REQUEST = re.compile(r", (?:client|server|request|upstream|host|referrer|subrequest): ")
-_CONNECTION = re.compile(r"^\*\d+ ")
 _QUOTED = re.compile(r'"([^"]+)"')
 # A script's error names its file and line: the configuration's own, for a script that is written there.
 _PLACE = re.compile(r"([\w./-]+\.[a-z]+):(\d+)\b|at ([\w./-]+) line (\d+)")
@@ -141,12 +139,12 @@ def _failed_requests(
     judged = {file.entry for file in logs.refused_files} | {file.entry for file in logs.unserved_files}
     for pair in of_this_site(nginx_entries(logs, ""), config, target):
         entry = pair[1]
-        request = _REQUEST.search(entry.text)
+        request = _REQUEST.search(about_request(entry.text))
         if (
             request is None
             or entry.level not in _LEVELS
             or is_known_kind(entry)
-            or _JUDGED_ELSEWHERE.search(entry.text)
+            or _JUDGED_ELSEWHERE.search(own_words(entry.text))
             or entry.text in judged
             or is_of_earlier_worker(entry, since, logs)
             or is_of_earlier_run(entry, logs, taken_at)
@@ -166,9 +164,8 @@ def _scopes(location: Scope | None, server: Scope) -> tuple[Scope, ...]:
 
 
 def message_of(entry: LogEntry) -> str:
-    """What was said, without the connection's number and what nginx adds about the request."""
-    first = entry.text.partition("\n")[0]
-    return _CONNECTION.sub("", _ABOUT_THE_REQUEST.split(first, maxsplit=1)[0]).strip()
+    """What was said, in one line."""
+    return message(entry.text).partition("\n")[0]
 
 
 def _fails(status: str, needs: Directive | None) -> bool:

@@ -8,6 +8,7 @@ import re
 from ops.diagnosis.checks.log_reading import Raised
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.traffic import Answers
+from ops.interpret.nginx_error_line import upstream
 from ops.interpret.traffic import LocatedTraffic
 
 # Names of exception classes from outside the application (files, sockets, databases, other services): their cause can
@@ -20,7 +21,6 @@ _OF_THE_HOST = re.compile(
 # A fault is over if so many successes in a row are less probable than this while it persists.
 _BY_CHANCE = 0.01
 _REQUEST = re.compile(r'[\s"\[\]?]+')
-_OF_UPSTREAM = ', upstream: "'
 
 
 def is_of_earlier_worker(entry: LogEntry, since: float, logs: Logs) -> bool:
@@ -85,7 +85,7 @@ def _entries(logs: Logs) -> tuple[LogEntry, ...]:
         for log in logs.nginx_errors.values()
         if isinstance(log, Log)
         for entry in log.entries
-        if _OF_UPSTREAM not in entry.text
+        if not upstream(entry.text)
     )
     own = logs.gunicorn_error
     return (*of_nginx, *(own.entries if isinstance(own, Log) else ()))

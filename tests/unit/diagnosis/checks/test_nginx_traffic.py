@@ -368,7 +368,7 @@ CASES = [
     quiet(
         "NGX045",
         "no room: HST001",
-        said('*3 pwrite() "/x" failed (28: No space left on device)', level="crit"),
+        said('*3 pwrite() "/x" failed (28: No space left on device), client: 203.0.113.9', level="crit"),
     ),
     # --- NGX060
     *(
