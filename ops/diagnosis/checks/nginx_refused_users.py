@@ -400,7 +400,23 @@ def _locked_preflight(
             ),
             put_before_line(beside, "if ($request_method = OPTIONS) { return 204; }"),
         ),
-        any(a.path == item.path and a.method != "OPTIONS" and a.status < "400" for a in own.traffic.answers),
+        item.path == target.predict_path and _are_of_browsers(item) and not _passes_otherwise(item, own),
+    )
+
+
+# The end of a line in nginx's format combined: a page's address, and the agent that every browser names.
+_OF_A_PAGE = re.compile(r'"https?://[^"]*" "Mozilla/')
+
+
+def _are_of_browsers(item: Answers) -> bool:
+    """Whether a page of a browser asked. Scanners and curl send OPTIONS too, and users of neither miss anything."""
+    return any(_OF_A_PAGE.search(line) for line in item.newest)
+
+
+def _passes_otherwise(item: Answers, own: LocatedTraffic) -> bool:
+    """Whether the service answers other methods at the path: whoever has the password comes to it."""
+    return any(
+        a.path == item.path and a.method != "OPTIONS" and a.status < "400" for a in own.traffic.answers
     )
 
 

@@ -120,6 +120,11 @@ NO_HANDSHAKE = exchange(failure=ProbeFailure.TLS, detail="tlsv1 alert internal e
 
 LOCKED = 'auth_basic "shop"; auth_basic_user_file x;'
 ASKED = answered("401", 4, path="/items", method="OPTIONS")
+_LINE = '203.0.113.9 - - [29/Nov/2026:08:00:00 +0000] "OPTIONS /predict HTTP/1.1" 401 172 "{}" "{}"'
+PROBED = answered("401", 3, method="OPTIONS", newest=(_LINE.format("-", "Mozilla/5.0 zgrab/0.x"),))
+ASKED_BY_A_PAGE = answered(
+    "401", 3, method="OPTIONS", newest=(_LINE.format("https://app.example.com/", "Mozilla/5.0 (X11)"),)
+)
 
 # --- a header with an underscore
 
@@ -226,6 +231,30 @@ CASES: list[Case] = [
         users(ASKED, lines=LOCKED),
         "auth_basic",
         severity="warn",
+    ),
+    fires(
+        "NGX086",
+        "a scanner asks an API whose users pass: nothing shows a browser",
+        users(PROBED, lines=LOCKED),
+        severity="warn",
+    ),
+    fires(
+        "NGX086",
+        "a scanner asks an API that nobody uses",
+        users(PROBED, at_service=(), lines=LOCKED),
+        severity="warn",
+    ),
+    fires(
+        "NGX086",
+        "a page asks, and users with the password pass",
+        users(ASKED_BY_A_PAGE, lines=LOCKED),
+        severity="warn",
+    ),
+    fires(
+        "NGX086",
+        "a page asks, and nobody comes to the service",
+        users(ASKED_BY_A_PAGE, at_service=(), lines=LOCKED),
+        severity="fail",
     ),
     quiet("NGX086", "the same without a lock at nginx", users(ASKED)),
     quiet("NGX086", "the lock is off there", users(ASKED, lines="auth_basic off;")),
