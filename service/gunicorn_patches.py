@@ -261,7 +261,7 @@ class _Reception:
 
     def _refuse(self, conn: Any, status: HTTPStatus, door: Any) -> None:
         if door is not None:
-            self._answer(conn, door.refuse(status, conn.arrival.head, conn.client))
+            self._answer(conn, door.refuse(status, conn.arrival.head, conn.client, conn.arrival.why))
             return
         with contextlib.suppress(OSError):
             util.write_error(conn.sock, status.value, status.phrase, "")
@@ -272,7 +272,7 @@ class _Reception:
         arrival, worker = conn.arrival, self._worker
         is_last = arrival.is_last or not worker.alive or not worker.cfg.keepalive
         sent = self._send(conn, ready.encoded("close" if is_last else "keep-alive"))
-        seconds, size = time.monotonic() - began, len(ready.body)
+        seconds, size = time.monotonic() - began, len(ready.sent)
         line = access_log.line(ready.environ, ready.status, size, seconds, ready.identity)
         if not access_log.write(worker.log, line):
             logged = SimpleNamespace(status=ready.status, sent=size, headers=ready.headers)

@@ -46,6 +46,9 @@ _HEADERS = re.compile(
     re.IGNORECASE,
 )
 
+# gunicorn's default of limit_request_line; no method and no version is longer than the other.
+_LONGEST_LOGGED, _LONGEST_WORD = 4094, 20
+
 _IDENTITY = "-the-identifier-of-a-request-"
 
 
@@ -63,11 +66,16 @@ class DoorAnswer:
         """The request's identifier."""
         return self.headers[request_id.HEADER]
 
+    @property
+    def sent(self) -> bytes:
+        """The body as it is sent: none for HEAD, which has the length of the answer to GET (RFC 9110, 9.3.2)."""
+        return b"" if self.environ["REQUEST_METHOD"] == "HEAD" else self.body
+
     def encoded(self, connection: str) -> bytes:
         """The answer with this header ``Connection``."""
         fields = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
         first = f"HTTP/1.1 {self.status}\r\nDate: {_date(int(time.time()))}\r\nConnection: {connection}\r\n"
-        return f"{first}{fields}\r\n".encode("latin-1") + self.body
+        return f"{first}{fields}\r\n".encode("latin-1") + self.sent
 
 
 class Door:
@@ -114,8 +122,9 @@ class Door:
                 environ[LOG_KEY] = name.removeprefix("key:")
             return nullcontext(), _refusal(_problem(overload), path, headers.get(b"x-request-id"), environ)
 
-    def refuse(self, status: HTTPStatus, head: bytes, peer: object) -> DoorAnswer:
-        """The answer to a request with this head whose body is not waited for, which is why it gets no thread."""
+    def refuse(self, status: HTTPStatus, head: bytes, peer: object, why: str = "") -> DoorAnswer:
+        """The answer to a request with this head whose body is not waited for, which is why it gets no thread. ``why``:
+        what is wrong with it, if the status does not say so."""
         headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
         method, target = (*head.partition(b"\r\n")[0].split(b" ", 2), b"", b"")[:2]
         path = printable(target.partition(b"?")[0].decode("latin-1"))
@@ -123,7 +132,7 @@ class Door:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than {self._here.settings.max_body_bytes} bytes",
             HTTPStatus.NOT_IMPLEMENTED: "the only Transfer-Encoding is chunked",
         }
-        problem = from_http_status(status, details.get(status, "the body is not framed correctly"))
+        problem = from_http_status(status, why or details.get(status, "the body is not framed correctly"))
         route = path if path in PREDICTION_PATHS else "unmatched"
         metrics.REQUESTS.labels(route, "", problem.code).inc()
         environ = _environ(printable(method.decode("latin-1")), path, head, peer, headers)
@@ -240,12 +249,14 @@ def _date(now: int) -> str:
 
 
 def _environ(method: str, path: str, head: bytes, peer: object, headers: dict[bytes, str]) -> dict[str, str]:
-    """A WSGI environment as far as the access log shows it."""
+    """A WSGI environment as far as the access log shows it: gunicorn's limits on what a client writes there are not
+    yet applied."""
+    path, protocol = path[:_LONGEST_LOGGED], head.partition(b"\r\n")[0].rpartition(b" ")[2][:_LONGEST_WORD]
     return {
-        "REQUEST_METHOD": method,
+        "REQUEST_METHOD": method[:_LONGEST_WORD],
         "RAW_URI": path,
         LOG_PATH: path,
-        "SERVER_PROTOCOL": printable(head.partition(b"\r\n")[0].rpartition(b" ")[2].decode("latin-1")),
+        "SERVER_PROTOCOL": printable(protocol.decode("latin-1")),
         "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
-        "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")),
+        "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")[:_LONGEST_LOGGED])[:_LONGEST_LOGGED],
     }

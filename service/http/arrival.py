@@ -36,6 +36,7 @@ class Arrival:
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
         # What to answer instead of passing it on: its body will not be waited for.
         self.refusal: HTTPStatus | None = None
+        self.why = ""  # of the refusal, where its status does not say it
         self._most = most
         self._awaits = _Awaits.HEAD
         self._at = 0  # where what is awaited begins
@@ -131,9 +132,13 @@ class Arrival:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return False
         size = int(line[1], 16)
-        # Also a body in chunks so small that their lines outweigh all that may be in them.
         lines = self._at - self._head_end - self._decoded
-        if self._decoded + size > self._most or lines > self._most + _LARGEST_HEAD:
+        if lines > self._most + _LARGEST_HEAD:
+            # So small that their lines outweigh all that may be in them.
+            self.why = "the body is in too many or too small chunks"
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return False
+        if self._decoded + size > self._most:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return False
         if size == 0:

@@ -16,6 +16,7 @@ from service.admission.client import Client
 from service.api.entrance import Door
 from service.app import create_app
 from service.engines.registry import EngineRegistry
+from service.http.arrival import Arrival
 from service.keys import key_file
 from service.prediction.context import Context, context_of
 from tests.unit.service.test_app import SETTINGS
@@ -211,3 +212,43 @@ def test_what_is_no_request_is_refused_too() -> None:
     door, _ = service()
     for request_head in (b"", b"\xff\r\n\r\n", b"A\r\n\r\n"):
         assert door.refuse(HTTPStatus.BAD_REQUEST, request_head, PEER).status.startswith("400 ")
+
+
+def test_a_refusal_logs_no_more_of_a_request_than_gunicorn_takes() -> None:
+    door, _ = service()
+    long = b"a" * 60_000
+    for request_head in (
+        b"POST /" + long + b" HTTP/1.1\r\n\r\n",
+        long + b" / HTTP/1.1\r\n\r\n",
+        b"POST / " + long + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nUser-Agent: " + long + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nUser-Agent: " + b"\x9b" * 60_000 + b"\r\n\r\n",
+    ):
+        answer = door.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, request_head, PEER)
+        assert max(map(len, answer.environ.values())) <= 4094
+
+
+def test_the_refusal_of_head_has_the_length_and_no_body() -> None:
+    door, _ = service()
+    answer = door.refuse(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        b"HEAD /predict HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        PEER,
+    )
+    encoded = answer.encoded("close")
+    assert f"Content-Length: {len(answer.body)}\r\n".encode() in encoded
+    assert encoded.endswith(b"\r\n\r\n")
+    assert answer.sent == b""
+
+
+def test_a_refusal_says_of_chunks_that_they_are_too_many() -> None:
+    door, _ = service()
+    most = 1 << 10
+    arrival = Arrival(most)
+    arrival.add(b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(300):
+        arrival.add((b"1;" + b"a" * 300 + b"\r\nb\r\n") if not arrival.is_whole else b"")
+    assert arrival.refusal is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    detail = json.loads(door.refuse(arrival.refusal, arrival.head, PEER, arrival.why).body)["detail"]
+    assert "chunks" in detail
+    assert "larger" not in detail
