@@ -14,9 +14,10 @@ from ops.installation.plan import SETTINGS_FILE
 from ops.installation.store import InstallStore
 from ops.settings import Settings
 from ops.text.language import Text
+from ops.text.sanitize import safe_line
 from ops.upgrade.run import Upgrader, UpgradeSource
 from ops.upgrade.service import RunningService
-from ops.upgrade.versions import Versions, newest_wheel
+from ops.upgrade.versions import Versions, newest_wheel, parsed
 
 # Its gunicorn takes its settings from variables (service/gunicorn_conf.py), so another one can run beside it.
 _OWN_CONFIGURATION = "service.gunicorn_conf"
@@ -79,12 +80,39 @@ def source_here(
         return UpgradeSource(parts[1], f"gte-ops{brackets} @ {wheel.resolve().as_uri()}", place)
     plain_argument("VERSION", version)
     if version is None:
-        version = newest_wheel(place) if place else host.resolved(current, "gte-ops", None).get("gte-ops")
-    if version is None:
-        raise StepError(
+        version = _newest(host, current, place)
+    elif parsed(version) is None:
+        raise UsageError(
             Text(
-                en=f"{place}: no wheel gte_ops-*.whl; nothing was changed",
-                zh=f"{place}：没有 gte_ops-*.whl；未作任何改动",
+                en=f"VERSION: {safe_line(version, 80)} is no version, such as 0.3.0",
+                zh=f"VERSION：{safe_line(version, 80)} 不是版本号（例如 0.3.0）",
             )
         )
     return UpgradeSource(version, f"gte-ops{brackets}=={version}", place)
+
+
+def _newest(host: HostTree, current: Path, place: Path | None) -> str:
+    """The newest release of the wheelhouse or the index. A pre-release, or an older version, is for a person to name.
+    Raises StepError."""
+    where = str(place) if place else "pip"
+    version = newest_wheel(place) if place else host.resolved(current, "gte-ops", None).get("gte-ops")
+    newest = parsed(version) if version is not None else None
+    if version is None or newest is None or newest.is_prerelease:
+        raise StepError(
+            Text(
+                en=f"{where}: no release of gte-ops (gte_ops-*.whl); nothing was changed: name VERSION for a"
+                " pre-release",
+                zh=f"{where}：没有 gte-ops 的正式版本（gte_ops-*.whl）；未作任何改动：如需预发布版本，请写明 VERSION",
+            )
+        )
+    present = parsed(host.version(current))
+    if present is not None and newest < present:
+        raise StepError(
+            Text(
+                en=f"{where}: nothing newer there: the newest is {version}, {present} is present; nothing was changed:"
+                f" name VERSION to go back, gte-ops upgrade {version}",
+                zh=f"{where}：没有更新的版本：其中最新的是 {version}，当前是 {present}；未作任何改动："
+                f"若要退回该版本，请写明 VERSION：gte-ops upgrade {version}",
+            )
+        )
+    return version

@@ -20,7 +20,7 @@ from ops.installation.run import recover as recover_installation
 from ops.installation.store import InstallStore, Stage, UpgradeRun
 from ops.text.language import Text
 from ops.text.reasons import system_error
-from ops.upgrade.versions import Versions
+from ops.upgrade.versions import Versions, is_same_version, satisfies
 
 # Floats of one model on one machine differ in their last digits, with the number of threads for example.
 TOLERANCE = 1e-3
@@ -310,7 +310,7 @@ class _Upgrade:
 
     def _verified_version(self, target: Path, source: UpgradeSource | None) -> str:
         version = self.host.version(target)
-        if not version or (source is not None and version != source.version):
+        if not version or (source is not None and not satisfies(version, source.version)):
             wanted = source.version if source else "?"
             raise UpgradeError(
                 Text(
@@ -408,10 +408,9 @@ class Upgrader:
         with self._alone(options) as run:
             self._must_be_installed()
             current = self.versions.current
-            if self.host.version(current) == source.version and not options.is_forced:
-                return UpgradeResult(
-                    source.version, source.version, str(current), recovered=run.recovered, changed=False
-                )
+            version = self.host.version(current)
+            if is_same_version(version, source.version) and not options.is_forced:
+                return UpgradeResult(version, version, str(current), recovered=run.recovered, changed=False)
             self._must_run()
             return run.to(self.versions.free_place(source.version), source)
 
@@ -453,9 +452,9 @@ class Upgrader:
             after, version = host.versions_of_packages(target), host.version(target)
         else:
             target, version = versions.free_place(source.version), source.version
-            if former == version and not options.is_forced:
+            if is_same_version(former, version) and not options.is_forced:
                 return UpgradeResult(
-                    former, version, str(current), recovered=recovered, changed=False, is_dry=True
+                    former, former, str(current), recovered=recovered, changed=False, is_dry=True
                 )
             after = host.resolved(current, source.requirement, source.wheels)
         before = {

@@ -113,11 +113,28 @@ class Versions:
 
 
 def newest_wheel(directory: Path) -> str | None:
-    """The highest version of gte-ops among the wheels in a directory."""
-    versions: list[Version] = []
-    for path in directory.glob("gte_ops-*.whl"):
-        try:
-            versions.append(Version(path.name.split("-")[1]))
-        except InvalidVersion:
-            continue
-    return str(max(versions)) if versions else None
+    """The highest version of gte-ops among the wheels in a directory, without pre-releases."""
+    versions = (parsed(path.name.split("-")[1]) for path in directory.glob("gte_ops-*.whl"))
+    released = [version for version in versions if version is not None and not version.is_prerelease]
+    return str(max(released)) if released else None
+
+
+def parsed(version: str) -> Version | None:
+    """A version as pip compares it; None for what is none."""
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return None
+
+
+def is_same_version(one: str, other: str) -> bool:
+    """0.3 is 0.3.0."""
+    return one == other or (parsed(one) is not None and parsed(one) == parsed(other))
+
+
+def satisfies(version: str, wanted: str) -> bool:
+    """Whether pip takes ``version`` for ``==wanted``: as `is_same_version`, and 0.3.0+local is 0.3.0 too."""
+    held, asked = parsed(version), parsed(wanted)
+    if held is None or asked is None:
+        return version == wanted
+    return held == asked or (asked.local is None and Version(held.public) == asked)

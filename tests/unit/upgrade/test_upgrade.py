@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.errors import OpsError
+from ops.errors import OpsError, UsageError
 from ops.installation.run import install, uninstall
 from ops.installation.store import InstallLockedError, InstallStore, Stage, UpgradeRun
+from ops.upgrade.here import source_here
 from ops.upgrade.run import RunAgainError, UpgradeOptions, differences, is_same
-from ops.upgrade.versions import newest_wheel
+from ops.upgrade.versions import newest_wheel, satisfies
 from tests.unit.installation.made_host import KilledError, tree
 from tests.unit.upgrade.made_service import (
     FIRST,
@@ -25,6 +26,7 @@ from tests.unit.upgrade.made_service import (
     MadeService,
     VersionedHost,
     host_with_a_version,
+    make_environment,
     source,
     steps_of,
     upgrader,
@@ -303,6 +305,59 @@ def test_packages_that_differ() -> None:
 
 
 def test_the_newest_wheel_is_the_highest_version(tmp_path: Path) -> None:
-    for version in ("0.9.0", "0.10.0", "0.2.0"):
-        (tmp_path / f"gte_ops-{version}-py3-none-any.whl").touch()
+    make_wheels(tmp_path, "0.9.0", "0.10.0", "0.2.0", "0.11.0rc1", "0.12.0.dev3")
     assert newest_wheel(tmp_path) == "0.10.0"
+
+
+def make_wheels(directory: Path, *versions: str) -> None:
+    directory.mkdir(exist_ok=True)
+    for version in versions:
+        (directory / f"gte_ops-{version}-py3-none-any.whl").touch()
+
+
+def test_a_version_may_be_written_shorter(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    run = upgrader(host)
+    assert not run.upgrade(source("1"), OPTIONS).changed
+    assert not run.planned(source("1.0.0"), OPTIONS).changed
+    run.upgrade(source("2.0"), OPTIONS)
+    make_environment(tmp_path / "built", "3.0.0")
+    assert satisfies(host.version(tmp_path / "built"), "3")
+    assert satisfies("3.0.0+local", "3.0")
+    assert not satisfies("3.0.1", "3.0")
+    assert not satisfies("3.0.0", "3.0.0+local")
+
+
+def test_a_version_that_is_written_shorter_is_the_one_that_was_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = installed_host(tmp_path)
+    build = VersionedHost.build_environment
+
+    def build_exactly(self: VersionedHost, directory: Path, requirement: str, wheels: Path | None) -> None:
+        build(self, directory, f"{requirement}.0", wheels)  # as pip finds 2.0 for ==2
+
+    monkeypatch.setattr(VersionedHost, "build_environment", build_exactly)
+    assert upgrader(host).upgrade(source("2"), OPTIONS).version == "2.0"
+    assert_serves(host, "2.0")
+
+
+@pytest.mark.parametrize(
+    ("wheels", "words"),
+    [(["0.9"], "nothing newer.*0.9.*1.0 is present"), (["2.0rc1"], "no release"), ([], "no release")],
+)
+def test_no_older_version_and_no_pre_release_is_taken_unless_it_is_named(
+    tmp_path: Path, wheels: list[str], words: str
+) -> None:
+    run = upgrader(installed_host(tmp_path / "host"))
+    make_wheels(tmp_path / "wheels", *wheels)
+    with pytest.raises(OpsError, match=f"{words}.*nothing was changed"):
+        source_here(run, None, None, tmp_path / "wheels", "")
+    for version in wheels:
+        assert source_here(run, version, None, tmp_path / "wheels", "").version == version
+
+
+def test_what_is_no_version_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    run = upgrader(installed_host(tmp_path))
+    with pytest.raises(UsageError, match="newest is no version"):
+        source_here(run, "newest", None, None, "")
