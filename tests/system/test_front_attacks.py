@@ -139,6 +139,7 @@ LEGITIMATE_AGENTS = (
         "check_http/v2.3 (monitoring-plugins 2.3)",
         "UptimeRobot/2.0",
         "Go-Fuzzy/1.0",
+        "cell-nuclei-annotator/2.1 (python-requests/2.31)",
     ),
 )
 LEGITIMATE_PATHS = (
