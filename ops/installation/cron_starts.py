@@ -15,9 +15,13 @@ from pathlib import PurePosixPath
 
 from ops.files.bounded_read import read_regular_file
 
-MAX_SCRIPT_BYTES = 256 << 10
+MAX_SCRIPT_BYTES = 64 << 10
 # Scripts that run scripts.
 _MAX_DEPTH = 3
+_MAX_SCRIPTS = 20
+_MAX_VARIABLES = 50
+# Of a word that names a script's own directory.
+_MAX_FOLDER_CHARS = 120
 
 
 class Start(IntEnum):
@@ -32,7 +36,7 @@ class Start(IntEnum):
 class ShellContext:
     """Where a command runs. ``directory``: the former service's; ``home``: of the user who runs it, None if unknown;
     ``cwd``: where the command is, None if unknown; ``is_set``: the command itself said so, by cd; ``is_its_script``:
-    it is in a script of ``directory``; ``folder``: where that script is."""
+    it is in a script of ``directory``; ``folder``: where that script is; ``scripts``: those that were read already."""
 
     directory: str
     home: str | None = None
@@ -42,14 +46,16 @@ class ShellContext:
     folder: str = ""
     depth: int = 0
     variables: dict[str, str] = field(default_factory=dict)
+    scripts: set[str] = field(default_factory=set)
 
 
+# Repetitions are possessive, and those inside others are bounded, so that no text of another user takes long.
 _TOKEN = re.compile(
     r"""(?P<end>&&|\|\||;;|\|&|[;|()\n]|&(?!>))
-    |(?P<redirect>(?:&>>?|\d*(?:>>|>\||>&|<<<|<&|[<>]))\s*)
-    |(?P<comment>(?<!\S)\#[^\n]*)
-    |(?P<word>(?:\\.|'[^']*'|"(?:\\.|\$\((?:[^()]|\([^()]*\))*\)|[^"\\])*"|\$\((?:[^()]|\([^()]*\))*\)|`[^`]*`
-        |[^\s;&|()<>'"\\`])+)
+    |(?P<redirect>(?:&>>?|\d*+(?:>>|>\||>&|<<<|<&|[<>]))\s*+)
+    |(?P<comment>(?<!\S)\#[^\n]*+)
+    |(?P<word>(?:\\.|'[^']*+'|"(?:\\.|\$\((?:[^()]|\([^()]{0,300}+\)){0,300}+\)|[^"\\])*+"|\$\((?:[^()]|\([^()]{0,300}+\)){0,300}+\)|`[^`]*+`
+        |[^\s;&|()<>'"\\`])++)
     |(?P<other>\S)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -134,7 +140,9 @@ def _run(words: Sequence[str], context: ShellContext) -> tuple[Start, ShellConte
     variables = dict(context.variables)
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         value = _value(assigned[2], context)
-        if value is not None:
+        if len(variables) >= _MAX_VARIABLES:
+            pass
+        elif value is not None:
             variables[assigned[1]] = value
         elif _is_own_folder(assigned[2]) and context.folder:
             variables[assigned[1]] = context.folder
@@ -282,10 +290,15 @@ def _script(word: str, context: ShellContext) -> Start:
     path = _value(word, context)
     if path is None:
         return _undecided([word], context)
+    place = _resolved(path, context) or path
+    if place in context.scripts:
+        return Start.OTHER
+    if len(context.scripts) >= _MAX_SCRIPTS:
+        return Start.UNDECIDED
+    context.scripts.add(place)
     text = _read(path, context)
     if text is None or "gunicorn" not in text:
         return Start.OTHER
-    place = _resolved(path, context) or path
     is_shell = re.match(r"#!\s*/\S*(?:sh|env\s+\w*sh)\b", text) or (
         not text.startswith("#!") and PurePosixPath(place).suffix in (".sh", "")
     )
@@ -359,7 +372,7 @@ def _undecided(words: Sequence[str], context: ShellContext) -> Start:
             path = _value(part, context) or part
             if _GUNICORN.fullmatch(PurePosixPath(path).name):
                 return Start.UNDECIDED
-            if _is_within(_resolved(path, context), context.directory) and "/" in path:
+            if "/" in path and _is_within(_resolved(path, context), context.directory):
                 text = _read(path, context)
                 if (
                     text is not None
@@ -391,7 +404,7 @@ def _value(word: str, context: ShellContext) -> str | None:
 def _is_own_folder(word: str) -> bool:
     """Whether a word is the directory of the script that it stands in."""
     text = re.sub(r"[\"'\s{}]", "", word)
-    return re.fullmatch(
+    return len(word) <= _MAX_FOLDER_CHARS and re.fullmatch(
         r"(?:\$\(|`)(?:cd)?(?:\$\(|`)?dirname(?:--)?(?:\$\(readlink-f)?\$(?:0|BASH_SOURCE(?:\[0\])?)\)*`*(?:&&pwd(?:-P)?)?[)`]*"
         r"|\$0%/\*|\$BASH_SOURCE(?:\[0\])?%/\*",
         text,
@@ -420,4 +433,4 @@ def _read(path: str, context: ShellContext) -> str | None:
         content = read_regular_file(place, MAX_SCRIPT_BYTES).content
     except (OSError, ValueError):
         return None
-    return None if b"\0" in content[:1024] else content.decode("utf-8", "replace")
+    return None if b"\0" in content else content.decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ops.installation.adoption import (
     undo,
     with_values,
 )
+from ops.installation.cron_starts import ShellContext, what_starts
 from ops.installation.former import (
     StarterForm,
     Starters,
@@ -419,6 +421,13 @@ def test_a_script_counts_by_what_it_runs(tmp_path: Path) -> None:
     ]
     changed = without_starts("".join(lines), str(app)).splitlines(keepends=True)
     assert changed == [f"# gte-ops adopt: {line}" for line in lines[:3]] + lines[3:]
+
+
+@pytest.mark.parametrize("part", ["$(a)", "$(", '"$(a)', "`", "'", "\\", "&>", "a=", "$((a)"])
+def test_a_text_made_to_take_long_is_read_at_once(part: str) -> None:
+    began = time.process_time()
+    what_starts(f'gunicorn "{part * 1000}', ShellContext("/srv/app", "/root", "/root"))
+    assert time.process_time() - began < 2
 
 
 def test_a_line_of_rc_local_inside_a_compound_command_is_left_to_a_person(tmp_path: Path) -> None:
