@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ops.diagnosis.checks.log_reading import service_logs
+from ops.diagnosis.checks.log_reading import said, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
@@ -123,10 +123,10 @@ def _refused(logs: Logs) -> Iterator[_Refused]:
     since = judged_since(logs)
     for log in service_logs(logs):
         for entry in log.entries:
-            if "checking failed - " not in entry.text or is_of_earlier_worker(entry, since, logs):
+            if "checking failed - " not in said(entry) or is_of_earlier_worker(entry, since, logs):
                 continue
             # Django's own format has no time, so its lines are read as continuations of the entry before them.
-            for line in entry.text.splitlines():
+            for line in said(entry).splitlines():
                 if (match := _FOREIGN.search(line)) is not None:
                     yield _Refused(log.path, line.strip(), match[1], match[2] or "")
 
@@ -202,7 +202,7 @@ def _by_its_words(logs: Logs, refused: Answers) -> _LimitProof | None:
             if is_of_earlier_worker(entry, since, logs) or not _belongs_in_time(entry, refused):
                 continue
             for words, setting in _OVER_A_LIMIT:
-                if match := words.search(entry.text):
+                if match := words.search(said(entry)):
                     return _LimitProof(setting or match[1], quote(log.path, match[0]))
     return None
 
@@ -314,7 +314,7 @@ def allowed_hosts(
         for log in service_logs(logs)
         for entry in log.entries
         if not is_of_earlier_worker(entry, since, logs)
-        for line in entry.text.splitlines()
+        for line in said(entry).splitlines()
         if (match := _DISALLOWED.search(line)) and (name := _without_port(match[1])) in names
     ]
     answers = () if isinstance(front, NotSeen) else (front.predict, front.health)

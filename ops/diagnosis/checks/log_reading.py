@@ -22,15 +22,25 @@ _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warnin
 # gunicorn/http/errors.py (LimitRequestLine, LimitRequestHeaders), uvicorn's h11 and httptools protocols.
 TOO_LONG = ("Request Line is too large", "limit request headers fields", "Invalid HTTP request received")
 
+# gunicorn/workers/base.py, handle_error; the reasons quote the request as repr() does.
+_REFUSAL = "Invalid request from ip="
+_QUOTATION = re.compile("[\"']")
+
 # The path of a log file, and an entry of it.
 LocatedEntry = tuple[str, LogEntry]
 
 
 def entries_with(log: Log | NotSeen, *phrases: str) -> tuple[LogEntry, ...]:
-    """The entries that contain any of ``phrases``, oldest first; none if the log was not seen."""
+    """The entries in which the service says any of ``phrases``, oldest first; none if the log was not seen."""
     if isinstance(log, NotSeen):
         return ()
-    return tuple(entry for entry in log.entries if any(phrase in entry.text for phrase in phrases))
+    return tuple(entry for entry in log.entries if any(phrase in said(entry) for phrase in phrases))
+
+
+def said(entry: LogEntry) -> str:
+    """An entry of the service without what it quotes of a request that gunicorn could not read: a client's text."""
+    _, refusal, reason = entry.text.partition(_REFUSAL)
+    return entry.text if not refusal else f"{refusal}{_QUOTATION.split(reason, maxsplit=1)[0]}"
 
 
 def service_logs(logs: Logs) -> tuple[Log, ...]:
