@@ -6,8 +6,10 @@ if every way through the rules refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -16,6 +18,12 @@ from ops.facts.packet_filter import FilterChain, FilterMatch, FilterRule, Packet
 _DEEPEST = 32
 # Conditions on who sends: `-s` of iptables, an address or a set of them of nftables.
 _SENDER = frozenset({"source", "ip saddr", "ip6 saddr", "set ip saddr", "set ip6 saddr"})
+# Addresses that are some senders' alone: so many at most in one condition, and in all of them together. IPv4: a network
+# of 8 bits, half of all; IPv6: a network of 16 bits, half of those that are given out (2000::/3).
+_SOME = {4: 2**24, 6: 2**112}
+_ALL_TOGETHER = {4: 2**31, 6: 2**124}
+# IPv6 networks without strangers (RFC 4193, RFC 4291).
+_LOCAL = (ip_network("fc00::/7"), ip_network("fe80::/10"))
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -82,6 +90,9 @@ def refusal(rules: PacketFilter, packet: Packet) -> PacketRefusal | None:
 
 def refuses_strangers(rules: PacketFilter, packet: Packet) -> bool:
     """Whether ``packet`` is refused unless its sender is one that a rule lets in by its address."""
+    letting_in = [rule for chain in rules.chains for rule in chain.rules if _lets_some_in(rule)]
+    if _are_all(letting_in):
+        return False
     chains = tuple(
         msgspec.structs.replace(chain, rules=tuple(rule for rule in chain.rules if not _lets_some_in(rule)))
         for chain in rules.chains
@@ -90,7 +101,47 @@ def refuses_strangers(rules: PacketFilter, packet: Packet) -> bool:
 
 
 def _lets_some_in(rule: FilterRule) -> bool:
-    return rule.verdict not in ("drop", "reject") and any(match.what in _SENDER for match in rule.matches)
+    return rule.verdict not in ("drop", "reject") and any(map(_is_of_some, rule.matches))
+
+
+def _is_of_some(match: FilterMatch) -> bool:
+    """Whether the condition holds for some senders alone: "all but this one" is everybody, and so is half of IPv4."""
+    return (
+        match.what in _SENDER
+        and not match.is_negated
+        and all(count <= _SOME[version] for version, count in _sizes(match))
+    )
+
+
+def _are_all(rules: list[FilterRule]) -> bool:
+    """Whether what the rules let in together is nearly everybody."""
+    sizes = {size for rule in rules for match in rule.matches for size in _networks(match)}
+    return any(
+        sum(last - first + 1 for own, first, last in sizes if own == version) >= most
+        for version, most in _ALL_TOGETHER.items()
+    )
+
+
+def _sizes(match: FilterMatch) -> Iterator[tuple[int, int]]:
+    """How many addresses each value of a condition on the sender has, with their version."""
+    return ((version, last - first + 1) for version, first, last in _networks(match))
+
+
+def _networks(match: FilterMatch) -> Iterator[tuple[int, int, int]]:
+    """Version, first and last address of each value of a condition on the sender; the name of a set is passed over, and
+    what is local."""
+    for value in match.values if match.what in _SENDER and not match.is_negated else ():
+        first, dash, last = value.partition("-")
+        try:
+            if dash:
+                start, end = ip_address(first), ip_address(last)
+                yield start.version, int(start), int(end)
+                continue
+            network = ip_network(value, strict=False)
+        except ValueError:
+            continue
+        if not any(network.version == 6 and network.subnet_of(local) for local in _LOCAL):  # type: ignore[arg-type]
+            yield network.version, int(network.network_address), int(network.broadcast_address)
 
 
 def _may_be_translated(chain: FilterChain, rules: PacketFilter, packet: Packet, depth: int) -> bool:

@@ -142,6 +142,24 @@ CASES = [
         "-A INPUT -s 10.0.0.1/32 -p tcp -m tcp --dport 8000 -j ACCEPT", policy="DROP"
     ))),
     fires("NET003", "open to everybody by default", exposed(nft((saddr("10.0.0.1"), port(8000), ACCEPT)))),
+    fires("NET003", "open to everybody but one", exposed(saved(
+        "-A INPUT ! -s 10.9.9.9/32 -p tcp -m tcp --dport 8000 -j ACCEPT", policy="DROP"
+    ))),
+    fires("NET003", "open to both halves of IPv4", exposed(saved(
+        "-A INPUT -s 0.0.0.0/1 -p tcp -m tcp --dport 8000 -j ACCEPT",
+        "-A INPUT -s 128.0.0.0/1 -p tcp -m tcp --dport 8000 -j ACCEPT", policy="DROP",
+    ))),
+    fires("NET003", "open to one half of IPv4", exposed(nft(
+        (saddr({"range": ["128.0.0.0", "255.255.255.255"]}), port(8000), ACCEPT), policy="drop"
+    ))),
+    fires("NET003", "open to everybody in small parts", exposed(saved(
+        *(f"-A INPUT -s {first}.0.0.0/8 -p tcp -m tcp --dport 8000 -j ACCEPT" for first in range(1, 224)),
+        policy="DROP",
+    ))),
+    quiet("NET003", "open to the private networks", exposed(saved(
+        "-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 8000 -j ACCEPT",
+        "-A INPUT -s 192.168.0.0/16 -p tcp -m tcp --dport 8000 -j ACCEPT", policy="DROP",
+    ))),
     fires("NET003", "closed on another port", exposed(nft((port(9000), DROP)))),
     fires("NET003", "a rule lets everybody in before", exposed(nft((port(8000), ACCEPT), (port(8000), DROP)))),
     fires("NET003", "some are dropped, the others let in", exposed(nft((saddr("10.9.9.9"), port(8000), DROP)))),
