@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,9 +31,8 @@ NEAR = 60.0
 # Between a change and the mark of its deployment, which is set when that begins or after it, seconds.
 BEFORE_MARK, AFTER_MARK = 900.0, 900.0
 MAX_WORDS = 160
-_DPKG = re.compile(
-    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:upgrade|install|remove) ([\w.+-]+)(?::\w+)? ", re.MULTILINE
-)
+_STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+_DPKG = re.compile(rf"^({_STAMP}) (?:upgrade|install|remove) ([\w.+-]+)(?::\w+)? ", re.MULTILINE)
 _GIT = re.compile(
     r"^[0-9a-f]{40,64} [0-9a-f]{40,64} (.{0,200}?) <[^>]*> (\d{1,12}) [+-]\d{4}\t(.*)$", re.MULTILINE
 )
@@ -56,7 +55,39 @@ def with_authors(
         )
         for change in all_changes
     ]
-    return tuple(with_persons(list(with_packages(named)), sudo_commands))
+    return tuple(
+        persons_before_packages(
+            list(with_persons(named, sudo_commands)), list(with_packages(named)), _manager_runs
+        )
+    )
+
+
+def persons_before_packages(
+    by_person: Sequence[Change], by_package: Sequence[Change], runs: Callable[[str], Collection[float]]
+) -> Iterator[Change]:
+    """Yield the changes of both, which differ in ``by`` alone. Whoever worked as root then put the shipped content
+    back, unless the package's manager ran then: ``runs`` gives its times for an author of ``by_package``."""
+    for person, package in zip(by_person, by_package, strict=True):
+        is_doubtful = bool(person.by) and bool(package.by) and person.by != package.by
+        if is_doubtful and not any(_is_near(person.time, at) for at in runs(package.by)):
+            yield person
+        else:
+            yield package if package.by else person
+
+
+def _manager_runs(author: str) -> Collection[float]:
+    """When dpkg or rpm worked on the package of ``author`` (`dpkg: nginx-common`)."""
+    manager, _, package = author.partition(": ")
+    if manager == "rpm":
+        known = rpm_packages().get(package)
+        return () if known is None else (known.installed_at,)
+    return dpkg_times(_tail(DPKG_LOG), package)
+
+
+def dpkg_times(log: str, package: str) -> set[float]:
+    """When dpkg worked on ``package``, by its log."""
+    lines = re.finditer(rf"^({_STAMP}) (?:\S+ ){{1,2}}{re.escape(package)}(?::\w+)? ", log, re.MULTILINE)
+    return {at for line in lines if (at := _stamp_time(line[1])) is not None}
 
 
 def with_persons(
@@ -116,8 +147,12 @@ def _is_near(at: float | None, other: float | None) -> bool:
 
 def _dpkg_time(log: str, package: str) -> float | None:
     rows = [match for match in _DPKG.finditer(log) if match[2] == package]
+    return _stamp_time(rows[-1][1]) if rows else None
+
+
+def _stamp_time(stamp: str) -> float | None:
     try:
-        return time.mktime(time.strptime(rows[-1][1], "%Y-%m-%d %H:%M:%S")) if rows else None
+        return time.mktime(time.strptime(stamp, "%Y-%m-%d %H:%M:%S"))
     except (ValueError, OverflowError):
         return None
 

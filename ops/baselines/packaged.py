@@ -1,7 +1,8 @@
 """Which package a changed file belongs to, and whether it is now as the package ships it: what `dpkg --verify` and
 `rpm -V` say of one file.
 
-A package never tells who ran its manager; a file that is as shipped was written by that and by no editor."""
+A package never tells who ran its manager. A file that is as shipped was written by that, or put back by somebody: a
+log may name him (ops/baselines/authors.py)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.baselines.authors import with_persons
+from ops.baselines import authors
+from ops.baselines.authors import dpkg_times, persons_before_packages, with_persons
 from ops.baselines.sudo import SudoCommand, command_of_change, parse_line, sudo_commands, sudo_words
 from ops.facts.changes import Change, ChangeKind, Changes, PlaceKind
 from ops.interpret.redaction_changes import redacted_changes
@@ -103,6 +104,30 @@ def test_only_a_change_without_an_author_gets_the_person() -> None:
     assert named.by.startswith(f"sudo: alice 02:59:00: {EDIT}")
     assert "\x1b" not in named.by
     assert (known.by, undated.by) == ("certbot", "")
+
+
+def test_who_put_the_shipped_content_back_outranks_the_package_unless_its_manager_ran_then() -> None:
+    person, package = change(by="sudo: alice 02:59:00: cp"), change(by="dpkg: nginx-common")
+    log = (
+        "2026-11-30 01:00:00 upgrade nginx-common:all 1.22 1.24\n"
+        "2026-11-30 01:00:07 status installed nginx-common:all 1.24\n"
+        "2026-11-30 02:59:59 status installed nginx-core:amd64 1.24\n"
+    )
+    former = dpkg_times(log, "nginx-common")
+    assert len(former) == 2
+    assert list(persons_before_packages([person], [package], lambda _by: former)) == [person]
+    assert list(persons_before_packages([person], [package], lambda _by: [NOW - 7.0])) == [package]
+    nobody, mark = change(), change(by="gte-ops deploy mark v2")
+    assert list(persons_before_packages([nobody], [package], lambda _by: ())) == [package]
+    assert list(persons_before_packages([mark, nobody], [mark, nobody], lambda _by: ())) == [mark, nobody]
+
+
+def test_the_authors_of_changes_name_the_person_before_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authors, "sudo_commands", lambda _since: [SudoCommand(NOW - 60, "alice", EDIT)])
+    monkeypatch.setattr(authors, "with_packages", lambda _changes: [change(by="dpkg: nginx-common")])
+    monkeypatch.setattr(authors, "_tail", lambda _path: "")
+    (named,) = authors.with_authors([change()], None, None, [])
+    assert named.by.startswith("sudo: alice")
 
 
 def test_the_log_is_not_read_where_every_author_is_known() -> None:
