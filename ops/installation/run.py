@@ -334,10 +334,11 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
         if why is None and not path.parent.resolve().is_relative_to(host.root.resolve()):
             why = f"a link leads out of {host.root}"
         if why is not None:
+            head = "" if str(path) in why else f"{path}: "
             raise RefusedError(
                 Text(
-                    en=f"{path}: {safe_line(why)}; nothing was changed",
-                    zh=f"{path}: {chinese(safe_line(why))}；未作任何改动",
+                    en=f"{head}{safe_line(why)}; nothing was changed: root alone must control it",
+                    zh=f"{head}{chinese(safe_line(why))}；未作任何改动：它必须只由 root 控制",
                 )
             )
     kinds = dict.fromkeys(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.deployment.install import RefusedError
 from ops.deployment.render import Deployment, RenderedFile
 from ops.errors import OpsError
 from ops.facts.host import Process
@@ -314,6 +315,17 @@ def test_a_users_own_crontab_is_edited_and_stays_the_users(tmp_path: Path) -> No
     undo(AdoptedHost(tmp_path), InstallStore(tmp_path), purge=True, is_dry=False)
     assert tree(tmp_path) == before
     assert (crontab.stat().st_uid, crontab.stat().st_gid) == (1000, 1001)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_a_file_of_another_user_is_refused_with_its_path_once_and_the_remedy(tmp_path: Path) -> None:
+    host = former_host(tmp_path)
+    os.chown(tmp_path / SITE.lstrip("/"), 1000, 1000)
+    with pytest.raises(RefusedError) as caught:
+        install(steps, host, InstallStore(tmp_path))
+    assert caught.value.words.en.count(SITE) == 1
+    assert caught.value.words.zh.count(SITE) == 1
+    assert "root alone" in caught.value.words.en
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
