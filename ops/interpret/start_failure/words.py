@@ -51,6 +51,7 @@ _RUNNING = re.compile(
 LONG = 300.0
 _GUNICORN = re.compile(r"/bin/gunicorn$|/gunicorn/(?:app/\w+|workers/\w+|arbiter|util|config)\.py$")
 _LIBRARY = ("site-packages/", "dist-packages/", "/lib/python", "/lib64/python")
+_HALT = "gunicorn.errors.HaltServer"
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -229,7 +230,8 @@ def _traces(lines: Sequence[str], last_timed: int) -> list[Trace]:
         # The master's log goes on after a worker's traceback; nothing follows one that ended gunicorn.
         is_master = not is_of_worker and at > last_timed and "init_process" not in text
         traces.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
-    return traces
+    # With it the master ends because a worker did (gunicorn: arbiter.py, reap_workers): that worker's is the reason.
+    return [trace for trace in traces if not trace.exception.startswith(_HALT)] or traces
 
 
 def _ends_exception(exception: Sequence[str], following: str) -> bool:

@@ -488,3 +488,15 @@ def test_the_words_of_the_next_worker_half_written_hide_nothing() -> None:
     failure = failure_of(STARTED + "".join(ends) + "usage: app.py [-h]\n")
     assert failure is not None
     assert failure.kind is Kind.PARSES_ARGUMENTS
+
+
+def test_the_master_s_own_end_hides_no_worker_s_reason() -> None:
+    halt = (
+        "Traceback (most recent call last):\n"
+        '  File "/srv/shop/venv/lib/python3.11/site-packages/gunicorn/arbiter.py", line 683, in reap_workers\n'
+        "    raise HaltServer(reason, self.WORKER_BOOT_ERROR)\n"
+        "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>\n"
+    )
+    failure = failure_of(STARTED + BOOT_FAILED + halt)
+    assert failure is not None
+    assert failure.kind is Kind.VARIABLE
