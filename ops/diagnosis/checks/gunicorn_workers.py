@@ -14,7 +14,7 @@ from ops.diagnosis.checks.log_reading import entries_with, nginx_entries, servic
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
-from ops.facts.host import Processes
+from ops.facts.host import Process, Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probes import Activity, Backend, Exchange, Front
@@ -187,12 +187,12 @@ def died(
             {"pid": str(death.pid)},
             summary=_limit_summary(str(death.pid), units),
             fix=_limit_fix(units, target),
-            **_as_past(death, served_since),
+            **_as_past(death, served_since, master),
         )
     if unexplained:
         death = unexplained[-1]
         request = _request_of(death, logs)
-        if _has_ended(death, request, served_since, logs):
+        if _has_ended(death, request, served_since, master, logs):
             return
         yield Finding(
             "GUN014",
@@ -204,7 +204,7 @@ def died(
             )
             if request
             else None,
-            **_as_past(death, served_since),
+            **_as_past(death, served_since, master),
         )
 
 
@@ -229,10 +229,16 @@ def _request_of(death: Death, logs: Logs) -> _LostRequest | None:
     return _LostRequest(match[1], match[2], quote(path, entry.text.partition("\n")[0]))
 
 
-def _has_ended(death: Death, request: _LostRequest | None, served_since: float | None, logs: Logs) -> bool:
+def _has_ended(
+    death: Death,
+    request: _LostRequest | None,
+    served_since: float | None,
+    master: Process | None,
+    logs: Logs,
+) -> bool:
     """Whether a crash of another start's worker is over: such requests have been answered since, or it came while the
     worker loaded the application, which now serves."""
-    if death.signal not in _CRASHES or not _as_past(death, served_since):
+    if death.signal not in _CRASHES or not _as_past(death, served_since, master):
         return False
     if request is None:
         return any(
@@ -295,9 +301,13 @@ def _served_since(
     return master.started if master is not None else None
 
 
-def _as_past(death: Death, served_since: float | None) -> dict[str, Any]:
-    """How a finding about a death differs if the service has been restarted since: it explains nothing of now."""
-    if served_since is None or death.entry.time >= int(served_since):
+def _as_past(death: Death, served_since: float | None, master: Process | None) -> dict[str, Any]:
+    """How a finding about a death differs if the service has been restarted since: it explains nothing of now. The log
+    has whole seconds; within the second of the restart the master that wrote the line decides."""
+    if served_since is None or death.entry.time >= int(served_since) + 1:
+        return {}
+    is_same_second = death.entry.time >= int(served_since)
+    if is_same_second and (master is None or death.entry.pid in (None, master.pid)):
         return {}
     return {"severity": Severity.WARN, "explains": ()}
 

@@ -288,6 +288,19 @@ def test_an_incident_that_a_restart_has_ended_is_a_warning() -> None:
     assert restarted.explains == ()
 
 
+@pytest.mark.parametrize(("writer", "severity"), [(GUNICORN_MASTER, None), (GUNICORN_MASTER - 100, "warn")])
+def test_within_the_second_of_a_restart_the_master_that_logged_a_death_decides(
+    writer: int, severity: str | None
+) -> None:
+    killed = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=300, pid=writer)
+    now = but(logs__gunicorn_error=gunicorn_log(killed))
+    masters = tuple(
+        msgspec.structs.replace(p, started=NOW - 299.5) if p.pid == GUNICORN_MASTER else p
+        for p in now.processes.processes
+    )
+    assert found(but(now, processes__processes=masters))["GUN014"].severity == severity
+
+
 def test_systemd_s_word_of_a_kill_for_memory_names_the_limit() -> None:
     own = unit(active="failed", sub="failed", result="oom-kill", memory_max=512 << 20)
     finding = found(but(without_gunicorn(), units=units(own)))["GUN005"]
