@@ -5,14 +5,23 @@ Source: nginx, ngx_log_error_core (a line's form and length), ngx_http_log_error
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _CONNECTION = re.compile(r"^\*\d+ ")
 # Added to every line about a connection, directly after the message.
 _CLIENT = ", client: "
 _ABOUT_THE_REQUEST = re.compile(r", (?:client|server|request|upstream|host|referrer|subrequest): ")
+_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 _UPSTREAM = re.compile(r'\bupstream: "([^"]*)"')
 # Bytes; nginx cuts a line off at 2048 (NGX_MAX_ERROR_STR), its time and level included.
 _MAY_BE_CUT_OFF = 1900
+
+
+class LoggedRequest(NamedTuple):
+    """The request that a line is about; ``path`` without its query, as the client sent it."""
+
+    method: str
+    path: str
 
 
 def message(text: str) -> str:
@@ -44,6 +53,12 @@ def about_request(text: str) -> str:
     """What nginx adds about the request; empty where a client wrote what may be its beginning."""
     _, client, about = text.partition(_CLIENT)
     return text if not client else "" if _CLIENT in about else about
+
+
+def request_of(text: str) -> LoggedRequest | None:
+    """The request that nginx says the line is about; None if it names none, or is not certain to."""
+    match = _REQUEST.search(about_request(text))
+    return LoggedRequest(match[1], match[2]) if match else None
 
 
 def upstream(text: str) -> str:

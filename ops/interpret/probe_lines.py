@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -13,14 +12,13 @@ from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.probes import Exchange
 from ops.facts.traffic import LoggedRequest
 from ops.interpret.address import is_loopback
-from ops.interpret.nginx_error_line import about_request
+from ops.interpret.nginx_error_line import request_of
 
 MAX_ERRORS = 3
 # At most this many requests of one run are refused (health, prediction, plain HTTP, the challenge, no redirects).
 MAX_REFUSED = 8
 _TROUBLE = ("warning", "warn", "error", "critical", "crit", "alert", "emerg", "fatal")
 # nginx's error log: ngx_http_log_error_handler.
-_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 
 
 class LocatedLine(msgspec.Struct, frozen=True):
@@ -54,12 +52,12 @@ def of_others(entries: Sequence[LogEntry], logs: Logs, taken_at: float) -> list[
 def is_of_earlier_run(entry: LogEntry, logs: Logs, taken_at: float) -> bool:
     """Whether an entry of nginx's error log is about a request that failed in an earlier run of gte-ops: the access log
     contains that request with gte-ops' user agent."""
-    request = _REQUEST.search(about_request(entry.text))
+    request = request_of(entry.text)
     if request is None or entry.time >= int(taken_at):
         return False
     client = _client(entry)
     return any(
-        (probe.method, probe.path) == (request[1], request[2])
+        (probe.method, probe.path) == request
         and probe.time < int(taken_at)
         and abs(probe.time - entry.time) <= 1.0
         and probe.status >= "400"
@@ -117,8 +115,8 @@ def _own(probes: tuple[LoggedRequest, ...], exchange: Exchange, taken_at: float)
 def _errors(logs: Logs, exchange: Exchange, taken_at: float) -> Iterator[LocatedLine]:
     path = urlsplit(exchange.url).path or "/"
     for log_path, log in logs.nginx_errors.items():
-        pairs = [(entry, _REQUEST.search(about_request(entry.text))) for entry in _since(log, taken_at)]
-        own = [entry for entry, match in pairs if match and (match[1], match[2]) == (exchange.method, path)]
+        entries = _since(log, taken_at)
+        own = [entry for entry in entries if request_of(entry.text) == (exchange.method, path)]
         yield from (LocatedLine(log_path, _shown(entry)) for entry in own[-MAX_ERRORS:])
     service = logs.gunicorn_error
     troubles = [entry for entry in _since(service, taken_at) if entry.level in _TROUBLE]

@@ -22,7 +22,7 @@ from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.gunicorn import process_of
-from ops.interpret.nginx_error_line import about_request
+from ops.interpret.nginx_error_line import request_of
 from ops.interpret.progress import silence, stuck_for
 from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic
 from ops.interpret.units import state_words
@@ -54,7 +54,6 @@ WATCHDOG_REACH = 120.0
 SHUTDOWN = 60.0
 # nginx's words for an answer that did not come because the process behind it ended (ngx_http_upstream.c).
 _LOST_ANSWER = ("upstream prematurely closed connection", "(104: Connection reset by peer)")
-_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 # Seconds between nginx's line and gunicorn's about one death: both write whole seconds, gunicorn looks once a second.
 _SAME_MOMENT = 2.0
 # Seconds. A worker that died within this time of its start was loading the application.
@@ -218,15 +217,14 @@ class _LostRequest(NamedTuple):
 
 def _request_of(death: Death, logs: Logs) -> _LostRequest | None:
     lines = [
-        (path, entry, match)
+        (path, entry, request)
         for path, entry in nginx_entries(logs, *_LOST_ANSWER)
-        if abs(entry.time - death.entry.time) <= _SAME_MOMENT
-        and (match := _REQUEST.search(about_request(entry.text)))
+        if abs(entry.time - death.entry.time) <= _SAME_MOMENT and (request := request_of(entry.text))
     ]
     if not lines:
         return None
-    path, entry, match = lines[-1]
-    return _LostRequest(match[1], match[2], quote(path, entry.text.partition("\n")[0]))
+    path, entry, request = lines[-1]
+    return _LostRequest(*request, quote(path, entry.text.partition("\n")[0]))
 
 
 def _has_ended(

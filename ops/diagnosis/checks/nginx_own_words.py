@@ -19,14 +19,13 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.interpret.nginx import Scope, Server, every
-from ops.interpret.nginx_error_line import about_request, message
+from ops.interpret.nginx_error_line import message, request_of
 from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
 
-_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 # This many lines are no accident of a single client.
 _REPEATED = 3
 # Scanners ask every host for its first page; users of a site with pages do so more often than that.
@@ -183,8 +182,8 @@ def own_words(
         return
     (log, entry), kind, match = lasting[-1]
     same = [pair for pair, other, _ in lasting if other is kind]
-    request = _REQUEST.search(about_request(entry.text))
-    path = request[2] if request else "/"
+    request = request_of(entry.text)
+    path = request.path if request else "/"
     site = find_site(nginx_config, target.domain, target.backend)
     place = _place(site.server, path, kind.directives) if site else None
     where = place or target.site_file or target.nginx_config_file
@@ -200,7 +199,7 @@ def own_words(
         ),
         {
             "count": str(len(same)),
-            "request": f"{request[1]} {path}" if request else "?",
+            "request": f"{request.method} {path}" if request else "?",
             "message": match[0],
             "where": where,
         },
@@ -224,9 +223,9 @@ def _hides_the_service(entry: LogEntry, logs: Logs, config: NginxConfig, target:
     to the service, and more than a few of the users' requests are for it.
 
     Other directories lie among static files, and are rightly not listed."""
-    request = _REQUEST.search(about_request(entry.text))
+    request = request_of(entry.text)
     site = find_site(config, target.domain, target.backend)
-    if request is None or request[2] != "/" or site is None:
+    if request is None or request.path != "/" or site is None:
         return False
     scopes = _scopes(site.server, "/")
     tries = next((d for scope in scopes for d in scope.effective("try_files")[-1:]), None)
@@ -254,8 +253,8 @@ def is_known_kind(entry: LogEntry) -> bool:
 
 def _is_of_own_challenge(entry: LogEntry) -> bool:
     """Whether gte-ops, in any run, sent the request as a certificate authority would: TLS024 judges that."""
-    request = _REQUEST.search(about_request(entry.text))
-    return request is not None and request[2].startswith(OWN_CHALLENGE)
+    request = request_of(entry.text)
+    return request is not None and request.path.startswith(OWN_CHALLENGE)
 
 
 def has_passed_since(
@@ -263,13 +262,13 @@ def has_passed_since(
 ) -> bool:
     """Whether a later request of the same method and path was answered without an error: then it was fixed."""
     _, entry = pair
-    request = _REQUEST.search(about_request(entry.text))
+    request = request_of(entry.text)
     if request is None:
         # Of a handshake: scanners ask for names that no certificate is for, and others are served.
         return (
             isinstance(front, Front) and isinstance(front.predict, Exchange) and front.predict.failure is None
         )
-    method, path = request[1], request[2]
+    method, path = request
     # A line from the second in which the run began most likely precedes its first probe.
     if isinstance(front, Front) and entry.time <= taken_at:
         for answer, probe_path in ((front.predict, target.predict_path), (front.health, target.health_path)):

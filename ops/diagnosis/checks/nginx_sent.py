@@ -25,7 +25,7 @@ from ops.facts.target import Target
 from ops.facts.traffic import Answers, WebSocketRoute
 from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import Scope
-from ops.interpret.nginx_error_line import about_request, message
+from ops.interpret.nginx_error_line import message, request_of
 from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
@@ -314,7 +314,6 @@ def sent_headers(
 
 # ngx_http_process_request_headers, at level info: nginx goes on without the header.
 _INVALID_HEADER = re.compile(r'client sent invalid header line: "([A-Za-z0-9]+_[\w-]*):')
-_OF_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 
 
 def _ignored_headers(logs: Logs) -> dict[tuple[str, str], tuple[str, str, str]]:
@@ -322,12 +321,9 @@ def _ignored_headers(logs: Logs) -> dict[tuple[str, str], tuple[str, str, str]]:
     line."""
     ignored = {}
     for path, entry in nginx_entries(logs, "client sent invalid header line"):
-        match, request = (
-            _INVALID_HEADER.match(message(entry.text)),
-            _OF_REQUEST.search(about_request(entry.text)),
-        )
+        match, request = _INVALID_HEADER.match(message(entry.text)), request_of(entry.text)
         if match and request:
-            place = request[1], general_path(request[2])
+            place = request.method, general_path(request.path)
             # The value may be a key.
             ignored[place] = match[1], path, f'client sent invalid header line: "{match[1]}: ..."'
     return ignored

@@ -31,7 +31,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.access import SEARCH, WRITE, may
 from ops.interpret.address import join_address
 from ops.interpret.nginx import ProxyPass, named_servers
-from ops.interpret.nginx_error_line import about_request, message, own_words, upstream
+from ops.interpret.nginx_error_line import LoggedRequest, message, own_words, request_of, upstream
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -42,7 +42,6 @@ SAME_REQUEST = 2.0
 _HUNG_UP = ("(104: Connection reset by peer)", "(32: Broken pipe)")
 _WHILE_SENDING = "while sending request to upstream"
 _WHILE_READING = "while reading response header from upstream"
-_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 _UPSTREAM = re.compile(r'https?://(unix:[^:"]+|\[[^\]"]+\]:\d+|[^/"]+)')
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 # nginx gives these itself, whatever the service answers: an error page for them hides nothing.
@@ -196,7 +195,7 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
         and (_WHILE_SENDING in own_words(entry.text) or _WHILE_READING in own_words(entry.text))
     ]
     for path, entry in reversed(entries):
-        request = _REQUEST.search(about_request(entry.text))
+        request = request_of(entry.text)
         answer = _answer_at(logs, request, entry.time)
         if answer is None and _WHILE_SENDING not in own_words(entry.text):
             continue  # an idle connection that the service closed just then
@@ -215,7 +214,7 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
             ),
             {
                 "count": str(len(entries)),
-                "request": f"{request[1]} {request[2]}" if request else "?",
+                "request": f"{request.method} {request.path}" if request else "?",
                 "status": answer.status if answer is not None else "?",
             },
         )
@@ -234,7 +233,7 @@ def _was_passed_on(logs: Logs, answer: Answers) -> bool:
     return answer.status in statuses and not any(status >= "500" for status in statuses)
 
 
-def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answers | None:
+def _answer_at(logs: Logs, request: LoggedRequest | None, time: float) -> Answers | None:
     """The refusal (4xx, 5xx) of such a request in the service's log at about that time."""
     own = service_traffic(logs)
     if own is None or request is None:
@@ -243,7 +242,7 @@ def _answer_at(logs: Logs, request: re.Match[str] | None, time: float) -> Answer
         (
             item
             for item in own.traffic.answers
-            if (item.method, item.path) == (request[1], request[2])
+            if (item.method, item.path) == request
             and item.status >= "400"
             and item.first - SAME_REQUEST <= time <= item.last + SAME_REQUEST
         ),

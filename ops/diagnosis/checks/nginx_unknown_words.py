@@ -26,13 +26,12 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.nginx import Scope
-from ops.interpret.nginx_error_line import about_request, message, own_words
+from ops.interpret.nginx_error_line import message, own_words, request_of
 from ops.interpret.probe_lines import is_of_earlier_run
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
-_REQUEST = re.compile(r'request: "([A-Z]+) ([^ "?]*)')
 _QUOTED = re.compile(r'"([^"]+)"')
 # A script's error names its file and line: the configuration's own, for a script that is written there.
 _PLACE = re.compile(r"([\w./-]+\.[a-z]+):(\d+)\b|at ([\w./-]+) line (\d+)")
@@ -139,7 +138,7 @@ def _failed_requests(
     judged = {file.entry for file in logs.refused_files} | {file.entry for file in logs.unserved_files}
     for pair in of_this_site(nginx_entries(logs, ""), config, target):
         entry = pair[1]
-        request = _REQUEST.search(about_request(entry.text))
+        request = request_of(entry.text)
         if (
             request is None
             or entry.level not in _LEVELS
@@ -151,7 +150,7 @@ def _failed_requests(
             or has_passed_since(pair, logs, target, front, taken_at)
         ):
             continue
-        method, path = request[1], request[2]
+        method, path = request
         scopes = _scopes(site.server.location_for(path), site.server) if site else ()
         needs = _needed_file(entry, scopes, config)
         answers, located = _answers_at(logs, method, path, entry.time, needs)
