@@ -43,7 +43,7 @@ from ops.collect.services.nginx import parse_config
 from ops.facts.nginx import NginxConfig
 from ops.facts.status import Status
 from ops.files.bounded_read import read_regular_file
-from ops.files.child import end_with_us
+from ops.files.child import end_with_us, stop
 from ops.files.entry_kind import EntryKind
 from ops.files.programs import refused_program, trusted_program
 from ops.files.signals import undisturbed
@@ -251,7 +251,7 @@ def _started(drill: Drill, spare: SpareNginx, scratch: Path, *, last: bool) -> b
             in_network_of(process.pid, ask)
     finally:
         with undisturbed():
-            _stop(process)
+            stop(process, STOP_SECONDS)
     return True
 
 
@@ -320,18 +320,6 @@ def in_network_of(pid: int, work: Callable[[], None]) -> None:
     thread.join()
     if failed:
         raise failed[0]
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the master ends its workers too; remaining processes of its session are killed."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 # --- certbot ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from ops.collect.process.start_time import start_ticks
-from ops.control.signals import GoneError, is_alive, kill, send
+from ops.control.signals import GoneError, is_alive, kill, send, wait_until_gone
 from ops.errors import OpsError
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
@@ -167,6 +167,4 @@ def name_in_pidfile(pidfile: Path) -> None:
 def _end(master: ProcessRef, seconds: float) -> None:
     with contextlib.suppress(GoneError):
         send(master, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
-    while is_alive(master) and time.monotonic() < deadline:
-        time.sleep(_POLL)
+    wait_until_gone((master,), seconds)

@@ -20,7 +20,7 @@ from pathlib import Path
 from ops.control.account import become
 from ops.control.launch import Launch
 from ops.errors import OpsError
-from ops.files.child import end_with_us
+from ops.files.child import end_with_us, stop
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
@@ -75,7 +75,7 @@ def trial(
                 _wait(process, address, is_ready, seconds, output.fileno())
                 yield address
             finally:
-                _stop(process)
+                stop(process, STOP_SECONDS)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -152,14 +152,3 @@ def _last_words(output: int) -> str:
         errors = [line for line in telling if "Error" in line or line.startswith("service:")]
         return safe_line((errors or telling or lines or [""])[-1], 300)
     return ""
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import signal
+import subprocess
 from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -18,3 +21,15 @@ def end_with_us(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
         libc.prctl(_PR_SET_PDEATHSIG, number)
 
     return ask
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """End a child that leads a session of its own: SIGTERM, and after ``seconds`` SIGKILL to the whole session."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
