@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import pwd
 import re
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.host.schedule import parse_cron_line
+from ops.collect.process.start_time import start_ticks, start_time
 from ops.control.launch import Launch, read_launch
 from ops.control.restart import Supervisor, start
 from ops.control.signals import end, is_alive
@@ -25,8 +26,10 @@ from ops.deployment.render import RenderedFile
 from ops.facts.host import Process
 from ops.files.bounded_read import read_regular_file
 from ops.installation.cron_starts import ShellContext, Start, what_starts
+from ops.installation.http import status_at
 from ops.installation.steps import FormerService
 from ops.interpret.process_ref import ProcessRef
+from ops.supervision.observe import is_free
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
@@ -241,31 +244,15 @@ def why_silent(address: str, seconds: float) -> Text | None:
 
 def answers(address: str) -> bool:
     """Whether something listens there."""
-    with contextlib.suppress(OSError), _connected(address):
-        return True
-    return False
+    return not is_free(address)
 
 
 def speaks_http(address: str) -> bool:
     """Whether a request gets an answer there."""
-    with contextlib.suppress(OSError), _connected(address) as link:
-        link.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return link.recv(16).startswith(b"HTTP/1.")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        status_at(address, "/health")
+        return True
     return False
-
-
-def _connected(address: str) -> socket.socket:
-    if address.startswith("unix:"):
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        link.settimeout(5.0)
-        try:
-            link.connect(address.removeprefix("unix:"))
-        except OSError:
-            link.close()
-            raise
-        return link
-    host, _, port = address.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), 5.0)
 
 
 # --- nginx's workers --------------------------------------------------------------------------------------------------
@@ -286,10 +273,9 @@ def wait_for_former_workers(file: Path, seconds: float) -> None:
 
 def _worker_starts() -> Iterator[float]:
     """When each worker of nginx began, seconds since the epoch."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
+        with contextlib.suppress(OSError):
             if (place / "cmdline").read_bytes().startswith(b"nginx: worker"):
-                fields = (place / "stat").read_text().rpartition(")")[2].split()
-                yield booted + int(fields[19]) / ticks
+                ticks = start_ticks(int(place.name))
+                if ticks:
+                    yield start_time(ticks)

@@ -12,8 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -39,6 +37,7 @@ from ops.installation.former import (
     wait_for_former_workers,
     why_silent,
 )
+from ops.installation.http import body_at, status_at
 from ops.installation.steps import Directory, FormerService
 from ops.installation.store import LOCK_VARIABLE, InstallStore
 from ops.text.language import Text
@@ -445,7 +444,7 @@ class HostTree:
         last_answer = "no answer"
         while True:
             try:
-                status = _status(address, path, domain, payload)
+                status = status_at(address, path, domain, payload)
             except (OSError, http.client.HTTPException) as error:
                 last_answer = str(error) or type(error).__name__
             else:
@@ -463,55 +462,11 @@ class HostTree:
         deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if _body(address, path, domain) == content.encode():
+                if body_at(address, path, domain) == content.encode():
                     return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to host:port or unix:/path; ``domain``: over TLS, with whatever certificate. Whether clients trust
-    it is the doctor's question."""
-
-    def __init__(self, address: str, domain: str | None) -> None:
-        super().__init__(domain or "localhost", timeout=5.0)
-        self._address, self._domain = address, domain
-
-    def connect(self) -> None:
-        if self._address.startswith("unix:"):
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._address.removeprefix("unix:"))
-            return
-        host, _, port = self._address.rpartition(":")
-        self.sock = socket.create_connection((host.strip("[]"), int(port)), self.timeout)
-        if self._domain is not None:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock, server_hostname=self._domain)
-
-
-def _status(address: str, path: str, domain: str | None, payload: str | None = None) -> int:
-    connection = _Connection(address, domain)
-    try:
-        if payload is None:
-            connection.request("GET", path)
-        else:
-            connection.request("POST", path, payload.encode(), {"Content-Type": "application/json"})
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def _body(address: str, path: str, domain: str) -> bytes:
-    connection = _Connection(address, None)
-    try:
-        connection.request("GET", path, headers={"Host": domain})
-        return connection.getresponse().read(4096)
-    finally:
-        connection.close()
 
 
 def _reason(output: str) -> str:
