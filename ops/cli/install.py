@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CERTIFICATES = ("existing", "certbot", "acme.sh", "throwaway")
 EXTRAS = ("none", "service", "embedded", "model")
 
-# `gte-ops adopt` has these too.
+# `gte-ops adopt` has these too, `gte-ops upgrade` the wheelhouse.
 extras_option = option(
     "--extras",
     type=click.Choice(EXTRAS),

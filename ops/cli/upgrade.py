@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualCommand
+from ops.cli.install import wheelhouse_option
 from ops.cli.options import (
     Duration,
     config_option,
@@ -40,13 +41,7 @@ if TYPE_CHECKING:
     en="Show each step, and the packages that differ; change nothing.",
     zh="显示每一步以及有变化的软件包；不作改动。",
 )
-@option(
-    "--wheelhouse",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    en="Take every package from the wheels in DIR, not from an index.",
-    zh="所有软件包都来自 DIR 中的 wheel，不访问软件包索引。",
-)
+@wheelhouse_option
 @option(
     "--wheel",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ from ops.installation.steps import Original, Record, Undo, UndoFile, UndoLink
 from ops.text.language import Text
 from ops.text.reasons import NOTHING_CHANGED, chinese, system_error
 from ops.text.sanitize import safe_line
+
+T = TypeVar("T")
 
 PLACE = "var/lib/gte-ops/install"
 MAX_FILE_BYTES = 8 << 20
@@ -158,20 +161,11 @@ class InstallStore:
 
     def upgrade(self) -> UpgradeRun | None:
         """The upgrade that did not end; None if the last one did. Raises OpsError if that cannot be read."""
-        try:
-            content = read_regular_file(str(self._upgrade), MAX_FILE_BYTES).content
-            return msgspec.json.decode(content, type=UpgradeRun)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            why = _why_unreadable(error)
-            raise OpsError(
-                Text(
-                    en=f"{self._upgrade}: cannot be read ({why.en}); nothing was changed: move it away, and the version"
-                    " that serves counts as the present one",
-                    zh=f"{self._upgrade}：无法读取（{why.zh}）；未作任何改动：移走它，则正在服务的版本视为当前版本",
-                )
-            ) from None
+        advice = Text(
+            en="nothing was changed: move it away, and the version that serves counts as the present one",
+            zh="未作任何改动：移走它，则正在服务的版本视为当前版本",
+        )
+        return _decoded(self._upgrade, UpgradeRun, advice)
 
     def set_upgrade(self, run: UpgradeRun | None) -> None:
         """Put the state of an upgrade on disk, before what it says begins; None: it has ended. Raises OSError."""
@@ -183,21 +177,14 @@ class InstallStore:
 
     def record(self) -> Record | None:
         """What is installed; None for nothing. Raises OpsError if the record cannot be read."""
-        try:
-            content = read_regular_file(str(self._record), MAX_FILE_BYTES).content
-            record = msgspec.json.decode(content, type=Record)
-            return msgspec.structs.replace(record, undo=tuple(map(self._outside, record.undo)))
-        except FileNotFoundError:
+        advice = Text(
+            en="move it away, and what is installed counts as the host's own",
+            zh="移走它，则已安装的内容视为主机原有",
+        )
+        record = _decoded(self._record, Record, advice)
+        if record is None:
             return None
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            why = _why_unreadable(error)
-            raise OpsError(
-                Text(
-                    en=f"{self._record}: cannot be read ({why.en}); move it away, and what is installed"
-                    " counts as the host's own",
-                    zh=f"{self._record}：无法读取（{why.zh}）；移走它，则已安装的内容视为主机原有",
-                )
-            ) from None
+        return msgspec.structs.replace(record, undo=tuple(map(self._outside, record.undo)))
 
     def unfinished(self) -> Unfinished | None:
         """The run that did not end; None if the last one did. A line that a crash cut short began nothing. Raises
@@ -308,6 +295,22 @@ class InstallStore:
         if hashlib.sha256(content).hexdigest() != original.digest:
             raise OSError(errno.EIO, "is not what was kept", str(path))
         return content
+
+
+def _decoded(path: Path, kind: type[T], advice: Text) -> T | None:
+    """What a file of the store holds; None without the file. Raises OpsError, with ``advice``, if it cannot be read."""
+    try:
+        return msgspec.json.decode(read_regular_file(str(path), MAX_FILE_BYTES).content, type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        why = _why_unreadable(error)
+        raise OpsError(
+            Text(
+                en=f"{path}: cannot be read ({why.en}); {advice.en}",
+                zh=f"{path}：无法读取（{why.zh}）；{advice.zh}",
+            )
+        ) from None
 
 
 def _why_unreadable(error: Exception) -> Text:
