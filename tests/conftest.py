@@ -1,4 +1,5 @@
-"""Of a test's cases CI tries the first and every so many after it; `scripts/test --long` tries them all."""
+"""Of a test's cases CI tries the first and every so many after it, unless the test marks those itself that are long;
+`scripts/test --long` tries them all."""
 
 from __future__ import annotations
 
@@ -14,12 +15,17 @@ EVERY = {"attacks": 3, "browser": 2, "lab": 2, "system": 2, "unit/text/test_secr
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     cases: Counter[str] = Counter()
+    chooses = {_test(item) for item in items if item.get_closest_marker("long")}
     for item in items:
-        if item.get_closest_marker("long") or not hasattr(item, "callspec"):
+        if not hasattr(item, "callspec") or _test(item) in chooses:
             continue
         place = item.path.relative_to(HERE) if item.path.is_relative_to(HERE) else Path()
         every = EVERY.get(place.as_posix(), EVERY.get(place.parts[0], 1) if place.parts else 1)
-        test = item.nodeid.partition("[")[0]
-        if cases[test] % every:
+        if cases[_test(item)] % every:
             item.add_marker(pytest.mark.long)
-        cases[test] += 1
+        cases[_test(item)] += 1
+
+
+def _test(item: pytest.Item) -> str:
+    """The function, whatever its case."""
+    return item.nodeid.partition("[")[0]

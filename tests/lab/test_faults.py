@@ -13,8 +13,8 @@ from tests.lab.recorded import RECORDED, recorded
 from tests.lab.trial import tried
 
 _FIRST = {case.code: case for case in reversed(CASES)}
-# In CI every fifth code; each of them has cases of its judge among the unit tests.
-_IN_CI = sorted(_FIRST)[::5]
+# In CI every tenth code; each of them has cases of its judge among the unit tests.
+_IN_CI = sorted(_FIRST)[::10]
 # Of those that could be taken for two causes, a sample: the others with scripts/test --long.
 _SAMPLE = (
     "gunicorn_is_down_behind_a_wrong_port",
@@ -24,7 +24,7 @@ _SAMPLE = (
 
 
 def _each(case: Case) -> object:
-    """One case of every fifth code in CI; the others with scripts/test --long."""
+    """One case of every tenth code in CI; the others with scripts/test --long."""
     first = case.code in _IN_CI and _FIRST[case.code] is case
     marks = () if first or case.name in _SAMPLE else (pytest.mark.long,)
     return pytest.param(case, id=f"{case.code}-{case.name}", marks=marks)

@@ -10,11 +10,11 @@ from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 
-# In CI every fifth variant; the others with scripts/test --long.
+# In CI every tenth variant; the others with scripts/test --long.
 @pytest.mark.parametrize(
     "variant",
     [
-        pytest.param(variant, id=variant.name, marks=[pytest.mark.long] if number % 5 else [])
+        pytest.param(variant, id=variant.name, marks=[pytest.mark.long] if number % 10 else [])
         for number, variant in enumerate(VARIANTS)
     ],
 )

@@ -15,7 +15,7 @@ from tests.lab.stack import Stack
 from tests.lab.trial import broken
 
 # Every so many cases one runs in CI; all of them with scripts/test --long.
-EVERY = 16
+EVERY = 32
 # Bytes. A model of many gigabytes, sparse in the lab, is compared by its size and time alone.
 LARGEST = 64 << 20
 # Logs grow while the servers are asked, root-only through a log that is a link to it: whose they are may not change.
