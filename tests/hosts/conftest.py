@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.layer import make_layer
+from tests.hosts.layer import make_environment, make_layer
 from tests.hosts.machine import Machine, clear_up
 
 
@@ -17,6 +17,14 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     clear_up()
     directory = tmp_path_factory.mktemp("host-layer")
     yield make_layer(directory)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """gte-ops in its own Python environment, which hosts have at /opt/gte-api/venv."""
+    directory = tmp_path_factory.mktemp("host-environment")
+    yield make_environment(directory)
     shutil.rmtree(directory)
 
 

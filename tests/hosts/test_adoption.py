@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from ops.deployment.render import NginxSite
 from tests.hosts.host import HOME
-from tests.hosts.layer import DOMAIN, REPOSITORY, make_environment
+from tests.hosts.layer import DOMAIN, REPOSITORY
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS, LISTING
 from tests.lab.authority import Authority
@@ -83,13 +82,6 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 """
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("host-environment")
-    yield make_environment(directory)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.acme import NAME, SERVER, start_pebble
-from tests.hosts.layer import DOMAIN, SETTINGS, make_environment
+from tests.hosts.layer import DOMAIN, SETTINGS
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS, LISTING
 
@@ -18,13 +17,6 @@ OPTIONS = ("--certificate", "certbot", "--acme-server", SERVER, "--acme-ca", "/e
 COMMAND = (GTE_OPS, "install", "--config", "/root/gte-ops.toml", *OPTIONS)
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("host-environment")
-    yield make_environment(directory)
-    shutil.rmtree(directory)
 
 
 @dataclass(frozen=True)

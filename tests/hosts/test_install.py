@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hosts.layer import DOMAIN, SETTINGS, make_environment
+from tests.hosts.layer import DOMAIN, SETTINGS
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.lab.authority import Authority
 
@@ -32,13 +31,6 @@ find /etc /opt /usr/local -xdev -type f -not -path '*/__pycache__*' -not -name '
 """
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("host-environment")
-    yield make_environment(directory)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

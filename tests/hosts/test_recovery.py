@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pyrage
 import pytest
 
 from tests.hosts.acme import NAME, SERVER, start_pebble
-from tests.hosts.layer import DOMAIN, PREDICTION, SETTINGS, make_environment
+from tests.hosts.layer import DOMAIN, PREDICTION, SETTINGS
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS
 
@@ -29,13 +28,6 @@ UNITS = (
 )
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("host-environment")
-    yield make_environment(directory)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

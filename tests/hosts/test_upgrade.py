@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.host import HOME
-from tests.hosts.layer import DOMAIN, REPOSITORY, SETTINGS, make_environment
+from tests.hosts.layer import DOMAIN, REPOSITORY, SETTINGS
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS, LISTING, PAIR
 from tests.hosts.wheelhouse import PRESENT, add_version, make_wheelhouse
@@ -51,13 +51,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for version, changes in BREAKS.items():
         add_version(directory, version, changes)
     yield directory
-    shutil.rmtree(directory)
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("upgrade-environment")
-    yield make_environment(directory)
     shutil.rmtree(directory)
 
 
