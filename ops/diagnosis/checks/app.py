@@ -174,6 +174,10 @@ def _interface(exception: str, target: Target) -> tuple[Text, tuple[str | Text, 
     return None
 
 
+# A request line or headers over a limit of gunicorn's: the application never sees the request (RFC 6585, 5).
+_SERVERS_OWN = (414, 431)
+
+
 @check(
     "app.answers",
     "APP003",
@@ -206,6 +210,7 @@ def answers(
         and answer.status is not None
         and answer.is_html
         and answer.status not in range(300, 400)
+        and answer.status not in _SERVERS_OWN
     ):
         first = next((line.strip() for line in answer.body.splitlines() if line.strip()), "")[:120]
         yield Finding(

@@ -263,17 +263,9 @@ def header_limit(logs: Logs, target: Target, gunicorn: Gunicorn | NotSeen) -> It
     located, refusals = _failed(logs, "414", "431", "400")
     newest = entries[-1]
     limits = _LIMITS.search(newest.text)
-    is_line = "Request Line" in newest.text
-    is_uvicorn = "Invalid HTTP request" in newest.text
-    if is_uvicorn and not refusals:
-        return  # a scanner's bytes: no HTTP request was refused
-    setting = (
-        "h11_max_incomplete_event_size"
-        if is_uvicorn
-        else "limit_request_line"
-        if is_line
-        else "limit_request_field_size"
-    )
+    if "Invalid HTTP request" in newest.text and not refusals:
+        return  # a scanner's bytes at uvicorn: no HTTP request was refused
+    setting = _limit_of(newest.text)
     yield Finding(
         "APP022",
         (
@@ -284,7 +276,7 @@ def header_limit(logs: Logs, target: Target, gunicorn: Gunicorn | NotSeen) -> It
         {
             "count": str(len(entries)),
             "setting": setting,
-            "limit": limits[2] if limits else "8190",
+            "limit": limits[2] if limits else _present(setting, gunicorn),
         },
         fix=_raised(setting, int(limits[1]) if limits else 0, target, gunicorn),
     )
@@ -292,6 +284,28 @@ def header_limit(logs: Logs, target: Target, gunicorn: Gunicorn | NotSeen) -> It
 
 # gunicorn's documentation, limit_request_line: at most 8190; nginx takes no longer line or header by default.
 _RAISED = "8190"
+# gunicorn's defaults of the limits that are no length: how many headers.
+_COUNTS = {"limit_request_fields": "100"}
+
+
+def _limit_of(words: str) -> str:
+    """The setting whose limit a refusal is about (gunicorn: http/message.py)."""
+    if "Invalid HTTP request" in words:
+        return "h11_max_incomplete_event_size"
+    if "Request Line" in words:
+        return "limit_request_line"
+    if re.search(r"limit request headers fields(?! size)", words):
+        return "limit_request_fields"
+    return "limit_request_field_size"
+
+
+def _present(setting: str, gunicorn: Gunicorn | NotSeen) -> str:
+    """The limit in force: as in gunicorn's file, else its default."""
+    config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
+    assigned = config.assigned.get(setting) if isinstance(config, GunicornConfig) else None
+    if assigned is not None and isinstance(assigned.value, int) and assigned.value > 0:
+        return str(assigned.value)
+    return _COUNTS.get(setting, _RAISED)
 
 
 def _raised(
@@ -305,13 +319,16 @@ def _raised(
     if length > int(_RAISED):
         return None
     present = config.assigned.get(setting)
+    usual = _COUNTS.get(setting, _RAISED)
+    if setting in _COUNTS and (present is None or int(_present(setting, gunicorn)) >= int(usual)):
+        return None  # so many headers are no accident of the setting
     if present is None:
         # The default of the other limit is as high already (gunicorn's documentation, limit_request_field_size).
         if setting != "limit_request_line":
             return None
         line = f"printf '\\n{setting} = {_RAISED}\\n' >>{shlex.quote(config.path)}"
     else:
-        line = f"sed -i --follow-symlinks '{present.line}s#=.*#= {_RAISED}#' {shlex.quote(config.path)}"
+        line = f"sed -i --follow-symlinks '{present.line}s#=.*#= {usual}#' {shlex.quote(config.path)}"
     return line, target.restart_command
 
 

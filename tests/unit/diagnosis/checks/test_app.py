@@ -201,6 +201,9 @@ CASES: list[Case] = [
         "<h1>你好</h1>",
     ),
     quiet("APP003", "nginx answers with the page", but(front__predict=page(404, "404 Not Found", **PREDICT))),
+    quiet(
+        "APP003", "gunicorn's own page", answered(page(431, "Request Header Fields Too Large", **AT_PREDICT))
+    ),
     quiet("APP003", "an error in JSON", answered(exchange(500, '{"code": "internal"}', **AT_PREDICT))),
     quiet(
         "APP003",

@@ -199,6 +199,12 @@ CASES = [
         ),
         facts={"setting": "limit_request_field_size", "limit": "8190"},
     ),
+    fires(
+        "APP022",
+        "too many headers",
+        host(SERVED, entries=(entry("Invalid request from ip=127.0.0.1: limit request headers fields"),)),
+        facts={"setting": "limit_request_fields", "limit": "100"},
+    ),
     quiet(
         "APP022",
         "bytes of a scanner",
@@ -346,6 +352,15 @@ def test_the_limit_of_the_request_line_is_raised_where_it_stands_or_added() -> N
     assert _long(words)[0] == f"printf '\\nlimit_request_line = 8190\\n' >>{GUNICORN_CONF}"
     present = _long(words, limit_request_line=4094)
     assert present[0] == f"sed -i --follow-symlinks '2s#=.*#= 8190#' {GUNICORN_CONF}"
+
+
+def test_the_number_of_headers_goes_back_to_gunicorn_s_default() -> None:
+    words = "limit request headers fields"
+    assert (
+        _long(words, limit_request_fields=2)[0] == f"sed -i --follow-symlinks '2s#=.*#= 100#' {GUNICORN_CONF}"
+    )
+    for assigned in ({}, {"limit_request_fields": 200}):
+        assert _long(words, **assigned)[0].startswith("Set limit_request_fields in ")
 
 
 def test_what_no_limit_lets_in_is_left_to_a_person() -> None:
