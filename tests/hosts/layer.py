@@ -107,9 +107,8 @@ def _environment(venv: Path, packages: Path, python: str) -> None:
                 _link(source, binaries / file.name)
     version = metadata.version("gte-ops")
     about = packages / f"gte_ops-{version}.dist-info"
-    about_us = metadata.distribution("gte-ops").read_text("METADATA")
-    assert about_us is not None
-    _write(about / "METADATA", about_us)
+    # An egg-info that pip leaves in the checkout may be found first: it holds the same under another name (PKG-INFO).
+    _write(about / "METADATA", str(metadata.metadata("gte-ops")))
     _script(binaries / "gte-ops", "gte_ops", "main")
     _script(binaries / "gunicorn", "gunicorn.app.wsgiapp", "run")
 
