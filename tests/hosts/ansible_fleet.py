@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.hosts.fleet import PORT, Fleet
 from tests.hosts.host import HOME, KEY
-from tests.hosts.layer import DOMAIN, REPOSITORY, SOURCES, make_environment
+from tests.hosts.layer import DOMAIN, REPOSITORY, SOURCES, make_environment, settings_text
 from tests.hosts.machine import Machine
 from tests.lab.authority import Authority
 
@@ -36,33 +36,6 @@ NOT_PACKAGED = (
     "__pycache__",
     ".*_cache",
 )
-CONFIG = f"""\
-[target]
-domain = "{DOMAIN}"
-
-[app]
-dir = "/opt/gte-api"
-python = "/opt/gte-api/venv/bin/python3"
-wsgi = "service.app:create_app()"
-requires = ["flask", "gunicorn"]
-progress_dir = "/run/gte-api/progress"
-
-[gunicorn]
-unit = "gte-api.service"
-bind = "{{{{ gte_ops_address }}}}"
-pidfile = "/run/gte-api/gunicorn.pid"
-access_log = "/var/log/gte-api/access.log"
-error_log = "/var/log/gte-api/error.log"
-
-[watchdog]
-interval = 5
-"""
-TLS = f"""
-[tls]
-certificate = "{PAIR}/chain.pem"
-private_key = "{PAIR}/key.pem"
-ca_file = "{PAIR}/ca.pem"
-"""
 SECRET = "hunter2-of-the-robot"
 SERVICE_SECRET = "hunter3-of-the-service"
 
@@ -154,6 +127,7 @@ class AnsibleFleet(Fleet):
             machine.write(f"{PAIR}/ca.pem", authority.root.pem.decode())
             machine.sh(f"chmod 600 {PAIR}/key.pem")
         self._run("ansible-galaxy", "collection", "install", str(REPOSITORY / "deploy/ansible"))
+        serving = settings_text(bind="{{ gte_ops_address }}", pair=PAIR)
         common = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(KEY),
@@ -162,7 +136,7 @@ class AnsibleFleet(Fleet):
             "gte_ops_pip_arguments": ["--no-index", "--no-cache-dir"],
             "gte_ops_bundles": str(self.directory / "bundles"),
             "gte_ops_controller_command": str(Path(sys.executable).with_name("gte-ops")),
-            "gte_ops_config": f'{CONFIG}{TLS}\n[notify]\nurls = ["json://robot:{SECRET}@127.0.0.1:9/"]\n',
+            "gte_ops_config": f'{serving}\n[notify]\nurls = ["json://robot:{SECRET}@127.0.0.1:9/"]\n',
             "gte_api_environment": {
                 "GTE_ENGINE": "embedded",
                 "GTE_BIND": "{{ gte_ops_address }}",
@@ -176,7 +150,7 @@ class AnsibleFleet(Fleet):
             },
             "gte_balancer": {
                 "hosts": {self.balancer.name: {"ansible_host": self.balancer.address}},
-                "vars": {"gte_ops_config": f'[target]\ndomain = "{DOMAIN}"\n{TLS}'},
+                "vars": {"gte_ops_config": settings_text(bind="", pair=PAIR)},
             },
         }
         # JSON is YAML.

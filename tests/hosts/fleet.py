@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.hosts.host import HOME
-from tests.hosts.layer import DOMAIN, REPOSITORY, SETTINGS
+from tests.hosts.layer import DOMAIN, REPOSITORY, settings_text
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.lab.waiting import wait_for
 
@@ -70,9 +70,7 @@ class Fleet:
         balancer.sh(
             "systemctl disable --now gte-api gte-ops-watchdog gte-ops-backup.timer gte-ops-drill.timer"
         )
-        head, _, rest = SETTINGS.partition("[app]")
-        settings = f"{head}[tls]{rest.partition('[tls]')[2].partition('[watchdog]')[0]}"
-        balancer.write("/etc/gte-ops/gte-ops.toml", settings + entries)
+        balancer.write("/etc/gte-ops/gte-ops.toml", settings_text(bind="") + entries)
         balancer.run(GTE_OPS, "render", "nginx", "--install")
         # All clients are one address, whose rate is not what is tested.
         balancer.sh(

@@ -31,9 +31,7 @@ DOMAIN = "gte.host.example"
 PREDICTION = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 # Of the distribution: what is imported on the host, and what its documents name.
 SOURCES = ("ops", "service", "gte_ops.py", "gte_progress.py")
-SETTINGS = f"""\
-[target]
-domain = "{DOMAIN}"
+_SERVING = """\
 
 [app]
 dir = "/opt/gte-api"
@@ -44,17 +42,27 @@ progress_dir = "/run/gte-api/progress"
 
 [gunicorn]
 unit = "gte-api.service"
-bind = "127.0.0.1:8000"
+bind = "BIND"
 pidfile = "/run/gte-api/gunicorn.pid"
 access_log = "/var/log/gte-api/access.log"
 error_log = "/var/log/gte-api/error.log"
 
-[tls]
-ca_file = "/etc/gte-ops/ca.pem"
-
 [watchdog]
 interval = 5
 """
+
+
+def settings_text(bind: str = "127.0.0.1:8000", pair: str = "") -> str:
+    """gte-ops.toml of a host. ``bind``: where gunicorn listens, empty for a balancer. ``pair``: the directory with
+    chain.pem, key.pem and ca.pem, for a certificate that certbot did not obtain."""
+    tls = 'ca_file = "/etc/gte-ops/ca.pem"\n'
+    if pair:
+        tls = f'certificate = "{pair}/chain.pem"\nprivate_key = "{pair}/key.pem"\nca_file = "{pair}/ca.pem"\n'
+    serving = _SERVING.replace("BIND", bind) if bind else ""
+    return f'[target]\ndomain = "{DOMAIN}"\n{serving}\n[tls]\n{tls}'
+
+
+SETTINGS = settings_text()
 
 
 def make_layer(directory: Path) -> Path:

@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.layer import DOMAIN, SETTINGS
+from tests.hosts.layer import DOMAIN, settings_text
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.lab.authority import Authority
 
 # An installation waits until the service is ready.
 INSTALL_SECONDS = 240.0
-PAIR = """
-[tls]
-certificate = "/root/pair/chain.pem"
-private_key = "/root/pair/key.pem"
-ca_file = "/root/pair/ca.pem"
-"""
+PAIR = "/root/pair"
 # Paths, modes, owners, and what regular files hold. What the system itself writes meanwhile is left
 # out: logs, caches, its own state, the names of other test hosts, and the backup copies of the account files.
 LISTING = r"""
@@ -43,9 +38,7 @@ def host(environment: Path) -> Iterator[Machine]:
         machine.write("/root/pair/key.pem", issued.key_pem.decode())
         machine.write("/root/pair/ca.pem", authority.root.pem.decode())
         machine.sh("chmod 600 /root/pair/key.pem")
-        settings = SETTINGS.replace('\n[tls]\nca_file = "/etc/gte-ops/ca.pem"\n', PAIR)
-        assert PAIR in settings
-        machine.write("/root/gte-ops.toml", settings)
+        machine.write("/root/gte-ops.toml", settings_text(pair=PAIR))
         yield machine
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.host import HOME
-from tests.hosts.layer import DOMAIN, REPOSITORY, SETTINGS
+from tests.hosts.layer import DOMAIN, REPOSITORY, settings_text
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS, LISTING, PAIR
 from tests.hosts.wheelhouse import PRESENT, add_version, make_wheelhouse
@@ -66,9 +66,7 @@ def host(environment: Path, wheels: Path) -> Iterator[Machine]:
         machine.write("/root/pair/key.pem", issued.key_pem.decode())
         machine.write("/root/pair/ca.pem", authority.root.pem.decode())
         machine.sh("chmod 600 /root/pair/key.pem")
-        machine.write(
-            "/root/gte-ops.toml", SETTINGS.replace('\n[tls]\nca_file = "/etc/gte-ops/ca.pem"\n', PAIR)
-        )
+        machine.write("/root/gte-ops.toml", settings_text(pair=PAIR))
         machine.copy_in(wheels, "/root")
         machine.before = machine.sh(LISTING)  # type: ignore[attr-defined]
         machine.run(GTE_OPS, "install", "--config", "/root/gte-ops.toml", seconds=INSTALL_SECONDS)
