@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from ops.deployment.examples import deployment_example, rotation_example
-from ops.deployment.upstream import UPSTREAM_FILE, UpstreamServer, render_upstream
+from ops.deployment.upstream import UPSTREAM_FILE, BalancedServer, render_upstream
 from ops.errors import UsageError
 from ops.text.language import Text
 
@@ -94,7 +94,7 @@ class NginxSite:
     rate: str = "60r/m"
     burst: str = "20"
     reject_unknown_names: bool = False
-    servers: tuple[UpstreamServer, ...] = ()
+    servers: tuple[BalancedServer, ...] = ()
     scanner_filter: bool = False
 
 

@@ -29,7 +29,7 @@ _DOWN = re.compile(r"[ \t]+down(?=\s|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpstreamServer:
+class BalancedServer:
     """One server. ``fail_timeout`` in seconds; ``is_drained``: it gets no requests."""
 
     address: str
@@ -49,12 +49,12 @@ class PresentServer:
     is_backup: bool
 
 
-def render_upstream(servers: Sequence[UpstreamServer]) -> str:
+def render_upstream(servers: Sequence[BalancedServer]) -> str:
     """The file's text. Raises UsageError for an address that nginx would not read as one word."""
     return _HEADER + "".join(f"{_line(server)}\n" for server in servers)
 
 
-def _line(server: UpstreamServer) -> str:
+def _line(server: BalancedServer) -> str:
     if not _ADDRESS.fullmatch(server.address):
         raise UsageError(
             Text(

@@ -20,7 +20,7 @@ from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import present_text
 from ops.deployment.render import Deployment, NginxSite, RotatedLog, is_plain_argument
 from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn
-from ops.deployment.upstream import UPSTREAM_FILE, UpstreamServer, present_servers
+from ops.deployment.upstream import UPSTREAM_FILE, BalancedServer, present_servers
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -221,14 +221,14 @@ class _Builder:
             scanner_filter=settings.nginx.scanner_filter,
         )
 
-    def _servers(self, nginx_dir: str) -> tuple[UpstreamServer, ...]:
+    def _servers(self, nginx_dir: str) -> tuple[BalancedServer, ...]:
         """The hosts behind this name; one that is drained on this host stays drained."""
         drained: set[str] = set()
         if self.around is not None and self.settings.nginx.upstream:
             text = present_text(Path(nginx_dir, UPSTREAM_FILE)) or ""
             drained = {server.address for server in present_servers(text) if server.is_drained}
         return tuple(
-            UpstreamServer(
+            BalancedServer(
                 address=server.address,
                 weight=server.weight,
                 max_fails=server.max_fails,

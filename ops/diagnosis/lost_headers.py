@@ -46,7 +46,7 @@ class LostHeader(NamedTuple):
     kind: str
 
 
-class Service(NamedTuple):
+class ProxiedService(NamedTuple):
     """What is known of the server behind nginx: its master, its configuration, gunicorn's version ("" if unknown)."""
 
     master: Process | None
@@ -59,7 +59,7 @@ def lost_header(
     target: Target,
     path: str,
     refused: Exchange | None,
-    service: Service,
+    service: ProxiedService,
     ignored: str | None = None,
 ) -> LostHeader | None:
     """Return the header that requests for ``path`` lose. ``refused``: the service's own refusal, if it was seen;
@@ -171,7 +171,7 @@ def _dropped_by_nginx(
     )
 
 
-def _dropped_by_gunicorn(location: Location, target: Target, service: Service) -> LostHeader | None:
+def _dropped_by_gunicorn(location: Location, target: Target, service: ProxiedService) -> LostHeader | None:
     """A header with an underscore in its name that nginx sets: gunicorn drops what it cannot map unambiguously."""
     own = None if isinstance(service.gunicorn, NotSeen) else service.gunicorn.config
     major = service.version.partition(".")[0]

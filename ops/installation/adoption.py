@@ -409,14 +409,14 @@ def _deployment(adopted: Settings, around: Surroundings) -> Deployment:
 
 
 @dataclass(frozen=True)
-class Variables:
+class ServiceVariables:
     """``text``: an EnvironmentFile of systemd; ``lost``: the names of those that it cannot hold."""
 
     text: str
     lost: tuple[str, ...] = ()
 
 
-def service_variables(variables: Mapping[bytes, bytes], model: str | None) -> Variables:
+def service_variables(variables: Mapping[bytes, bytes], model: str | None) -> ServiceVariables:
     """The service's variables: those that the former one was started with, and where its ``model`` is."""
     lines: dict[str, str] = {}
     lost: list[str] = []
@@ -431,7 +431,7 @@ def service_variables(variables: Mapping[bytes, bytes], model: str | None) -> Va
     if model and "GTE_ENGINE" not in lines:
         lines.setdefault("GTE_MODEL_DIR", model)
     text = "".join(f'{key}="{_escaped(word)}"\n' for key, word in sorted(lines.items()))
-    return Variables(text, tuple(sorted(lost)))
+    return ServiceVariables(text, tuple(sorted(lost)))
 
 
 def _escaped(word: str) -> str:
@@ -439,14 +439,14 @@ def _escaped(word: str) -> str:
     return re.sub(r'(["\\`$])', r"\\\1", word)
 
 
-def _variables(master: Process, around: Surroundings) -> Variables:
+def _variables(master: Process, around: Surroundings) -> ServiceVariables:
     launch = read_launch(master.pid)
     model = around.target.model_dir
     known = model if model and around.target.origin.get("model_dir") and _has_files(model) else None
     return service_variables(launch.variables if launch else {}, known)
 
 
-def environment_notes(variables: Variables, present: str | None) -> tuple[Text, ...]:
+def environment_notes(variables: ServiceVariables, present: str | None) -> tuple[Text, ...]:
     """The variables that a person must set. ``present``: the file that is there already, and stays as it is."""
     names = list(variables.lost)
     if present is not None:

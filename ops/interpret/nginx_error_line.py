@@ -17,7 +17,7 @@ _UPSTREAM = re.compile(r'\bupstream: "([^"]*)"')
 _MAY_BE_CUT_OFF = 1900
 
 
-class LoggedRequest(NamedTuple):
+class RequestInError(NamedTuple):
     """The request that a line is about; ``path`` without its query, as the client sent it."""
 
     method: str
@@ -55,10 +55,10 @@ def about_request(text: str) -> str:
     return text if not client else "" if _CLIENT in about else about
 
 
-def request_of(text: str) -> LoggedRequest | None:
+def request_of(text: str) -> RequestInError | None:
     """The request that nginx says the line is about; None if it names none, or is not certain to."""
     match = _REQUEST.search(about_request(text))
-    return LoggedRequest(match[1], match[2]) if match else None
+    return RequestInError(match[1], match[2]) if match else None
 
 
 def upstream(text: str) -> str:

@@ -50,14 +50,14 @@ class RunAgainError(OpsError):
 
 
 @dataclass(frozen=True)
-class Answers:
+class VersionAnswers:
     """What a client is told: the version that answers, and the result of the test prediction."""
 
     version: str
     prediction: Any
 
 
-class Service(Protocol):
+class UpgradedService(Protocol):
     """The running service, as an upgrade needs it."""
 
     def environment(self) -> Path | None:
@@ -69,14 +69,14 @@ class Service(Protocol):
     def hold(self) -> AbstractContextManager[None]:
         """Keep the watchdog from acting meanwhile; may be entered again. Raises OpsError if it could act."""
 
-    def try_out(self, environment: Path) -> Answers:
+    def try_out(self, environment: Path) -> VersionAnswers:
         """Start this version where nobody sends requests, and ask it. Raises OpsError."""
 
     def hand_over(self, environment: Path) -> None:
         """Have the running master hand over to one that runs in this environment, which the link leads to. Raises
         OpsError: the old one serves on."""
 
-    def answers(self) -> Answers:
+    def answers(self) -> VersionAnswers:
         """Ask as a client does, through nginx. Raises OpsError."""
 
     def settle(self) -> None:
@@ -134,7 +134,7 @@ class _Upgrade:
     host: HostTree
     store: InstallStore
     versions: Versions
-    service: Service
+    service: UpgradedService
     settings_file: str
     unit_file: Path | None
     options: UpgradeOptions
@@ -320,7 +320,7 @@ class _Upgrade:
             )
         return version
 
-    def _compare(self, answers: Answers, version: str, before: Answers) -> None:
+    def _compare(self, answers: VersionAnswers, version: str, before: VersionAnswers) -> None:
         if answers.version != version:
             raise UpgradeError(
                 Text(
@@ -384,7 +384,7 @@ class Upgrader:
     host: HostTree
     store: InstallStore
     versions: Versions
-    service: Service
+    service: UpgradedService
     settings_file: str
     unit_file: Path | None = None
 

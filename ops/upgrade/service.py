@@ -40,7 +40,7 @@ from ops.supervision import observe
 from ops.supervision.state_store import StateStore, clocks
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
-from ops.upgrade.run import Answers, UpgradeError
+from ops.upgrade.run import UpgradeError, VersionAnswers
 
 ASK_SECONDS = 30.0
 SYSTEMD_SECONDS = 20.0
@@ -51,7 +51,7 @@ _UNLIMITED = ("", "infinity", "[not set]")
 
 
 class RunningService:
-    """`ops.upgrade.run.Service` on this host. ``seconds``: how long a version may take to become ready."""
+    """`ops.upgrade.run.UpgradedService` on this host. ``seconds``: how long a version may take to become ready."""
 
     def __init__(
         self, settings: Settings, deployment: Deployment, target: Target, host: HostTree, seconds: float
@@ -199,7 +199,7 @@ class RunningService:
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
-    def try_out(self, environment: Path) -> Answers:
+    def try_out(self, environment: Path) -> VersionAnswers:
         """One worker on a socket of its own, as the running master's account with its environment."""
         master = self._must_have_master()
         launch = read_launch(master.pid)
@@ -239,7 +239,7 @@ class RunningService:
         path = self.settings.target.ready_path
         return self._ask("GET", path, address).status == 200
 
-    def answers(self) -> Answers:
+    def answers(self) -> VersionAnswers:
         """Through nginx: ready, version, prediction. What needs a private header is asked of gunicorn itself."""
         front = self._front("GET", self.target.ready_path)
         _must_be_ok(front)
@@ -247,14 +247,14 @@ class RunningService:
         _must_be_ok(health)
         backend = self.deployment.site.backend
         if self.settings.target.headers_file:
-            return Answers(_version(health), self._prediction(backend))
+            return VersionAnswers(_version(health), self._prediction(backend))
         answer = self._front("POST", self.target.predict_path, self.target.predict_body)
-        return Answers(_version(health), self._result(answer))
+        return VersionAnswers(_version(health), self._result(answer))
 
-    def _answers_at(self, address: str) -> Answers:
+    def _answers_at(self, address: str) -> VersionAnswers:
         health = self._ask("GET", self.settings.target.health_path, address)
         _must_be_ok(health)
-        return Answers(_version(health), self._prediction(address))
+        return VersionAnswers(_version(health), self._prediction(address))
 
     def _prediction(self, address: str) -> object:
         target = self.settings.target

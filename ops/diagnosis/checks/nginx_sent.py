@@ -275,14 +275,14 @@ def sent_headers(
     ignored = _ignored_headers(logs)
     routes = _refused_routes(logs, front, backend, target, nginx_config, frozenset(ignored))
     for route in (*routes, *_refused_handshakes(logs)):
-        from ops.diagnosis.lost_headers import Service, lost_header, lost_upgrade
+        from ops.diagnosis.lost_headers import ProxiedService, lost_header, lost_upgrade
 
         if route.declared is not None:
             lost = lost_upgrade(nginx_config, target, route.path, route.declared)
         else:
             master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
             version = "" if isinstance(environment, NotSeen) else environment.packages.get("gunicorn", "")
-            service = Service(master, gunicorn, version)
+            service = ProxiedService(master, gunicorn, version)
             entry = ignored.get((route.method, route.path))
             name = entry[0] if entry else None
             lost = lost_header(nginx_config, target, route.path, route.answer, service, name)

@@ -31,7 +31,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.access import SEARCH, WRITE, may
 from ops.interpret.address import join_address
 from ops.interpret.nginx import ProxyPass, named_servers
-from ops.interpret.nginx_error_line import LoggedRequest, message, own_words, request_of, upstream
+from ops.interpret.nginx_error_line import RequestInError, message, own_words, request_of, upstream
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -233,7 +233,7 @@ def _was_passed_on(logs: Logs, answer: Answers) -> bool:
     return answer.status in statuses and not any(status >= "500" for status in statuses)
 
 
-def _answer_at(logs: Logs, request: LoggedRequest | None, time: float) -> Answers | None:
+def _answer_at(logs: Logs, request: RequestInError | None, time: float) -> Answers | None:
     """The refusal (4xx, 5xx) of such a request in the service's log at about that time."""
     own = service_traffic(logs)
     if own is None or request is None:

@@ -9,7 +9,7 @@ import pytest
 from ops.deployment.render import NginxSite, render_nginx
 from ops.deployment.upstream import (
     UPSTREAM_FILE,
-    UpstreamServer,
+    BalancedServer,
     matching,
     present_servers,
     render_upstream,
@@ -19,8 +19,8 @@ from ops.errors import SettingsError, UsageError
 from ops.settings import load_settings
 
 TWO = (
-    UpstreamServer(address="192.0.2.11:8000", weight=2, max_fails=3, fail_timeout=30),
-    UpstreamServer(address="[2001:db8::2]:8000", backup=True),
+    BalancedServer(address="192.0.2.11:8000", weight=2, max_fails=3, fail_timeout=30),
+    BalancedServer(address="[2001:db8::2]:8000", backup=True),
 )
 TEXT = render_upstream(TWO)
 
@@ -58,7 +58,7 @@ def test_with_one_server_the_site_is_as_it_was() -> None:
 )
 def test_an_address_that_nginx_would_not_read_as_one_word_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=r"nginx\.upstream"):
-        render_upstream((UpstreamServer(address=address),))
+        render_upstream((BalancedServer(address=address),))
 
 
 def test_drain_and_undrain_change_one_word() -> None:

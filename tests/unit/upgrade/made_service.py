@@ -14,7 +14,7 @@ from ops.installation.plan import InstallFacts, plan
 from ops.installation.run import install
 from ops.installation.steps import Step
 from ops.installation.store import LOCK_VARIABLE, InstallStore
-from ops.upgrade.run import Answers, Upgrader, UpgradeSource
+from ops.upgrade.run import Upgrader, UpgradeSource, VersionAnswers
 from ops.upgrade.versions import Versions
 from tests.unit.installation.made_host import SETTINGS, MadeHost, bare_host
 
@@ -122,12 +122,12 @@ class MadeService:
         finally:
             self.holds -= 1
 
-    def try_out(self, environment: Path) -> Answers:
+    def try_out(self, environment: Path) -> VersionAnswers:
         self.host._moment()
         version = self.host.version(environment)
         if version.endswith(NO_START):
             raise StepError("the new version does not start")
-        return Answers(version, {"label": "bad" if version.endswith(WRONG_ANSWERS) else "good"})
+        return VersionAnswers(version, {"label": "bad" if version.endswith(WRONG_ANSWERS) else "good"})
 
     def hand_over(self, environment: Path) -> None:
         if (self.host.root / LINK).resolve() != environment:
@@ -137,12 +137,12 @@ class MadeService:
         self._write("serving", environment)
         self._write("successor", None)
 
-    def answers(self) -> Answers:
+    def answers(self) -> VersionAnswers:
         environment = self.environment()
         assert environment is not None
         assert (environment / "bin/gunicorn").exists(), "an environment that serves was removed"
         version = self.host.version(environment)
-        return Answers(version, {"label": "bad" if version.endswith(WRONG_FRONT) else "good"})
+        return VersionAnswers(version, {"label": "bad" if version.endswith(WRONG_FRONT) else "good"})
 
     def settle(self) -> None:
         self._write("successor", None)
