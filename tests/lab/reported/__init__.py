@@ -3,6 +3,7 @@ written. One module for a group of the kinds; each case names its source and is 
 """
 
 from tests.lab.reported import (
+    application_and_host,
     boot,
     certificate,
     everyday,
@@ -40,6 +41,7 @@ _MODULES = (
     everyday,
     fourth,
     fifth,
+    application_and_host,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
