@@ -18,6 +18,7 @@ from tests.lab.reported import (
     paths,
     routing,
     share,
+    sixth_front,
     start,
     traffic,
     worker,
@@ -42,6 +43,7 @@ _MODULES = (
     fourth,
     fifth,
     application_and_host,
+    sixth_front,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
