@@ -470,6 +470,10 @@ def list_of_revoked_certificates_has_run_out(stack: Stack) -> None:
     )
 
 
+def _issue_the_usual_one(stack: Stack) -> None:
+    stack.replace_certificate()
+
+
 def _must_staple(stack: Stack) -> Issued:
     """The stack's certificate once more, with the demand for a stapled answer."""
     plain = stack.issued.certificate
@@ -503,7 +507,7 @@ def _demands_and_gets_nothing(stack: Stack) -> bool:
     Kind.CERTIFICATE,
     "QROkes/webinoly#43",
     sees=_demands_and_gets_nothing,
-    repair=lambda stack: stack.replace_certificate(),
+    repair=_issue_the_usual_one,
     codes=(),
     says=("staple", "ssl_stapling"),
     app=PLAIN_APP,
@@ -552,7 +556,7 @@ def renewal_wants_the_port_that_nginx_holds(stack: Stack) -> None:
     Kind.CERTIFICATE,
     "ssllabs/ssllabs-scan#761",
     sees=meets("purpose"),
-    repair=lambda stack: stack.replace_certificate(),
+    repair=_issue_the_usual_one,
     codes=(),
     says=("serverAuth", "fullchain.pem"),
     app=PLAIN_APP,
