@@ -13,8 +13,10 @@ import pytest
 
 from ops.collect.services import supervisors
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.advice import StartPlace, fix_for, summary_of
+from ops.interpret.start_failure.advice import fix_for
 from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
+from ops.interpret.start_failure.place import StartPlace
+from ops.interpret.start_failure.summary import summary_of
 from tests.lab.waiting import wait_for
 from tests.system.failing_starts import HELLO, read_words
 

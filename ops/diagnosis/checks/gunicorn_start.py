@@ -28,8 +28,8 @@ from ops.interpret.units import state_words, was_stopped
 from ops.text.language import Text, verbatim
 
 if TYPE_CHECKING:
-    from ops.interpret.start_failure.advice import StartPlace
     from ops.interpret.start_failure.kinds import StartFailure
+    from ops.interpret.start_failure.place import StartPlace
 
 _REFUSALS = (ProbeFailure.REFUSED, ProbeFailure.MISSING)
 # The master loads the application before it forks (gunicorn, Arbiter.setup), so no worker logs the failure.
@@ -263,7 +263,8 @@ def _explained(
     finding: Finding, failure: StartFailure, target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen
 ) -> Finding:
     """Return ``finding`` with the summary, the verify command and the fix of the failed start."""
-    from ops.interpret.start_failure.advice import fix_for, summary_of
+    from ops.interpret.start_failure.advice import fix_for
+    from ops.interpret.start_failure.summary import summary_of
 
     return replace(
         finding,
@@ -275,7 +276,7 @@ def _explained(
 
 
 def _place(target: Target, last: LastStart, gunicorn: Gunicorn | NotSeen) -> StartPlace:
-    from ops.interpret.start_failure.advice import StartPlace
+    from ops.interpret.start_failure.place import StartPlace
 
     config = None if isinstance(gunicorn, NotSeen) else gunicorn.config
     begin = target.start_command

@@ -1,0 +1,309 @@
+"""Steps against a start that the application's own code or its packages end."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePosixPath
+
+from ops.facts.start import LastStart
+from ops.interpret.start_failure.kinds import StartFailure
+from ops.interpret.start_failure.place import StartPlace, show_line
+from ops.interpret.start_failure.variable_steps import set_at_the_start
+from ops.text.language import Text, verbatim
+
+
+def submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    values = failure.values
+    module, directory = values.get("module", "?"), values.get("directory", "?")
+    if file := values.get("file"):
+        choices = ", ".join(f"{module.partition('.')[0]}:{each}" for each in last.callables[:5])
+        first = module.partition(".")[0]
+        return (
+            Text(
+                f"Have gunicorn serve the file itself ({choices or f'{first}:NAME'}) in place of {place.wsgi}, in "
+                f"{place.script or place.unit or place.start}; or rename {file}, if a package {first} is meant",
+                f"让 gunicorn 直接加载这个文件（{choices or f'{first}:名称'}），而不是 {place.wsgi}，改 "
+                f"{place.script or place.unit or place.start}；如果本来指的是包 {first}，则给 {file} 改名",
+            ),
+        )
+    package = str(PurePosixPath(directory, *values.get("package", "?").split(".")))
+    listing = verbatim(f"ls -la {shlex.quote(package)}")
+    if variable := values.get("variable"):
+        names = [variable]
+        return (
+            listing,
+            Text(
+                f"{variable} names {module}: give it the module that is there, or bring the file back",
+                f"{variable} 指定了 {module}：改成实际存在的模块，或恢复该文件",
+            ),
+            *show_line(failure.where),
+            *set_at_the_start(names, None, failure, last, place)[:2],
+        )
+    return (
+        listing,
+        Text(
+            f"Bring {module} back, or correct the import at {failure.where or place.wsgi}",
+            f"恢复 {module}，或修正 {failure.where or place.wsgi} 处的导入",
+        ),
+    )
+
+
+def relative_import(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = PurePosixPath((failure.where or place.app_dir + "/?").rpartition(":")[0])
+    package = path.parent
+    name = place.wsgi.partition(":")[2] or "app"
+    wsgi = f"{package.name}.{path.stem}:{name}"
+    return (
+        Text(
+            f"Start gunicorn in the directory above, with the package's name: chdir = {str(package.parent)!r} in "
+            f"{place.config or place.start}"
+            + (" (WorkingDirectory= in the unit)" if place.unit else "")
+            + f", and {wsgi} in place of {place.wsgi}",
+            f"在上一级目录启动 gunicorn，并带上包名：在 {place.config or place.start} 里设 chdir = "
+            f"{str(package.parent)!r}"
+            + ("（或 unit 的 WorkingDirectory=）" if place.unit else "")
+            + f"，并把 {place.wsgi} 改成 {wsgi}",
+        ),
+    )
+
+
+def own_port(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    port = failure.values.get("port")
+    look = f"ss -ltnp | grep {shlex.quote(':' + port)}" if port else "ss -ltnp"
+    return (
+        verbatim(look),
+        Text(
+            f"If another program holds it: end that, or choose another port at {failure.where}. If it is a worker of "
+            f"this service: bind it once, in the master (when_ready in {place.config or 'the configuration'}), or "
+            "serve it by a route of the application",
+            f"如果是别的程序占用：结束它，或在 {failure.where} 换端口。如果是本服务的工作进程：只在主进程里监听一次"
+            f"（{place.config or '配置文件'} 的 when_ready），或改由应用的一个路由提供",
+        ),
+    )
+
+
+def arguments(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    where = failure.where or "?"
+    call = failure.values.get("call", "parse_args")
+    return (
+        *show_line(failure.where),
+        Text(
+            f'Put {call}() at {where} below `if __name__ == "__main__":`, or call parse_known_args([]): gunicorn only '
+            "imports the module; what the application needs comes from its environment"
+            if failure.where
+            else 'Put the call of parse_args() below `if __name__ == "__main__":`, or call parse_known_args([]): '
+            "gunicorn only imports the module; what the application needs comes from its environment",
+            f'把 {where} 处的 {call}() 放到 `if __name__ == "__main__":` 之下，或改用 parse_known_args([])：'
+            "gunicorn 只导入模块，应用的参数改由环境变量提供"
+            if failure.where
+            else '把调用 parse_args() 的地方放到 `if __name__ == "__main__":` 之下，或改用 parse_known_args([])：'
+            "gunicorn 只导入模块，应用的参数改由环境变量提供",
+        ),
+    )
+
+
+def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    directory = failure.values.get("directory")
+    module = failure.values.get("module", "?")
+    if directory and directory != place.app_dir:
+        return (
+            Text(
+                f"{module} is in {directory}: set pythonpath = {directory!r} (or chdir) in "
+                f"{place.config or place.start}",
+                f"{module} 在 {directory}：在 {place.config or place.start} 里设置 pythonpath = "
+                f"{directory!r}（或 chdir）",
+            ),
+        )
+    if directory:
+        return (
+            Text(
+                f"{module} is in {directory}, but gunicorn was started elsewhere: "
+                + (
+                    f"WorkingDirectory={directory} in the unit"
+                    if place.unit
+                    else f"chdir = {directory!r} in {place.config}"
+                ),
+                f"{module} 在 {directory}，但 gunicorn 是在别处启动的："
+                + (
+                    f"在 unit 里设置 WorkingDirectory={directory}"
+                    if place.unit
+                    else f"在 {place.config} 里设置 chdir = {directory!r}"
+                ),
+            ),
+        )
+    return (
+        Text(
+            f"There is no module {module} in {place.app_dir} or a directory in it: correct MODULE in MODULE:NAME "
+            f"({place.wsgi}) where gunicorn is started, or bring the file back",
+            f"{place.app_dir} 及其子目录里都没有模块 {module}：更正启动 gunicorn "
+            f"处的“模块:名称”（{place.wsgi}），或恢复该文件",
+        ),
+        verbatim(f"ls -la {shlex.quote(place.app_dir)}"),
+    )
+
+
+def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    name = failure.values.get("package", "?")
+    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    command = f"{python} -m pip install {shlex.quote(name)}"
+    if failure.values.get("listed"):
+        return (verbatim(command),)
+    module = failure.values.get("module", "?")
+    return (
+        Text(
+            f"If {module} is a package's: install it for the service's own interpreter, for PyPI's {name}: {command}",
+            f"如果 {module} 来自第三方包：用服务自己的解释器安装，PyPI 上的 {name}：{command}",
+        ),
+        Text(
+            f"If it is the application's own module: it is not in {place.app_dir}; bring it back, or "
+            f"correct the import at {failure.where}",
+            f"如果它是应用自己的模块：{place.app_dir} 里没有它，请恢复该文件，或修正 {failure.where} 处的 import",
+        ),
+    )
+
+
+def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    package, importer = failure.values.get("package", "?"), failure.values.get("importer")
+    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    needs = importer or failure.where or "?"
+    if importer:
+        return (
+            Text(
+                f"{importer} needs another version of {package}: bring both to versions that fit, as the "
+                f"requirements have them, or upgrade {importer} ({python} -m pip install --upgrade {importer})",
+                f"{importer} 需要另一版本的 {package}：让两者版本匹配（按 requirements 安装），或升级 "
+                f"{importer}（{python} -m pip install --upgrade {importer}）",
+            ),
+            verbatim(f"{python} -m pip check"),
+        )
+    return (
+        Text(
+            f"{needs} needs another version of {package}: install the one it was written for, or change the "
+            "import; which is installed:",
+            f"{needs} 需要另一版本的 {package}：安装与之匹配的版本，或修改 import；当前安装的版本：",
+        ),
+        verbatim(f"{python} -m pip show {shlex.quote(package)}"),
+    )
+
+
+def attribute(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    module, name = failure.values.get("module", "?"), failure.values.get("name", "?")
+    if last.callables:
+        choices = ", ".join(f"{module}:{each}" for each in last.callables[:5])
+        return (
+            Text(
+                f"Have gunicorn serve what is there ({choices}) in place of {module}:{name}: "
+                f"the end of its command line in {place.script or place.unit or 'the start command'}, or "
+                f"wsgi_app in {place.config}",
+                f"让 gunicorn 加载实际存在的对象（{choices}），而不是 {module}:{name}："
+                f"改 {place.script or place.unit or '启动命令'} 里命令行末尾，或 {place.config} 里的 wsgi_app",
+            ),
+        )
+    return (
+        Text(
+            f"Correct MODULE:NAME where gunicorn is started: module {module} has no {name}",
+            f"更正启动 gunicorn 处的“模块:名称”：模块 {module} 里没有 {name}",
+        ),
+    )
+
+
+def factory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    name = failure.values.get("name", "?")
+    return (
+        Text(
+            f"Give {name} its arguments where gunicorn is started (MODULE:{name}(...)), or defaults in the "
+            f"application ({place.wsgi})",
+            f"在启动 gunicorn 处给 {name} 传参（模块:{name}(...)），或在应用里给出默认值（{place.wsgi}）",
+        ),
+    )
+
+
+def correct(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    return (
+        Text(f"Correct {failure.where}: {failure.quote}", f"修复 {failure.where}：{failure.quote}"),
+        _BEFORE,
+    )
+
+
+_BEFORE = Text(
+    "If it began with the last deployment, go back to the version before",
+    "如果是上次发布后开始的，先回滚到前一个版本",
+)
+
+
+def hidden(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    path, module = failure.values.get("path", "?"), failure.values.get("module", "?")
+    other = f"{path.removesuffix('.py')}_own.py"
+    return (
+        verbatim(f"mv -- {shlex.quote(path)} {shlex.quote(other)}"),
+        Text(
+            f"Where the application means this file and not the package, write import {module}_own",
+            f"应用里本来要导入这个文件（而不是包）的地方，改为 import {module}_own",
+        ),
+    )
+
+
+def syntax(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    path, line = failure.values.get("path", "?"), failure.values.get("line", "1")
+    number = int(line) if line.isdigit() else 1
+    return (
+        Text(f"Correct {failure.where}: {failure.quote}", f"修复 {failure.where}：{failure.quote}"),
+        verbatim(f"sed -n {max(1, number - 2)},{number + 2}p {shlex.quote(path)}"),
+        _BEFORE,
+    )
+
+
+def source_encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    path = failure.values.get("path", "?")
+    return (
+        Text(f"Convert {path} to UTF-8, for example from GBK:", f"把 {path} 转成 UTF-8，例如原为 GBK："),
+        verbatim(f"iconv -f GBK -t UTF-8 {shlex.quote(path)} -o {shlex.quote(path + '.utf8')}"),
+        Text(f"Look at {path}.utf8, then put it in the place of {path}", f"检查 {path}.utf8 后替换 {path}"),
+    )
+
+
+def encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    return (
+        Text(
+            f"Say the encoding where the file is opened ({failure.where}): encoding='utf-8'",
+            f"在打开文件处（{failure.where}）写明编码：encoding='utf-8'",
+        ),
+        Text(
+            "Or start the service in a UTF-8 locale: LC_ALL=C.UTF-8 and PYTHONUTF8=1 in its environment",
+            "或让服务在 UTF-8 环境中启动：环境变量 LC_ALL=C.UTF-8、PYTHONUTF8=1",
+        ),
+    )
+
+
+def runs_itself(failure: StartFailure, last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    run = next(iter(last.runs), None)
+    where = f"{run.path}:{run.line}" if run else failure.where or "?"
+    call = run.call if run else "app.run"
+    return (
+        Text(
+            f'Put {call}(...) at {where} below `if __name__ == "__main__":`, so that gunicorn only imports the '
+            "module",
+            f'把 {where} 处的 {call}(...) 放到 `if __name__ == "__main__":` 之下，让 gunicorn 只导入模块',
+        ),
+    )
+
+
+def exits(_failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    module = re.sub(r"[^\w.]", "", place.wsgi.partition(":")[0])
+    steps = [
+        Text(
+            f"See why {each.path}:{each.line} calls {each.call} and fix what it checks",
+            f"看 {each.path}:{each.line} 为何调用 {each.call}，解决它检查的问题",
+        )
+        for each in last.exits[:3]
+    ]
+    return (
+        *steps,
+        Text(
+            "What it says when it is imported by hand, in the service's environment:",
+            "在服务的环境里手动导入，看它说什么：",
+        ),
+        verbatim(f"cd {shlex.quote(place.app_dir)} && {python} -c {shlex.quote(f'import {module}')}"),
+    )
