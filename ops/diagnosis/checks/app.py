@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.app_files import file_refusal, process_limit
 from ops.diagnosis.checks.app_surroundings import surroundings
-from ops.diagnosis.checks.log_reading import package_frame, raised_in
+from ops.diagnosis.checks.log_reading import Raised, package_frame, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
@@ -204,33 +204,15 @@ def answers(
                 " own: set target.predict_path and target.predict_body"
             )
         )
-    source = f"POST {target.backend}{target.predict_path}"
-    if (
-        isinstance(answer, Exchange)
-        and answer.status is not None
-        and answer.is_html
-        and answer.status not in range(300, 400)
-        and answer.status not in _SERVERS_OWN
-    ):
-        first = next((line.strip() for line in answer.body.splitlines() if line.strip()), "")[:120]
-        yield Finding(
-            "APP003",
-            (quote(source, f"{answer.status} {answer.header('content-type')}: {first}"),),
-            {"status": str(answer.status), "first_line": first},
-        )
+    page = _page(answer, target)
+    if page is not None:
+        yield page
     if isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
         return
     failing = isinstance(answer, Exchange) and answer.status is not None and answer.status >= 500
     access = logs.gunicorn_access
     failed = access.statuses.get("500", 0) if isinstance(access, AccessLog) else 0
-    raised = [
-        r
-        for r in raised_in(logs.gunicorn_error)
-        if "Exception in worker process" not in r.entry.text
-        # gunicorn's sync worker raises SystemExit in handle_abort if it exceeds the timeout: that is GUN004.
-        and "handle_abort" not in r.entry.text
-        and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
-    ]
+    raised = _raised_by_requests(logs.gunicorn_error)
     if not raised or not (
         failing or (failed and not (isinstance(answer, Exchange) and is_prediction(answer, target)))
     ):
@@ -244,7 +226,7 @@ def answers(
     if frame is not None:
         evidence.append(Evidence(frame, Text(en="the package that this line calls", zh="该行调用的软件包")))
     if failing and isinstance(answer, Exchange):
-        evidence.insert(0, quote(source, str(answer.status)))
+        evidence.insert(0, quote(_predict_source(target), str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
     refusal = (
         file_refusal(last.exception, logs, target)
@@ -267,6 +249,40 @@ def answers(
         summary=misfit[0] if misfit else None,
         fix=misfit[1] if misfit else None,
     )
+
+
+def _predict_source(target: Target) -> str:
+    return f"POST {target.backend}{target.predict_path}"
+
+
+def _page(answer: Exchange | NotSeen, target: Target) -> Finding | None:
+    """APP003 if the predict path is answered with an HTML page of the application's."""
+    if (
+        isinstance(answer, NotSeen)
+        or answer.status is None
+        or not answer.is_html
+        or answer.status in range(300, 400)
+        or answer.status in _SERVERS_OWN
+    ):
+        return None
+    first = next((line.strip() for line in answer.body.splitlines() if line.strip()), "")[:120]
+    return Finding(
+        "APP003",
+        (quote(_predict_source(target), f"{answer.status} {answer.header('content-type')}: {first}"),),
+        {"status": str(answer.status), "first_line": first},
+    )
+
+
+def _raised_by_requests(log: Log) -> list[Raised]:
+    """Exceptions of requests. A worker that does not load raises as well, and gunicorn's sync worker raises SystemExit
+    in handle_abort if it exceeds the timeout: these are GUN003 and GUN004."""
+    return [
+        r
+        for r in raised_in(log)
+        if "Exception in worker process" not in r.entry.text
+        and "handle_abort" not in r.entry.text
+        and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
 
 
 @check(
