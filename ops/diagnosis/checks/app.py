@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.app_files import file_refusal, process_limit
 from ops.diagnosis.checks.app_surroundings import surroundings
-from ops.diagnosis.checks.log_reading import Raised, package_frame, raised_in
+from ops.diagnosis.checks.log_reading import package_frame, raised_by_requests, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Process, Processes
@@ -212,7 +212,7 @@ def answers(
     failing = isinstance(answer, Exchange) and answer.status is not None and answer.status >= 500
     access = logs.gunicorn_access
     failed = access.statuses.get("500", 0) if isinstance(access, AccessLog) else 0
-    raised = _raised_by_requests(logs.gunicorn_error)
+    raised = raised_by_requests(logs.gunicorn_error)
     if not raised or not (
         failing or (failed and not (isinstance(answer, Exchange) and is_prediction(answer, target)))
     ):
@@ -271,18 +271,6 @@ def _page(answer: Exchange | NotSeen, target: Target) -> Finding | None:
         (quote(_predict_source(target), f"{answer.status} {answer.header('content-type')}: {first}"),),
         {"status": str(answer.status), "first_line": first},
     )
-
-
-def _raised_by_requests(log: Log) -> list[Raised]:
-    """Exceptions of requests. A worker that does not load raises as well, and gunicorn's sync worker raises SystemExit
-    in handle_abort if it exceeds the timeout: these are GUN003 and GUN004."""
-    return [
-        r
-        for r in raised_in(log)
-        if "Exception in worker process" not in r.entry.text
-        and "handle_abort" not in r.entry.text
-        and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
-    ]
 
 
 @check(

@@ -18,7 +18,7 @@ from ops.diagnosis.checks.log_reading import (
     entries_with,
     is_own_code,
     nginx_entries,
-    raised_in,
+    raised_by_requests,
     require_nginx_log,
     service_logs,
 )
@@ -165,16 +165,8 @@ def _in_a_package(raised: Raised, target: Target) -> tuple[str | Text, ...]:
 
 
 def _raised_while_serving(log: Log, since: float, logs: Logs) -> list[Raised]:
-    """The exceptions raised while serving requests, by the processes that serve now.
-
-    gunicorn's sync worker raises SystemExit in handle_abort if it exceeds the timeout: that is GUN004."""
-    return [
-        item
-        for item in raised_in(log)
-        if not is_of_earlier_worker(item.entry, since, logs)
-        and "Exception in worker process" not in item.entry.text
-        and not item.exception.startswith(("SystemExit", "KeyboardInterrupt"))
-    ]
+    """The exceptions raised while serving requests, by the processes that serve now."""
+    return [item for item in raised_by_requests(log) if not is_of_earlier_worker(item.entry, since, logs)]
 
 
 def _failed(logs: Logs, *statuses: str) -> tuple[LocatedTraffic | None, tuple[Answers, ...]]:

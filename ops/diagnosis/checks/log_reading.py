@@ -94,6 +94,18 @@ def raised_in(log: Log) -> tuple[Raised, ...]:
     return tuple(Raised(entry, *exception) for entry, exception in pairs if exception is not None)
 
 
+def raised_by_requests(log: Log) -> list[Raised]:
+    """Exceptions of requests. A worker that does not load raises as well, and gunicorn's sync worker raises SystemExit
+    in handle_abort if it exceeds the timeout: these are GUN003 and GUN004."""
+    return [
+        r
+        for r in raised_in(log)
+        if "Exception in worker process" not in r.entry.text
+        and "handle_abort" not in r.entry.text
+        and not r.exception.startswith(("SystemExit", "KeyboardInterrupt"))
+    ]
+
+
 def package_frame(text: str) -> str | None:
     """``file:line`` in the package that the application's code called when the exception was raised; None if it was
     raised in that code itself."""
