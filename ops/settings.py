@@ -579,6 +579,24 @@ class NginxSettings(Section, frozen=True):
             since="0.3.0",
         ),
     ] = False
+    rate: Annotated[
+        str,
+        key(
+            "`render nginx`: requests of one address per second (`10r/s`) or minute (`600r/m`); others get 429.",
+            "`render nginx`：每个客户端地址每秒（`10r/s`）或每分钟（`600r/m`）的请求数，超出时返回 429。",
+            example="600r/m",
+            since="0.3.0",
+        ),
+    ] = "60r/m"
+    burst: Annotated[
+        int,
+        key(
+            "`render nginx`: requests of one address above `rate` that are passed on at once.",
+            "`render nginx`：每个地址超出 `rate` 后仍立即放行的请求数。",
+            example=200,
+            since="0.3.0",
+        ),
+    ] = 20
 
 
 class TlsThreshold(Section, frozen=True):
@@ -1350,6 +1368,7 @@ def _unusable_values(settings: Settings) -> Iterator[Text]:
     yield from _no_file(settings.watchdog.state_file)
     yield from _no_pings(settings.notify.ping)
     yield from _no_shares(settings.nginx.upstream)
+    yield from _no_rate(settings.nginx)
 
 
 def _dead_ends(target: TargetSettings) -> Iterator[Text]:
@@ -1390,6 +1409,17 @@ def _no_shares(upstream: tuple[UpstreamSettings, ...]) -> Iterator[Text]:
             yield Text(en=f"{place}.max_fails: choose 0 to 1000", zh=f"{place}.max_fails：须为 0 至 1000")
         if server.fail_timeout < 1:
             yield Text(en=f"{place}.fail_timeout: choose 1s or more", zh=f"{place}.fail_timeout：至少 1s")
+
+
+def _no_rate(nginx: NginxSettings) -> Iterator[Text]:
+    """A rate or burst that nginx would refuse."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}r/[sm]", nginx.rate):
+        yield Text(
+            en=f"nginx.rate: {nginx.rate!r} is not a rate; write it like 10r/s or 600r/m",
+            zh=f"nginx.rate：{nginx.rate!r} 不是速率；写法如 10r/s 或 600r/m",
+        )
+    if not 0 <= nginx.burst <= 100_000:
+        yield Text(en="nginx.burst: choose 0 to 100000", zh="nginx.burst：须为 0 至 100000")
 
 
 def _no_margins(tls: TlsSettings) -> Iterator[Text]:

@@ -219,6 +219,8 @@ class _Builder:
             read_timeout=f"{max(1, int(settings.app.request_deadline))}s",
             reject_unknown_names=self._nginx_version() >= REJECTS_HANDSHAKES,
             scanner_filter=settings.nginx.scanner_filter,
+            rate=settings.nginx.rate,
+            burst=str(settings.nginx.burst),
         )
 
     def _servers(self, nginx_dir: str) -> tuple[BalancedServer, ...]:

@@ -227,6 +227,18 @@ def test_the_watchdog_s_state_file_has_a_name(path: str) -> None:
     assert "names no file" in refusal(f'[watchdog]\nstate_file = "{path}"')
 
 
+@pytest.mark.parametrize(
+    "rate", ["", "60", "0r/s", "60r/h", "1.5r/s", "60r/m burst=9", "60r/m;", "６0r/m", "1000000r/s"]
+)
+def test_a_rate_that_nginx_would_refuse_is_refused(rate: str) -> None:
+    assert "nginx.rate" in refusal(f"[nginx]\nrate = '{rate}'")
+
+
+def test_a_rate_and_a_burst_are_taken() -> None:
+    assert parse('[nginx]\nrate = "600r/m"\nburst = 0').nginx.burst == 0
+    assert "nginx.burst" in refusal("[nginx]\nburst = -1")
+
+
 # --- Where the file is ---
 
 

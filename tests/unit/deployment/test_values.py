@@ -12,9 +12,9 @@ import pytest
 
 from ops.collect.surroundings import Surroundings
 from ops.deployment import running_gunicorn, values
-from ops.deployment.render import Deployment
+from ops.deployment.render import Deployment, render_nginx
 from ops.facts.host import Processes
-from ops.settings import AppSettings, GunicornSettings, Settings
+from ops.settings import AppSettings, GunicornSettings, NginxSettings, Settings
 from tests.unit.made_snapshot import GUNICORN_MASTER, HEALTHY
 
 ACCOUNT = ("gte-api", "gte-api")
@@ -130,6 +130,13 @@ def test_handshakes_are_rejected_by_an_nginx_that_knows_how(version: str, reject
 
 def test_an_image_is_for_any_nginx() -> None:
     assert built(Settings(), None).site.reject_unknown_names is False
+
+
+def test_rate_and_burst_are_the_settings() -> None:
+    site = built(Settings(nginx=NginxSettings(rate="10r/s", burst=200)), None).site
+    text = render_nginx(site)["conf.d/gte-api.conf"]
+    assert "zone=gte_api:10m rate=10r/s;" in text
+    assert "zone=gte_api burst=200 nodelay;" in text
 
 
 def test_everybody_reaches_what_no_directory_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
