@@ -314,10 +314,11 @@ def is_plain_argument(word: str) -> bool:
 def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     at_home = deployment.app_dir.startswith(("/root/", "/home/")) or deployment.app_dir == "/root"
     user, group = deployment.gunicorn_owner
-    own = ("/var/log/gte-api", "/run/gte-api")
+    runtime = _runtime_directory(deployment)
+    own = ("/var/log/gte-api", f"/run/{runtime}")
     logs = (deployment.gunicorn_access_log, deployment.gunicorn_error_log, deployment.gunicorn_pidfile)
     folders = (*(str(PurePosixPath(path).parent) for path in logs), deployment.progress_dir)
-    writes = [f for f in dict.fromkeys(folders) if not f.startswith(own)]
+    writes = [f for f in dict.fromkeys(folders) if not any(map(PurePosixPath(f).is_relative_to, own))]
     # A daemon does not notify systemd, which reads its pidfile instead.
     pidfile = f"PIDFile={deployment.gunicorn_pidfile}"
     kind = f"Type=forking\n{pidfile}\n" if deployment.daemon else "Type=notify\n"
@@ -327,6 +328,8 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
         "Type=notify\n": kind,
         "ProtectHome=yes": "ProtectHome=read-only" if at_home else "ProtectHome=yes",
         "ProtectSystem=strict\n": _writable(writes),
+        "RuntimeDirectory=gte-api": f"RuntimeDirectory={runtime}",
+        "GTE_METRICS_DIR=/run/gte-api/": f"GTE_METRICS_DIR=/run/{runtime}/",
     }
     is_own = _OWN_SERVICE.search(deployment.gunicorn_arguments) is not None
     if deployment.daemon or not is_own:
@@ -356,6 +359,14 @@ def _systemd(deployment: Deployment) -> tuple[RenderedFile, ...]:
     )
     # First the accounts and directories that the units need.
     return (*_accounts(deployment), *units)
+
+
+def _runtime_directory(deployment: Deployment) -> str:
+    """The directory below /run that the unit makes, and removes at its end: each service its own."""
+    match PurePosixPath(deployment.gunicorn_pidfile).parts:
+        case ("/", "run", name, _) if name.startswith("gte-api"):
+            return name
+    return "gte-api"
 
 
 def _own_settings() -> list[str]:

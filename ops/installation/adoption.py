@@ -54,7 +54,9 @@ from ops.text.sanitize import safe_line
 ENVIRONMENT_FILE = "/etc/gte-api/environment"
 OWN_UNIT = "gte-api.service"
 SPARE_UNIT = "gte-api-adopted.service"
-SOCKET = "unix:/run/gte-api/gunicorn.sock"
+RUNTIME = "/run/gte-api"
+# For as long as the former service uses the usual one: a unit's own is removed when it stops.
+SPARE_RUNTIME = "/run/gte-api-adopted"
 PREDICTION = '{"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}'
 LOOK_SECONDS = 10.0
 # Longer than the site's proxy_read_timeout: a worker of nginx may have such a request.
@@ -118,7 +120,8 @@ def adoption(
     former = _former(settings, around, master)
     _refuse_shared_site(around)
     unit = SPARE_UNIT if host.place(f"/etc/systemd/system/{OWN_UNIT}").exists() else OWN_UNIT
-    text = _settings_text(settings_file, around, unit)
+    runtime = SPARE_RUNTIME if host.place(RUNTIME).exists() else RUNTIME
+    text = _settings_text(settings_file, around, unit, runtime)
     adopted = parse_settings(text.encode(), SETTINGS_FILE)
     deployment = _deployment(adopted, around)
     _refuse_unreachable(deployment)
@@ -273,8 +276,9 @@ def _unit_of(master: Process) -> tuple[int, bool]:
     return int(pid) if pid.isdecimal() else 0, values.get("UnitFileState") == "enabled"
 
 
-def _settings_text(settings_file: Path | None, around: Surroundings, unit: str) -> str:
-    """The host's gte-ops.toml, or a new one, with the place of the new service in it."""
+def _settings_text(settings_file: Path | None, around: Surroundings, unit: str, runtime: str) -> str:
+    """The host's gte-ops.toml, or a new one, with the place of the new service in it. ``runtime``: its directory below
+    /run."""
     text = ""
     if settings_file is not None:
         text = read_regular_file(str(settings_file), MAX_FILE_BYTES).content.decode()
@@ -286,13 +290,13 @@ def _settings_text(settings_file: Path | None, around: Surroundings, unit: str) 
             "dir": str(programs.parent.parent),
             "python": str(programs / Path(sys.executable).name),
             "wsgi": "service.app:create_app()",
-            "progress_dir": Deployment().progress_dir,
+            "progress_dir": f"{runtime}/progress",
             "requires": None,
         },
         "gunicorn": {
             "unit": unit,
-            "bind": SOCKET,
-            "pidfile": Deployment().gunicorn_pidfile,
+            "bind": f"unix:{runtime}/gunicorn.sock",
+            "pidfile": f"{runtime}/gunicorn.pid",
             "access_log": Deployment().gunicorn_access_log,
             "error_log": Deployment().gunicorn_error_log,
             "config_file": None,
