@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.layer import make_environment, make_layer
+from tests.hosts.layer import PYTHONS, make_environment, make_layer
 from tests.hosts.machine import Machine, clear_up
 
 
@@ -21,10 +21,16 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def suite() -> str:
+    """Debian's release on the hosts of a module; those that are tried on several have it as a parameter."""
+    return "bookworm"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, suite: str) -> Iterator[Path]:
     """gte-ops in its own Python environment, which hosts have at /opt/gte-api/venv."""
     directory = tmp_path_factory.mktemp("host-environment")
-    yield make_environment(directory)
+    yield make_environment(directory, PYTHONS[suite])
     shutil.rmtree(directory)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts.host import HOME
-from tests.hosts.layer import DOMAIN, REPOSITORY, settings_text
+from tests.hosts.layer import DOMAIN, PYTHONS, REPOSITORY, settings_text
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.hosts.test_install import INSTALL_SECONDS, LISTING, PAIR
 from tests.hosts.wheelhouse import PRESENT, add_version, make_wheelhouse
@@ -43,9 +43,14 @@ BREAKS = {
 }
 
 
+@pytest.fixture(scope="module", params=sorted(PYTHONS))
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = make_wheelhouse(tmp_path_factory.mktemp("upgrade") / "wheels")
+def wheels(tmp_path_factory: pytest.TempPathFactory, suite: str) -> Iterator[Path]:
+    directory = make_wheelhouse(tmp_path_factory.mktemp("upgrade") / "wheels", PYTHONS[suite])
     for version in (GOOD, SECOND):
         add_version(directory, version)
     for version, changes in BREAKS.items():
@@ -55,9 +60,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def host(environment: Path, wheels: Path) -> Iterator[Machine]:
+def host(environment: Path, wheels: Path, suite: str) -> Iterator[Machine]:
     """An installed host with a wheelhouse."""
-    with Machine(environment) as machine:
+    with Machine(environment, suite=suite) as machine:
         # A directory of an overlay's lower layer has no name to exchange (overlayfs.rst, redirect_dir).
         machine.sh("cd /opt/gte-api && cp -a venv copy && rm -r venv && mv copy venv", seconds=300)
         authority = Authority()
@@ -174,7 +179,7 @@ def test_killed_it_serves_on_and_the_next_run_ends_it(host: Machine, tmp_path: P
     goal = SECOND if version_of(host) != SECOND else GOOD
     with clients(host, tmp_path) as statuses:
         host.sh(
-            f"systemd-run --unit=upgrading --setenv=PIP_NO_COMPILE=1 {' '.join(UPGRADE[2:])} {goal} --force"
+            f"systemd-run --collect --unit=upgrading --setenv=PIP_NO_COMPILE=1 {' '.join(UPGRADE[2:])} {goal} --force"
             " --wheelhouse /root/wheels"
         )
         word = '"stage":"build"' if stage == "building" else f'"stage":"{stage}"'
