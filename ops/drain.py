@@ -21,11 +21,11 @@ from ops.collect.net.http_probe import exchange
 from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
 from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, with_drained
-from ops.deployment.upstream_lock import only_run
 from ops.deployment.values import LOOK_SECONDS, deployment_from
 from ops.errors import OpsError
 from ops.facts.nginx import Directive, NginxConfig
 from ops.files.atomic_file import replace_content
+from ops.files.host_lock import SHORT_CHANGE_SECONDS, only_change
 from ops.files.signals import undisturbed
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.process_ref import ProcessRef
@@ -83,8 +83,8 @@ def drain(
     """Take ``host`` out or put it back. ``force``: also the last host that serves, or one that does not answer.
 
     If the file has it so already, nginx loads it all the same: the run that wrote it may have been killed before.
-    Raises UsageError for a host that is not in the upstream; DrainError if it stays as it was, UpstreamLockedError if
-    another run is at work; OpsError if the files cannot be read."""
+    Raises UsageError for a host that is not in the upstream; DrainError if it stays as it was, HostLockedError if
+    another command changes the host; OpsError if the files cannot be read."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
     deployment = deployment_from(settings, settings_file, around)
     path = Path(deployment.nginx_dir, UPSTREAM_FILE)
@@ -95,7 +95,7 @@ def drain(
             _refuse(planned, settings, around)
         return planned
     masters = _masters(path, deployment.test_nginx, around)
-    with only_run(path):
+    with only_change(SHORT_CHANGE_SECONDS):
         # Another run may have changed the file until now.
         planned = _plan(path, host, action, dry_run=False)
         is_change = planned.after != planned.before

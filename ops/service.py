@@ -26,6 +26,7 @@ from ops.control.signals import end, kill
 from ops.errors import OpsError
 from ops.facts.base import NotSeen
 from ops.facts.probes import Exchange
+from ops.files.host_lock import only_change
 from ops.interpret.process_ref import ProcessRef
 from ops.settings import Settings
 from ops.supervision import observe
@@ -321,13 +322,12 @@ def _holders(observation: Observation) -> str:
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Keep two of these commands, and a round of the watchdog from cron, from acting at the same time.
+    """Keep other commands that change the host, and a round of the watchdog from cron, from acting at the same time.
 
     A resident watchdog holds its lock for ever; it sees the service as unhealthy for longer than a start takes before
     it acts."""
     path = Path(settings.watchdog.state_file)
-    with contextlib.ExitStack() as stack:
-        _take(stack, path.with_name("service"), LOCK_SECONDS)
+    with only_change(LOCK_SECONDS), contextlib.ExitStack() as stack:
         with contextlib.suppress(LockedError):
             _take(stack, path, LOCK_SECONDS if _runs_from_cron(settings) else 0.0)
         yield

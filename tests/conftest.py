@@ -3,14 +3,25 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from ops.files.host_lock import VARIABLE
+
 HERE = Path(__file__).parent
 # Where each case starts servers or whole programs, or where a thousand cases are of one kind.
 EVERY = {"attacks": 3, "browser": 2, "lab": 2, "system": 2, "unit/text/test_secret_scan.py": 4}
+
+# Each process of a test run imitates hosts of its own, one after the other.
+os.environ[VARIABLE] = str(Path(tempfile.gettempdir(), f"gte-ops-tests-{os.getpid()}.lock"))
+
+
+def pytest_unconfigure() -> None:
+    Path(os.environ[VARIABLE]).unlink(missing_ok=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

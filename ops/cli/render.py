@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from ops.text.language import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from ops.deployment.render import Deployment, DeploymentKind, RenderedFile
     from ops.text.language import Language
@@ -97,6 +95,7 @@ def render(
     from ops.deployment.install import changes
     from ops.deployment.render import render as render_files
     from ops.deployment.values import deployment_here, deployment_in_image
+    from ops.files.host_lock import SHORT_CHANGE_SECONDS, only_change
     from ops.report.deployment import DeploymentDiffReport, DeploymentFilesReport
 
     settings, path = settings_and_path(config)
@@ -117,14 +116,17 @@ def render(
         deployment = deployment_in_image(settings, path, root)
     if deployment.gunicorn_note is not None:
         click.echo(f"gte-ops: {deployment.gunicorn_note.to(language)}", err=True)
-    if kind == "nginx" and in_place and not dry_run and is_here:
-        with _upstream_lock(deployment):
+    if in_place and not dry_run and is_here:
+        with only_change(SHORT_CHANGE_SECONDS):
             # A drain may have changed what is kept until now.
             deployment = deployment_here(settings, path)
             _install(kind, render_files(kind, deployment), deployment, root, form, language)
         return
     files = render_files(kind, deployment)
-    if remove:
+    if remove and is_here and not dry_run:
+        with only_change(SHORT_CHANGE_SECONDS):
+            _remove(kind, files, deployment, root, form, language, dry_run=False)
+    elif remove:
         _remove(kind, files, deployment, root, form, language, dry_run=dry_run)
     elif dry_run:
         show(form, DeploymentDiffReport(kind, list(changes(files, root))), language)
@@ -132,16 +134,6 @@ def render(
         _install(kind, files, deployment, root, form, language)
     else:
         show(form, DeploymentFilesReport(kind, files), language)
-
-
-def _upstream_lock(deployment: Deployment) -> AbstractContextManager[None]:
-    """The lock of `gte-ops deploy drain`, where there is a file that it could be at work on."""
-    from ops.deployment.install import reason_not_to_replace
-    from ops.deployment.upstream import UPSTREAM_FILE
-    from ops.deployment.upstream_lock import only_run
-
-    file = Path(deployment.nginx_dir, UPSTREAM_FILE)
-    return only_run(file) if file.exists() and reason_not_to_replace(file) is None else nullcontext()
 
 
 def _remove(

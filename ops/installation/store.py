@@ -23,6 +23,7 @@ import msgspec
 from ops.errors import ErrorKind, OpsError
 from ops.files.atomic_file import flush_directory, write_atomically
 from ops.files.bounded_read import read_regular_file
+from ops.files.host_lock import only_change
 from ops.files.nofollow import reason_not_to_trust
 from ops.installation.steps import Original, Record, Undo, UndoFile, UndoLink
 from ops.text.language import Text
@@ -103,10 +104,16 @@ class InstallStore:
     def locked(self) -> Iterator[None]:
         """Hold the lock, or take part in the run that holds it (`LOCK_VARIABLE`).
 
-        Raises InstallLockedError; OpsError if the directory cannot be made or others may write it."""
+        Raises InstallLockedError, or HostLockedError for this host itself; OpsError if the directory cannot be made or
+        others may write it."""
         if self.is_part_of_a_run:
             yield
             return
+        with only_change() if self._root == Path("/") else contextlib.nullcontext(), self._locked():
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         descriptor = -1
         if not self.directory.resolve().is_relative_to(self._root.resolve()):
             raise OpsError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ops.diagnosis.model import Diagnosis
 from ops.doctor import Examination
+from ops.files.host_lock import only_change
 from ops.files.signals import end_in_order
 from ops.repair.apply import Applier
 from ops.repair.apply.session import RepairSession
@@ -59,7 +60,7 @@ def repair(
         not_applied = tuple(_not_applied(remedy, level) for remedy in remedies)
         return Repair(level, first, not_applied, first, None)
     end_in_order()
-    with AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
+    with only_change(), AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
         audit_log.note(
             AuditStep.DIAGNOSED, status=first.status, causes=[cause.code for cause in first.causes]
         )

@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from ops import drain as module
 from ops.baselines.directory import baseline_directory
 from ops.cli.main import commands
-from ops.deployment import upstream_lock
 from ops.deployment.install import accepted_by_nginx
-from ops.deployment.upstream_lock import only_run
 from ops.drain import DrainAction, DrainError, DrainResult
 from ops.errors import OpsError
+from ops.files import host_lock
+from ops.files.host_lock import only_change
 from ops.settings import load_settings
 from tests.lab.second_host import add_second_host
 from tests.lab.stack import Stack
@@ -163,15 +163,15 @@ def test_render_waits_for_a_drain_and_keeps_what_it_took_out(
     results: list[Result] = []
 
     @contextlib.contextmanager
-    def only_run_after_asking(path: Path) -> Iterator[None]:
+    def only_change_after_asking(within: float) -> Iterator[None]:
         asking.set()
-        with only_run(path):
+        with only_change(within):
             yield
 
-    monkeypatch.setattr(upstream_lock, "only_run", only_run_after_asking)
+    monkeypatch.setattr(host_lock, "only_change", only_change_after_asking)
     words = ("render", "nginx", "--install", "--config", str(config))
     run = threading.Thread(target=lambda: results.append(CliRunner().invoke(commands, words)))
-    with only_run(file):
+    with only_change():
         run.start()
         assert asking.wait(30)
         run.join(2)  # it waits for this run; if it did not, it would end in this time

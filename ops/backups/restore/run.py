@@ -23,6 +23,7 @@ from ops.backups.restore.plan import Difference, LackingAccount, is_below, paren
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
 from ops.backups.signature import SignatureError, SignatureState
 from ops.errors import OpsError
+from ops.files.host_lock import only_change
 from ops.files.nofollow_tree import NoFollowTree
 from ops.settings import Settings
 from ops.text.language import Text
@@ -161,6 +162,8 @@ def restore(
         if dry_run:
             recovery = finish_earlier(settings, keeper)
         else:
+            if on_host:
+                stack.enter_context(only_change())
             stack.enter_context(only_restore(keeper))
             recovery = _recover(settings, keeper)
         path = _archive(settings, archive)
