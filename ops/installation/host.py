@@ -389,6 +389,30 @@ class HostTree:
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise _failed(command, str(error)) from None
 
+    def packages_place(self, environment: Path) -> Path:
+        """The directory of an environment's packages. Raises StepError if it has none."""
+        place = next(iter(sorted(environment.glob("lib/python3*/site-packages"))), None)
+        if place is None:
+            raise _failed((str(environment),), "no lib/python3*/site-packages")
+        return place
+
+    def unpack(self, python: Path, requirement: str, wheels: Path | None, directory: Path) -> None:
+        """Have pip put the code of ``requirement``, not what it requires, into ``directory``. Raises StepError."""
+        source = ("--no-index", "--find-links", str(wheels)) if wheels else ()
+        pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        into = ("--no-deps", "--no-compile", "--target", str(directory))
+        self.run(*pip, *into, *source, requirement, seconds=PACKAGES_SECONDS)
+
+    def planned_install(self, python: Path, packages: Path, settings_file: str) -> str:
+        """The answer of `gte-ops install --dry-run` as JSON, by the code in ``packages``. Raises StepError."""
+        # -P: the directory that this was started in is nobody's to import from.
+        command = (str(python), "-P", "-m", "ops.cli", "install", "--config", settings_file, "--keep-running")
+        variables = {"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}
+        ran = self._ran((*command, "--dry-run", "--format", "json"), COMMAND_SECONDS, variables)
+        if ran.returncode not in (0, 1):  # 1: a file that was edited by hand is among them
+            raise _failed(command, _reason(ran.stderr) or f"exit code {ran.returncode}")
+        return ran.stdout
+
     def install_files(self, program: Path, settings_file: str, store: InstallStore) -> None:
         """Have another version's own `install` put its files in place, as part of the run that holds the lock of
         ``store``, without a restart of the service. Raises StepError."""

@@ -78,6 +78,12 @@ _NO_BACKUP = Text(
 _KEPT = Text(en=" (before: {})", zh="（原文件：{}）")
 
 
+def planned_state(state: str, language: Language) -> str:
+    """What a dry run says of a step; a state that another version knows is shown as it is."""
+    words = {known.value: words for known, words in _PLANNED.items()}.get(state)
+    return words.to(language) if words else state
+
+
 class InstallationReport(CommandReport):
     """What `gte-ops install` did, or would do."""
 

@@ -16,10 +16,12 @@ from msgspec.structs import replace
 from ops.errors import OpsError
 from ops.files.signals import undisturbed
 from ops.installation.host import HostTree, StepError
+from ops.installation.plan import WATCHDOG
 from ops.installation.run import recover as recover_installation
 from ops.installation.store import InstallStore, Stage, UpgradeRun
 from ops.text.language import Text
 from ops.text.reasons import system_error
+from ops.upgrade.planned_files import PlannedFiles, planned_files
 from ops.upgrade.versions import Versions, is_same_version, satisfies
 
 # Floats of one model on one machine differ in their last digits, with the number of threads for example.
@@ -112,7 +114,8 @@ class UpgradeOptions:
 class UpgradeResult:
     """What an upgrade did, or would do. ``packages``: each that differs, with both versions, None for missing;
     ``removed``: versions that were pruned; ``recovered``: what became of an upgrade that was cut off; ``restart_due``:
-    the service's unit differs, which takes effect at its next restart."""
+    the service's unit differs, which takes effect at its next restart; ``files``: what the version's own `install`
+    would change, for a dry run."""
 
     former: str
     version: str
@@ -123,6 +126,7 @@ class UpgradeResult:
     recovered: Text | None = None
     changed: bool = True
     restart_due: bool = False
+    files: PlannedFiles = field(default_factory=PlannedFiles)
     is_dry: bool = False
     is_rollback: bool = False
 
@@ -462,19 +466,21 @@ class Upgrader:
             for name, v in host.versions_of_packages(current).items()
             if name in after or source is None
         }
+        code = target if source is None else (source.requirement, source.wheels)
         return UpgradeResult(
             former,
             version,
             str(target),
-            commands=tuple(self._commands(target, source)),
+            commands=tuple(self._commands(target, source, options)),
             packages=differences(before, after),
             recovered=recovered,
+            files=planned_files(host, versions.link / "bin/python3", code, self.settings_file),
             is_dry=True,
             is_rollback=source is None,
         )
 
-    def _commands(self, target: Path, source: UpgradeSource | None) -> Iterator[str]:
-        link = self.versions.link
+    def _commands(self, target: Path, source: UpgradeSource | None, options: UpgradeOptions) -> Iterator[str]:
+        link, current = self.versions.link, self.versions.current
         if source is not None:
             yield f"python3 -m venv {target}"
             wheels = f"--no-index --find-links {source.wheels} " if source.wheels else ""
@@ -485,6 +491,11 @@ class Upgrader:
         yield f"ln -sfn versions/{target.name} {link}"
         yield "kill -USR2 MASTER; kill -TERM MASTER"
         yield f"{link}/bin/gte-ops install --config {self.settings_file} --keep-running"
+        if self.host.has_systemd and self.host.is_active(WATCHDOG):
+            yield f"systemctl restart {WATCHDOG}"
+        former = (current, *(path for path in self.versions.others() if path != target))
+        for path in former[options.keep :]:
+            yield f"rm -r {path}"
 
     def _former(self) -> Path:
         others = self.versions.others()

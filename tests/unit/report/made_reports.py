@@ -91,6 +91,7 @@ from ops.service import Readiness, ServiceAction, ServiceResult
 from ops.settings import Settings, SettingsFile
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
+from ops.upgrade.planned_files import PlannedFiles, PlannedStep
 from ops.upgrade.run import UpgradeResult
 from tests.unit.certificates.test_check import TROUBLE
 from tests.unit.made_diagnosis import CHANGED, DOWN, HEALTHY, UNEXPLAINED
@@ -398,7 +399,21 @@ REPORTS: dict[str, Callable[[], CommandReport]] = {
     "adopt --dry-run": lambda: AdoptionReport(_installed(is_dry=True), ()),
     "upgrade": lambda: UpgradeReport(_UPGRADED),
     "upgrade --dry-run": lambda: UpgradeReport(
-        replace(_UPGRADED, is_dry=True, commands=("kill -USR2 MASTER",))
+        replace(
+            _UPGRADED,
+            is_dry=True,
+            commands=("kill -USR2 MASTER",),
+            files=PlannedFiles(
+                (PlannedStep("changed", str(LONG_PATH), "--- a\n+++ b\n+x\n", ("systemctl daemon-reload",)),)
+            ),
+        )
+    ),
+    "upgrade --dry-run, unknown": lambda: UpgradeReport(
+        replace(
+            _UPGRADED,
+            is_dry=True,
+            files=PlannedFiles(unknown=Text(en="pip: no such version", zh="pip：没有这个版本")),
+        )
     ),
     "uninstall": lambda: UninstallationReport(
         UninstallResult(

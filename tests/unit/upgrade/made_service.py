@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,9 +12,10 @@ from pathlib import Path
 from ops.deployment.render import Deployment, RenderedFile
 from ops.installation.host import StepError
 from ops.installation.plan import InstallFacts, plan
-from ops.installation.run import install
+from ops.installation.run import dry_run, install
 from ops.installation.steps import Step
 from ops.installation.store import LOCK_VARIABLE, InstallStore
+from ops.report.installation import InstallationReport
 from ops.upgrade.run import Upgrader, UpgradeSource, VersionAnswers
 from ops.upgrade.versions import Versions
 from tests.unit.installation.made_host import SETTINGS, MadeHost, bare_host
@@ -66,6 +68,19 @@ class VersionedHost(MadeHost):
 
     def resolved(self, environment: Path, requirement: str, wheels: Path | None) -> dict[str, str]:  # noqa: ARG002
         return {"gte-ops": requirement.partition("==")[2]}
+
+    def packages_place(self, environment: Path) -> Path:
+        return environment
+
+    def unpack(self, python: Path, requirement: str, wheels: Path | None, directory: Path) -> None:  # noqa: ARG002
+        (directory / "VERSION").write_text(requirement.partition("==")[2])
+
+    def planned_install(self, python: Path, packages: Path, settings_file: str) -> str:  # noqa: ARG002
+        version = self.version(packages)
+        if version.endswith(NO_START):
+            raise StepError("ModuleNotFoundError: No module named 'x'")
+        result = dry_run(partial(steps_of, version), self, InstallStore(self.root))
+        return json.dumps(InstallationReport(result).document("en"))
 
     def copy_environment(self, source: Path, target: Path) -> None:
         self._moment()

@@ -12,10 +12,11 @@ import pytest
 from ops.errors import OpsError, UsageError
 from ops.installation.run import install, uninstall
 from ops.installation.store import InstallLockedError, InstallStore, Stage, UpgradeRun
+from ops.report.upgrade import UpgradeReport
 from ops.upgrade.here import source_here
 from ops.upgrade.run import RunAgainError, UpgradeOptions, differences, is_same
 from ops.upgrade.versions import newest_wheel, satisfies
-from tests.unit.installation.made_host import KilledError, tree
+from tests.unit.installation.made_host import SETTINGS, KilledError, tree
 from tests.unit.upgrade.made_service import (
     FIRST,
     LINK,
@@ -91,7 +92,46 @@ def test_a_dry_run_shows_steps_and_packages_and_changes_nothing(tmp_path: Path) 
     result = upgrader(host).planned(source("2.0"), OPTIONS)
     assert result.packages == (("gte-ops", FIRST, "2.0"),)
     assert any("USR2" in command for command in result.commands)
+    settings = next(step for step in result.files.steps if step.diff)
+    assert settings.path == SETTINGS.path
+    assert settings.diff.splitlines()[-2:] == ["-# as 1.0 writes it", "+# as 2.0 writes it"]
     assert (tree(tmp_path), host.commands) == (before, commands)
+
+
+def test_a_dry_run_of_the_way_back_shows_what_the_former_version_changes(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    upgrader(host).upgrade(source("2.0"), OPTIONS)
+    steps = upgrader(host).planned(None, OPTIONS).files.steps
+    assert [step.diff.splitlines()[-1] for step in steps if step.path == SETTINGS.path] == [
+        "+# as 1.0 writes it"
+    ]
+
+
+def test_a_dry_run_says_why_the_changes_of_a_version_cannot_be_told(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    result = upgrader(host).planned(source(f"2.0{NO_START}"), OPTIONS)
+    assert result.files.unknown is not None
+    assert "No module named" in result.files.unknown.en
+    report = UpgradeReport(result)
+    assert "before the version is built: ModuleNotFoundError" in "\n".join(
+        line.words for line in report.lines("en")
+    )
+
+
+@pytest.mark.parametrize("answer", ["", "[]", '{"steps": 1}', '{"steps": [{"state": null}]}'])
+def test_an_answer_that_is_none_is_no_change(tmp_path: Path, answer: str) -> None:
+    host = installed_host(tmp_path)
+    host.planned_install = lambda *_: answer  # type: ignore[method-assign]
+    assert upgrader(host).planned(source("2.0"), OPTIONS).files.unknown is not None
+
+
+def test_the_files_that_a_dry_run_shows_are_those_that_the_upgrade_changes(tmp_path: Path) -> None:
+    host = installed_host(tmp_path)
+    planned = upgrader(host).planned(source("2.0"), OPTIONS).files.steps
+    before = tree(tmp_path / "etc")
+    upgrader(host).upgrade(source("2.0"), OPTIONS)
+    changed = {f"/etc/{path}" for path, _ in before.items() ^ tree(tmp_path / "etc").items()}
+    assert {step.path for step in planned if step.diff} == changed
 
 
 @pytest.mark.parametrize(
