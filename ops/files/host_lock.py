@@ -1,5 +1,5 @@
-"""One command at a time that changes the host: `gte-ops install`, `uninstall`, `adopt`, `upgrade`, `render --install` and
-`--remove`, `deploy drain` and `undrain`, `service`, `restore`, `doctor --fix`.
+"""One command at a time that changes the host: `gte-ops install`, `uninstall`, `adopt`, `upgrade`, `render --install`
+and `--remove`, `deploy drain` and `undrain`, `service`, `restore`, `doctor --fix`.
 
 The kernel's lock (flock(2)) ends with its holder, however that ends. Its file is in memory: a full disk keeps nobody
 from restarting the service. It tells who holds the lock."""

@@ -211,3 +211,25 @@ def test_systemd_finds_the_successor_of_our_master_by_its_pidfile_and_a_daemon_b
     assert pidfile_lines(Deployment(gunicorn_pidfile="/run/x.pid")) == ["PIDFile=/run/x.pid"]
     assert pidfile_lines(Deployment(daemon=True)) == ["PIDFile=/run/gte-api/gunicorn.pid"]
     assert pidfile_lines(Deployment(gunicorn_arguments="shop.main:app")) == []
+
+
+def test_a_unit_makes_the_directory_below_run_that_its_pidfile_is_in_and_none_of_another_service() -> None:
+    deployment = Deployment(
+        unit="gte-api-2.service",
+        gunicorn_pidfile="/run/gte-api-2/gunicorn.pid",
+        progress_dir="/run/gte-api-2/progress",
+    )
+    (unit,) = (
+        file.text for file in render("systemd", deployment) if file.path.endswith("/gte-api-2.service")
+    )
+    assert "RuntimeDirectory=gte-api-2\n" in unit
+    assert "GTE_METRICS_DIR=/run/gte-api-2/metrics" in unit
+    assert "/run/gte-api/" not in unit
+    assert "ReadWritePaths" not in unit
+
+
+def test_a_place_below_a_directory_that_only_begins_like_the_services_is_named_to_its_sandbox() -> None:
+    deployment = Deployment(gunicorn_access_log="/var/log/gte-api-2/access.log")
+    (unit,) = (file.text for file in render("systemd", deployment) if file.path.endswith("/gte-api.service"))
+    assert "ReadWritePaths=-/var/log/gte-api-2\n" in unit
+    assert "RuntimeDirectory=gte-api\n" in unit
