@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 
 from ops.text.language import Text
@@ -59,6 +60,8 @@ def _advice(message: str, file: str, line: str | None, main_file: str) -> Text:
         if line is not None
         else Text(en=f"The configuration {file}", zh=f"配置 {file}")
     )
+    if (match := _UNKNOWN.search(words)) and _has_unseen_character(match[1]):
+        return _without_unseen_characters(match[1], place, file)
     for pattern, explain in _KINDS:
         if match := pattern.search(words):
             return explain(match, place, file == main_file)
@@ -111,6 +114,36 @@ _PACKAGES = (
 )
 
 
+_UNKNOWN = re.compile(r'^unknown directive "([^"]*)"')
+# Directives that every nginx has: one of them is unknown only if a character that is not shown stands beside it.
+_OF_EVERY_NGINX = (_MAIN_ONLY | _HTTP_ONLY) - {"mail", "stream", "geoip_city", "geoip_country", "perl_modules"} | {
+    "access_log", "add_header", "alias", "allow", "client_max_body_size", "default_type", "deny", "error_log",
+    "error_page", "gzip", "if", "include", "index", "keepalive_timeout", "listen", "location", "proxy_pass",
+    "proxy_read_timeout", "proxy_set_header", "return", "rewrite", "root", "sendfile", "server_name", "set",
+    "ssl_certificate", "ssl_certificate_key", "ssl_protocols", "try_files", "types"
+}  # fmt: skip
+_NO_BREAK_SPACE = "\u00a0"
+
+
+def _has_unseen_character(name: str) -> bool:
+    """Whether an unknown directive differs from a known one by a character that is not shown. The report's own texts
+    have no byte order mark and no zero-width space any more."""
+    return name in _OF_EVERY_NGINX or _NO_BREAK_SPACE in name
+
+
+def _without_unseen_characters(name: str, place: Text, file: str) -> Text:
+    seen = " ".join(name.split())
+    # As bytes of UTF-8: a byte order mark, a zero-width space, a no-break space.
+    command = rf"sed -i 's/\xEF\xBB\xBF//g; s/\xE2\x80\x8B//g; s/\xC2\xA0/ /g' {shlex.quote(file)}"
+    return Text(
+        en=f"{place.en}: every nginx knows {seen}, so a character that is not shown stands beside it: a byte order mark"
+        " (BOM: an editor saved the file as UTF-8 with BOM), a zero-width or a no-break space. Take it out:"
+        f" {command}",
+        zh=f"{place.zh}：{seen} 是每个 nginx 都有的指令，所以旁边有看不见的字符：字节顺序标记（BOM，编辑器把文件存成了"
+        f"“带 BOM 的 UTF-8”）、零宽空格或不间断空格。去掉它：{command}",
+    )
+
+
 def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
     name = match[1]
     words = Text(
@@ -152,7 +185,7 @@ def _told(en: str, zh: str) -> _Explain:
 _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
     (re.compile(r'^"([^"]+)" directive is not allowed here'), _misplaced),
     (
-        re.compile(r'^unknown directive "([^"]*)"'),
+        _UNKNOWN,
         _unknown,
     ),
     (

@@ -170,6 +170,7 @@ class Certificates(Facts, frozen=True):
 class RenewalConf(Facts, frozen=True):
     """certbot's renewal configuration of a lineage (renewal/NAME.conf). ``files``: its paths of certificate, key and
     chain, by stem. ``hooks`` by kind: pre, post, deploy. ``renew_before``: seconds, None if certbot's own rule applies.
+    ``own_port``: of certbot's own server, for its authenticator standalone.
     ``problem``: missing, unreadable, malformed."""
 
     path: str
@@ -182,6 +183,7 @@ class RenewalConf(Facts, frozen=True):
     webroot: str | None = None
     renew_before: float | None = None
     autorenew: bool = True
+    own_port: int = 80
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     problem: FileProblem | None = None
     detail: str = ""
@@ -217,11 +219,13 @@ class Lineage(Facts, frozen=True):
 
 
 class Lineages(Facts, frozen=True):
-    """certbot's directory. ``deploy_hooks``: the programs in renewal-hooks/deploy."""
+    """certbot's directory. ``deploy_hooks``: the programs in renewal-hooks/deploy; ``pre_hooks``: those in
+    renewal-hooks/pre, read only if a lineage is renewed by certbot's own server."""
 
     directory: str
     lineages: tuple[Lineage, ...]
     deploy_hooks: tuple[str, ...] = ()
+    pre_hooks: tuple[str, ...] = ()
 
 
 class RenewalOutcome(StrEnum):

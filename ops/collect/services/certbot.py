@@ -70,10 +70,13 @@ def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
     if names is None:
         return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"))
     selection = [name for name in names if only in (None, name)][:MAX_LINEAGES]
+    found = tuple(_lineage(root, name) for name in selection)
+    by_own_server = any(lineage.renewal.authenticator == "standalone" for lineage in found)
     return Lineages(
         directory=directory,
-        lineages=tuple(_lineage(root, name) for name in selection),
+        lineages=found,
         deploy_hooks=tuple(_hooks(root / "renewal-hooks" / "deploy")),
+        pre_hooks=tuple(_hooks(root / "renewal-hooks" / "pre")) if by_own_server else (),
     )
 
 
@@ -243,6 +246,9 @@ def parse_renewal_conf(text: str, path: str) -> RenewalConf:
         logs_dir=_line(of("renewalparams.logs_dir"), 600),
         webroot=_line(of("renewalparams.webroot_path", "").split(",")[0].strip(), 600),
         renew_before=int(interval[1]) * _UNIT_SECONDS[interval[2]] if interval else None,
+        own_port=int(port)
+        if (port := of("renewalparams.http01_port", "80")).isdecimal() and len(port) < 6
+        else 80,
         autorenew=of("renewalparams.autorenew", "True").lower() not in ("false", "no", "off", "0"),
         hooks={
             kind: safe_line(of(f"renewalparams.{key}", ""), 300)

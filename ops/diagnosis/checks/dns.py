@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.facts.base import NotSeen
@@ -10,6 +10,7 @@ from ops.facts.certificates import Served
 from ops.facts.host import Host
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
+from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback
 from ops.interpret.trust import covers
@@ -64,7 +65,8 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
 def address(
     resolution: Resolution, host: Host, target: Target, elsewhere: Served | NotSeen, served: Served | NotSeen
 ) -> Iterator[Finding]:
-    """DNS002: no resolved address is expected or this host's own, and none leads here by address translation."""
+    """DNS002: no resolved address is expected or this host's own, and none leads here by address translation. A warning
+    if some are expected (``target.expected_addresses``) and others are not: a part of the users goes there."""
     if resolution.is_literal or not resolution.addresses:
         return
     expected = target.expected_addresses or host.addresses
@@ -73,7 +75,8 @@ def address(
         for item in resolution.addresses
         if item in expected or (not target.expected_addresses and is_loopback(item))
     ]
-    if ours:
+    others = [item for item in resolution.addresses if item not in ours]
+    if ours and not (others and target.expected_addresses):
         return
     if (
         isinstance(elsewhere, Served)
@@ -81,17 +84,41 @@ def address(
         and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
     ):
         return  # the address is translated to this host
-    addresses, expected_text = ", ".join(resolution.addresses), ", ".join(expected)
+    addresses, expected_text = ", ".join(others), ", ".join(expected)
     yield Finding(
         "DNS002",
         (
-            quote(f"dns {resolution.name} @{resolution.resolver}", addresses),
+            quote(f"dns {resolution.name} @{resolution.resolver}", ", ".join(resolution.addresses)),
             Evidence(
                 "gte-ops.toml target.expected_addresses" if target.expected_addresses else "ip address",
                 Text(en=f"expected one of {expected_text}", zh=f"应为其中之一：{expected_text}"),
             ),
         ),
         {"addresses": addresses, "expected": expected_text},
+        severity=Severity.WARN if ours else None,
+        summary=_some_elsewhere(resolution, others, expected_text) if ours else None,
+        fix=(_deleted_record(resolution.name, others),) if ours else None,
+        explains=() if ours else None,
+    )
+
+
+def _some_elsewhere(resolution: Resolution, others: Sequence[str], expected: str) -> Text:
+    addresses = ", ".join(others)
+    return Text(
+        en=f"{resolution.name} resolves to {addresses} too, which is none of {expected}: a part of the users is sent"
+        " there.",
+        zh=f"{resolution.name} 还解析到 {addresses}，它不在 {expected} 之中：有一部分用户会被带到那里。",
+    )
+
+
+def _deleted_record(name: str, others: Sequence[str]) -> Text:
+    kinds = "/".join(sorted({"AAAA" if ":" in item else "A" for item in others}))
+    addresses = ", ".join(others)
+    return Text(
+        en=f"Delete the {kinds} record of {addresses} at the DNS provider, if that host does not serve {name} any more;"
+        " else list it in target.expected_addresses",
+        zh=f"如果那台主机不再提供 {name}，就在 DNS 服务商处删除 {addresses} 的 {kinds} 记录；"
+        "否则把它写进 target.expected_addresses",
     )
 
 

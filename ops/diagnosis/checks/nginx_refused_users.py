@@ -327,6 +327,8 @@ def _closed_method(
     from ops.interpret.routing.request import probe_route
 
     path = item.path.replace("*", "1")
+    if item.status == "405" and (kept := _sent_to_a_file(item, path, config, target, host_names)):
+        return kept
     route = probe_route(config, target, host_names, item.method, path)
     decision = route.decision
     if decision is None or decision.kind not in (StepKind.ACCESS, StepKind.RETURN):
@@ -362,6 +364,47 @@ def _closed_method(
             *((replaced_in_line(where, "limit_except", f"limit_except {item.method}"),) if lists else ()),
         ),
         is_known,
+    )
+
+
+def _sent_to_a_file(
+    item: Answers, path: str, config: NginxConfig, target: Target, host_names: HostNames | NotSeen
+) -> _Proof | None:
+    """try_files finds a file for the path, to which nginx takes no POST (ngx_http_static_module: 405); without the file
+    the request would go to the service."""
+    from ops.interpret.routing.model import FileKind, StepKind
+    from ops.interpret.routing.request import probe_route
+
+    without = probe_route(config, target, host_names, item.method, path)
+    route = probe_route(config, target, host_names, item.method, path, assumed_file=FileKind.FILE)
+    tries = [step for step in route.steps if step.where and step.kind is StepKind.TRY_FILES]
+    if without.outcome.passed is None or route.outcome.status != 405 or not tries:
+        return None
+    where = tries[-1].where
+    scope = _scope(config, target, path)
+    line = next(iter(scope.effective("try_files")[-1:] if scope else ()), None)
+    last = line.args[-1] if line and line.where == where else ""
+    return _Proof(
+        tuple(Evidence(step.where, step.words) for step in tries[-1:]),
+        where,
+        Text(
+            en=f"try_files at {where} finds a file for {item.path}, and nginx takes no {item.method} to a file",
+            zh=f"{where} 的 try_files 为 {item.path} 找到了文件，而 nginx 不接受对文件的 {item.method}",
+        ),
+        (
+            Text(
+                en=f"Let what is no GET pass the file by: error_page 405 = {last or '@SERVICE'}; beside try_files at"
+                f" {where}, or a location of its own for {item.path}",
+                zh=f"让 GET 以外的请求绕过文件：在 {where} 的 try_files 旁写 error_page 405 = {last or '@SERVICE'};，"
+                f"或给 {item.path} 单独写一个 location",
+            ),
+            *(
+                (replaced_in_line(where, "try_files", f"error_page 405 = {last}; try_files"),)
+                if last[:1] == "@"
+                else ()
+            ),
+        ),
+        not _is_tried_by_scanners(item.path),
     )
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
+from ops.diagnosis.steps import put_after_line, put_before_line, replaced_in_line, without_line
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.files import Environment
@@ -24,7 +24,7 @@ from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, WebSocketRoute
 from ops.interpret.gunicorn import process_of
-from ops.interpret.nginx import Scope
+from ops.interpret.nginx import Scope, default_server, servers
 from ops.interpret.nginx_error_line import message, request_of
 from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
@@ -423,15 +423,16 @@ def sent_path(
     host_names: HostNames | NotSeen,
     nginx_test: NginxTest | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX083: every request with an encoded slash is refused, because nginx sends the decoded path: it does so where
-    proxy_pass has a path of its own, or a rewrite changed it."""
+    """NGX083: every request with an encoded slash, or two slashes, is refused, because nginx sends the decoded path
+    with its slashes merged: it does so where proxy_pass has a path of its own, or a rewrite changed it."""
     if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
         return
     for located in users_traffic(logs)[:1]:
         for answers in located.answers("400", "404"):
-            encoded = _ENCODED.search(answers.path)
+            encoded = _ENCODED.search(answers.path) or _INNER_SLASHES.search(answers.path)
             if encoded is None or answers.count < _FEW or answers.count < located.total_like(answers):
                 continue
+            is_merged = encoded[0] == "//"
             from ops.interpret.routing.request import probe_route
 
             passed = probe_route(
@@ -468,7 +469,9 @@ def sent_path(
                 },
                 fix=(
                     *(
-                        (replaced_in_line(passed.where, f"{passed.written};", f"{base};"),)
+                        _unmerged(nginx_config, target)
+                        if is_merged
+                        else (replaced_in_line(passed.where, f"{passed.written};", f"{base};"),)
                         if is_slash
                         else (_AS_IT_CAME,)
                     ),
@@ -481,6 +484,32 @@ def sent_path(
 
 # A slash or a percent sign that the client encoded (RFC 3986, 2.2): decoded, it means something else.
 _ENCODED = re.compile(r"%2[Ff5]")
+# An address or an empty part within the path. Scanners double the first slash, and what follows is no address.
+_INNER_SLASHES = re.compile(r"(?<=[^/])//(?=[^/])")
+
+
+def _unmerged(config: NginxConfig, target: Target) -> tuple[str | Text, ...]:
+    """Steps that keep two slashes two. The value of the address's default server counts for all of its servers
+    (ngx_http_core_module, merge_slashes)."""
+    site = find_site(config, target.domain, target.backend)
+    server = site.server if site else None
+    usual = [listen for listen in server.listens if listen.ssl] or list(server.listens) if server else []
+    first = next(
+        (s for listen in usual[:1] if (s := default_server(servers(config), listen.host, listen.port))),
+        server,
+    )
+    where = first.blocks[0].where if first else target.site_file or target.nginx_config_file
+    return (
+        Text(
+            en=f"Keep both slashes: merge_slashes off; in the server block at {where} (the first of its address), or"
+            " send the path as it came (proxy_pass without a path)",
+            zh=f"保留两个斜杠：在 {where} 的 server 块（该地址的默认 server）里写 merge_slashes off;，"
+            "或原样转发路径（proxy_pass 不带路径）",
+        ),
+        put_after_line(where, "merge_slashes off;"),
+    )
+
+
 _AS_IT_CAME = Text(
     en="Let nginx send the path as it came: proxy_pass without a path ($request_uri behind the address, where no prefix"
     " is to be taken away), and no rewrite before it",

@@ -47,6 +47,8 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
         place = _served_from(site.server, file.path) if site else None
         if file.error == errno.EACCES:
             mend = opened_way(file)
+        elif site and (left_out := _left_out(file, site.server)):
+            mend = left_out
         elif file.lies_at and not is_of_earlier_worker(_with_pid(entry, logs), since, logs):
             mend = _found_again(file, place)
         else:
@@ -129,6 +131,52 @@ def opened_way(file: UnservedFile) -> Mend | None:
             (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
         )
     return None
+
+
+def _left_out(file: UnservedFile, server: Server) -> Mend | None:
+    """The fix if a condition leaves try_files out: an if is a location of its own, in which the try_files of the one
+    around it is not in force (ngx_http_core_module, try_files: context server, location). With try_files in force nginx
+    opens no file that is not there: the log line itself proves that it was not."""
+    method, _, target_path = file.request.partition(" ")
+    location = server.location_for((target_path or method).partition("?")[0])
+    tries = location.first_own("try_files") if location else None
+    if location is None or tries is None or len(tries.args) < 2:
+        return None
+    conditions = [
+        condition
+        for condition in location.own("if")
+        if not any(inner.name in _ENDS_THE_REQUEST for inner in condition.block or ())
+    ]
+    if not conditions:
+        return None
+    first = conditions[0]
+    written = f"if ({' '.join(first.args)})"
+    return Mend(
+        Text(
+            en=f"nginx answered 404 for {file.request or '?'}, {file.count} times: where the condition at {first.where}"
+            f" holds, it leaves out try_files {' '.join(tries.args)} ({tries.where}) and looks for the file alone.",
+            zh=f"nginx 对 {file.request or '?'} 返回了 {file.count} 次 404：{first.where} 的条件成立时，"
+            f"{tries.where} 的 try_files {' '.join(tries.args)} 不再生效，nginx 只找文件。",
+        ),
+        (
+            Text(
+                en=f"Take {written} out of the location that has try_files ({first.where}): decide by a map in http"
+                " { } and use its variable outside of every if, or put the condition into the location that passes"
+                " the request on",
+                zh=f"把 {written} 移出带 try_files 的 location（{first.where}）：在 http {{ }} 里用 map 得到变量，"
+                "在 if 之外使用，或把条件写进转发请求的那个 location",
+            ),
+        ),
+        (
+            quote(first.where, f"{written} {{ ... }}"),
+            quote(tries.where, f"try_files {' '.join(tries.args)}"),
+        ),
+        reloads=True,
+    )
+
+
+# These directives end the request, or are the whole handling of it (ngx_http_rewrite_module, ngx_http_proxy_module).
+_ENDS_THE_REQUEST = ("return", "rewrite", "proxy_pass", "fastcgi_pass", "uwsgi_pass", "grpc_pass")
 
 
 def _found_again(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.log_reading import nginx_entries, require_nginx_log
+from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
 from ops.diagnosis.checks.nginx_site import site_server
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement
 from ops.facts.logs import Logs
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Backend, Exchange, Front
+from ops.facts.status import Severity
 from ops.facts.target import Target
+from ops.facts.traffic import Answers
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.nginx_error_line import request_of
+from ops.interpret.traffic import general_path, judged_since, users_traffic
 from ops.text.duration import UNIT_SECONDS
 from ops.text.language import Text, in_seconds
 
 DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
+# ngx_http_upstream_process_upgraded: a connection that became a WebSocket, or another protocol.
+_UPGRADED = "while proxying upgraded connection"
+# So many are no accident of one client.
+_FEW = 3
+# The share of the limit by which a connection may last longer: what was said at its beginning.
+_LATER = 0.05
 # Seconds. TCP sends a lost packet again after 1 s, then after 2 s more (RFC 6298, 2.1 and 5.5).
 SHORTEST_WAIT = 2.0
 
@@ -27,7 +39,9 @@ SHORTEST_WAIT = 2.0
 def timeout(
     nginx_config: NginxConfig, target: Target, front: Front, backend: Backend, logs: Logs
 ) -> Iterator[Finding]:
-    """NGX007: nginx logs 'upstream timed out', and the backend answers only after proxy_read_timeout."""
+    """NGX007: nginx logs 'upstream timed out', and the backend answers only after proxy_read_timeout; or nginx ends
+    WebSockets on which nothing is said."""
+    yield from _idle_websockets(nginx_config, target, logs)
     entries = nginx_entries(logs, "upstream timed out")
     require_nginx_log(logs)
     server = site_server(nginx_config, target)
@@ -54,6 +68,89 @@ def timeout(
         tuple(evidence),
         {"timeout": in_seconds(f"{limit:g}"), "took": in_seconds(f"{backend.predict.elapsed:.1f}")},
         fix=_longer(scope, value, backend.predict.elapsed, target),
+    )
+
+
+def _idle_websockets(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
+    """Most of the WebSockets of a path end when the service has said nothing for proxy_read_timeout. nginx says
+    so at level info; else it shows in how long they last, where the access log has that. A warning: clients connect
+    again."""
+    server = site_server(nginx_config, target)
+    for located in users_traffic(logs)[:1] if server else ():
+        for item in located.answers("101"):
+            scope = server.location_for(item.path) or server if server else None
+            if scope is None or item.count < _FEW:
+                continue
+            value = scope.value("proxy_read_timeout") or f"{DEFAULT_READ_TIMEOUT:g}s"
+            cut = _cut_off(item, logs)
+            if 2 * len(cut) < item.count and not _last_so_long(item, nginx_seconds(value)):
+                continue
+            quoted = [quote(path, entry.text.partition("\n")[0]) for path, entry in cut[-1:]]
+            counted = f"{item.count} x {item.method} {item.path} 101"
+            lasted = f", {item.seconds.median:g} s" if item.seconds else ""
+            name = "proxy_read_timeout"
+            where = _place(scope, name).where
+            yield Finding(
+                "NGX007",
+                (
+                    *quoted,
+                    quote(located.path, counted + lasted),
+                    quote(where, f"{name} {value}"),
+                ),
+                {"timeout": value, "took": "?"},
+                severity=Severity.WARN,
+                summary=Text(
+                    en=f"nginx ends WebSockets of {item.path} when the service has said nothing for {value}: {name} at"
+                    f" {where}.",
+                    zh=f"{item.path} 的 WebSocket 空闲 {value} 就被 nginx 断开：{where} 的 {name}。",
+                ),
+                verify=f"gte-ops route GET {shlex.quote(item.path)}",
+                fix=_patience(scope, name, value, target),
+                explains=(),
+            )
+            return
+
+
+def _cut_off(item: Answers, logs: Logs) -> list[LocatedEntry]:
+    """nginx's lines about connections of that path that it ended."""
+    since = judged_since(logs)
+    return [
+        pair
+        for pair in nginx_entries(logs, _UPGRADED)
+        if "upstream timed out" in pair[1].text
+        and (request := request_of(pair[1].text))
+        and general_path(request.path) == item.path
+        and not is_of_earlier_worker(pair[1], since, logs)
+    ]
+
+
+def _last_so_long(item: Answers, limit: float | None) -> bool:
+    """Whether every other one lasted as long as the limit. Whole seconds of it are the limit's; clients come and go at
+    any time."""
+    return (
+        item.seconds is not None
+        and limit is not None
+        and limit <= item.seconds.median <= limit + max(1.0, limit * _LATER)
+    )
+
+
+def _place(scope: nginx_topology.Scope, name: str) -> Directive:
+    """The directive ``name`` in force; else the proxy_pass beside which it belongs, or the block."""
+    return (*scope.blocks[:1], *scope.effective("proxy_pass")[-1:], *scope.effective(name)[-1:])[-1]
+
+
+def _patience(scope: nginx_topology.Scope, name: str, value: str, target: Target) -> tuple[str | Text, ...]:
+    where = _place(scope, name).where
+    return (
+        Text(
+            en=f"Let the application send a ping more often than every {value}, or have nginx wait longer there:",
+            zh=f"让应用以短于 {value} 的间隔发送 ping，或让 nginx 在那里等得更久：",
+        ),
+        replaced_statement(where, name, f"{name} 1h;")
+        if scope.effective(name)
+        else put_before_line(where, f"{name} 1h;"),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 
