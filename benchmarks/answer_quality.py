@@ -2,7 +2,8 @@
 
 The files of ``benchmarks/answers`` hold sentences with what a reader finds in them. ``tune`` and ``report`` are two
 halves, by a hash of the text: the rules are written on sentences of the first; the second is only reported.
-``--misses`` therefore takes no half.
+``--misses`` therefore takes no half. ``--answers benchmarks/answers/second`` (60 sentences) and ``third`` (20) are
+later ones, each labelled before its first run and worked on since: they are reported whole.
 
 Counted are sentiment (the label), places (text and type, among the places that the file names), relations (subject,
 predicate and object), triggers (type and word) and arguments (type, role and text). A sentence without relations and
@@ -50,11 +51,11 @@ class Sentence:
         return "report" if hashlib.sha256(self.text.encode()).digest()[0] % 2 else "tune"
 
 
-def sentences() -> Iterator[Sentence]:
-    """All sentences of the files, which say how they are written in their form: a label and the text, then facts."""
+def sentences(directory: Path = ANSWERS) -> Iterator[Sentence]:
+    """All sentences of the files in ``directory``: of each a line with a label and the text, then lines with facts."""
     for register in REGISTERS:
         sentence: Sentence | None = None
-        for line in (ANSWERS / f"{register}.txt").read_text(encoding="utf-8").splitlines():
+        for line in (directory / f"{register}.txt").read_text(encoding="utf-8").splitlines():
             mark, _, rest = line.strip().partition(" ")
             if not line.startswith(" "):
                 if sentence is not None:
@@ -132,13 +133,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--misses", action="store_true", help="show what is wrong in the half to tune on")
+    parser.add_argument("--answers", type=Path, default=ANSWERS, help="directory of other sentences")
     options = parser.parse_args()
     from service.engines.registry import engines_of
 
     engines = engines_of(read_settings({"GTE_ENGINE": "embedded"}))
     engines.start()
     counts: Counter[tuple[str, str, str, str]] = Counter()
-    for sentence in sentences():
+    halves = ("tune", "report") if options.answers == ANSWERS else ("whole",)
+    for sentence in sentences(options.answers):
+        half = sentence.half if len(halves) > 1 else "whole"
         found = answers(sentence, engines)
         for kind, wanted in sentence.facts.items():
             for outcome, facts in (
@@ -147,14 +151,14 @@ def main() -> None:
                 ("wrong", found[kind] - wanted),
             ):
                 for register in (sentence.register, "all"):
-                    counts[sentence.half, register, kind, outcome] += len(facts)
-                if facts and outcome != "right" and options.misses and sentence.half == "tune":
+                    counts[half, register, kind, outcome] += len(facts)
+                if facts and outcome != "right" and options.misses and half != "report":
                     print(outcome, kind, *sorted(facts), "in", sentence.text)
     engines.lexical()
     print(f"{engines.names()[EngineKind.LEXICAL]}, {engines.names()[EngineKind.ENCODER]}\n")
     print("| half | register | kind | right | wrong | missed | precision | recall |")
     print("|---|---|---|---|---|---|---|---|")
-    for half in ("tune", "report"):
+    for half in halves:
         for register in (*REGISTERS, "all"):
             for kind in KINDS:
                 right, wrong, missed = (
@@ -165,8 +169,9 @@ def main() -> None:
                         f"| {half} | {REGISTERS.get(register, register)} | {kind} | {right} | {wrong} | {missed}"
                         f" | {right / max(1, right + wrong):.2f} | {right / (right + missed):.2f} |"
                     )
-    closer, count = agreement(engines)
-    print(f"\nsimilarity: another wording above the contradiction in {closer} of {count}")
+    if len(halves) > 1:
+        closer, count = agreement(engines)
+        print(f"\nsimilarity: another wording above the contradiction in {closer} of {count}")
 
 
 if __name__ == "__main__":

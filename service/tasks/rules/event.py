@@ -69,7 +69,7 @@ _MAGNITUDE = "\N{WAVY DASH}"
 # minute, and `re` holds the interpreter lock.
 _NUMBER = (
     r"(?:(?<![0-9０-９])[0-9０-９][0-9０-９.,，．]*+"
-    r"|(?<![一二三四五六七八九十百千两])[一二三四五六七八九十百千两]++(?:点[一二三四五六七八九])?+)"
+    r"|(?<![一二三四五六七八九十百千两])[一二三四五六七八九十百千两]++(?:点[一二三四五六七八九]++)?+)"
 )
 _MEASURES = {
     _MONEY: re.compile(
@@ -84,13 +84,15 @@ _FOLLOWS = 32
 # "同哈桑", "同马来西亚外长哈桑": before a partner, with his country or body and his title; not "同意", "同时".
 _WITH = re.compile(f"[同与和跟](?:[{PLACE}{ORG}][^{PERSON}，。、对在]{{0,8}})?$")
 _TITLE = 12
+# Between a body and somebody who is not of it: "会见了宝马集团代表团和王刚".
+_PARTED = re.compile("[，。、；和与及同跟等并的在]|代表团")
 _WHEN = _Role("时间", TIME, "around")
-_WHERE = _Role("地点", PLACE, "place")
+_WHERE = _Role("地点", PLACE + ORG, "place")
 
 _TYPES = (
     _Type(
         "收购",
-        "收购|并购|兼并",
+        "收购|并购|兼并|买下|购入|吞并",
         (
             _Role("收购方", ORG + PERSON, "agent"),
             _Role("被收购方", ORG, "patient"),
@@ -220,8 +222,8 @@ ROLES = {
     name: frozenset(role.name for kind in _TYPES if kind.name == name for role in kind.roles)
     for name in dict.fromkeys(kind.name for kind in _TYPES)
 }
-# LAC often makes one word of a verb and the preposition behind it, and often two.
-_TO = frozenset("给于")
+# LAC often makes one word of a verb and the preposition or complement behind it, and often two.
+_TO = frozenset("给于下")
 # Characters before a trigger in which a word that belongs to it is looked for.
 _CLAUSE = 24
 # "乙公司领投": it invests, and is not invested in.
@@ -252,9 +254,12 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
         if at is None or masked.entities[at] is not None or token.tag not in ("v", "vn", "vd", "n"):
             continue
         following_word = tokens[index + 1].text if index + 1 < len(tokens) else ""
-        trigger = token.text + following_word if following_word in _TO else token.text
+        together = token.text + following_word if following_word in _TO else token.text
         for kind in _TYPES:
-            if not re.fullmatch(kind.triggers, trigger):
+            trigger = next(
+                (word for word in (together, token.text) if re.fullmatch(kind.triggers, word)), None
+            )
+            if trigger is None:
                 continue
             following = bisect_left(ends, at)
             start = ends[following - 1] + 1 if following else 0
@@ -324,7 +329,7 @@ def _choose(
             (part for part in before if _WITH.search(letters[max(0, part.at - _TITLE) : part.at])), None
         )
         # "甲和乙会见丙": both are agents, and what follows is met.
-        return next(iter(after), None) or partner
+        return _met(after, letters) or partner
     if side == "sold":
         taken = next((part for part in before if part.at and letters[part.at - 1] in "把将"), None)
         if taken is not None or {"把", "将"}.intersection(letters[max(0, begin - _CLAUSE) : begin]):
@@ -344,3 +349,12 @@ def _choose(
         return next(iter(after), None) or aimed_at
     # The agent of "甲对乙的收购" does not follow "对", nor does "在" precede one.
     return next((part for part in before if not (part.at and letters[part.at - 1] in "对由在")), None)
+
+
+def _met(after: Sequence[_Part], letters: str) -> _Part | None:
+    """The first of ``after``, or the person whose body it is: "会见了宝马集团总裁齐普策"."""
+    if len(after) > 1 and after[1].kind == PERSON:
+        between = letters[after[0].at + 1 : after[1].at]
+        if after[0].kind == ORG and 1 < len(between) <= _TITLE and not _PARTED.search(between):
+            return after[1]
+    return next(iter(after), None)

@@ -86,6 +86,36 @@ def test_measures_and_times_are_taken_from_the_sentence() -> None:
     assert event[2] == {"收购方": "甲公司", "被收购方": "乙公司", "金额": "262亿美元", "时间": "2016年"}
 
 
+def test_a_verb_and_its_complement_are_one_trigger() -> None:
+    bought = {"收购方": "甲公司", "被收购方": "乙公司"}
+    assert events("甲公司/ORG 买/v 下/v 了/u 乙公司/ORG 。/w") == [("收购", "买下", bought)]
+    assert events("甲公司/ORG 买下/v 乙公司/ORG 。/w") == [("收购", "买下", bought)]
+    assert events("甲公司/ORG 买/v 下/v 了/u 一/m 栋/q 楼/n 。/w") == []
+    # A preposition behind a verb that is a trigger alone.
+    founded = {"机构": "甲公司", "时间": "1998年"}
+    assert events("甲公司/ORG 成立/v 于/p 1998年/TIME 。/w") == [("成立", "成立", founded)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "met"),
+    [
+        ("王刚/PER 会见/v 了/u 宝马集团/ORG 总裁/n 齐普策/PER 。/w", "齐普策"),
+        ("王刚/PER 会见/v 了/u 宝马集团/ORG 代表团/n ，/w 李明/PER 在/p 座/n 。/w", "宝马集团"),
+        ("王刚/PER 会见/v 了/u 宝马集团/ORG 和/c 李明/PER 。/w", "宝马集团"),
+    ],
+)
+def test_who_is_met_is_the_person_rather_than_his_body(recorded: str, met: str) -> None:
+    ((_, _, roles),) = events(recorded)
+    assert roles["对象"] == met
+
+
+def test_a_body_may_be_where_it_happens() -> None:
+    ((_, _, roles),) = events("老/a 演员/n 王刚/PER 昨天/TIME 在/p 协和医院/ORG 去世/v 。/w")
+    assert roles == {"人物": "王刚", "时间": "昨天", "地点": "协和医院"}
+    ((_, _, roles),) = events("协和医院/ORG 医生/n 王刚/PER 昨天/TIME 去世/v 。/w")
+    assert "地点" not in roles
+
+
 @pytest.mark.parametrize(
     "recorded",
     [
@@ -146,7 +176,7 @@ def test_no_run_of_letters_of_numbers_stops_the_service(unit: str) -> None:
         ("三点五亿多美元", "三点五亿多美元"),
         ("1,234.5万元", "1,234.5万元"),
         ("，3亿元", "3亿元"),
-        ("三点五五元", "五五元"),
+        ("三点五五元", "三点五五元"),
     ],
 )
 def test_an_amount_is_the_number_its_magnitude_and_the_currency(written: str, amount: str) -> None:

@@ -29,6 +29,25 @@ EVEN = {"positive": 0.34, "negative": 0.33, "neutral": 0.33}
         ("我再等等，下周再来取。", "neutral"),
         # A request does not make a complaint neutral.
         ("你们到底什么时候退款？", "negative"),
+        # Who asks or supposes something has not said what he thinks of it.
+        ("哪家的火锅好吃？", "neutral"),
+        ("要是掉色能换吗？", "neutral"),
+        ("这款耳机好用吗？", "neutral"),
+        ("有没有安静一点的房间？", "neutral"),
+        ("求推荐一家干净的酒店。", "neutral"),
+        ("这么好吃，请问还有分店吗？", "positive"),
+        ("如果再坏了我就投诉，你们太敷衍了。", "negative"),
+        ("这不是骗人吗？", "negative"),
+        ("难道就没人管吗？", "negative"),
+        # The absence of a defect is praise.
+        ("骑了一年，没生锈，也不松动。", "positive"),
+        ("骑了一年就生锈了。", "negative"),
+        # 麻烦 asks for a favour, unless it is said to be one too many.
+        ("麻烦帮我查一下订单。", "neutral"),
+        ("退个货太麻烦了。", "negative"),
+        ("有点烦。", "negative"),
+        ("隔音形同虚设。", "negative"),
+        ("走得很顺路，手感也顺手。", "positive"),
     ],
 )
 def test_words_decide_where_the_encoder_does_not(text: str, label: str) -> None:
