@@ -193,6 +193,14 @@ def thread_of_the_worker_has_no_event_loop(_stack: Stack) -> None:
     """gpt4free#967, lear#1565: it has one in the main thread, where the developer tried it."""
 
 
+IMPORTS_TLS = "import urllib3.util.ssl_\n"
+
+
+def _replace_it_first(stack: Stack) -> None:
+    first = f"from gevent import monkey\nmonkey.patch_all()\n{IMPORTS_TLS}"
+    stack.edit(stack.gunicorn_conf, IMPORTS_TLS, first)
+
+
 GEVENT_APP = PLAIN_APP.replace("from flask", "import urllib3.util.ssl_\nfrom flask") + (
     """
 @app.get("/rates")
@@ -207,13 +215,13 @@ def rates():
     Kind.APPLICATION,
     "benoitc/gunicorn#2515",
     sees=lambda stack: _always(stack, "/rates", 500),
-    repair=_without_preload,
+    repair=_replace_it_first,
     codes=RAISES,
     says=("maximum recursion depth", "/rates", "gevent", "monkey"),
     app=GEVENT_APP,
     worker_class="gevent",
     layout="guide",
-    gunicorn_extra="preload_app = True\nimport urllib3.util.ssl_\n",
+    gunicorn_extra=IMPORTS_TLS,
 )
 def tls_was_imported_before_gevent_replaced_it(_stack: Stack) -> None:
     """gunicorn#1559, gevent#1016: the class that a library holds is not the one that gevent has put there."""
@@ -616,7 +624,7 @@ def _predicts(stack: Stack) -> bool:
 def workers_are_replaced_often_and_start_at_once(stack: Stack) -> None:
     """Each worker serves a few requests; the next is there before anybody waits."""
     for _ in range(40):
-        stack.predict()
+        stack.predict(door="backend")
 
 
 RETRYING_APP = PLAIN_APP + (
