@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.facts.base import Facts, NotSeen
+from ops.facts.service_process import ServiceProcess
 from ops.facts.traffic import EventStream, RefusedFile, Traffic, UnservedFile, WebSocketRoute
 
 
@@ -50,7 +51,8 @@ class Logs(Facts, frozen=True):
     ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
     requests were refused or failed; ``websocket_routes``: of its source, if clients are refused where one may be;
     ``event_streams``: of its source, if paths are asked for where one may be; ``nginx_plain_access``: the access log of
-    plain HTTP, if users get 405 over HTTPS;
+    plain HTTP, if users get 405 over HTTPS; ``service_process``: read if the application raises or workers exceed the
+    timeout;
     ``serving``: the workers that served when they were read, nginx's and gunicorn's,
     none unless both were seen."""
 
@@ -68,3 +70,4 @@ class Logs(Facts, frozen=True):
     websocket_routes: tuple[WebSocketRoute, ...] = ()
     event_streams: tuple[EventStream, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
+    service_process: ServiceProcess | None = None

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections import Counter, deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from ops.collect.logs.service_files import service_files
 from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
+from ops.facts.service_process import ServiceProcess
 from ops.facts.target import Target
 from ops.facts.traffic import WebSocketRoute
 from ops.files.bounded_read import UntrustedFileError
@@ -40,6 +42,8 @@ MAX_ENTRY_CHARS = 4000
 FIRST_LINES = 16
 LAST_LINES = 43
 
+# What makes the service's processes worth reading.
+_TELLING = ("Traceback (most recent call last)", "WORKER TIMEOUT")
 _PRELOAD_FRAME = re.compile(rb'File "[^"]{0,4000}gunicorn/arbiter\.py", line \d+, in setup')
 _BASE64_LINE = re.compile(r"^[A-Za-z0-9+/=]{30,}$", re.MULTILINE)
 _ELSEWHERE = {
@@ -93,6 +97,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     gunicorn_access = _access_log(
         places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
     )
+    application = _of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now)
     return Logs(
         since=since,
         nginx_errors=nginx_errors,
@@ -104,8 +109,9 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         nginx_access=nginx_access,
         gunicorn_error=gunicorn_error,
         service_files=service_files(gunicorn_error, target),
+        service_process=_service_process((gunicorn_error, *application), target),
         gunicorn_access=gunicorn_access,
-        application=_of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now),
+        application=application,
         websocket_routes=_websocket_routes(target, nginx_access),
         event_streams=event_streams(target.app_dir, nginx_access),
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
@@ -184,6 +190,17 @@ def _of_application(
     own = gunicorn_error.path if isinstance(gunicorn_error, Log) else ""
     other_logs = (own, target.gunicorn_error_log or "", target.gunicorn_access_log or "")
     return application_logs(target.gunicorn_workers, other_logs, since, now, max(worst))
+
+
+def _service_process(logs: Iterable[Log | NotSeen], target: Target) -> ServiceProcess | None:
+    """Read a process of the service, if its logs have exceptions or workers that exceeded the timeout."""
+    entries = [entry for log in logs if isinstance(log, Log) for entry in log.entries]
+    texts = [entry.text for entry in entries if any(word in entry.text for word in _TELLING)]
+    if not texts:
+        return None
+    from ops.collect.process.service_process import service_process
+
+    return service_process(texts, target)
 
 
 def _has_lost_methods(access: AccessLog | NotSeen) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.app_files import file_refusal, process_limit
-from ops.diagnosis.checks.app_surroundings import surroundings
+from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
 from ops.diagnosis.checks.log_reading import package_frame, raised_by_requests, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Process, Processes
 from ops.facts.logs import AccessLog, Log, Logs
 from ops.facts.machine import Machine
@@ -191,6 +191,7 @@ def answers(
     logs: Logs | NotSeen,
     processes: Processes | NotSeen,
     machine: Machine | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
 ) -> Iterator[Finding]:
     """APP003: the backend answers the predict path with an HTML page. APP004: 5xx with a traceback in its log."""
     if not isinstance(processes, NotSeen) and foreign_holders(processes, target):
@@ -204,9 +205,14 @@ def answers(
                 " own: set target.predict_path and target.predict_body"
             )
         )
-    page = _page(answer, target)
+    page = _page(answer)
     if page is not None:
-        yield page
+        status, media_type, first = page
+        yield Finding(
+            "APP003",
+            (quote(_predict_source(target), f"{status} {media_type}: {first}"),),
+            {"status": str(status), "first_line": first},
+        )
     if isinstance(logs, NotSeen) or not isinstance(logs.gunicorn_error, Log):
         return
     failing = isinstance(answer, Exchange) and answer.status is not None and answer.status >= 500
@@ -228,11 +234,8 @@ def answers(
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(_predict_source(target), str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
-    refusal = (
-        file_refusal(last.exception, logs, target)
-        or process_limit(last.exception, machine, target)
-        or surroundings(last.exception, target)
-    )
+    around = running_circumstances(logs, gunicorn, processes, target)
+    refusal = explanation(last, logs, machine, around, target)
     if refusal is not None:
         words, evidence = refusal.words, [*evidence, *refusal.evidence]
         misfit = (
@@ -255,8 +258,8 @@ def _predict_source(target: Target) -> str:
     return f"POST {target.backend}{target.predict_path}"
 
 
-def _page(answer: Exchange | NotSeen, target: Target) -> Finding | None:
-    """APP003 if the predict path is answered with an HTML page of the application's."""
+def _page(answer: Exchange | NotSeen) -> tuple[int, str, str] | None:
+    """Status, media type and first line, if the predict path is answered with an HTML page of the application's."""
     if (
         isinstance(answer, NotSeen)
         or answer.status is None
@@ -266,11 +269,7 @@ def _page(answer: Exchange | NotSeen, target: Target) -> Finding | None:
     ):
         return None
     first = next((line.strip() for line in answer.body.splitlines() if line.strip()), "")[:120]
-    return Finding(
-        "APP003",
-        (quote(_predict_source(target), f"{answer.status} {answer.header('content-type')}: {first}"),),
-        {"status": str(answer.status), "first_line": first},
-    )
+    return answer.status, answer.header("content-type"), first
 
 
 @check(

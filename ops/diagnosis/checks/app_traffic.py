@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from ops.diagnosis.checks.app_files import file_refusal, is_open_again, process_limit
+from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
+from ops.diagnosis.checks.app_files import is_open_again
 from ops.diagnosis.checks.app_refusals import long_requests
-from ops.diagnosis.checks.app_surroundings import surroundings
-from ops.diagnosis.checks.gunicorn_configuration import is_preloaded
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -42,7 +41,6 @@ from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
-from ops.interpret.gunicorn import process_of
 from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
@@ -105,11 +103,8 @@ def some_requests(
     answers, newest, source = sorted(pairs, key=lambda pair: pair[1].entry.time)[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
-    refusal = (
-        file_refusal(newest.exception, logs, target)
-        or process_limit(newest.exception, machine, target)
-        or surroundings(newest.exception, target, is_preloaded=_is_preloaded(gunicorn, processes, target))
-    )
+    around = running_circumstances(logs, gunicorn, processes, target)
+    refusal = explanation(newest, logs, machine, around, target)
     in_package = refusal is None and not is_own_code(newest.where)
     yield Finding(
         "APP020",
@@ -137,13 +132,6 @@ def some_requests(
         verify=f"grep -n -A 30 Traceback {shlex.quote(source)} | tail -n 40",
         fix=refusal.fix if refusal else _in_a_package(newest, target) if in_package else None,
     )
-
-
-def _is_preloaded(gunicorn: Gunicorn | NotSeen, processes: Processes | NotSeen, target: Target) -> bool:
-    if isinstance(gunicorn, NotSeen) or isinstance(processes, NotSeen):
-        return False
-    master = process_of(processes, target.gunicorn_master)
-    return master is not None and is_preloaded(master, gunicorn.config)
 
 
 def _in_a_package(raised: Raised, target: Target) -> tuple[str | Text, ...]:

@@ -7,8 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from ops.diagnosis.checks.app_exceptions import running_circumstances
+from ops.diagnosis.checks.app_process import Circumstances, forked_evidence, forked_steps
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
-from ops.diagnosis.checks.log_reading import entries_with, last_quote, nginx_entries, raised_in
+from ops.diagnosis.checks.log_reading import (
+    Raised,
+    entries_with,
+    innermost_own,
+    last_quote,
+    nginx_entries,
+    raised_in,
+)
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote, seen
 from ops.diagnosis.steps import replaced_in_line
@@ -90,13 +99,80 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     if not entries:
         return
     limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
-    asked = _asked_itself(logs, log, entries)
+    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(
+        log, entries, running_circumstances(logs, gunicorn, processes, target), target
+    )
     yield Finding(
         "GUN004",
-        (last_quote(log.path, entries), *_cut_off(logs, log, entries), *(asked.evidence if asked else ())),
+        (
+            last_quote(log.path, entries),
+            *_cut_off(logs, log, entries),
+            *(awaited.evidence if awaited else ()),
+        ),
         {"count": str(len(entries)), "timeout": str(limit if limit is not None else 30)},
-        summary=asked.words if asked else None,
-        fix=(*asked.steps, target.restart_command) if asked else None,
+        summary=awaited.words if awaited else None,
+        fix=(*awaited.steps, target.restart_command) if awaited else None,
+    )
+
+
+def _waits_after_the_fork(
+    log: Log, entries: tuple[LogEntry, ...], around: Circumstances, target: Target
+) -> _Wait | None:
+    """Why workers exceed the timeout, if the master loads the application and has threads of its own, and a worker
+    waited: it did not heed SIGABRT, by which gunicorn asks it to end (Python's code would have, a library's that waits
+    does not), or the application's line that it was ended in waits for a thread."""
+    pids = {match[1] for entry in entries for match in [re.search(r"\(pid:(\d+)\)", entry.text)] if match}
+    killed = [
+        entry
+        for entry in entries_with(log, "was sent SIGKILL")
+        if any(f"(pid:{pid})" in entry.text for pid in pids)
+    ]
+    waits = [
+        raised
+        for raised in raised_in(log)
+        if raised.exception.startswith("SystemExit")
+        and abs(raised.entry.time - entries[-1].time) <= SAME_MOMENT
+        and _WAITS.search(innermost_own(raised.entry.text))
+    ]
+    if not (killed or waits) or not around.lost_threads:
+        return None
+    if waits:
+        return _waits_for_a_thread(waits[-1], log, around, target)
+    return _Wait(
+        (last_quote(log.path, killed), *forked_evidence(around)),
+        Text(
+            en=f"gunicorn killed workers {len(entries)} times: they hung inside a library and did not heed SIGABRT. The"
+            " application is loaded, and the library's threads are started, before the fork (preload_app): most likely"
+            " they wait for threads that only the master has.",
+            zh=f"gunicorn 有 {len(entries)} 次强制结束工作进程：它们卡在某个库里，对 SIGABRT 没有反应。应用在 fork 之前"
+            "加载（preload_app），库的线程那时已经启动：工作进程等的很可能是只存在于主进程里的线程。",
+        ),
+        forked_steps(around, target)[:-1],
+    )
+
+
+# What waits for another thread: locks, events, queues, futures, threads (their documentation).
+_WAITS = re.compile(r"\bwith \w*(?i:lock|mutex|sem|cond)\w*|\.(?:acquire|wait|get|join|result)\(")
+
+
+def _waits_for_a_thread(raised: Raised, log: Log, around: Circumstances, target: Target) -> _Wait:
+    line = innermost_own(raised.entry.text)
+    served = _SERVED_REQUEST.search(raised.entry.text)
+    path = served[1] if served else "?"
+    return _Wait(
+        (
+            quote(log.path, raised.entry.text.partition("\n")[0]),
+            quote(raised.where, line),
+            *forked_evidence(around),
+        ),
+        Text(
+            en=f"A worker waited for another thread until gunicorn ended it, serving {path}, at {raised.where}: {line}."
+            " The application is loaded before the fork (preload_app), so the thread that it waits for, or that holds"
+            " the lock, most likely is in the master alone.",
+            zh=f"一个工作进程在处理 {path} 时一直等待另一个线程，直到被 gunicorn 结束，位置 {raised.where}：{line}。"
+            "应用在 fork 之前加载（preload_app），它等的线程（或持有锁的线程）很可能只存在于主进程里。",
+        ),
+        forked_steps(around, target)[:1],
     )
 
 
@@ -107,15 +183,15 @@ _HTTP_CLIENT = re.compile(
 _SERVED_REQUEST = re.compile(r"(?:Error handling request|Exception on) (?:[A-Z]+ )?(/[^\s?]*)")
 
 
-class _AskedItself(NamedTuple):
-    """A worker that waited for an answer of its own service: the evidence, the summary, the steps."""
+class _Wait(NamedTuple):
+    """What workers wait for until they exceed the timeout: the evidence, the summary, the steps."""
 
     evidence: tuple[Evidence, ...]
     words: Text
     steps: tuple[str | Text, ...]
 
 
-def _asked_itself(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> _AskedItself | None:
+def _asked_itself(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> _Wait | None:
     """Why workers exceed the timeout, if they waited for an HTTP answer when they were ended, and requests for other
     paths came to the service past nginx: the service asks itself, and no worker is left to answer."""
     last = entries[-1].time
@@ -140,7 +216,7 @@ def _asked_itself(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> _Asked
     if not past or served is None:
         return None
     path, asked = served[1], f"{past[0].method} {past[0].path}"
-    return _AskedItself(
+    return _Wait(
         (
             quote(log.path, waits[-1].entry.text.partition("\n")[0]),
             Evidence(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
+from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.host import Host
@@ -14,6 +15,7 @@ from ops.facts.logs import LogEntry, Logs
 from ops.facts.machine import CpuTime, FileSystem, Machine, Memory, OpenFiles
 from ops.facts.probes import Exchange, Front
 from ops.interpret.address import is_loopback, split_address
+from ops.interpret.traffic import judged_since
 from ops.text.duration import age
 from ops.text.language import Text
 
@@ -37,13 +39,15 @@ _NAMED_FILE = re.compile(r"[\"'](/[^\"']+)[\"']")
 def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
     """HST001: free space or inodes under 2 % (warn: under 10 %), or ENOSPC in the window."""
     refusals = [] if isinstance(logs, NotSeen) else _refused_writes(logs)
-    short = sorted(machine.file_systems, key=_left)
-    worst = short[0] if short and _left(short[0]) < SHORT else None
+    short = sorted(machine.file_systems, key=free_share)
+    worst = short[0] if short and free_share(short[0]) < SHORT else None
     if worst is None and not refusals:
         return
     place = worst or (_file_system_of(refusals[-1], machine.file_systems) if refusals else None)
     consumer = place.consumer if place else None
-    evidence = [Evidence(f"df {fs.mount}", _free(fs)) for fs in short if _left(fs) < SHORT or fs is place]
+    evidence = [
+        Evidence(f"df {fs.mount}", _free(fs)) for fs in short if free_share(fs) < SHORT or fs is place
+    ]
     evidence += [quote(path, entry.text.partition("\n")[0]) for path, entry in refusals[-1:]]
     if place and consumer:
         evidence.append(
@@ -55,7 +59,7 @@ def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
                 ),
             )
         )
-    is_full = bool(refusals) or (worst is not None and _left(worst) < FULL)
+    is_full = bool(refusals) or (worst is not None and free_share(worst) < FULL)
     yield Finding(
         "HST001",
         tuple(evidence),
@@ -83,9 +87,18 @@ def _refused_writes(logs: Logs) -> list[tuple[str, LogEntry]]:
     path = "" if isinstance(log, NotSeen) else log.path
     entries = [
         *nginx_entries(logs, *NO_SPACE),
-        *((path, entry) for entry in entries_with(log, *NO_SPACE)),
+        *((path, entry) for entry in entries_with(log, *NO_SPACE) if _is_of_this_start(entry, logs)),
     ]
     return sorted(entries, key=lambda pair: pair[1].time)
+
+
+def _is_of_this_start(entry: LogEntry, logs: Logs) -> bool:
+    """Whether a line of the service's is of the processes that run. A request's exception that names no file says
+    nothing of where the room is short: that is APP020 or APP004."""
+    is_a_request_s = "Traceback (most recent call last)" in entry.text and not _NAMED_FILE.search(
+        entry.text.rpartition("[Errno 28]")[2]
+    )
+    return not is_a_request_s and not is_of_earlier_worker(entry, judged_since(logs), logs)
 
 
 def _file_system_of(failure: tuple[str, LogEntry], file_systems: tuple[FileSystem, ...]) -> FileSystem | None:
@@ -97,7 +110,7 @@ def _file_system_of(failure: tuple[str, LogEntry], file_systems: tuple[FileSyste
     return max(over, key=lambda fs: len(fs.mount), default=None)
 
 
-def _left(fs: FileSystem) -> float:
+def free_share(fs: FileSystem) -> float:
     """The free share of space or of inodes, whichever is less."""
     inodes = fs.inodes_free / fs.inodes if fs.inodes else 1.0
     return min(fs.free / fs.total, inodes)

@@ -115,6 +115,15 @@ def package_frame(text: str) -> str | None:
     return f"{called[0][0]}:{called[0][1]}" if called else None
 
 
+def innermost_own(text: str) -> str:
+    """The source line of the innermost frame of the application's code, as the traceback shows it; empty without."""
+    lines = text.splitlines()
+    own = [
+        number for number, line in enumerate(lines) if (match := _FRAME.search(line)) and _is_own(match[1])
+    ]
+    return lines[own[-1] + 1].strip() if own and own[-1] + 1 < len(lines) else ""
+
+
 def exception_in(text: str) -> tuple[str, str] | None:
     """The exception that ends a traceback, and ``file:line`` of the code that raised it; None without a traceback."""
     if "Traceback (most recent call last)" not in text:

@@ -12,7 +12,9 @@ from ops.diagnosis.checks.log_reading import (
     LocatedEntry,
     entries_with,
     nginx_entries,
+    raised_by_requests,
     require_nginx_log,
+    service_logs,
 )
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker, names_path
@@ -199,7 +201,7 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
         answer = _answer_at(logs, request, entry.time)
         if answer is None and _WHILE_SENDING not in own_words(entry.text):
             continue  # an idle connection that the service closed just then
-        if answer is not None and _was_passed_on(logs, answer):
+        if answer is not None and (_was_passed_on(logs, answer) or _has_raised(logs, answer)):
             continue
         own = service_traffic(logs)
         yield Finding(
@@ -219,6 +221,15 @@ def unread_body(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen)
             },
         )
         return
+
+
+def _has_raised(logs: Logs, answer: Answers) -> bool:
+    """Whether the application raised for these requests: it did not read them to their end for that (APP020)."""
+    return answer.status == "500" and any(
+        names_path(raised.entry, answer.path)
+        for log in service_logs(logs)
+        for raised in raised_by_requests(log)
+    )
 
 
 def _was_passed_on(logs: Logs, answer: Answers) -> bool:

@@ -1,0 +1,127 @@
+"""Read what a process of the service was given when it started: variables that lead to files and other servers, its
+output, its directory for temporary files, and the threads of its master."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ops.facts.service_process import ServiceProcess
+from ops.facts.target import Target
+from ops.text.sanitize import safe_line
+
+# Variables by which Python and widespread libraries find their files (their documentation).
+_PLACES = frozenset(
+    {
+        "CURL_CA_BUNDLE", "HF_HOME", "HF_HUB_CACHE", "HOME", "MODELSCOPE_CACHE", "MPLCONFIGDIR", "NLTK_DATA",
+        "NUMBA_CACHE_DIR", "PYTHONTZPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP",
+        "TMP", "TMPDIR", "TORCH_HOME", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+    }
+)  # fmt: skip
+# Variables of every shell and environment: a path below their value is there for another reason.
+_OF_SHELLS = frozenset({"OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHELL", "VIRTUAL_ENV", "_"})
+_PROXIES = frozenset({"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"})
+# The order in which Python's tempfile tries them.
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+_FIRST = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108  places to look at, not to write to
+_PATH = re.compile(r"/[^\s'\"<>|*?:;,()]{2,400}")
+MAX_ENVIRONMENT_BYTES = 256 << 10
+MAX_TEXTS = 60
+
+
+def service_process(texts: Sequence[str], target: Target) -> ServiceProcess | None:
+    """Read the service's first readable worker, or its master; None if neither is there. ``texts``: log entries that
+    may name files."""
+    for pid in (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ())):
+        environment = _environment(pid)
+        if environment is not None:
+            break
+    else:
+        return None
+    temporary = _temporary(pid, environment)
+    return ServiceProcess(
+        pid=pid,
+        variables=_telling(environment, texts[-MAX_TEXTS:]),
+        outputs=_outputs(pid),
+        temporary=safe_line(temporary, 400),
+        temporary_bytes=_size(pid, temporary),
+        master_threads=_threads(target.gunicorn_master),
+    )
+
+
+def _environment(pid: int) -> dict[str, str] | None:
+    try:
+        with Path(f"/proc/{pid}/environ").open("rb") as file:
+            raw = file.read(MAX_ENVIRONMENT_BYTES)
+    except OSError:
+        return None
+    pairs = (item.decode("utf-8", "replace").partition("=") for item in raw.split(b"\0") if b"=" in item)
+    return {name: value for name, _, value in pairs}
+
+
+def _telling(environment: Mapping[str, str], texts: Sequence[str]) -> dict[str, str]:
+    """The variables whose values lead to files, if the name is known or an exception names the value; proxies without
+    user and password."""
+    named = {path.rstrip("/.") for text in texts for path in _PATH.findall(text)}
+    chosen: dict[str, str] = {}
+    for name, value in sorted(environment.items()):
+        bare = value.rstrip("/")
+        if name.upper() in _PROXIES:
+            chosen[name] = _without_user(value)
+        elif (
+            value.startswith("/")
+            and name not in _OF_SHELLS
+            and (name in _PLACES or (len(bare) > 1 and _is_named(bare, named)))
+        ):
+            chosen[name] = value
+    return {safe_line(name, 80): safe_line(value, 400) for name, value in list(chosen.items())[:40]}
+
+
+def _is_named(path: str, named: set[str]) -> bool:
+    return path in named or any(each.startswith(f"{path}/") for each in named)
+
+
+def _without_user(value: str) -> str:
+    if "://" not in value:
+        return value.rpartition("@")[2]
+    parts = urlsplit(value)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _outputs(pid: int) -> dict[str, str]:
+    """Where standard output (1) and standard error (2) go."""
+    places = {}
+    for number in ("1", "2"):
+        try:
+            places[number] = safe_line(os.readlink(f"/proc/{pid}/fd/{number}"), 400)  # noqa: PTH115  no path: pipe:[1]
+        except OSError:
+            continue
+    return places
+
+
+def _temporary(pid: int, environment: Mapping[str, str]) -> str:
+    """The directory of Python's tempfile: the first of its places that is there for the process."""
+    places = [environment[name] for name in _TEMPORARY if environment.get(name)]
+    for place in (*places, *_FIRST):
+        if Path(f"/proc/{pid}/root{place}").is_dir():
+            return place
+    return _FIRST[0]
+
+
+def _size(pid: int, directory: str) -> int | None:
+    """The size of the directory's file system in bytes, as the process sees it."""
+    try:
+        facts = os.statvfs(f"/proc/{pid}/root{directory}")
+    except OSError:
+        return None
+    return facts.f_frsize * facts.f_blocks
+
+
+def _threads(pid: int | None) -> int | None:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir())) if pid else None
+    except OSError:
+        return None
