@@ -47,7 +47,9 @@ def read_host_state(
     homes = (target.app_dir, GUIDE_HOME)
     return {
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
-        "certificates": Task("certificate files", lambda: certificate_files.certificate_files(target)),
+        "certificates": Task(
+            "certificate files", lambda: certificate_files.certificate_files(target, around.config)
+        ),
         "watchdog": Task("watchdog state", lambda: watchdog_state.watchdog_state(state_file, interval)),
         "backups": Task("backups", lambda: backups.backups(settings.backup, homes, deadline)),
         "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),

@@ -15,7 +15,8 @@ class Certificate(Facts, frozen=True):
 
     ``key_id``, ``issuer_key_id``: the identifiers of its own and of its issuer's key, in hex, if it has them (RFC 5280,
     4.2.1.1 and 4.2.1.2). ``signed_by``: the fingerprint of the certificate in the same file or chain that signed it;
-    empty if none of them did, None if that was not examined."""
+    empty if none of them did, None if that was not examined. ``purposes``: its extended key usages, none if it has no
+    such limit (RFC 5280, 4.2.1.12); ``must_staple``: it demands a stapled OCSP answer (RFC 7633)."""
 
     subject: str
     issuer: str
@@ -32,6 +33,8 @@ class Certificate(Facts, frozen=True):
     key_id: str = ""
     issuer_key_id: str = ""
     signed_by: str | None = None
+    purposes: tuple[str, ...] = ()
+    must_staple: bool = False
 
 
 class Served(Facts, frozen=True):
@@ -154,8 +157,19 @@ class KeyFile(Facts, frozen=True):
     defects: tuple[PemDefect, ...] = ()
 
 
+class RevocationList(Facts, frozen=True):
+    """One list of revoked certificates (RFC 5280, 5) in a file. ``next_update``: until when it counts, None if it does
+    not say."""
+
+    path: str
+    issuer: str
+    next_update: float | None = None
+
+
 class Certificates(Facts, frozen=True):
     """Certificate and key files of the site, and authorities found beside them.
+
+    ``revocations``: the lists in the files of ssl_crl that are in force for the site.
 
     If certificate and key are not a pair, ``other_keys`` and ``other_certificates`` are the files beside them that
     match the certificate, and the key."""
@@ -165,6 +179,7 @@ class Certificates(Facts, frozen=True):
     nearby: tuple[PemFile, ...] = ()
     other_keys: tuple[KeyFile, ...] = ()
     other_certificates: tuple[PemFile, ...] = ()
+    revocations: tuple[RevocationList, ...] = ()
 
 
 class RenewalConf(Facts, frozen=True):

@@ -32,9 +32,9 @@ JUDGED_DIRECTIVES = frozenset(
         "limit_req_status", "listen", "location",
         "log_format", "pid", "proxy_http_version", "proxy_intercept_errors", "proxy_pass",
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
-        "ssl_certificate_key", "ssl_ciphers", "ssl_protocols", "ssl_reject_handshake", "try_files",
+        "ssl_certificate_key", "ssl_ciphers", "ssl_crl", "ssl_protocols", "ssl_reject_handshake", "try_files",
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
-        "set_real_ip_from", "worker_shutdown_timeout",
+        "set_real_ip_from", "ssl_stapling", "ssl_verify_client", "worker_shutdown_timeout",
     }
 )  # fmt: skip
 # Directives with arguments that are read in part: see `_arguments` and `_lookup_line`.

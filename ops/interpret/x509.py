@@ -13,13 +13,14 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from ops.facts.certificates import Certificate, PemDefect, PemDefectKind
+from ops.facts.certificates import Certificate, PemDefect, PemDefectKind, RevocationList
 from ops.interpret.pem import PemBlock, first_element, read_pem
 from ops.text.sanitize import safe_line
 
 MAX_NAMES = 500
+MAX_LISTS = 50
 
 
 def pem_blocks(content: bytes) -> Iterator[bytes]:
@@ -153,7 +154,55 @@ def certificate_facts(certificate: x509.Certificate) -> Certificate:
         issuer_url=_issuer_url(certificate),
         key_id=_key_id(certificate, x509.SubjectKeyIdentifier, "digest"),
         issuer_key_id=_key_id(certificate, x509.AuthorityKeyIdentifier, "key_identifier"),
+        purposes=_purposes(certificate),
+        must_staple=_must_staple(certificate),
     )
+
+
+# RFC 5280, 4.2.1.12: the names that openssl.cnf has for the usual purposes.
+_PURPOSES = {
+    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
+    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
+    ExtendedKeyUsageOID.CODE_SIGNING: "codeSigning",
+    ExtendedKeyUsageOID.EMAIL_PROTECTION: "emailProtection",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "anyExtendedKeyUsage",
+}
+
+
+def _purposes(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError, *_UNREADABLE):
+        return ()
+    return tuple(_PURPOSES.get(usage, usage.dotted_string) for usage in list(usages)[:10])
+
+
+def _must_staple(certificate: x509.Certificate) -> bool:
+    try:
+        features = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
+    except (x509.ExtensionNotFound, ValueError, *_UNREADABLE):
+        return False
+    return x509.TLSFeatureType.status_request in features
+
+
+def revocation_lists(content: bytes, path: str) -> tuple[RevocationList, ...]:
+    """Return the lists of revoked certificates in a PEM file; those that cannot be read are left out."""
+    begin, end = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
+    found: list[RevocationList] = []
+    for block in content.split(begin)[1 : MAX_LISTS + 1]:
+        try:
+            listed = x509.load_pem_x509_crl(begin + block.partition(end)[0] + end)
+            until = listed.next_update_utc
+            found.append(
+                RevocationList(
+                    path=path,
+                    issuer=safe_line(listed.issuer.rfc4514_string()),
+                    next_update=until.timestamp() if until else None,
+                )
+            )
+        except (ValueError, *_UNREADABLE):
+            continue
+    return tuple(found)
 
 
 def _key_id(certificate: x509.Certificate, extension: Any, field: str) -> str:

@@ -33,7 +33,7 @@ def issued(authority: Authority) -> Issued:
 def look(certificate: Path | str | None, key: Path | str | None = None) -> Certificates:
     values: dict[str, Any] = dict.fromkeys(Target.__struct_fields__, None)
     values |= {"certificate": certificate and str(certificate), "private_key": key and str(key)}
-    return certificate_files(Target(**values))
+    return certificate_files(Target(**values), NotSeen(reason="-"))
 
 
 def leaf(path: Path | str) -> PemFile:

@@ -14,11 +14,21 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Certificate, Certificates, FileProblem, KeyFile, PemDefect, PemFile
+from ops.facts.certificates import (
+    Certificate,
+    Certificates,
+    FileProblem,
+    KeyFile,
+    PemDefect,
+    PemFile,
+    RevocationList,
+)
+from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.pem import bad_marker, has_no_lines, read_pem, whole_file_defect
-from ops.interpret.x509 import CertificateSet, certificate_der, defect_words, spki_hash
+from ops.interpret.site import find_site
+from ops.interpret.x509 import CertificateSet, certificate_der, defect_words, revocation_lists, spki_hash
 from ops.text.sanitize import safe_line
 
 MAX_FILE_BYTES = 1 << 20
@@ -33,14 +43,19 @@ _NO_PATH = re.compile(r"^(?:data|engine|store):|\$")
 _KEY_LINE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{0,40})PRIVATE KEY-----")
 
 
-def certificate_files(target: Target) -> Certificates:
-    """Return the files named by the target, the authorities beside the certificate, and, if certificate and key do not
-    match, files beside them that do."""
+def certificate_files(target: Target, config: NginxConfig | NotSeen) -> Certificates:
+    """Return the files named by the target, the authorities beside the certificate, the lists of ssl_crl, and, if
+    certificate and key do not match, files beside them that do."""
     certificate_set = CertificateSet()
     leaf = pem_file(target.certificate, certificate_set) if target.certificate else _unnamed("certificate")
     key = key_file(target.private_key) if target.private_key else _unnamed("private key")
     nearby = tuple(_nearby(target, certificate_set))
-    files = Certificates(leaf=_signed(leaf, certificate_set), key=key, nearby=nearby)
+    files = Certificates(
+        leaf=_signed(leaf, certificate_set),
+        key=key,
+        nearby=nearby,
+        revocations=tuple(_revocations(target, config)),
+    )
     if not isinstance(leaf, PemFile) or not isinstance(key, KeyFile) or not leaf.certificates:
         return files
     if key.public_key is None or key.public_key == leaf.certificates[0].public_key:
@@ -50,6 +65,21 @@ def certificate_files(target: Target) -> Certificates:
         other_keys=tuple(_keys_of(leaf.certificates[0].public_key, leaf, key)),
         other_certificates=tuple(_certificates_of(key.public_key, leaf, key)),
     )
+
+
+def _revocations(target: Target, config: NginxConfig | NotSeen) -> Iterator[RevocationList]:
+    """Yield the lists in the files of ssl_crl; a file that cannot be read has none."""
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    if site is None or isinstance(config, NotSeen):
+        return
+    folder = Path(config.file).parent  # ngx_conf_full_name
+    for line in site.server.effective("ssl_crl")[-1:]:
+        for name in line.args[:1]:
+            path = str(folder / name)
+            with contextlib.suppress(OSError, ValueError):
+                yield from revocation_lists(
+                    read_regular_file(path, MAX_FILE_BYTES).content, safe_line(path, 1000)
+                )
 
 
 def _signed(file: PemFile | NotSeen, certificate_set: CertificateSet) -> PemFile | NotSeen:

@@ -51,6 +51,7 @@ from ops.diagnosis.checks import (
     tls_challenge,
     tls_files,
     tls_handshake,
+    tls_rules,
 )
 from ops.diagnosis.finding import Check
 
@@ -64,6 +65,7 @@ CHECKS: tuple[Check, ...] = (
     *tls_files.CHECKS,
     *tls_challenge.CHECKS,
     *tls_handshake.CHECKS,
+    *tls_rules.CHECKS,
     *nginx.CHECKS,
     *nginx_upstream.CHECKS,
     *nginx_balancer.CHECKS,

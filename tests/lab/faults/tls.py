@@ -6,10 +6,15 @@ import dataclasses
 import os
 import socket
 import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.lab.authority import Authority, new_key, self_signed
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from tests.lab.authority import Authority, Issued, new_key, self_signed, write_lineage
+from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Sees, answers, fault, meets
 from tests.lab.stack import Stack
 
@@ -409,3 +414,101 @@ def default_server_rejects_what_the_site_listens_elsewhere_for(stack: Stack) -> 
         f"server {{ {listen} default_server; ssl_reject_handshake on; }}\n"
     )
     stack.reload_nginx()
+
+
+@fault("TLS028", sees=meets("purpose"), layout="guide", says=("serverAuth",))
+def certificate_is_a_client_s(stack: Stack) -> None:
+    """The private authority has a profile for servers and one for clients."""
+    issued = stack.authority.issue([stack.domain], client=True)
+    write_lineage(stack.letsencrypt, stack.domain, issued, version=2)
+    stack.reload_nginx()
+
+
+def must_staple(stack: Stack) -> Issued:
+    """The stack's certificate once more, with the demand for a stapled answer."""
+    plain = stack.issued.certificate
+    builder = x509.CertificateBuilder(
+        plain.issuer,
+        plain.subject,
+        plain.public_key(),
+        x509.random_serial_number(),
+        plain.not_valid_before_utc,
+        plain.not_valid_after_utc,
+        list(plain.extensions),
+    ).add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
+    signed = builder.sign(stack.authority.intermediate.key, hashes.SHA256())
+    return Issued(signed, stack.issued.key, stack.issued.chain)
+
+
+def demands_and_gets_nothing(stack: Stack) -> bool:
+    """What Firefox sees: a certificate that demands a stapled answer, and none beside it."""
+    host, port = stack.https
+    argv = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", stack.domain, "-status"]
+    said = subprocess.run(argv, input="", capture_output=True, text=True, timeout=10, check=False).stdout
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    served = x509.load_pem_x509_certificate(
+        f"{begin}{said.partition(begin)[2].partition(end)[0]}{end}\n".encode()
+    )
+    demands = any(isinstance(extension.value, x509.TLSFeature) for extension in served.extensions)
+    return demands and "no response sent" in said
+
+
+@fault("TLS029", sees=demands_and_gets_nothing, layout="guide", says=("ssl_stapling",))
+def certificate_wants_to_be_stapled(stack: Stack) -> None:
+    """acme.sh --ocsp, and nothing in nginx."""
+    write_lineage(stack.letsencrypt, stack.domain, must_staple(stack), version=2)
+    stack.reload_nginx()
+
+
+def _revoked(authority: Issued, days: float) -> bytes:
+    """A list of nothing, by that authority, good for so many days from now."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(now - timedelta(days=30))
+        .next_update(now + timedelta(days=days))
+    )
+    return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _write_lists(stack: Stack, authority: Authority) -> None:
+    """The list that has run out, and beside it the next one."""
+    roots = _revoked(authority.root, 300)
+    (stack.directory / "clients.crl.pem").write_bytes(_revoked(authority.intermediate, -2) + roots)
+    (stack.directory / "clients.crl.next").write_bytes(_revoked(authority.intermediate, 30) + roots)
+
+
+def member_is_refused(stack: Stack) -> bool:
+    context = ssl.create_default_context(cafile=str(stack.ca_file))
+    context.load_cert_chain(stack.directory / "member.pem")
+    statuses = set()
+    for _ in range(4):
+        with (
+            socket.create_connection(stack.https, 5) as raw,
+            context.wrap_socket(raw, server_hostname=stack.domain) as client,
+        ):
+            client.sendall(f"GET /health HTTP/1.1\r\nHost: {stack.domain}\r\n\r\n".encode())
+            statuses.add(client.recv(4096).split()[1])
+    return statuses == {b"400"}
+
+
+def want_listed_clients(stack: Stack) -> None:
+    """Clients show certificates (``member.pem``), and the list of the revoked has run out."""
+    authority = Authority("Clients")
+    (stack.directory / "clients.pem").write_bytes(authority.intermediate.pem + authority.root.pem)
+    member = authority.issue(["member"], client=True)
+    (stack.directory / "member.pem").write_bytes(member.fullchain_pem + member.key_pem)
+    _write_lists(stack, authority)
+    place = "    location / {\n        limit_req"
+    lines = (
+        f"    ssl_client_certificate {stack.directory}/clients.pem;\n    ssl_verify_depth 3;\n"
+        f"    ssl_verify_client on;\n    ssl_crl {stack.directory}/clients.crl.pem;\n"
+    )
+    stack.edit(stack.site_file, place, f"{lines}{place}")
+
+
+@fault("TLS030", sees=member_is_refused, app=PLAIN_APP, layout="guide", says=("clients.crl.pem",))
+def nobody_publishes_the_list_of_revoked_certificates(stack: Stack) -> None:
+    """The job that published it was on the old host."""
+    want_listed_clients(stack)

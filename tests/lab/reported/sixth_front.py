@@ -6,19 +6,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 from datetime import UTC, datetime, timedelta
 
 import dns.message
 import dns.query
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.lab.applications import FASTAPI, UVICORN_WORKER
-from tests.lab.authority import Authority, Issued, write_lineage
+from tests.lab.authority import write_lineage
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import meets
-from tests.lab.faults.tls import in_days
+from tests.lab.faults.tls import (
+    demands_and_gets_nothing,
+    in_days,
+    member_is_refused,
+    must_staple,
+    want_listed_clients,
+)
 from tests.lab.reported.case import Kind, add_location, healthy, report
 from tests.lab.stack import Stack
 
@@ -408,39 +412,6 @@ def _write_shop(stack: Stack, encoding: str) -> None:
 # --- certificates -----------------------------------------------------------------------------------------------------
 
 
-def _revoked(authority: Issued, days: float) -> bytes:
-    """A list of nothing, by that authority, good for so many days from now."""
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(authority.certificate.subject)
-        .last_update(now - timedelta(days=30))
-        .next_update(now + timedelta(days=days))
-    )
-    return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def _write_lists(stack: Stack, authority: Authority) -> None:
-    """The list that has run out, and beside it the next one."""
-    roots = _revoked(authority.root, 300)
-    (stack.directory / "clients.crl.pem").write_bytes(_revoked(authority.intermediate, -2) + roots)
-    (stack.directory / "clients.crl.next").write_bytes(_revoked(authority.intermediate, 30) + roots)
-
-
-def _member_is_refused(stack: Stack) -> bool:
-    context = _context(stack)
-    context.load_cert_chain(stack.directory / "member.pem")
-    statuses = set()
-    for _ in range(4):
-        with (
-            socket.create_connection(stack.https, 5) as raw,
-            context.wrap_socket(raw, server_hostname=stack.domain) as client,
-        ):
-            client.sendall(f"GET /health HTTP/1.1\r\nHost: {stack.domain}\r\n\r\n".encode())
-            statuses.add(client.recv(4096).split()[1])
-    return statuses == {b"400"}
-
-
 def _publish_the_next_list(stack: Stack) -> None:
     (stack.directory / "clients.crl.next").replace(stack.directory / "clients.crl.pem")
     stack.reload_nginx()
@@ -449,7 +420,7 @@ def _publish_the_next_list(stack: Stack) -> None:
 @report(
     Kind.CERTIFICATE,
     "square/certstrap#96",
-    sees=_member_is_refused,
+    sees=member_is_refused,
     repair=_publish_the_next_list,
     codes=(),
     says=("ssl_crl", "clients.crl.pem", "expired"),
@@ -458,55 +429,17 @@ def _publish_the_next_list(stack: Stack) -> None:
 )
 def list_of_revoked_certificates_has_run_out(stack: Stack) -> None:
     """Tongsuo#613, openvpn-install#78: nobody published a new one, and every client's certificate is refused."""
-    authority = Authority("Clients")
-    (stack.directory / "clients.pem").write_bytes(authority.intermediate.pem + authority.root.pem)
-    member = authority.issue(["member"], client=True)
-    (stack.directory / "member.pem").write_bytes(member.fullchain_pem + member.key_pem)
-    _write_lists(stack, authority)
-    _in_server(
-        stack,
-        f"ssl_client_certificate {stack.directory}/clients.pem;\n    ssl_verify_depth 3;\n"
-        f"    ssl_verify_client on;\n    ssl_crl {stack.directory}/clients.crl.pem;",
-    )
+    want_listed_clients(stack)
 
 
 def _issue_the_usual_one(stack: Stack) -> None:
     stack.replace_certificate()
 
 
-def _must_staple(stack: Stack) -> Issued:
-    """The stack's certificate once more, with the demand for a stapled answer."""
-    plain = stack.issued.certificate
-    builder = x509.CertificateBuilder(
-        plain.issuer,
-        plain.subject,
-        plain.public_key(),
-        x509.random_serial_number(),
-        plain.not_valid_before_utc,
-        plain.not_valid_after_utc,
-        list(plain.extensions),
-    ).add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
-    signed = builder.sign(stack.authority.intermediate.key, hashes.SHA256())
-    return Issued(signed, stack.issued.key, stack.issued.chain)
-
-
-def _demands_and_gets_nothing(stack: Stack) -> bool:
-    """What Firefox sees: a certificate that demands a stapled answer, and none beside it."""
-    host, port = stack.https
-    argv = ["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", stack.domain, "-status"]
-    said = subprocess.run(argv, input="", capture_output=True, text=True, timeout=10, check=False).stdout
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    served = x509.load_pem_x509_certificate(
-        f"{begin}{said.partition(begin)[2].partition(end)[0]}{end}\n".encode()
-    )
-    demands = any(isinstance(extension.value, x509.TLSFeature) for extension in served.extensions)
-    return demands and "no response sent" in said
-
-
 @report(
     Kind.CERTIFICATE,
     "QROkes/webinoly#43",
-    sees=_demands_and_gets_nothing,
+    sees=demands_and_gets_nothing,
     repair=_issue_the_usual_one,
     codes=(),
     says=("staple", "ssl_stapling"),
@@ -515,7 +448,7 @@ def _demands_and_gets_nothing(stack: Stack) -> bool:
 )
 def certificate_demands_a_stapled_answer(stack: Stack) -> None:
     """acme.sh#2357, opnsense/plugins#2367: Firefox refuses it, and no other browser does."""
-    write_lineage(stack.letsencrypt, stack.domain, _must_staple(stack), version=2)
+    write_lineage(stack.letsencrypt, stack.domain, must_staple(stack), version=2)
     stack.reload_nginx()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.diagnosis import nginx_message
-from ops.facts.certificates import Lineages, RenewalConf
+from ops.facts.certificates import Lineages, RenewalConf, RevocationList
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Spread, UnservedFile
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -105,7 +105,41 @@ def resolved(*addresses: str, expected: tuple[str, ...] = ("203.0.113.5",)) -> S
     return but(resolution__addresses=addresses, target__expected_addresses=expected)
 
 
+# --- rules for certificates
+
+
+def refused_by(code: int, words: str = "unsuitable certificate purpose") -> Snapshot:
+    return but(served__trust_code=code, served__trust_error=words)
+
+
+def stapled(lines: str = "", *, must: bool = True) -> Snapshot:
+    """The certificate may demand a stapled answer; the site has further lines."""
+    site = SITE.replace(
+        "    location / {\n        limit_req", f"    {lines}\n    location / {{\n        limit_req"
+    )
+    return but(served__chain=(certificate(must_staple=must),), nginx_config=nginx_config(site))
+
+
+def listed(days: float | None, lines: str = "ssl_verify_client on; ssl_crl clients.crl;") -> Snapshot:
+    """The list of revoked certificates counts for so many days more."""
+    until = None if days is None else NOW + days * DAY
+    item = RevocationList(path="/etc/nginx/clients.crl", issuer="CN=Clients", next_update=until)
+    return but(stapled(lines, must=False), certificates__revocations=(item,))
+
+
 CASES = (
+    fires("TLS028", "the certificate is for clients", refused_by(26), "unsuitable certificate purpose"),
+    fires("TLS028", "an authority may not sign for the name", refused_by(47, "permitted subtree violation")),
+    quiet("TLS028", "nothing leads to a root", refused_by(20, "unable to get local issuer certificate")),
+    quiet("TLS028", "it has expired", refused_by(10, "certificate has expired")),
+    quiet("TLS028", "this host has no roots", refused_by(-1)),
+    fires("TLS029", "nginx staples nothing", stapled(), "status_request"),
+    quiet("TLS029", "nginx staples", stapled("ssl_stapling on;")),
+    quiet("TLS029", "nobody demands it", stapled(must=False)),
+    fires("TLS030", "the list ran out yesterday", listed(-1), "clients.crl", "CN=Clients"),
+    quiet("TLS030", "the list counts until tomorrow", listed(1)),
+    quiet("TLS030", "the list has no end", listed(None)),
+    quiet("TLS030", "nobody asks clients for certificates", listed(-1, "ssl_crl clients.crl;")),
     fires("NGX007", "WebSockets last as long as nginx waits", lasting(60.0, 60.2, 60.9), "60s"),
     quiet("NGX007", "WebSockets are left by their pages", lasting(2.0, 31.0, 600.0)),
     quiet("NGX007", "WebSockets last longer: the service says something", lasting(60.0, 600.0, 9000.0)),
