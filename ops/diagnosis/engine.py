@@ -254,7 +254,8 @@ def _cause(
             *(item.id for item in observed if item.id in explained),
             *(finding.code for finding in followers),
         ),
-        evidence=root.evidence,
+        # The same words at the same place may be found on two ways.
+        evidence=tuple(dict.fromkeys(root.evidence)),
         verify=with_settings(
             verbatim(root.verify) if root.verify else entry.verify_with(facts), values.get("settings_file")
         ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ops.text.language import Text, verbatim
@@ -24,11 +24,14 @@ _READS_SETTINGS = re.compile(
 # Special characters of a basic regular expression, and our delimiter (sed(1), regex(7)).
 _SPECIAL = re.compile(r"[\\.*\[\]^$#]")
 _STOPS_A_PROCESS = re.compile(r"kill (\d+)\n")
+_ENDS_PROCESSES = re.compile(r"kill (?:-(?:TERM|QUIT|9) )?(\d+(?: \d+)*)")
 _CHANGES_DIRECTORY = re.compile(r"(?:cd [^;&|<>]+)?")
 # The shell's own characters, outside quotes.
 _SHELL = re.compile(r"^[^'\"]*[;&|<>$`]")
 # The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
+# gunicorn's default graceful_timeout, and some.
+_ENDS_WITHIN = 35
 
 
 def is_command(step: Text) -> bool:
@@ -56,7 +59,19 @@ def printed_steps(
     ]
     # One step may end with the command that begins the next: a test of nginx, a restart.
     unique = [line for before, line in zip([None, *lines], lines, strict=False) if line != before]
-    return tuple(with_settings(line, settings_file) for line in unique)
+    return tuple(with_settings(line, settings_file) for line in _with_waits(unique))
+
+
+def _with_waits(lines: Sequence[Text]) -> Iterator[Text]:
+    """Yield ``lines``; between a process's end and what starts in its place, wait until it is gone. The last line,
+    which shows whether they worked, waits by itself."""
+    for place, line in enumerate(lines):
+        yield line
+        ended = _ENDS_PROCESSES.fullmatch(line.en) if is_command(line) else None
+        following = [later.en for later in lines[place + 1 : -1] if is_command(later)]
+        if ended and following and not following[0].startswith("timeout "):
+            for pid in ended[1].split():
+                yield verbatim(f"timeout {_ENDS_WITHIN} tail --pid={pid} -f /dev/null")
 
 
 def confirmation(code: str, *, is_fail: bool) -> str:

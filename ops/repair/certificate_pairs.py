@@ -10,6 +10,7 @@ from pathlib import Path
 from ops.archive.manifest import ManifestEntry
 from ops.collect.services.certbot import STEMS
 from ops.collect.services.certificate_files import key_file, pem_file
+from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificate, Certificates, KeyFile, PemFile
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
@@ -82,31 +83,59 @@ def _links(live: Path, paths: dict[str, Path], number: int) -> Iterator[Replacem
 
 
 def with_intermediate(certificates: Certificates) -> Replacement | None:
-    """Return the site's certificate file followed by the intermediate that signed it, which lies beside it; None if it
-    is not found, or the file has one already."""
+    """Return the site's certificate followed by the intermediate that signed it, both as they lie beside each other, to
+    replace the site's file; None if one is not found, or the file is so already."""
     leaf = certificates.leaf
-    if not isinstance(leaf, PemFile) or not leaf.certificates:
+    if not isinstance(leaf, PemFile):
         return None
-    own = leaf.certificates[0]
-    for file in certificates.nearby:
-        first = file.certificates[0] if file.certificates else None
-        if first is None or not _is_intermediate(first, own) or file.path == leaf.path:
-            continue
-        try:
-            present = read_regular_file(leaf.resolved, MAX_BYTES).content
-            more = read_regular_file(file.resolved, MAX_BYTES).content
-        except (OSError, ValueError):
+    try:
+        present = read_regular_file(leaf.resolved, MAX_BYTES).content
+        site = _first_block(leaf, present) or _certificate_beside(leaf, certificates.key)
+        if site is None:
             return None
-        first_block = present[: present.find(_END) + len(_END)] if _END in present else present
-        content = first_block.rstrip() + b"\n" + more
-        entry = file_entry(leaf.resolved, content)
-        source = Text(en=f"with the intermediate of {file.path}", zh=f"补上 {file.path} 中的中间证书")
-        is_new = entry is not None and content != present
-        return Replacement(leaf.resolved, entry, content, source, present) if is_new else None
-    return None
+        block, own = site
+        found = next((file for file in certificates.nearby if _holds_its_intermediate(file, own, leaf)), None)
+        if found is None:
+            return None
+        more = read_regular_file(found.resolved, MAX_BYTES).content
+    except (OSError, ValueError):
+        return None
+    content = block.rstrip() + b"\n" + more
+    entry = file_entry(leaf.resolved, content)
+    source = Text(en=f"with the intermediate of {found.path}", zh=f"补上 {found.path} 中的中间证书")
+    is_new = entry is not None and content != present
+    return Replacement(leaf.resolved, entry, content, source, present) if is_new else None
 
 
 _END = b"-----END CERTIFICATE-----"
+
+
+def _first_block(leaf: PemFile, content: bytes) -> tuple[bytes, Certificate] | None:
+    """The first block of the site's file and its certificate; None if that block is damaged."""
+    last = leaf.places[0][1] if leaf.places else 0
+    if not leaf.certificates or any(defect.begins <= last for defect in leaf.defects):
+        return None
+    return content[: content.find(_END) + len(_END)] if _END in content else content, leaf.certificates[0]
+
+
+def _certificate_beside(leaf: PemFile, key: KeyFile | NotSeen) -> tuple[bytes, Certificate] | None:
+    """certbot's certificate alone (cert.pem) beside its damaged fullchain.pem, if it is the key's. Raises OSError,
+    ValueError."""
+    chain = Path(leaf.resolved)
+    if not chain.name.startswith("fullchain") or not isinstance(key, KeyFile):
+        return None
+    file = pem_file(str(chain.with_name(chain.name.replace("fullchain", "cert", 1))))
+    if not isinstance(file, PemFile) or file.problem is not None or file.defects or not file.certificates:
+        return None
+    own = file.certificates[0]
+    if own.public_key != key.public_key:
+        return None
+    return read_regular_file(file.resolved, MAX_BYTES).content, own
+
+
+def _holds_its_intermediate(file: PemFile, own: Certificate, leaf: PemFile) -> bool:
+    first = file.certificates[0] if file.certificates else None
+    return first is not None and file.path != leaf.path and not file.defects and _is_intermediate(first, own)
 
 
 def _is_intermediate(issuer: Certificate, certificate: Certificate) -> bool:

@@ -32,6 +32,8 @@ from ops.text.sanitize import without_controls, without_secrets
 MAX_FILE_BYTES = 4 << 20
 _EDITED = {"HST004", "NGX003", "NGX005", "NGX006", "NGX010", "NGX014", "NGX018", "TLS006", "TLS007"}
 # Their remedy is the newest pair in certbot's archive that fits.
+# A certificate's file without the intermediate that it needs, or damaged.
+_CHAIN = {"TLS006", "TLS020", "TLS021"}
 _PAIR = {"TLS001", "TLS003", "TLS004", "TLS007", "TLS012", "TLS021", "TLS022", "TLS023"}
 
 
@@ -134,12 +136,12 @@ def _without_past(
 
         edits = {cause.code: printed_edits(cause, target, files, real) for cause in diagnosis.causes}
         parts["printed"] = {code: edit for code, edit in edits.items() if edit}
-    if _PAIR & codes or "TLS006" in codes:
+    if (_PAIR | _CHAIN) & codes:
         from ops.repair.certificate_pairs import archived_pair, with_intermediate
 
         if _PAIR & codes:
             parts["pair"] = archived_pair(target, diagnosis.started_at)
-        if "TLS006" in codes and isinstance(snapshot.certificates, Certificates):
+        if _CHAIN & codes and isinstance(snapshot.certificates, Certificates):
             parts["with_intermediate"] = with_intermediate(snapshot.certificates)
     return parts
 

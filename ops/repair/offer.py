@@ -30,8 +30,8 @@ from ops.text.language import Text, verbatim
 
 # Remedies that change what a person would otherwise edit. A start, a restart or a reload is printed as it is typed.
 _EDITS = (ChangeMode, EditGunicorn, EditNginx, ExchangeFiles, InstallRotation, MendPidfile)
-# Commands that only show something.
-_LOOKING = ("ls ", "ps ", "py-spy ", "journalctl ", "gte-ops doctor ", "gte-ops backup list")
+# Commands that only show something, or that an authority elsewhere may refuse.
+_LOOKING = ("ls ", "ps ", "py-spy ", "journalctl ", "gte-ops doctor ", "gte-ops backup list", "certbot ")
 _UNDONE = Text(en="undone if that does not help", zh="没有效果就撤销")
 
 
@@ -64,7 +64,7 @@ def offered(
 
 
 def leaves_it_to_a_person(cause: Cause, target: Target) -> bool:
-    """Whether no command of the fix changes anything, beside loading what was changed."""
+    """Whether no command of the fix changes anything on this host alone, beside loading what was changed."""
     loading = loading_commands(target)
     *steps, _ = cause.fix
     return any(not is_command(step) for step in steps) and not any(

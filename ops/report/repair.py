@@ -204,7 +204,8 @@ class RepairReport(CommandReport):
             words.append(_AT_A_RISK.to(language).format(_listed(_unique(risky), language)))
         if by_hand:
             words.append(_LEFT_BY_HAND.to(language).format(_listed(_unique(by_hand), language)))
-        back = brings_back(remedies, repair.level)
+        # A certificate that ends tomorrow is a failure to come: the service is there.
+        back = brings_back(remedies, repair.level) if repair.first.symptoms else None
         if back is False and brings_back(remedies, Safety.RISKY):
             words.append(_RISKY_BRINGS_BACK.to(language))
         elif back is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
@@ -15,6 +16,7 @@ from ops.facts.target import Target
 from ops.interpret.address import is_loopback
 from ops.interpret.trust import covers
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 _FAILURES = {
     ProbeFailure.NXDOMAIN: Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
@@ -44,6 +46,8 @@ _WHO_AND_HOW_LONG = (
     ProbeFailure.REFUSED,
     ProbeFailure.UNREACHABLE,
 )
+# Of these the name may be in order. SERVFAIL may also be the name's own: its servers or its signatures.
+_RESOLVER_FAILURES = (ProbeFailure.TIMEOUT, ProbeFailure.REFUSED, ProbeFailure.UNREACHABLE)
 
 
 @check("dns.resolution", "DNS001", en="the name resolves", zh="域名可以解析")
@@ -53,11 +57,27 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
         return
     how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
     has_detail = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
-    waited = (quote("resolver", resolution.detail),) if has_detail else ()
+    waited = (Evidence("resolver", reason(resolution.detail)),) if has_detail else ()
     yield Finding(
         "DNS001",
         (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited),
         {"resolver": resolution.resolver, "failure": _TERMS.get(resolution.failure, resolution.failure)},
+        fix=_steps(resolution),
+    )
+
+
+def _steps(resolution: Resolution) -> tuple[str | Text, ...] | None:
+    """What is to be mended: the resolver, if it said nothing of the name; None for the record."""
+    if resolution.failure not in _RESOLVER_FAILURES:
+        return None
+    return (
+        Text(
+            en=f"The name server {resolution.resolver} says nothing of the name. Bring it up, or name another one in"
+            " /etc/resolv.conf; it names now:",
+            zh=f"DNS 服务器 {resolution.resolver} 没有给出这个域名的任何信息。"
+            "恢复它，或在 /etc/resolv.conf 里换一个；现在的内容：",
+        ),
+        "cat /etc/resolv.conf",
     )
 
 
@@ -84,7 +104,8 @@ def address(
         and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
     ):
         return  # the address is translated to this host
-    addresses, expected_text = ", ".join(others), ", ".join(expected)
+    reachable = expected if target.expected_addresses else tuple(filter(_can_be_published, expected))
+    addresses, expected_text = ", ".join(others), ", ".join(reachable or expected)
     yield Finding(
         "DNS002",
         (
@@ -120,6 +141,15 @@ def _deleted_record(name: str, others: Sequence[str]) -> Text:
         zh=f"如果那台主机不再提供 {name}，就在 DNS 服务商处删除 {addresses} 的 {kinds} 记录；"
         "否则把它写进 target.expected_addresses",
     )
+
+
+def _can_be_published(address: str) -> bool:
+    """Whether other hosts can reach this host at ``address``: neither loopback nor link-local."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    return not (parsed.is_loopback or parsed.is_link_local)
 
 
 @check("dns.literal", "DNS003", en="users are sent to a name", zh="对外公布的是域名")

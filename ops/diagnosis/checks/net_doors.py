@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from ops.diagnosis.checks.tls import NO_PATH, when
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.steps import put_after_line
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Certificate, Lineages, OtherDoor, PemFile, Served
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Front
 from ops.facts.target import Target
+from ops.interpret import nginx as nginx_rules
 from ops.interpret.address import split_address
-from ops.interpret.nginx import certificates_at
 from ops.interpret.renewal import lineage_of
+from ops.interpret.site import find_site
 from ops.interpret.trust import covers
 from ops.text.language import Text
 
@@ -84,9 +86,56 @@ def other_certificates(
                     "objections": objections,
                 },
                 severity=Severity.FAIL,
-                fix=place.fix(target, lineages),
+                verify=None
+                if door.key
+                else f"openssl s_client -connect {door.address} -servername {shlex.quote(target.domain)} </dev/null"
+                " 2>/dev/null | openssl x509 -noout -subject -dates",
+                fix=_listening_too(door, nginx_config, target) or place.fix(target, lineages),
             )
             return
+
+
+def _listening_too(
+    door: OtherDoor, config: NginxConfig | NotSeen, target: Target
+) -> tuple[str | Text, ...] | None:
+    """The steps where other sites alone listen at the door's address, each with its own certificate; else None."""
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    if site is None or isinstance(config, NotSeen) or door.key:
+        return None
+    listening = [
+        (server, directive)
+        for server in nginx_rules.servers(config)
+        for directive in server.own("listen")
+        if _takes(directive, door.address)
+    ]
+    own = next(site.server.own("listen"), None)
+    if own is None or not listening:
+        return None
+    if any(s == site.server or nginx_rules.names_match(s, target.domain) for s, _ in listening):
+        return None
+    other, directive = listening[0]
+    return (
+        Text(
+            en=f"The service's server block ({site.server.where}) does not listen at {door.address}; {other.where}"
+            " does, and presents its own certificate. Let the service's listen there too:",
+            zh=f"服务的 server 块（{site.server.where}）没有监听 {door.address}，监听的是 {other.where}，"
+            "提供的是它自己的证书。让服务的 server 块也监听该地址：",
+        ),
+        put_after_line(own.where, f"listen {directive.args[0]}{' ssl' if 'ssl' in directive.args else ''};"),
+        target.test_nginx,
+        target.reload_nginx,
+    )
+
+
+def _takes(listen: Directive, address: str) -> bool:
+    """Whether a listen directive takes connections to ``address``. Without ipv6only=off, [::] is IPv6's alone."""
+    parsed = nginx_rules.parse_listen(listen.args) if listen.args else None
+    host, port = split_address(address)
+    if parsed is None or parsed.port != port:
+        return False
+    is_for_ipv6 = listen.args[0].startswith("[")
+    both = "ipv6only=off" in listen.args
+    return parsed.host == host or (parsed.host == "*" and (both or is_for_ipv6 == (":" in host)))
 
 
 class _CertificateSource(NamedTuple):
@@ -102,7 +151,7 @@ class _CertificateSource(NamedTuple):
         cls, door: OtherDoor, there: Served, config: NginxConfig | NotSeen, target: Target, now: float
     ) -> _CertificateSource:
         """Find the source by the certificates in the files."""
-        directives = {} if isinstance(config, NotSeen) else certificates_at(config, door.address)
+        directives = {} if isinstance(config, NotSeen) else nginx_rules.certificates_at(config, door.address)
         leaf = there.chain[0]
 
         def source(file: PemFile, *, is_renewed: bool) -> _CertificateSource:

@@ -9,7 +9,7 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
-from ops.diagnosis.steps import set_in_main_context
+from ops.diagnosis.steps import replaced_in_line, set_in_main_context, without_line
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
@@ -58,9 +58,10 @@ def reload(
         key=lambda path: nginx_config.modified[path],
     )
     site = find_site(nginx_config, target.domain, target.backend)
+    nowhere = _sent_nowhere(nginx_config, site, target, front, backend, upstreams)
     contradictions = [
         *_listening(nginx_config, processes, (*masters, *workers)),
-        *_forwarding(nginx_config, site, target, front, backend, upstreams),
+        *_forwarding(nowhere),
         *_logged(nginx_config, site, target, logs, taken_at, {worker.pid for worker in workers}),
         *_returned(site, target, front),
     ]
@@ -90,6 +91,7 @@ def reload(
             en=f"What nginx does is not what its configuration says ({where}): it runs an older one.",
             zh=f"nginx 的实际行为与配置不符（{where}）：它运行的是旧配置。",
         ),
+        fix=_correcting(nowhere, target) if nowhere else None,
         explains=None if behind else (),
     )
 
@@ -144,15 +146,15 @@ def _listening(config: NginxConfig, processes: Processes, nginx: tuple[Process, 
         )
 
 
-def _forwarding(
+def _sent_nowhere(
     config: NginxConfig,
     site: NginxSiteConfig | None,
     target: Target,
     front: Front | NotSeen,
     backend: Backend | NotSeen,
     upstreams: Upstreams | NotSeen,
-) -> Iterator[Evidence]:
-    """Predictions pass, although nobody listens at the addresses in the file."""
+) -> nginx_topology.ProxyPass | None:
+    """The proxy_pass of the files by which predictions would reach nobody, although they pass; None without one."""
     proxy_pass = nginx_topology.proxy_pass_for(config, site.server, target.predict_path) if site else None
     if (
         proxy_pass is None
@@ -164,12 +166,18 @@ def _forwarding(
         or not is_prediction(front.predict, target)
         or not serves(backend, target)
     ):
-        return
+        return None
     answers = [upstreams.answers.get(address) for address in proxy_pass.addresses]
-    if answers and all(
+    reach_nobody = all(
         x is not None and x.failure in (ProbeFailure.REFUSED, ProbeFailure.MISSING, ProbeFailure.UNREACHABLE)
         for x in answers
-    ):
+    )
+    return proxy_pass if answers and reach_nobody else None
+
+
+def _forwarding(proxy_pass: nginx_topology.ProxyPass | None) -> Iterator[Evidence]:
+    """Predictions pass, although nobody listens at the addresses in the file."""
+    if proxy_pass is not None:
         yield Evidence(
             proxy_pass.where,
             Text(
@@ -178,6 +186,28 @@ def _forwarding(
                 zh=f"proxy_pass {proxy_pass.written} 指向 {', '.join(proxy_pass.addresses)}，那里无人监听，预测却成功",
             ),
         )
+
+
+def _correcting(proxy_pass: nginx_topology.ProxyPass, target: Target) -> tuple[str | Text, ...]:
+    """The steps where loading the files would take the service away: first the file, then the reload."""
+    if proxy_pass.upstream is None:
+        authority = proxy_pass.written.partition("://")[2].partition("/")[0]
+        places = {proxy_pass.where: authority}
+    else:
+        members = (d for d in proxy_pass.upstream.block or () if d.name == "server" and d.args)
+        places = {member.where: member.args[0] for member in members}
+    lines = [replaced_in_line(where, old, target.backend) for where, old in places.items() if old]
+    return (
+        Text(
+            en="Do not reload nginx before the file is correct: as it stands, predictions would answer 502. The service"
+            f" listens at {target.backend}:",
+            zh=f"改正文件之前不要 reload：按现在的文件，预测会返回 502。服务监听在 {target.backend}：",
+        ),
+        *lines[:1],
+        *map(without_line, list(places)[:0:-1]),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 def _logged(

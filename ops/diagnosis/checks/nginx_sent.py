@@ -24,7 +24,7 @@ from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers, WebSocketRoute
 from ops.interpret.gunicorn import process_of
-from ops.interpret.nginx import Scope, default_server, servers
+from ops.interpret.nginx import Scope, default_server, every, servers
 from ops.interpret.nginx_error_line import message, request_of
 from ops.interpret.service_name import asks_for_key
 from ops.interpret.site import find_site
@@ -241,17 +241,17 @@ def _lost(
     if not rewrites:
         return None
     where = rewrites[-1].where
-    return _LostQuery(
-        where,
-        rewrites[-1].words.en,
-        proxy_pass.uri,
-        (
-            Text(
-                en=f"Take the question mark from the end of the replacement at {where}: it drops the query",
-                zh=f"去掉 {where} 替换串末尾的问号：有它时 nginx 会丢掉查询参数",
-            ),
+    steps: tuple[str | Text, ...] = (
+        Text(
+            en=f"Take the question mark from the end of the replacement at {where}: it drops the query",
+            zh=f"去掉 {where} 替换串末尾的问号：有它时 nginx 会丢掉查询参数",
         ),
     )
+    rewrite = next((d for d in every(config, "rewrite") if d.where == where), None)
+    replacement = rewrite.args[1] if rewrite is not None and len(rewrite.args) > 1 else ""
+    if replacement.endswith("?"):
+        steps += (replaced_in_line(where, replacement, replacement[:-1]),)
+    return _LostQuery(where, rewrites[-1].words.en, proxy_pass.uri, steps)
 
 
 @check(

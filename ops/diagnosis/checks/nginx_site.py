@@ -177,7 +177,31 @@ def server_block(
             target.reload_nginx,
         )
         if misspelt
-        else None,
+        else _naming(site, block, target),
+    )
+
+
+def _naming(
+    site: nginx_topology.Server | None, answering: nginx_topology.Server | None, target: Target
+) -> tuple[str | Text, ...] | None:
+    """The steps that give the service's server block the domain as one more name, where both blocks listen at the same
+    address and neither has it; else None."""
+    if site is None or answering is None or site == answering:
+        return None
+    if any(nginx_topology.names_match(server, target.domain) for server in (site, answering)):
+        return None
+    addresses = {(listen.host, listen.port) for listen in site.listens}
+    directive = next(site.own("server_name"), None)
+    if directive is None or not addresses & {(listen.host, listen.port) for listen in answering.listens}:
+        return None
+    return (
+        Text(
+            en=f"The service's server block ({directive.where}) has other names. Give it {target.domain} too:",
+            zh=f"服务的 server 块（{directive.where}）里是别的域名。加上 {target.domain}：",
+        ),
+        replaced_in_line(directive.where, "server_name ", f"server_name {target.domain} "),
+        target.test_nginx,
+        target.reload_nginx,
     )
 
 

@@ -30,11 +30,13 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
 from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of, renewers
+from ops.interpret.schedule import Job
 from ops.interpret.site import find_site
 from ops.interpret.trust import covers, may_have_issued, place_in, signed_path
 from ops.settings import is_host
 from ops.text.duration import age
 from ops.text.language import Text
+from ops.text.reasons import reason
 
 # Seconds. After a renewal certbot runs its hooks; a run may see the certificates before the hooks end.
 RELOAD_GRACE = 600.0
@@ -537,7 +539,39 @@ def renewal(
         return
     proof = nothing_renews(lineage, schedule, has_systemd=host.has_systemd)
     if proof:
-        yield Finding("TLS011", proof, {"lineage": lineage.name})
+        fix = _renewing(target, lineage, schedule, has_systemd=host.has_systemd)
+        yield Finding("TLS011", proof, {"lineage": lineage.name}, fix=tuple(fix))
+
+
+def _renewing(
+    target: Target, lineage: Lineage, schedule: Schedule | NotSeen, *, has_systemd: bool
+) -> Iterator[str | Text]:
+    """The steps after which something renews ``lineage``, as far as this host lacks them."""
+    conf, name = lineage.renewal, shlex.quote(lineage.name)
+    if conf.problem is FileProblem.MISSING:
+        yield Text(
+            en=f"Restore {conf.path} from a backup (gte-ops backup list); or have certbot issue the certificate again,"
+            " which writes it:",
+            zh=f"从备份恢复 {conf.path}（gte-ops backup list）；或让 certbot 重新签发，会重新写入该文件：",
+        )
+        yield f"certbot certonly --cert-name {name} -d {shlex.quote(target.domain)} --force-renewal"
+    elif not conf.autorenew:
+        yield (
+            "sed -i --follow-symlinks 's/^autorenew[[:space:]]*=.*/autorenew = True/'"
+            f" {shlex.quote(conf.path)}"
+        )
+    else:
+        yield _renewer(schedule, has_systemd=has_systemd)
+    yield f"certbot renew --cert-name {name} --dry-run"
+
+
+def _renewer(schedule: Schedule | NotSeen, *, has_systemd: bool) -> str:
+    """The command that makes certbot run twice a day: by its own timer, else by cron."""
+    jobs = [] if isinstance(schedule, NotSeen) else renewers(schedule, has_systemd=has_systemd)
+    timer = next((job.where for job in jobs if job.where.endswith(".timer")), None)
+    if has_systemd and timer:
+        return f"systemctl enable --now {shlex.quote(timer)}"
+    return "echo '41 4,16 * * * root certbot -q renew' > /etc/cron.d/certbot-renew"
 
 
 def nothing_renews(
@@ -563,9 +597,12 @@ def nothing_renews(
     none = Text(
         en="no cron entry and no timer runs certbot renew", zh="没有任何 cron 任务或 timer 运行 certbot renew"
     )
-    return tuple(quote(job.where, f"{job.command}: {job.idle}") for job in jobs) or (
-        Evidence("schedule", none),
-    )
+    return tuple(_idle(job) for job in jobs) or (Evidence("schedule", none),)
+
+
+def _idle(job: Job) -> Evidence:
+    why = reason(job.idle or "")
+    return Evidence(job.where, Text(en=f"{job.command}: {why.en}", zh=f"{job.command}：{why.to('zh')}"))
 
 
 CHECKS = (dates, name, chain, renewed, archive, versions, renewal)

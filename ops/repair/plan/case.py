@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ops.diagnosis.catalogue import is_command
 from ops.diagnosis.model import Cause
 from ops.facts.host import Process, Processes
 from ops.facts.nginx import NginxConfig
@@ -23,6 +24,11 @@ from ops.text.sanitize import without_controls, without_secrets
 NO_PLAN = Text(
     en="there is no automatic remedy: it takes a person's judgement",
     zh="没有自动修复，需要人来判断",
+)
+# For a fix that a person need not weigh: the commands are there, and gte-ops leaves running them to a person.
+COMMANDS_BY_HAND = Text(
+    en="gte-ops does not do this by itself: run the commands",
+    zh="gte-ops 不会自动执行，请手动运行这些命令",
 )
 NO_NGINX = Text(
     en="no running nginx was found that serves this configuration", zh="没有找到使用此配置的 nginx 进程"
@@ -58,6 +64,8 @@ class Case:
 
     def by_hand(self, why: Text, diff: Sequence[str] = ()) -> Remedy:
         """A remedy without action: ``why`` nothing is done automatically."""
+        if why is NO_PLAN and all(map(is_command, self.cause.fix)):
+            why = COMMANDS_BY_HAND
         return Remedy(self.cause, None, why, None, diff=tuple(diff))
 
     @property

@@ -30,7 +30,7 @@ def _pair_that_fits(case: Case) -> Iterator[Remedy]:
             files,
             Text(
                 en=f"let the links of {posixpath.dirname(files[0].path)} lead to {source.en}: valid, and a pair",
-                zh=f"让 {posixpath.dirname(files[0].path)} 中的链接指向{source.zh}：有效且配对",
+                zh=f"让 {posixpath.dirname(files[0].path)} 中的链接指向 {source.zh}：有效且配对",
             ),
             _LINKS,
         )
@@ -57,6 +57,11 @@ def _fullchain(case: Case) -> Iterator[Remedy]:
     if directive is not None and chain is not None and chain != directive.args[0]:
         yield _let_name(case, directive, chain)
         return
+    yield from _with_intermediate(case)
+
+
+def _with_intermediate(case: Case) -> Iterator[Remedy]:
+    """TLS006, TLS020: the site's certificate, and the intermediate that signed it, which lies beside it."""
     file = case.context.with_intermediate
     if file is None:
         yield case.by_hand(NO_PLAN)
@@ -65,11 +70,22 @@ def _fullchain(case: Case) -> Iterator[Remedy]:
         case,
         (file,),
         Text(
-            en=f"send the intermediate too: {file.path} {file.source.en}",
-            zh=f"同时发送中间证书：{file.path} {file.source.zh}",
+            en=f"send the intermediate that signed the certificate: {file.path} {file.source.en}",
+            zh=f"发送签发该证书的中间证书：{file.path} {file.source.zh}",
         ),
         None,
     )
+
+
+def _undamaged(case: Case) -> Iterator[Remedy]:
+    """TLS021, TLS022: the blocks that lie beside the damaged file, else an earlier pair. A file whose lines alone are
+    wrong is edited as the fix says."""
+    if case.context.printed.get(case.cause.code):
+        yield case.by_hand(NO_PLAN)
+    elif case.cause.code == "TLS021" and case.context.with_intermediate is not None:
+        yield from _with_intermediate(case)
+    else:
+        yield from _pair_that_fits(case)
 
 
 def _chain_beside(case: Case, leaf: PemFile) -> str | None:
@@ -122,8 +138,8 @@ def _let_name(case: Case, directive: Directive, path: str) -> Remedy:
 
 
 PLANNERS: dict[str, Callable[[Case], Iterator[Remedy]]] = {
+    **dict.fromkeys(("TLS001", "TLS003", "TLS004", "TLS007", "TLS012", "TLS023"), _pair_that_fits),
     "TLS006": _fullchain,
-    "TLS007": _pair_that_fits,
-    "TLS012": _pair_that_fits,
-    "TLS023": _pair_that_fits,
+    "TLS020": _with_intermediate,
+    **dict.fromkeys(("TLS021", "TLS022"), _undamaged),
 }

@@ -54,7 +54,8 @@ def exchange_files(
         return case.by_hand(case.untested, lines)
     is_served = case.cause.severity != "fail"
     action = ExchangeFiles(files, nginx=not gunicorn, gunicorn=gunicorn, interrupts=is_served)
-    commands = () if gunicorn else (case.target.test_nginx, case.target.reload_nginx)
+    load = case.target.reload_nginx if case.nginx else case.target.start_nginx
+    commands = () if gunicorn else (case.target.test_nginx, load)
     return case.remedy(
         Safety.RISKY if risk else Safety.SAFE, action, what, risk=risk, commands=commands, diff=lines
     )

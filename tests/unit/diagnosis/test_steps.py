@@ -187,3 +187,21 @@ def test_a_directive_outside_every_block_is_set_or_changed(text: str, expected: 
     assert command is not None
     subprocess.run(["sh", "-c", command], check=True)
     assert file.read_text() == expected
+
+
+def test_what_starts_in_an_ended_process_s_place_waits_until_that_is_gone() -> None:
+    wait = "timeout 35 tail --pid={} -f /dev/null"
+    assert words(verbatim("kill -QUIT 7 8"), verbatim("nginx -t"), verbatim("nginx"))[:4] == [
+        "kill -QUIT 7 8",
+        wait.format(7),
+        wait.format(8),
+        "nginx -t",
+    ]
+    assert words(verbatim("kill 7"), ADVICE, verbatim("/srv/start"))[1] == wait.format(7)
+
+
+def test_nothing_waits_for_a_process_in_whose_place_nothing_is_started() -> None:
+    assert words(verbatim("kill -9 7"), confirm="gte-ops doctor") == ["kill -9 7", "gte-ops doctor"]
+    assert words(verbatim("kill -HUP 7"), verbatim("nginx -t"))[1] == "nginx -t"
+    waiting = "timeout 35 tail --pid=7 -f /dev/null || kill -9 7"
+    assert words(verbatim(f"kill 7\n{waiting}\n/srv/start"))[1:4] == ["kill 7", waiting, "/srv/start"]

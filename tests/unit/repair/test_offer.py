@@ -63,3 +63,8 @@ def test_a_remedy_that_changes_no_file_leaves_the_printed_steps() -> None:
     cause = cause_with(ADVICE, TARGET.restart_command)
     restart = Remedy(cause, Safety.SAFE, Text(en="restart", zh="重启"), None)
     assert offered([cause], [restart], None) == (cause,)
+
+
+def test_what_an_authority_elsewhere_may_refuse_leaves_the_change_to_a_person() -> None:
+    renewal = "certbot renew --force-renewal --cert-name x"
+    assert leaves_it_to_a_person(cause_with(ADVICE, renewal, TARGET.test_nginx, TARGET.reload_nginx), TARGET)

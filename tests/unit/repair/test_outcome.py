@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
 from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
-from ops.diagnosis.model import Cause, Diagnosis
+from ops.diagnosis.model import Cause, Diagnosis, Symptom
 from ops.facts.status import Status
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
@@ -42,7 +43,10 @@ def diagnosis(*codes: str) -> Diagnosis:
     causes = tuple(map(cause, codes))
     failing = any(item.severity == "fail" for item in causes)
     return replace(
-        HEALTHY, causes=causes, status=Status.FAIL if failing else Status.WARN if causes else Status.OK
+        HEALTHY,
+        causes=causes,
+        status=Status.FAIL if failing else Status.WARN if causes else Status.OK,
+        symptoms=(Symptom("http.502", verbatim("502"), codes),) if failing else (),
     )
 
 
@@ -172,3 +176,10 @@ def test_a_dry_run_says_when_it_brings_the_service_back() -> None:
 def test_a_cause_with_two_remedies_counts_once() -> None:
     both = dry(Safety.RISKY, remedy("TLS010"), remedy("TLS010", Safety.RISKY))
     assert "--fix=risky --yes would do 1 of 1: TLS010." in words_of(both, "en")
+
+
+def test_a_service_that_users_still_have_is_not_to_be_brought_back() -> None:
+    met = dry(Safety.SAFE, remedy("GUN001", None))
+    assert "bring the service back" in words_of(met, "en")
+    to_come = dataclasses.replace(met, first=replace(met.first, symptoms=()))
+    assert "bring the service back" not in words_of(to_come, "en")

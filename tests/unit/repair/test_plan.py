@@ -472,3 +472,11 @@ def test_every_word_is_in_both_languages() -> None:
         for remedy in planned(code):
             for words in (remedy.what, remedy.risk):
                 assert words is None or (isinstance(words, Text) and words.en and words.zh)
+
+
+def test_a_fix_of_commands_alone_takes_no_judgement() -> None:
+    renewal = msgspec.structs.replace(cause("TLS001"), fix=(verbatim("certbot renew"), verbatim("true")))
+    (remedy,) = plan((renewal,), HEALTHY, RepairContext())
+    assert "run the commands" in remedy.what.en
+    (advised,) = plan((cause("DNS001"),), HEALTHY, RepairContext())
+    assert "person's judgement" in advised.what.en

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ops.archive.manifest import ManifestEntry
+from ops.collect.services.certificate_files import certificate_files
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.finding import quote
 from ops.diagnosis.model import Cause
 from ops.diagnosis.steps import put_before_line, replaced_in_line, without_line
-from ops.facts.certificates import KeyFile
+from ops.facts.certificates import Certificates, KeyFile
 from ops.facts.host import Listener
 from ops.facts.machine import OpenFiles
 from ops.facts.nginx import NginxTest
 from ops.files.entry_kind import EntryKind
-from ops.repair.certificate_pairs import archived_pair
-from ops.repair.model import ExchangeFiles, Remedy, RepairContext, RestartGunicorn, Safety
+from ops.repair.certificate_pairs import archived_pair, with_intermediate
+from ops.repair.model import (
+    ExchangeFiles,
+    FileEdit,
+    Remedy,
+    RepairContext,
+    Replacement,
+    RestartGunicorn,
+    Safety,
+)
 from ops.repair.nginx_text import NotLocatedError, moved_before_block, replace_argument_at
 from ops.repair.plan import plan
 from ops.repair.printed_edits import printed_edits
-from ops.text.language import verbatim
+from ops.text.language import Text, verbatim
 from tests.lab.authority import Authority, new_key, write_lineage
 from tests.unit.made_snapshot import (
     BACKEND,
@@ -264,3 +274,67 @@ def test_the_key_that_lies_beside_the_certificate_is_named() -> None:
     certificates = msgspec.structs.replace(HEALTHY.certificates, other_keys=(other,))
     remedy = planned("TLS007", snapshot=but(certificates=certificates, nginx_config=nginx_config(SITE)))
     assert "ssl_certificate_key /etc/ssl/right.key;" in content(remedy)
+
+
+# --- a damaged certificate --------------------------------------------------------------------------------------------
+
+
+def site_files(letsencrypt: Path, damage: Callable[[bytes], bytes]) -> Certificates:
+    """The site's files as they are read, fullchain.pem being damaged."""
+    chain = (letsencrypt / "live" / DOMAIN / "fullchain.pem").resolve()
+    chain.write_bytes(damage(chain.read_bytes()))
+    return certificate_files(target_in(letsencrypt), HEALTHY.nginx_config)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lineage_alone(tmp_path: Path) -> Path:
+    write_lineage(tmp_path, DOMAIN, Authority().issue([DOMAIN]))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: content[:-150], id="cut off"),
+        pytest.param(lambda content: b"".join(content.splitlines(keepends=True)[:4]), id="cut off early"),
+        pytest.param(
+            lambda content: b"".join(
+                line for n, line in enumerate(content.splitlines(keepends=True)) if n != 4
+            ),
+            id="a line is lost",
+        ),
+    ],
+)
+def test_what_is_lost_of_the_chain_lies_beside_it(
+    lineage_alone: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    live = lineage_alone / "live" / DOMAIN
+    whole = (live / "fullchain.pem").read_bytes()
+    file = with_intermediate(site_files(lineage_alone, damage))
+    assert file is not None
+    assert file.content.split() == whole.split()
+
+
+def test_another_s_certificate_beside_the_damaged_chain_does_not_replace_it(lineage_alone: Path) -> None:
+    other = Authority().issue([DOMAIN])
+    (lineage_alone / "archive" / DOMAIN / "cert1.pem").write_bytes(other.pem)
+    assert with_intermediate(site_files(lineage_alone, lambda content: content[:100])) is None
+
+
+def test_an_older_pair_takes_the_place_of_a_damaged_certificate() -> None:
+    pair = (Replacement("/l/live/x/cert.pem", None, b"", Text(en="version 1", zh="第 1 版"), None),)
+    for code in ("TLS001", "TLS021", "TLS022"):
+        remedy, *_ = plan((cause(code),), HEALTHY, RepairContext(pair=pair, start=START))
+        assert isinstance(remedy.action, ExchangeFiles), code
+
+
+def test_lines_that_alone_are_wrong_are_edited_as_the_fix_says() -> None:
+    pair = (Replacement("/l/live/x/cert.pem", None, b"", Text(en="version 1", zh="第 1 版"), None),)
+    edit = FileEdit("/l/fullchain.pem", b"a", b"b")
+    entry = ManifestEntry(
+        path="l/fullchain.pem", kind=EntryKind.FILE, mode=0o644, uid=0, gid=0, modified_ns=0
+    )
+    context = RepairContext(pair=pair, printed={"TLS021": (edit,)}, entries={edit.path: entry}, start=START)
+    remedy, *_ = plan((cause("TLS021"),), HEALTHY, context)
+    assert isinstance(remedy.action, ExchangeFiles)
+    assert [file.path for file in remedy.action.files] == [edit.path]

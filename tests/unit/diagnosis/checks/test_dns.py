@@ -7,7 +7,7 @@ import pytest
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from ops.facts.snapshot import Snapshot
-from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import DOMAIN, HEALTHY, HOST_ADDRESS, INTERMEDIATE, but, certificate
 
 
@@ -118,3 +118,17 @@ CASES: list[Case] = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case) -> None:
     hold(case)
+
+
+@pytest.mark.parametrize("failure", [ProbeFailure.TIMEOUT, ProbeFailure.REFUSED, ProbeFailure.UNREACHABLE])
+def test_where_the_resolver_is_at_fault_no_record_is_to_be_added(failure: ProbeFailure) -> None:
+    finding = found(but(resolution=unresolved(failure)))["DNS001"]
+    assert finding.fix is not None
+    assert "127.0.0.53" in str(finding.fix[0])
+    assert found(but(resolution=unresolved(ProbeFailure.NXDOMAIN)))["DNS001"].fix is None
+
+
+def test_the_record_is_to_hold_no_address_that_others_cannot_reach() -> None:
+    own = ("127.0.0.1", "198.51.100.7", "::1", "2001:db8::7", "fe80::fc:ff:fe00:1")
+    finding = found(but(resolution=resolved("203.0.113.1"), host__addresses=own))["DNS002"]
+    assert finding.facts["expected"] == "198.51.100.7, 2001:db8::7"

@@ -263,3 +263,35 @@ def test_the_challenge_goes_before_the_expired_certificate() -> None:
 def test_the_file_that_is_to_be_renewed_is_named(snapshot: Snapshot, first: str) -> None:
     cause = next(cause for cause in diagnose(snapshot, CHECKS).causes if cause.code == "TLS025")
     assert cause.fix[0].en.startswith(first), cause.fix
+
+
+OTHER_OVER_IPV6 = """
+server {
+    listen [2001:db8::10]:443 ssl;
+    server_name other.example.com;
+    ssl_certificate /etc/nginx/other.pem; ssl_certificate_key /etc/nginx/other.key;
+    return 404;
+}
+"""
+
+
+def answering_over_ipv6(site: str) -> Snapshot:
+    """At the IPv6 address another name's certificate is presented."""
+    other = certificate(names=("other.example.com",), fingerprint="34" * 32)
+    door = OtherDoor(address=V6, served=served_at(V6, other))
+    return but(other_doors=(door,), nginx_config=nginx_config(site))
+
+
+def test_where_another_site_alone_listens_the_service_is_to_listen_too() -> None:
+    finding = found(answering_over_ipv6(SITE + OTHER_OVER_IPV6))["TLS025"]
+    assert finding.fix is not None
+    assert "listen [2001:db8::10]:443 ssl;" in str(finding.fix[1])
+    assert finding.verify is not None
+    assert V6 in finding.verify
+
+
+def test_where_the_service_listens_its_certificate_is_to_be_renewed() -> None:
+    listening = SITE.replace("    listen 443 ssl;\n", f"    listen 443 ssl; listen {V6} ssl;\n", 1)
+    assert listening != SITE
+    fix = found(answering_over_ipv6(listening + OTHER_OVER_IPV6))["TLS025"].fix
+    assert not any("listen [" in str(step) for step in fix or ())

@@ -1049,3 +1049,11 @@ def test_the_limit_of_files_is_set_to_two_a_connection() -> None:
     assert "worker_rlimit_nofile 4098;" in fix_of("NGX020", snapshot)
     unset = limits("events { worker_connections 4096; }", soft=1024)
     assert "1i worker_rlimit_nofile 8192;" in fix_of("NGX020", unset)
+
+
+def test_the_service_s_server_block_gets_the_name_that_it_lacks() -> None:
+    other = SITE.replace("gte-api.example.com", "old.example.com")
+    finding = found(answered_by(OTHER_SITE + other, page(405, "405 Not Allowed", **PREDICT)))["NGX011"]
+    assert finding.fix is not None
+    line = next(step for step in finding.fix if isinstance(step, str) and step.startswith("sed"))
+    assert "server_name gte-api.example.com " in line

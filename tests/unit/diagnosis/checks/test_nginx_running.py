@@ -16,6 +16,7 @@ from ops.facts.probes import Exchange, Upstreams
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
+    BACKEND,
     DAY,
     DOMAIN,
     GUNICORN_LISTENER,
@@ -30,6 +31,7 @@ from tests.unit.made_snapshot import (
     PREDICT,
     SITE,
     SITE_FILE,
+    TARGET,
     but,
     directives,
     entry,
@@ -269,3 +271,12 @@ def test_what_was_not_seen_contradicts_nothing() -> None:
     unseen = NotSeen(reason="-")
     for section in ("front", "backend", "upstreams", "logs", "nginx_test"):
         assert "NGX004" not in found(but(**{section: unseen}))  # type: ignore[arg-type]
+
+
+def test_a_file_that_leads_nowhere_is_corrected_before_it_is_loaded() -> None:
+    fix = found(sent_to(ELSEWHERE, REFUSED))["NGX004"].fix
+    assert fix is not None
+    warning, correct, *load = fix
+    assert "Do not reload" in str(warning)
+    assert BACKEND in str(correct)
+    assert load == [TARGET.test_nginx, TARGET.reload_nginx]

@@ -200,3 +200,9 @@ def test_a_hostile_path_is_quoted_in_what_is_printed() -> None:
     )
     cause = next(cause for cause in diagnose(evil, CHECKS).causes if cause.code == "NGX081")
     assert shlex.split(cause.verify.en)[-1] == f"{path}?gte=1"
+
+
+def test_the_question_mark_is_taken_from_the_rewrite() -> None:
+    fix = found(asked(REWRITTEN))["NGX081"].fix
+    assert fix is not None
+    assert any(isinstance(step, str) and step.startswith("sed -i") and "/$1#" in step for step in fix)

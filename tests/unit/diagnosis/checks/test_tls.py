@@ -844,3 +844,31 @@ def test_the_fix_of_links_left_behind_moves_all_four() -> None:
     assert mending(left_behind(archived(3), left=-1), "TLS023")[0] == (
         f"for f in cert chain fullchain privkey; do ln -sfn ../../archive/{DOMAIN}/${{f}}3.pem {LINEAGE}/$f.pem; done"
     )
+
+
+CRON_LINE = "echo '41 4,16 * * * root certbot -q renew' > /etc/cron.d/certbot-renew"
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "step"),
+    [
+        (scheduled(timer(enabled=False)), "systemctl enable --now certbot.timer"),
+        (but(scheduled(timer()), host__has_systemd=False), CRON_LINE),
+        (scheduled(), CRON_LINE),
+        (
+            lineages(lineage(renewal=RenewalConf(path="/r.conf", autorenew=False))),
+            "sed -i --follow-symlinks 's/^autorenew[[:space:]]*=.*/autorenew = True/' /r.conf",
+        ),
+        (
+            lineages(lineage(renewal=RenewalConf(path="/r.conf", problem=FileProblem.MISSING))),
+            f"certbot certonly --cert-name {DOMAIN} -d {DOMAIN} --force-renewal",
+        ),
+    ],
+)
+def test_what_is_to_renew_is_what_this_host_lacks(snapshot: Snapshot, step: str) -> None:
+    fix = found(snapshot)["TLS011"].fix
+    assert fix is not None
+    assert [line for line in fix if isinstance(line, str)] == [
+        step,
+        f"certbot renew --cert-name {DOMAIN} --dry-run",
+    ]
