@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.diagnosis.model import Status
 from ops.files.entry_kind import EntryKind
 from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine, Samples
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.reasons import chinese
 from ops.text.reasons import reason as as_reason
 from ops.text.sanitize import without_controls
@@ -309,11 +309,10 @@ class VerifyReport(CommandReport):
         """The verdict with its first reason; further reasons; what was checked; what one should know."""
         verified = self._verified
         reasons = verified.problems or (verified.notes if verified.good is None else [])
-        colon = ": " if language == "en" else "："
         yield ReportLine(
             _plain(_VERIFIED[verified.good].to(language))
-            + (colon + _plain(reasons[0].to(language)) if reasons else ""),
-            lead=_plain(f"{verified.path}: "),
+            + (COLON.to(language) + _plain(reasons[0].to(language)) if reasons else ""),
+            lead=_plain(str(verified.path)) + COLON.to(language),
         )
         for each in verified.problems[1:]:
             yield ReportLine(_plain(each.to(language)), indent=2, lead="- ")

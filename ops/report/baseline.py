@@ -21,7 +21,7 @@ KINDS: dict[PlaceKind, Text] = {
     PlaceKind.RENEWAL: Text(en="certbot's settings", zh="certbot 设置"),
     PlaceKind.GUNICORN: Text(en="gunicorn's configuration", zh="gunicorn 配置"),
     PlaceKind.COMMAND: Text(en="start command", zh="启动命令"),
-    PlaceKind.UNIT: Text(en="systemd units", zh="systemd 单元"),
+    PlaceKind.UNIT: Text(en="systemd units", zh="systemd unit"),
     PlaceKind.ENVIRONMENT_FILE: Text(en="environment files", zh="环境变量文件"),
     PlaceKind.APPLICATION: Text(en="application", zh="应用代码"),
     PlaceKind.MODEL: Text(en="model", zh="模型"),
@@ -51,6 +51,7 @@ _REFUSED = Text(
     zh="未记录：服务目前不健康；原因见 gte-ops doctor，--force 可强制记录",
 )
 _FILES = Text(en="files: {}", zh="{} 个文件")
+_DEPLOYMENT = Text(en="deploy", zh="部署")
 _MARKED = Text(en="deployment marked: {}", zh="已标记部署：{}")
 
 
@@ -74,7 +75,7 @@ class BaselineListReport(CommandReport):
             yield _state_line(stored, language)
         for mark in reversed(self._marks[-10:]):
             words = sentence(f"{mark.text} {f'({mark.by})' if mark.by else ''}", language)
-            yield ReportLine(words, lead=f"deploy  {moment(mark.time, _offset())}  ")
+            yield ReportLine(words, lead=f"{_DEPLOYMENT.to(language)}  {moment(mark.time, _offset())}  ")
 
     def document(self, language: Language) -> dict[str, Any]:
         """``baselines``: number, id, times (Unix seconds), by, files; ``deployments``: time, text, by."""

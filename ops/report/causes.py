@@ -11,7 +11,7 @@ from ops.facts.base import NotSeen
 from ops.facts.site_causes import ProofObservation, SiteCause
 from ops.facts.status import Status
 from ops.report.model import CommandReport, ReportLine
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 
@@ -45,7 +45,7 @@ class CausesCheckReport(CommandReport):
         for definition in self.definitions:
             title = safe_line(definition.entry.title.to(language))
             yield ReportLine(
-                f"{title}  ({definition.file}: {_IN_ORDER.to(language)})",
+                f"{title}  ({definition.file}{COLON.to(language)}{_IN_ORDER.to(language)})",
                 lead=f"{definition.code}  ",
                 lead_style="bold",
             )

@@ -19,7 +19,7 @@ from ops.report.model import (
 )
 from ops.report.sentences import STATUS_STYLES, STATUS_WORDS, sentence
 from ops.text.duration import age
-from ops.text.language import Language, Text
+from ops.text.language import COLON, COMMA, Language, Text
 from ops.text.reasons import reason
 
 DAY = 86400.0
@@ -34,7 +34,7 @@ _WORDS: dict[Status, Text] = {
 }
 _COUNT = Text(
     en="{total} looked at: {fail} critical, {warn} warnings, {unknown} unknown, {ok} ok",
-    zh="共 {total} 张证书：{fail} 个故障，{warn} 个警告，{unknown} 个无法判断，{ok} 个正常",
+    zh="共 {total} 张证书：{fail} 张故障，{warn} 张警告，{unknown} 张无法判断，{ok} 张正常",
 )
 _NOTHING = Text(en="no certificate was found", zh="没有找到任何证书")
 _SOURCES = {
@@ -145,7 +145,7 @@ def _block(one: JudgedCertificate, now: float, language: Language) -> Iterator[R
     for remark in one.remarks:
         yield ReportLine(sentence(remark.text, language), 4, lead="! " if remark.severity else "- ")
     for label, words in _facts(one, now, language):
-        yield ReportLine(sentence(words, language), 4, lead=f"{label}: ")
+        yield ReportLine(sentence(words, language), 4, lead=label + COLON.to(language))
 
 
 def _gravest(one: JudgedCertificate, language: Language) -> str:
@@ -158,7 +158,7 @@ def _facts(one: JudgedCertificate, now: float, language: Language) -> Iterator[t
     zh = language == "zh"
     leaf = one.certificate
     if leaf is not None:
-        yield ("域名" if zh else "names"), ", ".join(leaf.names) or "-"
+        yield ("域名" if zh else "names"), COMMA.to(language).join(leaf.names) or "-"
         yield ("签发者" if zh else "issuer"), f"{leaf.issuer}; {leaf.key_type}"
         yield ("有效期" if zh else "valid"), f"{_minute(leaf.not_before)} .. {_minute(leaf.not_after)}"
     comparisons = (
@@ -168,17 +168,17 @@ def _facts(one: JudgedCertificate, now: float, language: Language) -> Iterator[t
     )
     results = [f"{label} {_YES_NO[value].to(language)}" for value, label in comparisons if value is not None]
     if results:
-        yield ("核对" if zh else "checked"), ", ".join(results)
+        yield ("核对" if zh else "checked"), ("，" if zh else ", ").join(results)
     if one.renewal is not None:
-        yield ("续期" if zh else "renewal"), "; ".join(_renewal_words(one.renewal, now, zh))
+        yield ("续期" if zh else "renewal"), ("；" if zh else "; ").join(_renewal_words(one.renewal, now, zh))
     if one.used_by:
         more = f" (+{len(one.used_by) - 3})" if len(one.used_by) > 3 else ""
-        yield ("来源" if zh else "named by"), ", ".join(one.used_by[:3]) + more
+        yield ("来源" if zh else "named by"), COMMA.to(language).join(one.used_by[:3]) + more
 
 
 def _renewal_words(renewal: Renewal, now: float, zh: bool) -> Iterator[str]:
     if renewal.jobs:
-        yield ("由 " if zh else "by ") + ", ".join(renewal.jobs)
+        yield ("由 " if zh else "by ") + ("、" if zh else ", ").join(renewal.jobs)
     if renewal.certbot:
         yield f"certbot {renewal.certbot}"
     moments = (
@@ -188,7 +188,8 @@ def _renewal_words(renewal: Renewal, now: float, zh: bool) -> Iterator[str]:
     )
     for moment, label in moments:
         if moment is not None:
-            yield f"{label} {_minute(moment)} ({_apart(moment - now, zh)})"
+            apart = _apart(moment - now, zh)
+            yield f"{label} {_minute(moment)}" + (f"（{apart}）" if zh else f" ({apart})")
 
 
 def _apart(seconds: float, zh: bool) -> str:

@@ -13,7 +13,7 @@ from ops.notifications.destination import masked
 from ops.report.config_reference import key_values, plain_value, toml_value
 from ops.report.model import BLANK, CommandReport, ReportLine
 from ops.settings import SEARCH_PATH, Settings, SettingsFile
-from ops.text.language import Language, Text
+from ops.text.language import COLON, COMMA, Language, Text
 from ops.text.sanitize import safe_line, without_controls, without_secrets
 from ops.text.secret_scan.command_lines import without_secret_arguments
 
@@ -162,11 +162,11 @@ class ConfigCheckReport(CommandReport):
         name = safe_line(check.file or "gte-ops.toml", 300)
         errors = self._error_lines(language)
         for error in errors:
-            yield ReportLine(error, lead=f"{name}: ")
+            yield ReportLine(error, lead=name + COLON.to(language))
         if errors:
             yield ReportLine(_UNUSABLE.to(language).format(name, len(errors)))
         elif check.file is None:
-            yield ReportLine(_NO_FILE.to(language).format(", ".join(SEARCH_PATH)))
+            yield ReportLine(_NO_FILE.to(language).format(COMMA.to(language).join(SEARCH_PATH)))
         else:
             yield ReportLine(_USABLE.to(language).format(name, len(check.keys_set)))
 
@@ -184,5 +184,5 @@ class ConfigCheckReport(CommandReport):
 
 def _file_line(file: SettingsFile, language: Language) -> str:
     if file.path is None:
-        return _NO_FILE.to(language).format(", ".join(SEARCH_PATH))
+        return _NO_FILE.to(language).format(COMMA.to(language).join(SEARCH_PATH))
     return safe_line(_READ.to(language).format(file.path.absolute()), 400)

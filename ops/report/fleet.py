@@ -22,7 +22,7 @@ from ops.report.model import (
     Samples,
 )
 from ops.report.sentences import STATUS_NAMES, STATUS_STYLES, sentence
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.timestamps import local_time
 
 # How many names of hosts a line lists, and how many causes of a host the text names.
@@ -121,7 +121,9 @@ class FleetReport(CommandReport):
             yield ReportLine(_REFUSED.to(language), style="bold")
         for item in self.fleet.refused:
             yield ReportLine(
-                sentence(item.reason, language), indent=3, lead=f"{sentence(item.file, language)}: "
+                sentence(item.reason, language),
+                indent=3,
+                lead=sentence(item.file, language) + COLON.to(language),
             )
         yield BLANK
         if self.fleet.groups:
@@ -202,7 +204,7 @@ class FleetReport(CommandReport):
     def alert(self, language: Language) -> Alert:
         """The counts, then a line for each host that is not in order."""
         details = (
-            f"{sentence(host.name, language)}: {_host_words(host, language)}"
+            sentence(host.name, language) + COLON.to(language) + _host_words(host, language)
             for host in self.fleet.hosts
             if host.status is not Status.OK
         )
@@ -291,7 +293,8 @@ class FleetReport(CommandReport):
             name = sentence(host.name, language)
             file = sentence(host.file, language)
             yield ReportLine(
-                f"{name} ({file}): {_host_words(host, language)}",
+                Text(en=f"{name} ({file}): ", zh=f"{name}（{file}）：").to(language)
+                + _host_words(host, language),
                 indent=3,
                 lead=STATUS_NAMES[host.status].to(language) + "  ",
                 lead_style=STATUS_STYLES[host.status],

@@ -42,7 +42,7 @@ from ops.installation.steps import (
 )
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.report.sentences import sentence
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 
 _DONE = {
     StepState.NEW: Text(en="installed", zh="已安装"),
@@ -114,8 +114,10 @@ class InstallationReport(CommandReport):
             lead = words[item.state]
             if isinstance(item.step, BackupStep) and result.no_backup is not None:
                 lead = _FAILED
-                before = f": {result.no_backup.to(language)}"
-            yield ReportLine(f"{step_title(item, language)}{before}", lead=f"{lead.to(language)}: ")
+                before = COLON.to(language) + result.no_backup.to(language)
+            yield ReportLine(
+                f"{step_title(item, language)}{before}", lead=lead.to(language) + COLON.to(language)
+            )
             if result.is_dry or item.state is StepState.EDITED:
                 for line in item.diff:
                     yield ReportLine(line.rstrip("\n"), indent=2, is_verbatim=True)
@@ -184,7 +186,7 @@ def step_title(item: Assessed, language: Language) -> str:
                 Text(en="start and enable {}", zh="启动并启用 {}").to(language).format(" ".join(step.units))
             )
         case NginxStep():
-            return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)
+            return Text(en="nginx takes up its configuration", zh="nginx 加载配置").to(language)
         case CertificateStep():
             words = Text(en="certificate for {}: {}", zh="{} 的证书：{}")
             return words.to(language).format(step.domain, step.certificate)
@@ -235,7 +237,9 @@ class AdoptionReport(InstallationReport):
         if self.traps is not None:
             yield ReportLine((_TRAPS if self.traps else _NO_TRAPS).to(language))
             for cause in self.traps:
-                yield ReportLine(sentence(cause.title, language), lead=f"{cause.code}: ", indent=2)
+                yield ReportLine(
+                    sentence(cause.title, language), lead=cause.code + COLON.to(language), indent=2
+                )
             yield BLANK
         yield from super().lines(language)
         if self.notes:
@@ -281,7 +285,7 @@ class UninstallationReport(CommandReport):
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each step that was undone, what stays, and what failed."""
         result = self.result
-        lead = f"{(_TO_UNDO if result.is_dry else _UNDONE).to(language)}: "
+        lead = (_TO_UNDO if result.is_dry else _UNDONE).to(language) + COLON.to(language)
         for item in result.undone:
             yield ReportLine(undo_title(item, language), lead=lead)
         if not result.undone and not result.troubles:
@@ -341,4 +345,4 @@ def undo_title(item: Undo, language: Language) -> str:
         case UndoCertificate():
             return Text(en="certificate: {}", zh="证书：{}").to(language).format(" ".join(item.own))
         case UndoNginx():
-            return Text(en="nginx takes up its configuration", zh="nginx 载入配置").to(language)
+            return Text(en="nginx takes up its configuration", zh="nginx 加载配置").to(language)

@@ -11,7 +11,7 @@ from ops.report.doctor.json import to_document
 from ops.report.doctor.text import cause_lines
 from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.report.sentences import sentence
-from ops.text.language import Language, Text
+from ops.text.language import COLON, COMMA, Language, Text
 
 _STANDINGS: dict[ConfirmationState, tuple[Text, str]] = {
     ConfirmationState.CONFIRMED: (Text(en="confirmed", zh="已确认"), "bold green"),
@@ -48,14 +48,15 @@ class PreflightReport(CommandReport):
             word, style = _STANDINGS[item.standing]
             codes = [cause.code for cause in item.causes]
             yield ReportLine(
-                item.confirmation.title.to(language) + (f": {', '.join(codes)}" if codes else ""),
+                item.confirmation.title.to(language)
+                + (COLON.to(language) + COMMA.to(language).join(codes) if codes else ""),
                 lead=f"{word.to(language)}  ",
                 lead_style=style,
             )
             if item.standing is not ConfirmationState.NOT_NEEDED:
                 for check in _unjudged(item):
                     because = sentence(check.skipped_because or "?", language)
-                    yield ReportLine(because, indent=4, style="dim", lead=f"{check.id}: ")
+                    yield ReportLine(because, indent=4, style="dim", lead=check.id + COLON.to(language))
         diagnosis = self.preflight.diagnosis
         for number, cause in enumerate(diagnosis.causes, 1):
             yield from cause_lines(number, cause, diagnosis, language)

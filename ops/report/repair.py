@@ -61,8 +61,8 @@ _BY_HAND_NEXT = Text(en="Next, by hand ({}):", zh="下一步，手动处理（{}
 _APPLY = Text(en="To apply it: ", zh="执行修复：")
 _OUTCOMES: dict[Outcome, Text] = {
     Outcome.SHOWN: Text(en="not done", zh="未执行"),
-    Outcome.DECLINED: Text(en="declined", zh="已跳过"),
-    Outcome.BLOCKED: Text(en="left alone", zh="未执行"),
+    Outcome.DECLINED: Text(en="declined", zh="选择不执行"),
+    Outcome.BLOCKED: Text(en="left alone", zh="未改动"),
     Outcome.NOT_NEEDED: Text(en="no longer needed", zh="已不需要"),
     Outcome.APPLIED: Text(en="done", zh="已执行"),
     Outcome.REFUSED: Text(en="refused", zh="未通过"),

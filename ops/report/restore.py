@@ -10,7 +10,7 @@ from ops.backups.restore.run import recovery_words
 from ops.diagnosis.model import EXIT_CODES, Status
 from ops.report.model import CaseStatus, CommandReport, ReportCase, ReportLine
 from ops.report.sentences import readable_language, showable
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.sanitize import without_controls
 
 if TYPE_CHECKING:
@@ -67,14 +67,15 @@ def progress(words: Text, language: Language) -> None:
 
 def preview_lines(preview: Preview, language: Language) -> Iterator[ReportLine]:
     """Every change, a line each, with the diff of a text."""
+    colon = COLON.to(language)
     for line in preview.lines:
         place = line.path if line.place == line.path else f"{line.path} -> {line.place}"
-        yield plain_line(f"{place}: {line.words.to(language)}")
+        yield plain_line(place + colon + line.words.to(language))
         for words in line.diff:
             text = without_controls(words if isinstance(words, str) else words.to(language))
             yield ReportLine(text, indent=4, is_verbatim=True)
     for path in preview.left[:MAX_LINES]:
-        yield plain_line(f"{path}: {_STAYS.to(language)}")
+        yield plain_line(path + colon + _STAYS.to(language))
 
 
 class RestoreReport(CommandReport):
@@ -102,7 +103,7 @@ class RestoreReport(CommandReport):
         if preview.owners_kept:
             yield plain_line(_OWNERS.to(language).format(preview.owners_kept))
         for path, reason in preview.refused:
-            yield plain_line(f"{path}: {_REFUSED.to(language)}: {reason.to(language)}")
+            yield plain_line(COLON.to(language).join((path, _REFUSED.to(language), reason.to(language))))
         if preview.refused:
             yield plain_line(_REFUSED_HINT.to(language))
         for note in outcome.notes:
@@ -169,13 +170,17 @@ class DrillReport(CommandReport):
     def lines(self, language: Language) -> Iterator[ReportLine]:
         """A line for each step, then the verdict."""
         for check in self._drill.checks:
-            yield plain_line(f"{_RESULTS[check.result].to(language)}: {check.detail.to(language)}")
+            yield plain_line(
+                _RESULTS[check.result].to(language) + COLON.to(language) + check.detail.to(language)
+            )
         yield plain_line(self.headline(language))
 
     def headline(self, language: Language) -> str:
         """The verdict."""
         verdict = _VERDICTS[self._drill.result].to(language)
-        return f"{self._drill.archive}: {verdict} ({self._drill.seconds:.1f} s)"
+        seconds = f"{self._drill.seconds:.1f}"
+        took = Text(en=f" ({seconds} s)", zh=f"（{seconds} 秒）").to(language)
+        return f"{self._drill.archive}{COLON.to(language)}{verdict}{took}"
 
     def document(self, language: Language) -> dict[str, Any]:
         """``checks``: name, status, detail of each step."""

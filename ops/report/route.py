@@ -23,7 +23,9 @@ _SERVERS = Text(en="Addresses", zh="后端地址")
 _LIMITS = Text(en="Limits and time-outs in force", zh="生效的限制和超时")
 _DEFAULT = Text(en="nginx's default", zh="nginx 默认值")
 _AT_RUN_TIME = Text(en="known at run time: {}", zh="运行时才知道：{}")
-_RESOLVED = Text(en="resolved once, when nginx is started or reloaded", zh="只在 nginx 启动或重载时解析一次")
+_RESOLVED = Text(
+    en="resolved once, when nginx is started or reloaded", zh="只在 nginx 启动或重新加载时解析一次"
+)
 _ASSUMED = Text(en="assumed: ", zh="假定：")
 
 

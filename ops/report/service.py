@@ -8,7 +8,7 @@ from typing import Any
 from ops.facts.status import Status
 from ops.report.model import CommandReport, ReportLine
 from ops.service import Readiness, ServiceAction, ServiceResult
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.sanitize import safe_line
 
 _STATES = {
@@ -50,7 +50,9 @@ class ServiceReport(CommandReport):
         process = _PROCESS.to(language).format(result.master) if result.master else ""
         is_same = not result.changed and result.action is not ServiceAction.STATUS
         same = _UNCHANGED.to(language) if is_same else ""
-        yield ReportLine(f"{words}{process}{same}", lead=f"{safe_line(result.unit or result.backend)}: ")
+        yield ReportLine(
+            f"{words}{process}{same}", lead=safe_line(result.unit or result.backend) + COLON.to(language)
+        )
         if result.action is ServiceAction.STOP and result.unit is None:
             yield ReportLine(_PAUSED.to(language))
 

@@ -10,7 +10,7 @@ from ops.facts.timeline import EventKind, Gap, MinuteTraffic, Timeline, Timeline
 from ops.interpret.timeline import buckets
 from ops.report.model import BLANK, CommandReport, ReportLine
 from ops.report.sentences import sentence
-from ops.text.language import Language, Text
+from ops.text.language import COLON, Language, Text
 from ops.text.reasons import reason
 from ops.text.timestamps import local_time
 
@@ -23,12 +23,12 @@ KINDS: dict[EventKind, Text] = {
     EventKind.CERTIFICATE: Text(en="renewal", zh="续期"),
     EventKind.ROTATION: Text(en="rotation", zh="轮转"),
     EventKind.START: Text(en="start", zh="启动"),
-    EventKind.RELOAD: Text(en="reload", zh="重载"),
+    EventKind.RELOAD: Text(en="reload", zh="重新加载"),
     EventKind.STOP: Text(en="stop", zh="停止"),
     EventKind.ERROR: Text(en="error", zh="错误"),
     EventKind.FAILING: Text(en="FAILING", zh="开始失败"),
     EventKind.RECOVERED: Text(en="RECOVERED", zh="恢复"),
-    EventKind.KILL: Text(en="kill", zh="内存杀"),
+    EventKind.KILL: Text(en="kill", zh="内存不足"),
     EventKind.WATCHDOG: Text(en="watchdog", zh="watchdog"),
     EventKind.REPAIR: Text(en="repair", zh="修复"),
     EventKind.BASELINE: Text(en="baseline", zh="基线"),
@@ -141,7 +141,9 @@ class TimelineReport(CommandReport):
 
     def _gap(self, gap: Gap, language: Language) -> str:
         span = f"{self._at(gap.since):%H:%M} - {self._at(gap.until):%H:%M}"
-        return sentence(f"{span}  {gap.source}: {reason(gap.reason).to(language)}", language)
+        return sentence(
+            f"{span}  {gap.source}{COLON.to(language)}{reason(gap.reason).to(language)}", language
+        )
 
     def document(self, language: Language) -> dict[str, Any]:
         """``since``, ``until``, ``minutes`` (only those with requests), ``events``, ``gaps``, ``omitted``."""

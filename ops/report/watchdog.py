@@ -220,7 +220,7 @@ def _texts(status: WatchdogStatus) -> list[Text]:
     if state.suspended:
         line(
             "suspended: the budget is spent, or a restart does not help (OPS007)",
-            "已停手：额度用完或重启无效（OPS007）",
+            "已停止动作：额度用完或重启无效（OPS007）",
         )
     for action in state.actions[-5:]:
         sentence = ACTIONS[action.kind]

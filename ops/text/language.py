@@ -21,6 +21,11 @@ class Text(msgspec.Struct, frozen=True):
         return self.zh if language == "zh" else self.en
 
 
+# Between a name and its description, and between the items of a list.
+COLON = Text(en=": ", zh="：")
+COMMA = Text(en=", ", zh="、")
+
+
 def verbatim(words: str) -> Text:
     """Words that are the same in both languages: a quotation, a path, a number."""
     return Text(en=words, zh=words)
@@ -36,5 +41,6 @@ def listed(items: Iterable[Text]) -> Text:
     unique = {item.en: item for item in items}
     ordered = [unique[words] for words in sorted(unique)]
     return Text(
-        en=", ".join(item.en for item in ordered) or "?", zh="、".join(item.zh for item in ordered) or "?"
+        en=COMMA.en.join(item.en for item in ordered) or "?",
+        zh=COMMA.zh.join(item.zh for item in ordered) or "?",
     )
