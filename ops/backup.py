@@ -167,7 +167,7 @@ def prune_backups(settings: Settings, *, dry_run: bool) -> list[Path]:
             raise BackupError(
                 Text(
                     en=f"{error.filename or directory}: {error.strerror}; not all was removed",
-                    zh=f"{error.filename or directory}: {chinese(error.strerror)}；未能全部删除",
+                    zh=f"{error.filename or directory}：{chinese(error.strerror)}；未能全部删除",
                 )
             ) from None
 
@@ -204,7 +204,7 @@ def _cleaned(directory: Path) -> list[Path]:
         raise BackupError(
             Text(
                 en=f"{directory}: {error.strerror or error}; left-overs cannot be removed",
-                zh=f"{directory}: {chinese(error.strerror or error)}；无法清除残留文件",
+                zh=f"{directory}：{chinese(error.strerror or error)}；无法清除残留文件",
             )
         ) from None
 

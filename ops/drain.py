@@ -172,7 +172,7 @@ def _masters(path: Path, test_nginx: Sequence[str], around: Surroundings) -> tup
         raise DrainError(
             Text(
                 en="nginx does not run here, so there is nothing to drain a host from; nothing was changed",
-                zh="本机没有运行 nginx，无法调整其上游；未作任何改动",
+                zh="本机没有运行 nginx，无法调整其 upstream；未作任何改动",
             )
         )
     return masters

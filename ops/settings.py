@@ -413,7 +413,7 @@ class GunicornSettings(Section, frozen=True):
         key(
             "gunicorn's control socket (gunicorn 25 or later; the service's GTE_CONTROL_SOCKET). The watchdog asks it"
             " for the workers.",
-            "gunicorn 的控制套接字（gunicorn 25 及以上，即服务的 GTE_CONTROL_SOCKET），watchdog 由此查询工作进程。",
+            "gunicorn 的控制 socket（gunicorn 25 及以上，即服务的 GTE_CONTROL_SOCKET），watchdog 由此查询工作进程。",
             example="/run/gte-api/control.sock",
             since="0.1.0",
             unset=("none", "不使用"),
@@ -423,7 +423,7 @@ class GunicornSettings(Section, frozen=True):
         str,
         key(
             "systemd unit that runs the service. Used to start and restart it.",
-            "运行服务的 systemd 单元，用它启动和重启服务。",
+            "运行服务的 systemd unit，用它启动和重启服务。",
             example="shop.service",
             since="0.1.0",
         ),
@@ -433,7 +433,7 @@ class GunicornSettings(Section, frozen=True):
         key(
             "Command that starts the service where no systemd unit does: an argument list, or a string split as a shell"
             " would; no shell runs it.",
-            "没有 systemd 单元时启动服务的命令：参数列表，或按 shell 规则拆分的字符串（不经 shell 执行）。",
+            "没有 systemd unit 时启动服务的命令：参数列表，或按 shell 规则拆分的字符串（不经 shell 执行）。",
             example=["/srv/shop/start-prod.sh"],
             since="0.1.0",
             unset=("none", "无"),
@@ -476,7 +476,7 @@ class UpstreamSettings(Section, frozen=True):
         int,
         key(
             "Failed attempts within `fail_timeout` that take it out; 0: it is never taken out.",
-            "在 `fail_timeout` 内失败多少次即暂停使用；0 表示从不暂停。",
+            "在 `fail_timeout` 内失败多少次即停用；0 表示从不暂停。",
             example=3,
             since="0.3.0",
             unit="attempts",
@@ -486,7 +486,7 @@ class UpstreamSettings(Section, frozen=True):
         Seconds,
         key(
             "How long failures count, and how long it is then taken out.",
-            "失败计数的时长，也是暂停使用的时长。",
+            "失败计数的时长，也是停用的时长。",
             example="30s",
             since="0.3.0",
         ),
@@ -794,7 +794,7 @@ class ScheduleSettings(Section, frozen=True):
         tuple[str, ...],
         key(
             "Directories to search for systemd units and timers.",
-            "查找 systemd 单元和定时器的目录。",
+            "查找 systemd unit 和定时器的目录。",
             example=["/etc/systemd/system", "/usr/lib/systemd/system"],
             since="0.1.0",
         ),
@@ -841,7 +841,7 @@ class BackupSettings(Section, frozen=True):
         Seconds,
         key(
             "The doctor warns when the newest good backup is older.",
-            "最新的可用备份早于此时长时 doctor 告警。",
+            "最新的完好备份早于此时长时 doctor 告警。",
             example="3d",
             since="0.1.0",
         ),
@@ -916,7 +916,7 @@ class Restarts(Section, frozen=True):
         int,
         key(
             "Actions that the watchdog may take within `within`; then it waits.",
-            "watchdog 在 `within` 时间内最多采取的动作数，用完后暂停动作。",
+            "watchdog 在 `within` 时间内最多执行的动作数，用完后停止动作。",
             example=5,
             since="0.1.0",
             unit="actions",
@@ -1209,7 +1209,7 @@ def find_settings_file(option: str | None, environ: Mapping[str, str] | None = N
                 raise SettingsError(
                     Text(
                         en=f"{path}: no such file (named by {origin}); check the path",
-                        zh=f"{path}: 文件不存在（由 {origin} 指定）；请检查路径",
+                        zh=f"{path}：文件不存在（由 {origin} 指定）；请检查路径",
                     )
                 )
             return SettingsFile(Path(path))
@@ -1248,13 +1248,13 @@ def read_settings_file(path: Path) -> bytes:
             Text(
                 en=f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"
                 " chown and chmod go-w",
-                zh=f"{path}: 不予读取：{chinese(why_not)}，而其中写明的程序会被运行；请让文件和目录归 root"
+                zh=f"{path}：不予读取：{chinese(why_not)}，而其中写明的程序会被运行；请让文件和目录归 root"
                 " 或当前用户所有（chown），并去掉他人的写权限（chmod go-w）",
             )
         )
     too_large = Text(
         en=f"{path}: larger than 1 MiB; this is not a gte-ops.toml",
-        zh=f"{path}: 超过 1 MiB，不是 gte-ops.toml",
+        zh=f"{path}：超过 1 MiB，不是 gte-ops.toml",
     )
     return bounded_content(path, MAX_FILE_BYTES, SettingsError, too_large)
 
@@ -1269,7 +1269,7 @@ def bounded_content(path: Path, limit: int, error: Callable[[Text], OpsError], t
         raise error(
             Text(
                 en=f"{path}: cannot be read: {why}; check the path and its mode",
-                zh=f"{path}: 无法读取：{chinese(why)}；请检查路径及其权限",
+                zh=f"{path}：无法读取：{chinese(why)}；请检查路径及其权限",
             )
         ) from None
     if not file.is_whole:
@@ -1292,7 +1292,7 @@ def parse_settings(content: bytes, name: str) -> Settings:
 
 
 def _in_file(name: str, words: Text) -> SettingsError:
-    return SettingsError(Text(en=f"{name}: {words.en}", zh=f"{name}: {words.to('zh')}"))
+    return SettingsError(Text(en=f"{name}: {words.en}", zh=f"{name}：{words.to('zh')}"))
 
 
 def parse_document(content: bytes, name: str) -> dict[str, Any]:
@@ -1304,18 +1304,18 @@ def parse_document(content: bytes, name: str) -> dict[str, Any]:
         raise SettingsError(
             Text(
                 en=f"{name}: line {line}: not UTF-8 text; save the file as UTF-8",
-                zh=f"{name}: 第 {line} 行：不是 UTF-8 文本；请以 UTF-8 保存文件",
+                zh=f"{name}：第 {line} 行：不是 UTF-8 文本；请以 UTF-8 保存文件",
             )
         ) from None
     except ValueError as error:  # TOMLDecodeError, and int's own for a number of thousands of digits
         raise SettingsError(
-            Text(en=f"{name}: not valid TOML: {error}", zh=f"{name}: 不是有效的 TOML：{error}")
+            Text(en=f"{name}: not valid TOML: {error}", zh=f"{name}：不是有效的 TOML：{error}")
         ) from None
     except RecursionError:
         raise SettingsError(
             Text(
                 en=f"{name}: nested too deeply; this is not a gte-ops.toml",
-                zh=f"{name}: 嵌套过深，不是 gte-ops.toml",
+                zh=f"{name}：嵌套过深，不是 gte-ops.toml",
             )
         ) from None
 
@@ -1357,7 +1357,7 @@ def _convert(document: Mapping[str, Any]) -> Settings:
         what, _, where = str(error).partition(" - at `$.")
         key = where.rstrip("`") or "the file"
         raise SettingsError(
-            Text(en=f"{key}: {what[:1].lower()}{what[1:]}", zh=f"{key}: {chinese(what)}")
+            Text(en=f"{key}: {what[:1].lower()}{what[1:]}", zh=f"{key}：{chinese(what)}")
         ) from None
 
 
@@ -1431,7 +1431,7 @@ def _no_margins(tls: TlsSettings) -> Iterator[Text]:
                     parse_margin(value)
             except ValueError as error:
                 place = f"tls.thresholds[{number}].{key}"
-                yield Text(en=f"{place}: {error}", zh=f"{place}: {chinese(error)}")
+                yield Text(en=f"{place}: {error}", zh=f"{place}：{chinese(error)}")
 
 
 def _no_file(state_file: str) -> Iterator[Text]:

@@ -440,7 +440,7 @@ class ServerSettings:
         str | None,
         Variable(
             "Path of gunicorn's control socket (gunicorn 25 or later), one per instance; `off`: none.",
-            "gunicorn（25 及以上）控制套接字的路径，每个实例一个；`off` 表示不使用。",
+            "gunicorn（25 及以上）控制 socket 的路径，每个实例一个；`off` 表示不使用。",
             example="/run/gte-api/control.sock",
             since="0.1.0",
             default=("none", "无"),

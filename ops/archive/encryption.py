@@ -57,7 +57,7 @@ def read_identities(path: Path) -> list[Identity]:
                     Text(
                         en=f"{path}: others than its owner may use this identity file (mode {mode:04o}); chmod 600"
                         f" {path}",
-                        zh=f"{path}: 除属主外，其他用户也能使用此密钥文件（权限 {mode:04o}）；请执行 chmod 600 {path}",
+                        zh=f"{path}：除属主外，其他用户也能使用此私钥文件（权限 {mode:04o}）；请执行 chmod 600 {path}",
                     )
                 )
             content = file.read(MAX_IDENTITY_BYTES)
@@ -65,7 +65,7 @@ def read_identities(path: Path) -> list[Identity]:
         raise OpsError(
             Text(
                 en=f"{path}: the identity file cannot be read: {error.strerror or error}",
-                zh=f"{path}: 无法读取密钥文件：{chinese(error.strerror or error)}",
+                zh=f"{path}：无法读取私钥文件：{chinese(error.strerror or error)}",
             )
         ) from None
     try:
@@ -80,11 +80,11 @@ def read_identities(path: Path) -> list[Identity]:
         raise OpsError(
             Text(
                 en=f"{path}: not an age identity file, nor an SSH private key without a passphrase",
-                zh=f"{path}: 既不是 age 密钥文件，也不是无口令的 SSH 私钥",
+                zh=f"{path}：既不是 age 私钥文件，也不是没有密码短语的 SSH 私钥",
             )
         ) from None
     if not identities:
-        raise OpsError(Text(en=f"{path}: there is no identity in this file", zh=f"{path}: 文件中没有密钥"))
+        raise OpsError(Text(en=f"{path}: there is no identity in this file", zh=f"{path}：文件中没有私钥"))
     return identities
 
 

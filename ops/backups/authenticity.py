@@ -50,6 +50,6 @@ def refuse_bad(archive: Path, signature: SignatureCheck) -> None:
         raise SignatureError(
             Text(
                 en=f"{archive}: its signature is bad: {signature.detail}; nothing of it was used",
-                zh=f"{archive}: 签名无效：{signature.detail}；未使用其中任何内容",
+                zh=f"{archive}：签名无效：{signature.detail}；未使用其中任何内容",
             )
         )

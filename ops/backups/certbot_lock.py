@@ -48,7 +48,7 @@ def certbot_lock(directory: Path, wait: float) -> Iterator[bool]:
                     Text(
                         en=f"{directory}: certbot has been at work there for {wait:g} s ({path} is locked);"
                         " wait until it is done, then try again",
-                        zh=f"{directory}: certbot 已占用 {wait:g} 秒（{path} 已加锁）；请等它结束后重试",
+                        zh=f"{directory}：certbot 已占用 {wait:g} 秒（{path} 已加锁）；请等它结束后重试",
                     )
                 )
             time.sleep(POLL_SECONDS)

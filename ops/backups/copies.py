@@ -113,7 +113,7 @@ def _program(destination: CopyDestination) -> str:
         package = "openssh-client" if tool == "ssh" else tool
         why = refused_program(tool) or f"{tool} is not installed; apt-get install {package}"
         raise OpsError(
-            Text(en=f"{destination}: {safe_line(why)}", zh=f"{destination}: {chinese(safe_line(why))}")
+            Text(en=f"{destination}: {safe_line(why)}", zh=f"{destination}：{chinese(safe_line(why))}")
         )
     return program
 
@@ -167,7 +167,7 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
         raise CopyError(
             Text(
                 en=f"{destination}: restic did not say which snapshot it made; look at it: restic snapshots",
-                zh=f"{destination}: restic 没有说明生成了哪个快照；请用 restic snapshots 查看",
+                zh=f"{destination}：restic 没有说明生成了哪个快照；请用 restic snapshots 查看",
             )
         )
     dump = [_program(destination), "--repo", destination.place, "dump", snapshot, files[0]]
@@ -186,14 +186,14 @@ def _restic(archive: Path, digest: str, destination: CopyDestination) -> None:
         raise CopyError(
             Text(
                 en=f"{destination}: restic does not run: {error.strerror}",
-                zh=f"{destination}: restic 无法运行：{chinese(error.strerror)}",
+                zh=f"{destination}：restic 无法运行：{chinese(error.strerror)}",
             )
         ) from None
     if process.returncode != 0:
         raise CopyError(
             Text(
                 en=f"{destination}: the copy cannot be read back: {last_line(trouble)}",
-                zh=f"{destination}: 无法读回副本：{last_line(trouble)}",
+                zh=f"{destination}：无法读回副本：{last_line(trouble)}",
             )
         )
     _compare(copy_digest, digest, destination)
@@ -242,7 +242,7 @@ def _compare(output: str, digest: str, destination: CopyDestination) -> None:
         raise CopyError(
             Text(
                 en=f"{destination}: the copy is not what was sent; its SHA-256 differs. Copy it again",
-                zh=f"{destination}: 副本与原文件的 SHA-256 不符；请重新复制",
+                zh=f"{destination}：副本与原文件的 SHA-256 不符；请重新复制",
             )
         )
 
@@ -261,21 +261,21 @@ def _run(destination: CopyDestination, command: list[str], stdin: object = subpr
         raise CopyError(
             Text(
                 en=f"{destination}: {destination.tool} does not run: {error.strerror}",
-                zh=f"{destination}: {destination.tool} 无法运行：{chinese(error.strerror)}",
+                zh=f"{destination}：{destination.tool} 无法运行：{chinese(error.strerror)}",
             )
         ) from None
     except subprocess.TimeoutExpired:
         raise CopyError(
             Text(
                 en=f"{destination}: {destination.tool} was not done after a day",
-                zh=f"{destination}: {destination.tool} 一天后仍未完成",
+                zh=f"{destination}：{destination.tool} 一天后仍未完成",
             )
         ) from None
     if result.returncode != 0:
         raise CopyError(
             Text(
                 en=f"{destination}: {destination.tool} failed ({result.returncode}): {last_line(result.stderr)}",
-                zh=f"{destination}: {destination.tool} 失败（{result.returncode}）：{last_line(result.stderr)}",
+                zh=f"{destination}：{destination.tool} 失败（{result.returncode}）：{last_line(result.stderr)}",
             )
         )
     return str(result.stdout.decode(errors="replace"))

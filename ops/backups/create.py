@@ -101,14 +101,14 @@ def prepare_directory(directory: Path) -> None:
             raise BackupError(
                 Text(
                     en=f"{directory}: not a directory; set backup.dir to one",
-                    zh=f"{directory}: 不是目录；请把 backup.dir 设为目录",
+                    zh=f"{directory}：不是目录；请把 backup.dir 设为目录",
                 )
             )
         if status.st_mode & stat.S_ISVTX or status.st_uid != os.geteuid():
             raise BackupError(
                 Text(
                     en=f"{directory}: others keep files there too; set backup.dir to a directory of its own",
-                    zh=f"{directory}: 其他用户也在其中存放文件；请把 backup.dir 设为专用目录",
+                    zh=f"{directory}：其他用户也在其中存放文件；请把 backup.dir 设为专用目录",
                 )
             )
         if status.st_mode & 0o077:
@@ -117,7 +117,7 @@ def prepare_directory(directory: Path) -> None:
         raise BackupError(
             Text(
                 en=f"{directory}: {error.strerror or error}; no backup was made",
-                zh=f"{directory}: {chinese(error.strerror or error)}；未作备份",
+                zh=f"{directory}：{chinese(error.strerror or error)}；未作备份",
             )
         ) from None
 
@@ -134,7 +134,7 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
         raise BackupError(
             Text(
                 en=f"{directory}: {error.strerror or error}; it cannot be locked",
-                zh=f"{directory}: {chinese(error.strerror or error)}；无法加锁",
+                zh=f"{directory}：{chinese(error.strerror or error)}；无法加锁",
             )
         ) from None
     try:
@@ -148,7 +148,7 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
                         Text(
                             en=f"{directory}: another run has been at work there for {wait:g} s; try again when it is"
                             " done",
-                            zh=f"{directory}: 另一次运行已占用 {wait:g} 秒；请等它结束后重试",
+                            zh=f"{directory}：另一次运行已占用 {wait:g} 秒；请等它结束后重试",
                         )
                     ) from None
                 time.sleep(0.1)
@@ -156,7 +156,7 @@ def locked(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
                 raise BackupError(
                     Text(
                         en=f"{directory}: {error.strerror or error}; it cannot be locked",
-                        zh=f"{directory}: {chinese(error.strerror or error)}；无法加锁",
+                        zh=f"{directory}：{chinese(error.strerror or error)}；无法加锁",
                     )
                 ) from None
         yield
@@ -292,7 +292,7 @@ def free_name(directory: Path, now: float, host: str, compression: Compression, 
     raise BackupError(
         Text(
             en=f"{directory}: a thousand backups of this second are there already",
-            zh=f"{directory}: 这一秒内已有一千份备份",
+            zh=f"{directory}：这一秒内已有一千份备份",
         )
     )
 

@@ -419,7 +419,7 @@ def _judged_listing(names: Sequence[str], status: int, output: str, errors: str,
         examples = ", ".join(names[:5])
         words = Text(
             en=f"certbot takes {len(names)} lineages as its own: {examples}",
-            zh=f"certbot 承认 {len(names)} 个证书：{examples}",
+            zh=f"certbot 认可 {len(names)} 张证书：{examples}",
         )
         return _check("certbot", Status.OK, words)
     lines = [line.strip() for line in (output + errors).replace(str(root), "").strip().splitlines()]

@@ -45,7 +45,7 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
             raise OpsError(
                 Text(
                     en=f"{directory}: {error.strerror}; run it as root",
-                    zh=f"{directory}: {chinese(error.strerror)}；请以 root 运行",
+                    zh=f"{directory}：{chinese(error.strerror)}；请以 root 运行",
                 )
             ) from None
     raise _none_good(directory, passed_over, other_hosts)
@@ -61,13 +61,13 @@ def _none_good(directory: Path, passed_over: dict[Path, Text], other_hosts: dict
             Text(
                 en=f"{directory}: there is no good backup of this host in it{broken}; those of {hosts} are used only by"
                 f" name, for example {example}",
-                zh=f"{directory}: 没有本机的完好备份{broken_zh}；{hosts} 的备份须指明文件名才会使用，例如 {example}",
+                zh=f"{directory}：没有本机的完好备份{broken_zh}；{hosts} 的备份须指明文件名才会使用，例如 {example}",
             )
         )
     return BackupError(
         Text(
             en=f"{directory}: there is no good backup in it{broken}; make one: gte-ops backup create",
-            zh=f"{directory}: 没有完好的备份{broken_zh}；请用 gte-ops backup create 制作一份",
+            zh=f"{directory}：没有完好的备份{broken_zh}；请用 gte-ops backup create 制作一份",
         )
     )
 

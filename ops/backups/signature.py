@@ -71,7 +71,7 @@ def check_signing_key(path: str) -> None:
                 Text(
                     en=f"{path}: others than its owner may use this key of backup.signing_key (mode {mode:04o});"
                     " chmod 600 it",
-                    zh=f"{path}: 除属主外，其他用户也能使用 backup.signing_key 的这个密钥（权限 {mode:04o}）；请执行"
+                    zh=f"{path}：除属主外，其他用户也能使用 backup.signing_key 的这个密钥（权限 {mode:04o}）；请执行"
                     " chmod 600",
                 )
             )
@@ -103,7 +103,7 @@ def sign(archive: Path, key: str) -> bytes:
         raise SignatureError(
             Text(
                 en=f"{key}: ssh-keygen did not sign: {last_line(result.stderr)}",
-                zh=f"{key}: ssh-keygen 未能签名：{last_line(result.stderr)}",
+                zh=f"{key}：ssh-keygen 未能签名：{last_line(result.stderr)}",
             )
         )
     return result.stdout
@@ -139,7 +139,7 @@ def check_signature(archive: Path, allowed_signers: str) -> SignatureCheck:
         raise SignatureError(
             Text(
                 en=f"{where}: {error.strerror or error}; the signature was not checked",
-                zh=f"{where}: {chinese(error.strerror or error)}；未核对签名",
+                zh=f"{where}：{chinese(error.strerror or error)}；未核对签名",
             )
         ) from None
 

@@ -229,7 +229,7 @@ def unreadable(directory: Path) -> BaselineError:
     return BaselineError(
         Text(
             en=f"{directory}: permission denied; run it as root",
-            zh=f"{directory}: 权限不足；请以 root 运行",
+            zh=f"{directory}：权限不足；请以 root 运行",
         )
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(
     cls=BilingualGroup,
-    zh="""站点自定义的故障原因：不写 Python，把自己的排障手册交给诊断。
+    zh="""站点自定义的故障原因：不写 Python，把自己的排障手册交给 doctor。
 
     文件放在 /etc/gte-ops/causes.d/*.toml，格式见 docs/site-causes.zh-CN.md。gte-ops doctor 会判断它们，gte-ops
     explain 会解释它们。""",

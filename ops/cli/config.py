@@ -157,7 +157,7 @@ def _checked(path: Path) -> ConfigCheck:
 
 def _without_name(words: Text, name: str) -> Text:
     """An error of the file called ``name``, whose line begins with that name already."""
-    return Text(en=words.en.removeprefix(f"{name}: "), zh=words.to("zh").removeprefix(f"{name}: "))
+    return Text(en=words.en.removeprefix(f"{name}: "), zh=words.to("zh").removeprefix(f"{name}："))
 
 
 def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
@@ -183,7 +183,7 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
             parse_destination(destination)
         except OpsError as error:
             place = f"backup.to[{number}]"
-            errors.append(Text(en=f"{place}: {error}", zh=f"{place}: {error.words.to('zh')}"))
+            errors.append(Text(en=f"{place}: {error}", zh=f"{place}：{error.words.to('zh')}"))
     try:
         destinations(settings.notify.urls)
     except OpsError as error:

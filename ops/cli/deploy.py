@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.text.language import Language
 
 
-@click.group(cls=BilingualGroup, zh="记录部署；把一台主机移出或放回上游。")
+@click.group(cls=BilingualGroup, zh="记录部署；把一台主机移出或放回 upstream。")
 def deploy() -> None:
     """Record deployments; take a host out of its balancer and put it back. 记录部署，移出和放回主机。
 

@@ -86,20 +86,20 @@ wait_option = option(
     "--email",
     metavar="ADDRESS",
     en="Where the authority may write to about the certificate.",
-    zh="证书机构可就该证书联系的邮箱。",
+    zh="CA 就该证书联系你的邮箱。",
 )
 @option(
     "--acme-server",
     metavar="URL",
     en="The ACME directory of another authority than the client's own.",
-    zh="其他证书机构的 ACME 目录地址。",
+    zh="其他 CA 的 ACME 目录地址。",
 )
 @option(
     "--acme-ca",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     en="Trust that authority's server by the roots in FILE (PEM), now and at renewals.",
-    zh="以 FILE（PEM）中的根证书信任该机构的服务器，续期时同样使用。",
+    zh="以 FILE（PEM）中的根证书信任该 CA 的服务器，续期时同样使用。",
 )
 @option(
     "--overwrite",

@@ -176,7 +176,7 @@ def _write(output: str, words: str) -> None:
         raise OpsError(
             Text(
                 en=f"{output}: cannot be written: {reason}; check the path and its mode",
-                zh=f"{output}: 无法写入：{chinese(reason)}；请检查路径及其权限",
+                zh=f"{output}：无法写入：{chinese(reason)}；请检查路径及其权限",
             )
         ) from None
 

@@ -44,7 +44,7 @@ identity_option = option(
     type=click.Path(),
     metavar="FILE",
     en="The age identity (or SSH private key) that opens an encrypted backup.",
-    zh="用于打开加密备份的 age identity（或 SSH 私钥）。",
+    zh="用于解密备份的私钥：age identity 或 SSH 私钥。",
 )
 
 
@@ -54,7 +54,7 @@ identity_option = option(
 
     先显示改动并询问；若备份既未签名（backup.allowed_signers）也非本机制作，则无论是否给出 --yes 都会再次询问。
     被替换的内容先行备份；恢复结果须通过 nginx 检查，否则全部还原。退出码：0 已恢复或无需改动；1 属主无法设置、
-    有路径留给其他用户处理，或您选择了否；2 被拒绝，或失败且一切已还原；3 无法开始。""",
+    有路径留给其他用户处理，或操作者选择了否；2 被拒绝，或失败且一切已还原；3 无法开始。""",
 )
 @click.argument("archive", required=False)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")

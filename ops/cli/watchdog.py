@@ -247,9 +247,9 @@ def forget(config: str | None, form: str, language: Language) -> None:
 
 
 @watchdog.command(
-    zh="""守护状态：最近看到什么、做了什么、是否已停手。
+    zh="""守护状态：最近看到什么、做了什么、是否已停止动作。
 
-    退出码：0 正常；1 饱和、启动中、已暂停或已停手；2 故障；3 从未检查过或无法判断。"""
+    退出码：0 正常；1 饱和、启动中、已暂停或已停止动作；2 故障；3 从未检查过或无法判断。"""
 )
 @config_option
 @report_format_option
@@ -287,6 +287,6 @@ def _unwritable(path: str, error: OSError) -> Exception:
     return OpsError(
         Text(
             en=f"{path}: {error.strerror or error}; run it as the watchdog's user",
-            zh=f"{path}: {chinese(error.strerror or error)}；请以 watchdog 的用户运行",
+            zh=f"{path}：{chinese(error.strerror or error)}；请以 watchdog 的用户运行",
         )
     )

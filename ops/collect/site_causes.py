@@ -102,11 +102,11 @@ def read_file_of_causes(path: Path) -> tuple[SiteCauseDefinition, ...]:
     why_not = reason_not_to_read(path) if path.exists() else None
     if why_not is not None:
         raise SiteCauseError(
-            Text(en=f"{path}: not read: {why_not}", zh=f"{path}: 不予读取：{chinese(why_not)}")
+            Text(en=f"{path}: not read: {why_not}", zh=f"{path}：不予读取：{chinese(why_not)}")
         )
     too_large = Text(
         en=f"{path}: larger than {MAX_FILE_BYTES >> 10} KiB; this is no file of causes",
-        zh=f"{path}: 超过 {MAX_FILE_BYTES >> 10} KiB，不是故障原因文件",
+        zh=f"{path}：超过 {MAX_FILE_BYTES >> 10} KiB，不是故障原因文件",
     )
     return parse_site_causes(bounded_content(path, MAX_FILE_BYTES, SiteCauseError, too_large), str(path))
 

@@ -65,7 +65,7 @@ def _gunicorn_news() -> tuple[tuple[re.Pattern[bytes], EventKind, Text], ...]:
         (
             re.compile(rb"Handling signal: hup"),
             EventKind.RELOAD,
-            Text(en="gunicorn reloads (SIGHUP)", zh="gunicorn 重载（SIGHUP）"),
+            Text(en="gunicorn reloads (SIGHUP)", zh="gunicorn 重新加载（SIGHUP）"),
         ),
         (
             re.compile(rb"Handling signal: (?:term|int|quit)"),
@@ -88,7 +88,7 @@ def _nginx_news() -> tuple[tuple[re.Pattern[bytes], EventKind, Text], ...]:
             EventKind.START,
             Text(en="nginx starts its workers", zh="nginx 启动工作进程"),
         ),
-        (re.compile(rb"reconfiguring"), EventKind.RELOAD, Text(en="nginx reloads", zh="nginx 重载配置")),
+        (re.compile(rb"reconfiguring"), EventKind.RELOAD, Text(en="nginx reloads", zh="nginx 重新加载配置")),
         (
             re.compile(rb"^exiting$|gracefully shutting down"),
             EventKind.STOP,

@@ -145,7 +145,7 @@ def refuse_shared(file: RenderedFile, root: Path) -> None:
                 en=f"{path}: {safe_line(why)}; nothing was changed: give the directory to root alone, or write there"
                 " what "
                 "the command prints without --install",
-                zh=f"{path}: {chinese(safe_line(why))}；未作任何改动：请让该目录只归 root，或把不带 --install"
+                zh=f"{path}：{chinese(safe_line(why))}；未作任何改动：请让该目录只归 root，或把不带 --install"
                 " 时的输出自行写入",
             )
         )
@@ -245,7 +245,7 @@ def _run_for(path: str, command: list[str]) -> None:
         raise RefusedError(
             Text(
                 en=f"{path}: {Path(command[0]).name} does not run: {safe_line(str(error))}; nothing was changed",
-                zh=f"{path}: {Path(command[0]).name} 无法运行：{chinese(safe_line(str(error)))}；未作任何改动",
+                zh=f"{path}：{Path(command[0]).name} 无法运行：{chinese(safe_line(str(error)))}；未作任何改动",
             )
         ) from None
     if ran.returncode:
@@ -255,7 +255,7 @@ def _run_for(path: str, command: list[str]) -> None:
         raise RefusedError(
             Text(
                 en=f"{path}: {Path(command[0]).name} refuses it: {safe_line(first_line)}; nothing was changed",
-                zh=f"{path}: {Path(command[0]).name} 不接受它：{safe_line(first_line)}；未作任何改动",
+                zh=f"{path}：{Path(command[0]).name} 不接受它：{safe_line(first_line)}；未作任何改动",
             )
         )
 
@@ -267,7 +267,7 @@ def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) 
         raise RefusedError(
             Text(
                 en=f"{name}: {Path(command[0]).name} could not test it: {safe_line(str(error))}; nothing was changed",
-                zh=f"{name}: {Path(command[0]).name} 无法检查它：{chinese(safe_line(str(error)))}；未作任何改动",
+                zh=f"{name}：{Path(command[0]).name} 无法检查它：{chinese(safe_line(str(error)))}；未作任何改动",
             )
         ) from None
     lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip()]
@@ -283,7 +283,7 @@ def _ask(kind: DeploymentKind, command: list[str], name: str, *, on_host: bool) 
         raise RefusedError(
             Text(
                 en=f"{name}: {Path(command[0]).name} refuses it: {safe_line(own[0])}; nothing was changed",
-                zh=f"{name}: {Path(command[0]).name} 不接受它：{safe_line(own[0])}；未作任何改动",
+                zh=f"{name}：{Path(command[0]).name} 不接受它：{safe_line(own[0])}；未作任何改动",
             )
         )
 
@@ -295,7 +295,7 @@ def _check_crontab(file: RenderedFile) -> None:
         raise RefusedError(
             Text(
                 en=f"{file.path}: cron would pass over it; nothing was changed",
-                zh=f"{file.path}: cron 会忽略它；未作任何改动",
+                zh=f"{file.path}：cron 会忽略它；未作任何改动",
             )
         )
     for number, line in enumerate(file.text.splitlines(), 1):
@@ -408,7 +408,7 @@ def present_text(path: Path) -> str | None:
         return None
     except UnicodeDecodeError:
         raise OpsError(
-            Text(en=f"{path}: not UTF-8 text; move it away first", zh=f"{path}: 不是 UTF-8 文本；请先移走它")
+            Text(en=f"{path}: not UTF-8 text; move it away first", zh=f"{path}：不是 UTF-8 文本；请先移走它")
         ) from None
     except OSError as error:
         raise OpsError(system_error(path, error)) from None

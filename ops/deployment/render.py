@@ -282,7 +282,7 @@ def _refuse_word(name: str, word: str, pattern: re.Pattern[str] = _WORD) -> None
         raise UsageError(
             Text(
                 en=f"{name}: {word!r} has characters that a shell, cron or systemd gives a meaning; use plain ones",
-                zh=f"{name}: {word!r} 含有对 shell、cron 或 systemd 有特殊含义的字符；请只用普通字符",
+                zh=f"{name}：{word!r} 含有对 shell、cron 或 systemd 有特殊含义的字符；请只用普通字符",
             )
         )
 

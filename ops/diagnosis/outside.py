@@ -32,7 +32,7 @@ _OF_A_RESOLVER = (
     ProbeFailure.SERVFAIL,
     ProbeFailure.UNREACHABLE,
 )
-_READING = "what it means"
+_READING = "gte-ops"
 _READINGS = {
     "connect.refused": Text(
         en="the machine, or a firewall before it, refuses: no program listens at this port, or it may not be reached"

@@ -70,7 +70,7 @@ def parse_site_causes(content: bytes, file: str) -> tuple[SiteCauseDefinition, .
         raise _error(file, line, Text(en="not UTF-8 text", zh="不是 UTF-8 文本")) from None
     except (ValueError, RecursionError) as error:
         raise SiteCauseError(
-            Text(en=f"{file}: not valid TOML: {error}", zh=f"{file}: 不是有效的 TOML：{error}")
+            Text(en=f"{file}: not valid TOML: {error}", zh=f"{file}：不是有效的 TOML：{error}")
         ) from None
     if not document:
         raise _error(
@@ -126,7 +126,7 @@ def refuse_doubles(
             raise SiteCauseError(
                 Text(
                     en=f"{definition.file}: {definition.code} is defined in {other.file} already",
-                    zh=f"{definition.file}: {definition.code} 已在 {other.file} 中定义",
+                    zh=f"{definition.file}：{definition.code} 已在 {other.file} 中定义",
                 )
             )
 
@@ -482,4 +482,4 @@ class _Lines:
 
 
 def _error(file: str, line: int, words: Text) -> SiteCauseError:
-    return SiteCauseError(Text(en=f"{file}: line {line}: {words.en}", zh=f"{file}: 第 {line} 行：{words.zh}"))
+    return SiteCauseError(Text(en=f"{file}: line {line}: {words.en}", zh=f"{file}：第 {line} 行：{words.zh}"))

@@ -63,14 +63,14 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
         raise BundleError(
             Text(
                 en=f"{path}: is there already; remove it or choose another name",
-                zh=f"{path}: 已存在；请删除它或另选文件名",
+                zh=f"{path}：已存在；请删除它或另选文件名",
             )
         ) from None
     except OSError as error:
         raise BundleError(
             Text(
                 en=f"{path}: cannot be written: {error.strerror}; choose a directory that can",
-                zh=f"{path}: 无法写入：{chinese(error.strerror)}；请换一个可写的目录",
+                zh=f"{path}：无法写入：{chinese(error.strerror)}；请换一个可写的目录",
             )
         ) from None
     try:
@@ -84,7 +84,7 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
             raise BundleError(
                 Text(
                     en=f"{path}: cannot be written: {error.strerror}; make room or choose another place",
-                    zh=f"{path}: 无法写入：{chinese(error.strerror)}；请腾出空间或换一个位置",
+                    zh=f"{path}：无法写入：{chinese(error.strerror)}；请腾出空间或换一个位置",
                 )
             ) from None
         raise
@@ -99,7 +99,7 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(
             Text(
                 en=f"{path}: cannot be read: {error.strerror}; check the path and its mode",
-                zh=f"{path}: 无法读取：{chinese(error.strerror)}；请检查路径及其权限",
+                zh=f"{path}：无法读取：{chinese(error.strerror)}；请检查路径及其权限",
             )
         ) from None
     if content.startswith(_GZIP):
@@ -108,7 +108,7 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(
             Text(
                 en=f"{path}: larger than {MAX_BYTES >> 20} MiB; this is not a bundle of gte-ops doctor",
-                zh=f"{path}: 超过 {MAX_BYTES >> 20} MiB，不是 gte-ops doctor 的诊断包",
+                zh=f"{path}：超过 {MAX_BYTES >> 20} MiB，不是 gte-ops doctor 的诊断包",
             )
         )
     try:
@@ -117,7 +117,7 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(
             Text(
                 en=f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE",
-                zh=f"{path}: 不是诊断包；请用 gte-ops doctor --bundle FILE 制作",
+                zh=f"{path}：不是诊断包；请用 gte-ops doctor --bundle FILE 制作",
             )
         ) from None
     made_by = safe_line(version.made_by, 40)
@@ -126,7 +126,7 @@ def read_bundle(path: Path) -> Bundle:
             Text(
                 en=f"{path}: a bundle of format {version.bundle_version}, made by gte-ops {made_by}; this is gte-ops"
                 f" {__version__}, which reads up to format {VERSION}: use the version that made it",
-                zh=f"{path}: 格式为 {version.bundle_version} 的诊断包，由 gte-ops {made_by} 制作；当前 gte-ops"
+                zh=f"{path}：格式为 {version.bundle_version} 的诊断包，由 gte-ops {made_by} 制作；当前 gte-ops"
                 f" {__version__} 只能读取到格式 {VERSION}，请使用制作它的版本",
             )
         )
@@ -137,7 +137,7 @@ def read_bundle(path: Path) -> Bundle:
             Text(
                 en=f"{path}: damaged, or changed by hand: {safe_line(str(error), 200)} (made by gte-ops {made_by},"
                 f" this is {__version__})",
-                zh=f"{path}: 已损坏或被手工改动：{safe_line(str(error), 200)}（由 gte-ops {made_by} 制作，当前版本"
+                zh=f"{path}：已损坏或被手工改动：{safe_line(str(error), 200)}（由 gte-ops {made_by} 制作，当前版本"
                 f" {__version__}）",
             )
         ) from None
@@ -152,14 +152,14 @@ def _decompressed(path: Path, content: bytes) -> bytes:
         raise BundleError(
             Text(
                 en=f"{path}: damaged: {error}; copy it again from its host",
-                zh=f"{path}: 已损坏：{error}；请从源主机重新复制",
+                zh=f"{path}：已损坏：{error}；请从源主机重新复制",
             )
         ) from None
     if not decompressor.eof and len(plain) <= MAX_BYTES:
         raise BundleError(
             Text(
                 en=f"{path}: cut off; copy it again from its host",
-                zh=f"{path}: 文件不完整；请从源主机重新复制",
+                zh=f"{path}：文件不完整；请从源主机重新复制",
             )
         )
     return plain

@@ -46,7 +46,7 @@ class UntrustedLinkError(OpsError):
         super().__init__(
             Text(
                 en=f"{link}: a link of user {uid} that leads to what is not that user's is not followed",
-                zh=f"{link}: 用户 {uid} 的链接指向不属于该用户的内容，不予跟随",
+                zh=f"{link}：用户 {uid} 的链接指向不属于该用户的内容，不予跟随",
             )
         )
         self.link, self.uid = link, uid
@@ -112,7 +112,7 @@ class NoFollowTree:
                     raise EscapeError(
                         Text(
                             en=f"{path}: a link on the way leads out of {self.root}; nothing was restored",
-                            zh=f"{path}: 途中的链接指向 {self.root} 之外；未恢复任何内容",
+                            zh=f"{path}：途中的链接指向 {self.root} 之外；未恢复任何内容",
                         )
                     )
                 names = names[:-1]

@@ -158,7 +158,7 @@ def _issuance(
         raise UsageError(
             Text(
                 en=f"--certificate {options.certificate} asks an authority about this host: not with --root",
-                zh=f"--certificate {options.certificate} 要为本机向证书机构申请：不能与 --root 合用",
+                zh=f"--certificate {options.certificate} 要向 CA 为本机申请证书：不能与 --root 合用",
             )
         )
     if os.path.lexists(host.place(site.certificate)) and os.path.lexists(host.place(site.private_key)):

@@ -129,7 +129,7 @@ class InstallStore:
                 raise OpsError(
                     Text(
                         en=f"{self.directory}: {safe_line(why)}; nothing was changed",
-                        zh=f"{self.directory}: {chinese(safe_line(why))}；未作任何改动",
+                        zh=f"{self.directory}：{chinese(safe_line(why))}；未作任何改动",
                     )
                 )
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -63,7 +63,7 @@ class AuditLog:
                 raise OpsError(
                     Text(
                         en=f"{self.path}: {safe_line(why)}: without a log of its own --fix does nothing",
-                        zh=f"{self.path}: {chinese(safe_line(why))}；没有自己的日志，--fix 不作任何改动",
+                        zh=f"{self.path}：{chinese(safe_line(why))}；没有自己的日志，--fix 不作任何改动",
                     )
                 )
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -102,7 +102,7 @@ class AuditLog:
             raise OpsError(
                 Text(
                     en=f"{self.path}: {error.strerror or error}; nothing more is done",
-                    zh=f"{self.path}: {chinese(error.strerror or error)}；不再作任何改动",
+                    zh=f"{self.path}：{chinese(error.strerror or error)}；不再作任何改动",
                 )
             ) from None
 

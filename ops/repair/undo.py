@@ -103,7 +103,7 @@ def _undo(action: Action, commands: Sequence[str], copies: Sequence[str]) -> Und
         case Continue():
             pids = " ".join(str(process.pid) for process in action.processes)
             return Undo(
-                UndoKind.BY_HAND, Text(en="suspend them again", zh="再次挂起即可"), (f"kill -STOP {pids}",)
+                UndoKind.BY_HAND, Text(en="suspend them again", zh="再次暂停即可"), (f"kill -STOP {pids}",)
             )
         case ReopenLogs():
             words = Text(

@@ -191,7 +191,7 @@ def _pending(store: StateStore) -> Text | None:
         return None
     return Text(
         en=f"the watchdog has just acted ({pending.kind}) and waits for the effect; look again when that is over",
-        zh=f"watchdog 刚采取了措施（{pending.kind}），正在等结果；稍后再看",
+        zh=f"watchdog 刚执行了动作（{pending.kind}），正在等结果；稍后再看",
     )
 
 

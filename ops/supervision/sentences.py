@@ -18,7 +18,7 @@ FAULTS: dict[Fault, Text] = {
     Fault.WORKER_PARTIALLY_STUCK: Text(
         en="some threads of a worker are stuck", zh="有工作进程的部分线程卡住"
     ),
-    Fault.WORKER_LEAKING: Text(en="a worker leaks memory", zh="有工作进程内存泄漏，即将耗尽内存"),
+    Fault.WORKER_LEAKING: Text(en="a worker leaks memory", zh="有工作进程内存泄漏"),
     Fault.WORKER_SUSPECT: Text(en="a worker may be stuck", zh="有工作进程可能卡住"),
     Fault.OVERLOAD: Text(
         en="nothing completes: overload, or all workers stuck", zh="没有请求完成：过载或全部卡住"
@@ -42,7 +42,7 @@ ACTIONS: dict[ActionKind, Text] = {
     ActionKind.CONTINUE_MASTER: Text(en="continued the stopped master", zh="恢复被暂停的主进程"),
     ActionKind.TERMINATE_WORKER: Text(en="asked the worker to end", zh="请求工作进程退出"),
     ActionKind.KILL_WORKER: Text(en="killed the worker", zh="终止工作进程"),
-    ActionKind.RELOAD: Text(en="reloaded gunicorn", zh="重载 gunicorn"),
+    ActionKind.RELOAD: Text(en="reloaded gunicorn", zh="重新加载 gunicorn"),
     ActionKind.RESTART: Text(en="restarted gunicorn", zh="重启 gunicorn"),
 }
 

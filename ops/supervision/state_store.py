@@ -55,7 +55,7 @@ def refuse_shared_directory(directory: Path) -> None:
                 en=f"{directory}: not used for the watchdog's state or evidence: {why_not}; give it a directory of"
                 " its own "
                 "(watchdog.state_file, watchdog.evidence_dir), by default /var/lib/gte-ops",
-                zh=f"{directory}: 不能用于 watchdog 的状态或证据：{chinese(why_not)}；"
+                zh=f"{directory}：不能用于 watchdog 的状态或证据：{chinese(why_not)}；"
                 "请为它指定专用目录（watchdog.state_file、watchdog.evidence_dir），默认为 /var/lib/gte-ops",
             )
         )

@@ -35,7 +35,7 @@ def system_error(where: object, error: OSError, consequence: Text | None = None)
     hint, then = root_hint(error), consequence or Text(en="", zh="")
     words = str(error.strerror or error)
     return Text(
-        en=f"{where}: {words}{then.en}{hint.en}", zh=f"{where}: {chinese(words)}{then.to('zh')}{hint.zh}"
+        en=f"{where}: {words}{then.en}{hint.en}", zh=f"{where}：{chinese(words)}{then.to('zh')}{hint.zh}"
     )
 
 

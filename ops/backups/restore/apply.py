@@ -146,14 +146,14 @@ def look(
         raise OpsError(
             Text(
                 en=f"{error.filename}: may not be read; restore as root, or choose what is yours",
-                zh=f"{error.filename}: 无权读取；请以 root 恢复，或只选择自己的文件",
+                zh=f"{error.filename}：无权读取；请以 root 恢复，或只选择自己的文件",
             )
         ) from None
     except OSError as error:
         raise RestoreError(
             Text(
                 en=f"{error.filename}: {error.strerror}; nothing was restored",
-                zh=f"{error.filename}: {chinese(error.strerror)}；未恢复任何内容",
+                zh=f"{error.filename}：{chinese(error.strerror)}；未恢复任何内容",
             )
         ) from None
     lacking = lacking_accounts(entries, owners) if owners.may_set else ()
@@ -437,7 +437,7 @@ class Restoration:
             raise _RestoreRefusedError(
                 Text(
                     en=f"{self._tree.shown(place)}: this file system cannot exchange directories (RENAME_EXCHANGE)",
-                    zh=f"{self._tree.shown(place)}: 此文件系统不支持目录互换（RENAME_EXCHANGE）",
+                    zh=f"{self._tree.shown(place)}：此文件系统不支持目录互换（RENAME_EXCHANGE）",
                 )
             )
         self._tree.second_name(place, second)
@@ -455,7 +455,7 @@ class Restoration:
             ways = _staging_directories(tree, home)
             if not ways:
                 raise _RestoreRefusedError(
-                    Text(en=f"{tree.shown(home)}: may not be written", zh=f"{tree.shown(home)}: 不可写")
+                    Text(en=f"{tree.shown(home)}: may not be written", zh=f"{tree.shown(home)}：不可写")
                 )
             # The highest one within the common directory, else the next above that other users do not control.
             within = [place for place in ways if not common or is_below(place, common)]

@@ -115,7 +115,7 @@ def only_restore(directory: Path) -> Iterator[None]:
             raise RestoreLockedError(
                 Text(
                     en=f"{directory}: another restore is at work here; wait for it to end",
-                    zh=f"{directory}: 另一次恢复正在进行；请等它结束",
+                    zh=f"{directory}：另一次恢复正在进行；请等它结束",
                 )
             ) from None
         yield
@@ -150,7 +150,7 @@ def read_journal(directory: Path) -> RestoreJournal | None:
             Text(
                 en=f"{path}: the journal of a restore that did not end cannot be read ({error});"
                 " compare with the backup before it, then remove this file",
-                zh=f"{path}: 无法读取未完成的恢复的日志（{error}）；请与恢复前的备份核对，然后删除此文件",
+                zh=f"{path}：无法读取未完成的恢复的日志（{error}）；请与恢复前的备份核对，然后删除此文件",
             )
         ) from None
 

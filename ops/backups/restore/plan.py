@@ -398,7 +398,7 @@ _KINDS: dict[EntryKind | None, Text] = {
     EntryKind.FILE: Text(en="a file", zh="文件"),
     EntryKind.DIRECTORY: Text(en="a directory", zh="目录"),
     EntryKind.LINK: Text(en="a link", zh="链接"),
-    None: Text(en="a device, a socket or a pipe", zh="设备、套接字或管道"),
+    None: Text(en="a device, a socket or a pipe", zh="设备、socket 或管道"),
 }
 
 

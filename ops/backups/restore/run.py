@@ -102,7 +102,7 @@ def finish_earlier(settings: Settings, directory: Path | None = None) -> Recover
         raise OpsError(
             Text(
                 en=f"{place}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}",
-                zh=f"{place}: 有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
+                zh=f"{place}：有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
             )
         ) from None
     _reload_after(settings, recovery)
@@ -193,7 +193,7 @@ def check_authenticity(
         raise OpsError(
             Text(
                 en=f"{path}: {error.strerror or error}; nothing was restored",
-                zh=f"{path}: {chinese(error.strerror or error)}；未恢复任何内容",
+                zh=f"{path}：{chinese(error.strerror or error)}；未恢复任何内容",
             )
         ) from None
     if doubt is None or dry_run:
@@ -203,7 +203,7 @@ def check_authenticity(
             Text(
                 en=f"{path}: {doubt.en}; look at it (restore --dry-run), then add --unsigned to restore it all the"
                 " same",
-                zh=f"{path}: {doubt.zh}；先用 restore --dry-run 查看，确认后加 --unsigned 恢复",
+                zh=f"{path}：{doubt.zh}；先用 restore --dry-run 查看，确认后加 --unsigned 恢复",
             )
         )
     if not vouch(Text(en=f"{path}: {doubt.en}", zh=f"{path}：{doubt.zh}")):
@@ -234,7 +234,7 @@ def rehearse(
             raise SignatureError(
                 Text(
                     en=f"{path}: {unsigned_words().en}; add --unsigned to try it all the same",
-                    zh=f"{path}: {unsigned_words().zh}；仍要演练请加 --unsigned",
+                    zh=f"{path}：{unsigned_words().zh}；仍要演练请加 --unsigned",
                 )
             )
     try:
@@ -245,7 +245,7 @@ def rehearse(
         raise OpsError(
             Text(
                 en=f"{where}: {error.strerror or error}; the drill was not finished",
-                zh=f"{where}: {chinese(error.strerror or error)}；演练未完成",
+                zh=f"{where}：{chinese(error.strerror or error)}；演练未完成",
             )
         ) from None
 
@@ -321,7 +321,7 @@ def _make(directory: Path, *, private: bool) -> None:
         raise OpsError(
             Text(
                 en=f"{directory}: {error.strerror or error}; nothing was restored",
-                zh=f"{directory}: {chinese(error.strerror or error)}；未恢复任何内容",
+                zh=f"{directory}：{chinese(error.strerror or error)}；未恢复任何内容",
             )
         ) from None
 
@@ -333,7 +333,7 @@ def _recover(settings: Settings, keeper: Path) -> Recovery | None:
         raise OpsError(
             Text(
                 en=f"{keeper}: a restore was killed, and cannot be undone: {error.filename}: {error.strerror or error}",
-                zh=f"{keeper}: 有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
+                zh=f"{keeper}：有一次恢复被强行终止，且无法撤销：{error.filename}：{chinese(error.strerror or error)}",
             )
         ) from None
     _reload_after(settings, recovery)
@@ -352,7 +352,7 @@ def _tree(root: Path, *, dry_run: bool) -> Iterator[NoFollowTree]:
             raise OpsError(
                 Text(
                     en=f"{root}: {error.strerror or error}; --root names a directory",
-                    zh=f"{root}: {chinese(error.strerror or error)}；--root 须是目录",
+                    zh=f"{root}：{chinese(error.strerror or error)}；--root 须是目录",
                 )
             ) from None
         stack.callback(tree.close)

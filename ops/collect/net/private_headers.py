@@ -65,7 +65,7 @@ def read_private_headers(path: str) -> PrivateHeaders:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SettingsError(
-            Text(en=f"{setting}: {safe_line(why, 200)}", zh=f"{setting}: {chinese(safe_line(why, 200))}")
+            Text(en=f"{setting}: {safe_line(why, 200)}", zh=f"{setting}：{chinese(safe_line(why, 200))}")
         ) from None
     if status.st_uid not in (ROOT, os.geteuid()):
         raise SettingsError(

@@ -177,7 +177,7 @@ _LIMITS = (
             en="Let the service open more: LimitNOFILE=65535 below [Service] of its unit (systemctl edit), minfds in"
             " supervisord.conf, or ulimit -n 65535 before its start command; if the number only ever grows, the"
             " application does not close what it opens",
-            zh="让服务能打开更多文件：在单元的 [Service] 下写 LimitNOFILE=65535（systemctl edit），"
+            zh="让服务能打开更多文件：在 unit 的 [Service] 下写 LimitNOFILE=65535（systemctl edit），"
             "supervisord.conf 里设 minfds，或在启动命令前执行 ulimit -n 65535；"
             "如果打开数只增不减，就是应用没有关闭打开的文件",
         ),
@@ -198,7 +198,7 @@ _LIMITS = (
         Text(
             en="Raise TasksMax= and LimitNPROC= below [Service] of its unit (ulimit -u without one), or have the"
             " application start fewer threads (threads, worker pools, OMP_NUM_THREADS)",
-            zh="在单元的 [Service] 下调大 TasksMax= 和 LimitNPROC=（没有单元时用 ulimit -u），"
+            zh="在 unit 的 [Service] 下调大 TasksMax= 和 LimitNPROC=（没有 unit 时用 ulimit -u），"
             "或让应用少开线程（threads、线程池、OMP_NUM_THREADS）",
         ),
     ),
@@ -208,7 +208,7 @@ _LIMITS = (
         Text(
             en="See what it may have (systemctl show -p MemoryMax UNIT; ulimit -v; free -m): raise the limit, or"
             " let one request need less",
-            zh="查看上限与用量（systemctl show -p MemoryMax 单元；ulimit -v；free -m）：调大上限，或让单个请求少占内存",
+            zh="查看上限与用量（systemctl show -p MemoryMax unit；ulimit -v；free -m）：调大上限，或让单个请求少占内存",
         ),
     ),
 )

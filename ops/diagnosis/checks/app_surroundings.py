@@ -69,7 +69,7 @@ _SURROUNDINGS = (
             en="Give the service a UTF-8 locale: Environment=LC_ALL=C.UTF-8 PYTHONUTF8=1 below [Service] of its unit"
             " (systemctl edit), environment=LC_ALL=C.UTF-8 in supervisord.conf, or export LC_ALL=C.UTF-8 before its"
             ' start command; in the code name the encoding: open(..., encoding="utf-8")',
-            zh="给服务设置 UTF-8 环境：在单元的 [Service] 下写 Environment=LC_ALL=C.UTF-8 PYTHONUTF8=1"
+            zh="给服务设置 UTF-8 环境：在 unit 的 [Service] 下写 Environment=LC_ALL=C.UTF-8 PYTHONUTF8=1"
             "（systemctl edit），supervisord.conf 里写 environment=LC_ALL=C.UTF-8，"
             "或在启动命令前 export LC_ALL=C.UTF-8；"
             '代码里则写明编码：open(..., encoding="utf-8")',
@@ -117,12 +117,12 @@ _SURROUNDINGS = (
         ),
         Text(
             en="the database does not accept the service's user or password",
-            zh="数据库不接受服务所用的账号或密码",
+            zh="数据库不接受服务所用的用户名或密码",
         ),
         Text(
             en="See which user and password the service gets (its unit's Environment and EnvironmentFile, .env), try"
             " them with psql, mysql or redis-cli, and correct the side that is wrong",
-            zh="查看服务实际拿到的账号密码（单元的 Environment 与 EnvironmentFile、.env），"
+            zh="查看服务实际拿到的用户名和密码（unit 的 Environment 与 EnvironmentFile、.env），"
             "用 psql、mysql 或 redis-cli 试一下，改正错的一边",
         ),
     ),
@@ -136,7 +136,7 @@ _SURROUNDINGS = (
             en="The message names the address, or the settings do (database, cache, queue): see whether it runs there"
             " (systemctl status, ss -ltnp), start it, and have it start before this service (After= in the unit)",
             zh="报错里或配置里有地址（数据库、缓存、队列）：看它是否在那里运行（systemctl status、ss -ltnp），"
-            "把它启动，并让它先于本服务启动（单元里的 After=）",
+            "把它启动，并让它先于本服务启动（unit 里的 After=）",
         ),
     ),
     ExceptionKind(
@@ -163,7 +163,7 @@ _SURROUNDINGS = (
             " 'has expired' is the other server's to mend, 'Hostname mismatch' is the address in the settings;"
             " do not switch verification off",
             zh="报错写明原因：unable to get local issuer 需要补 CA 证书（update-ca-certificates、"
-            "pip install -U certifi，或在单元里设 SSL_CERT_FILE、REQUESTS_CA_BUNDLE）；has expired 要对方更新；"
+            "pip install -U certifi，或在 unit 里设 SSL_CERT_FILE、REQUESTS_CA_BUNDLE）；has expired 要对方更新；"
             "Hostname mismatch 是配置里的地址不对。不要关闭校验",
         ),
     ),

@@ -423,7 +423,7 @@ def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:
             en=f"No log says why they fail ({log.reason}). In {place} set errorlog to a file (errorlog ="
             ' "/var/log/NAME/error.log") and capture_output = True; the next failure leaves its traceback there',
             zh=f"失败原因没有留在任何日志里（{log.reason}）。在 {place} 里把 errorlog 设为文件（errorlog ="
-            ' "/var/log/NAME/error.log"），并设 capture_output = True；下次失败就会留下 traceback',
+            ' "/var/log/NAME/error.log"），并设 capture_output = True；下次失败就会留下堆栈',
         ),
         target.restart_command,
     )

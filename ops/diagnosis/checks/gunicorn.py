@@ -342,7 +342,7 @@ def capacity(
 
 _FULL = Text(
     en="The queue of the service's socket is full: nginx's connections are refused while the workers are busy.",
-    zh="后端套接字的排队已满：工作进程都在忙，nginx 的新连接被拒绝。",
+    zh="后端 socket 的排队已满：工作进程都在忙，nginx 的新连接被拒绝。",
 )
 
 

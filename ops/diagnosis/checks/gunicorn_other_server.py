@@ -60,7 +60,7 @@ def other_server(
         summary=Text(
             en=f"{declared.server} (pid {process.pid}, {declared.name}) listens at {', '.join(addresses)}, and nginx"
             f" connects to {target.backend}, where nobody listens.",
-            zh=f"{declared.server}（pid {process.pid}，{declared.name}）监听在 {'、'.join(addresses)}，"
+            zh=f"{declared.server}（进程 {process.pid}，{declared.name}）监听在 {'、'.join(addresses)}，"
             f"而 nginx 连接的是 {target.backend}，那里没有程序监听。",
         ),
         fix=_same_address(target, declared, addresses[0]),

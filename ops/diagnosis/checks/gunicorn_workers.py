@@ -268,7 +268,7 @@ def _crash_evidence(
         and not isinstance(kernel, NotSeen)
         and not isinstance(kernel.kills, NotSeen)
     ):
-        yield Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有因内存不足杀它的记录"))
+        yield Evidence("kernel log", Text(en="no out-of-memory kill of it", zh="没有它因内存不足被杀的记录"))
 
 
 def _killed_in(unit: Unit) -> tuple[Evidence, ...]:

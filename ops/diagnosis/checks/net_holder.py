@@ -104,7 +104,7 @@ def _sentence(address: str, owner: Process, master: Process | None) -> Text:
         )
     return Text(
         en=f"nginx (pid {master.pid}) does not listen at {address}: {who} holds it.",
-        zh=f"nginx（pid {master.pid}）没有监听 {address}：该地址被 {who} 占用。",
+        zh=f"nginx（进程 {master.pid}）没有监听 {address}：该地址被 {who} 占用。",
     )
 
 

@@ -121,7 +121,7 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
         path = address.removeprefix("unix:")
         if not owners:
             note = Text(
-                en="nobody listens at this socket: its file was left", zh="没有进程监听这个套接字，只剩文件"
+                en="nobody listens at this socket: its file was left", zh="没有进程监听这个 socket，只剩文件"
             )
             return (Evidence(path, note),), (f"rm -- {shlex.quote(path)}",)
     evidence = tuple(quote(described(owner), " ".join(owner.command)[:160]) for owner in owners)
@@ -134,7 +134,8 @@ def _in_use(address: str, processes: Processes) -> tuple[tuple[Evidence, ...], t
     words = Text(
         en=f"{described(owners[0])} holds {address}. If it is to go: {stop}; if it is to stay, take that listen out of"
         " nginx's configuration",
-        zh=f"{described(owners[0])} 占着 {address}。如果不需要它：{stop}；如果要保留，就从 nginx 配置里去掉这个 listen",
+        zh=f"{described(owners[0])} 占用着 {address}。如果不需要它：{stop}；如果要保留，"
+        "就从 nginx 配置里去掉这个 listen",
     )
     return evidence, (words,)
 
@@ -175,7 +176,7 @@ def _without_a_master(
             en=f"nginx's master is gone, and its workers ({pids}) serve on with the configuration and the certificates"
             " of then: nothing can be reloaded, and a start finds the ports taken.",
             zh=f"nginx 主进程已不在，遗留的工作进程（{pids}）仍用当时的配置和证书提供服务："
-            "无法 reload，新启动的 nginx 也抢不到端口。",
+            "无法重新加载，新启动的 nginx 也会因端口被占用而失败。",
         ),
         fix=(f"kill -QUIT {pids}", target.test_nginx, target.start_nginx),
     )

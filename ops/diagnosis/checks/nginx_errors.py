@@ -218,7 +218,7 @@ def premature_close(
             else (
                 Text(
                     en=f"Correct the application, by the traceback that ends at {raised.where}: {raised.exception}",
-                    zh=f"按止于 {raised.where} 的 traceback 修复应用：{raised.exception}",
+                    zh=f"按最后一帧为 {raised.where} 的堆栈修复应用：{raised.exception}",
                 ),
                 target.restart_command,
             ),

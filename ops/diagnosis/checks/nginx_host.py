@@ -80,7 +80,7 @@ def socket(
                         f"/proc/{owner.pid}/root{view.path}",
                         Text(
                             en=f"pid {owner.pid} ({owner.name}) listens there, in a mount namespace of its own",
-                            zh=f"pid {owner.pid}（{owner.name}）在自己的挂载命名空间里监听该路径",
+                            zh=f"进程 {owner.pid}（{owner.name}）在自己的挂载命名空间里监听该路径",
                         ),
                     ),
                 ),

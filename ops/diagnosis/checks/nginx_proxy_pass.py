@@ -212,7 +212,7 @@ def _refused(logs: Logs | NotSeen, dead: list[UpstreamServer]) -> tuple[Evidence
     "nginx.lone_upstream",
     "NGX035",
     en="nginx does not set the only live server of an upstream aside",
-    zh="nginx 没有把 upstream 里唯一可用的服务器摘除",
+    zh="nginx 没有停用 upstream 里唯一可用的服务器",
 )
 def lone_upstream(
     nginx_config: NginxConfig,

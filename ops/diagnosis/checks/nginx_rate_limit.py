@@ -89,7 +89,7 @@ def _summary(count: str, share: str, shared: str | None, *, connections: bool) -
             en=f"nginx's rate limit turned {count} requests away ({share} of all), all of them from {shared}: a proxy"
             " in front of nginx, so that the limit counts all visitors as one.",
             zh=f"nginx 的限流拒绝了 {count} 个请求（占 {share}），全部来自 {shared}：这是 nginx 前面的代理，"
-            "所有访问者因此被算成一个。",
+            "限流因此把所有访问者算作一个。",
         )
     if connections:
         return Text(

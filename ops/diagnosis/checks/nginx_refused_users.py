@@ -490,7 +490,7 @@ def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | 
         (
             Text(
                 en="Give slow uploads more time: a phone on the move stops for many seconds",
-                zh="给慢速上传多留时间：移动中的手机会停顿许多秒",
+                zh="给慢速上传多留时间：移动中的手机可能停顿很多秒",
             ),
             *((replaced_statement(where, lines[0].name, f"{lines[0].name} 120s;"),) if lines else ()),
         ),

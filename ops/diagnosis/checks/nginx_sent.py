@@ -455,7 +455,7 @@ def sent_path(
                         passed.where,
                         Text(
                             en=f"{passed.directive} {passed.written}; of {answers.path} the service gets {passed.uri}",
-                            zh=f"{passed.directive} {passed.written}; {answers.path} 到后端变成 {passed.uri}",
+                            zh=f"{passed.directive} {passed.written}：{answers.path} 到后端变成 {passed.uri}",
                         ),
                     ),
                 ),

@@ -247,9 +247,13 @@ def _no_backup(backups: Backups) -> Finding:
     if backups.other_hosts:
         nothing = Text(en="there is none of this host", zh="没有本机的备份")
         hosts = ", ".join(backups.other_hosts[:5])
-        evidence = [Evidence(backups.directory, Text(en=f"archives of {hosts}", zh=f"只有 {hosts} 的备份"))]
+        evidence = [
+            Evidence(backups.directory, Text(en=f"archives of {hosts}", zh=f"只有其他主机的备份：{hosts}"))
+        ]
     evidence += [
-        Evidence(path, Text(en="its time lies in the future: it does not count", zh="其时间在未来，不算数"))
+        Evidence(
+            path, Text(en="its time lies in the future: it does not count", zh="备份时间晚于现在，不计入")
+        )
         for path in backups.ahead[:5]
     ]
     return Finding("OPS003", tuple(evidence), {"newest": "-"}, summary=_newest(nothing))
@@ -263,7 +267,7 @@ def _newest(words: Text) -> Text:
 _SHORTEST_SILENCE = 180.0
 
 
-@check("ops.watching", "OPS006", en="something watches the service", zh="有程序在监护服务")
+@check("ops.watching", "OPS006", en="something watches the service", zh="有程序在守护服务")
 def watching(
     taken_at: float,
     host: Host,
@@ -322,7 +326,7 @@ def watching(
     if stopped:
         evidence = [quote(f"systemctl show {unit.name}", state_words(unit)) for unit in stopped]
     if isinstance(watchdog, WatchdogFacts):
-        evidence.append(Evidence(watchdog.path, Text(en=f"last round {last.en}", zh=f"上次检查：{last.zh}")))
+        evidence.append(Evidence(watchdog.path, Text(en=f"last check {last.en}", zh=f"上次检查：{last.zh}")))
     yield Finding(
         "OPS006",
         tuple(evidence),
@@ -346,8 +350,8 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
                 Evidence(
                     watchdog.path,
                     Text(
-                        en=f"holding still after {watchdog.actions} actions; last round {ago} ago",
-                        zh=f"已采取 {watchdog.actions} 次措施，目前按兵不动；上次检查在 {ago} 前",
+                        en=f"holding still after {watchdog.actions} actions; last check {ago} ago",
+                        zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在 {ago} 前",
                     ),
                 ),
             ),

@@ -159,7 +159,7 @@ def ciphers(
         fix=(
             Text(
                 en=f"Take a list that has ciphers for {key} keys, as nginx's own default at {where}:",
-                zh=f"把 {where} 换成含有 {key} 套件的列表，例如 nginx 的默认值：",
+                zh=f"把 {where} 换成含有 {key} 加密套件的列表，例如 nginx 的默认值：",
             ),
             replaced_in_line(where, line.args[0], _DEFAULT_CIPHERS),
             target.test_nginx,

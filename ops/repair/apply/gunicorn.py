@@ -312,12 +312,12 @@ class GunicornApplier:
 def _continue(action: Continue) -> AppliedChange:
     stopped = [p for p in action.processes if is_alive(p) and _run_state(p.pid) == RunState.STOPPED]
     if not stopped:
-        raise not_needed("none of them is stopped any more", "这些进程都已不再被挂起")
+        raise not_needed("none of them is stopped any more", "这些进程都已不再被暂停")
     for process in stopped:
         continue_process(process)
     pids = pids_of(stopped)
     return AppliedChange(
-        Text(en=f"stopped: {pids}", zh=f"被挂起：{pids}"),
+        Text(en=f"stopped: {pids}", zh=f"被暂停：{pids}"),
         Text(en=f"continued: {pids}", zh=f"已继续运行：{pids}"),
     )
 

@@ -36,7 +36,7 @@ NO_NGINX = Text(
 NO_MASTER = Text(en="gunicorn's master process was not seen", zh="没有看到 gunicorn 主进程")
 NO_START = Text(
     en="nothing here says how the service is started: set gunicorn.start_command, or install its unit",
-    zh="不知道服务怎么启动：请设置 gunicorn.start_command，或安装 systemd 单元",
+    zh="不知道服务怎么启动：请设置 gunicorn.start_command，或安装 systemd unit",
 )
 
 

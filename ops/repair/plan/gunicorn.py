@@ -97,7 +97,7 @@ def _continue_or_restart(case: Case) -> Iterator[Remedy]:
             Continue(tuple(map(identity, stopped))),
             Text(
                 en=f"continue the stopped processes ({pids}): nothing in progress is lost",
-                zh=f"让被挂起的进程继续运行（{pids}）：不会丢失处理中的请求",
+                zh=f"让被暂停的进程继续运行（{pids}）：不会丢失处理中的请求",
             ),
             commands=(f"kill -CONT {pids}",),
         )

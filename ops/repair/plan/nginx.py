@@ -46,7 +46,7 @@ def _start_nginx(case: Case) -> Iterator[Remedy]:
         yield case.by_hand(
             Text(
                 en="`daemon off;`: another program is meant to start and hold this nginx",
-                zh="配置了 daemon off;：这个 nginx 由别的程序启动和托管",
+                zh="配置了 daemon off;：这个 nginx 由别的程序启动和管理",
             )
         )
         return

@@ -41,7 +41,7 @@ def _by_processes(observation: Observation, state: WatchdogState, rules: Rules) 
             Fault.MASTER_HUNG,
             Text(
                 en=f"the master's control socket did not answer {state.control_failures} times in a row",
-                zh=f"主进程的控制套接字连续 {state.control_failures} 次没有应答",
+                zh=f"主进程的控制 socket 连续 {state.control_failures} 次没有应答",
             ),
             workers,
             confirmed=True,

@@ -115,7 +115,7 @@ def assess_without_workers(
         Fault.NO_WORKERS,
         Text(
             en=f"the master has had no worker for {seconds:.0f} s, longer than the boot deadline",
-            zh=f"主进程已 {seconds:.0f} 秒没有工作进程，超过启动期限",
+            zh=f"主进程已 {seconds:.0f} 秒没有工作进程，超过启动时限",
         ),
         confirmed=state.failures >= rules.failures,
     )

@@ -161,7 +161,7 @@ def _unanswered(
         observation,
         Text(
             en=f"{path} is not answered ({why}); last sign of life {silent:.0f} s ago",
-            zh=f"{path} 没有应答（{reason(why).to('zh')}）；上次有迹象是 {silent:.0f} 秒前",
+            zh=f"{path} 没有应答（{reason(why).to('zh')}）；上次有活动是 {silent:.0f} 秒前",
         ),
     )
     unconfirmed = Assessment(ServiceState.FAILING, Fault.NOT_ANSWERING, detail, workers)

@@ -20,7 +20,7 @@ OWNERS = Owners({}, {}, may_set=False)
         (
             None,
             "is a device, a socket or a pipe and will be a directory",
-            "现为设备、套接字或管道，将变为目录",
+            "现为设备、socket 或管道，将变为目录",
         ),
     ],
 )

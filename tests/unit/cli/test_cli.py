@@ -112,12 +112,12 @@ def test_misuse_is_one_line_on_standard_error_and_exits_3(run: Run, args: list[s
         ),
         (
             ["doctor", "--config", "/no/such.toml"],
-            "/no/such.toml: 文件不存在（由 --config 指定）；请检查路径",
+            "/no/such.toml：文件不存在（由 --config 指定）；请检查路径",
         ),
         (["doctor", "--only", "GUN999"], "没有名为 'GUN999' 的检查项或故障代码"),
         (
             ["doctor", "--from-bundle", "/no/such.json"],
-            "/no/such.json: 无法读取：文件或目录不存在；请检查路径及其权限",
+            "/no/such.json：无法读取：文件或目录不存在；请检查路径及其权限",
         ),
         (["doctor", "--watch", "5s", "--wait-ok", "1m"], "--watch 与 --wait-ok 不能同时使用：请选择一个"),
         (["explain", "GUN999"], "目录中没有故障代码 'GUN999'"),
@@ -136,7 +136,7 @@ def test_an_error_in_a_report_is_in_the_reader_s_language(run: Run) -> None:
     Path("gte-ops.toml").write_text('[target]\ndomian = "x"\n')
     for language, words in (
         ("en", "gte-ops.toml: unknown key target.domian; did you mean target.domain?"),
-        ("zh", "gte-ops.toml: 未知的键 target.domian；是否指 target.domain？"),
+        ("zh", "gte-ops.toml：未知的键 target.domian；是否指 target.domain？"),
     ):
         _, out, err = run("doctor", "--format", "json", "--lang", language)
         assert json.loads(out)["error"]["message"] == words

@@ -207,7 +207,7 @@ def test_an_error_names_its_line(source: str, line: int, words: str) -> None:
         parse_site_causes(source.encode(), "/f.toml")
     assert str(raised.value).startswith(f"/f.toml: line {line}: ")
     assert words in str(raised.value)
-    assert raised.value.words.zh.startswith(f"/f.toml: 第 {line} 行：")
+    assert raised.value.words.zh.startswith(f"/f.toml：第 {line} 行：")
 
 
 @pytest.mark.parametrize(
