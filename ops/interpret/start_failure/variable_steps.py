@@ -94,7 +94,7 @@ def set_at_the_start(
             f"{place.config or 'its configuration'}, or, where a unit starts it, Environment={assignments} below"
             " [Service]",
             f"在 gunicorn 的启动环境里设置：{place.config or '配置文件'} 里写 raw_env = [{raw_env}]；"
-            f"如果由 systemd 单元启动，则在 [Service] 下写 Environment={assignments}",
+            f"如果由 systemd unit 启动，则在 [Service] 下写 Environment={assignments}",
         ),
         login,
     )
