@@ -68,7 +68,7 @@ _MAGNITUDE = "\N{WAVY DASH}"
 # 百 and 千 would otherwise match both as a number and as a magnitude. With plain loops 1,800 such letters took half a
 # minute, and `re` holds the interpreter lock.
 _NUMBER = (
-    r"(?:(?<![0-9０-９])[0-9０-９][0-9０-９.,，．]*+"
+    r"(?:(?<![0-9０-９])(?<![0-9０-９][.,，．])[0-9０-９]++(?:[.,，．][0-9０-９]++)*+"
     r"|(?<![一二三四五六七八九十百千两])[一二三四五六七八九十百千两]++(?:点[一二三四五六七八九]++)?+)"
 )
 _MEASURES = {

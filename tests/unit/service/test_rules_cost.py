@@ -60,6 +60,26 @@ OTHERS = [
     "\u0301",
     "\U0001f600",
     "。",
+    # Numbers that begin again at each of their parts, brackets and quotes in the wrong order, scripts in turn, and
+    # characters of several code points.
+    "0.",
+    "1,,",
+    "１，２",
+    "三点",
+    "3公里",
+    "100㎡",
+    "）（",
+    "“‘",
+    "』「",
+    "A1б",
+    "かな",
+    "的的地",
+    "臺灣",
+    "\U0001f468\u200d\U0001f469",
+    "\U0001f1e8\U0001f1f3",
+    "e\u0301\u0332",
+    "\u202e",
+    "\U00020bb7",
 ]
 
 
@@ -135,7 +155,9 @@ def seconds(work: Callable[[], object]) -> float:
 @pytest.mark.parametrize(
     ("prepared", "shape"),
     [(of_words, shape) for shape in shapes(WORDS + OTHERS)]
-    + [(of_letters, shape) for shape in shapes(LETTERS * 20 + WORDS + OTHERS)],
+    + [(of_letters, shape) for shape in shapes(LETTERS * 20 + WORDS + OTHERS)]
+    + [(of_letters, shape) for shape in shapes(LETTERS + OTHERS)]
+    + [(of_letters, (unit, "")) for unit in OTHERS],
 )
 def test_no_shape_costs_more_a_character_when_it_is_long(
     prepared: Callable[[str], Callable[[], object]], shape: tuple[str, str]
