@@ -33,7 +33,7 @@ class SupervisorAccount(Facts, frozen=True):
     or supervisord's state (FATAL, BACKOFF, spawnerr); ``status``: the exit code; ``signal``: the signal's number;
     ``words``: its line in a log, if any; ``source``: that log. ``program``, ``directory``, ``user``, ``group``,
     ``output``: the configured program, its working directory, user and group, and the file that receives its output.
-    ``config``: the file of supervisord's that has its section."""
+    ``config``: the file of supervisord's that has its section; ``control``: the command that controls it."""
 
     manager: ServiceManager
     unit: str
@@ -50,6 +50,7 @@ class SupervisorAccount(Facts, frozen=True):
     group: str | None = None
     output: str | None = None
     config: str | None = None
+    control: str = "supervisorctl"
 
 
 class ModulePlace(Facts, frozen=True):
@@ -156,7 +157,8 @@ class LastStart(Facts, frozen=True):
     traceback's statements use, the innermost frame first; ``mentions``: files and ports in those statements;
     ``prefixes``: of the variables of a class of settings; ``environment_files``: beside the application;
     ``migrations``: what the interpreter is given to make the database's tables; ``servers``: other servers than
-    gunicorn that a supervisor runs at the service's address or in its directory."""
+    gunicorn that a supervisor runs at the service's address or in its directory; ``damaged``: files of modules that
+    Python could not read, or directories of its compiled files."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()
@@ -176,3 +178,4 @@ class LastStart(Facts, frozen=True):
     environment_files: tuple[EnvironmentFile, ...] = ()
     migrations: str | None = None
     servers: tuple[DeclaredServer, ...] = ()
+    damaged: tuple[str, ...] = ()

@@ -52,6 +52,10 @@ def table_is_missing(directory: Path, _held: ExitStack) -> None:
     sqlite3.connect(directory / "shop.db").close()
 
 
+def saves_a_class_of_its_own(directory: Path, _held: ExitStack) -> None:
+    (directory / "scorer.pickle").write_bytes(b"c__main__\nScorer\n.")
+
+
 # The environment of the tests has the package, by another one that needs it.
 NO_MULTIPART = {
     f"{name}.py": f"raise ModuleNotFoundError(\"No module named '{name}'\")\n"
@@ -314,6 +318,32 @@ REPORTED: tuple[FailingStart, ...] = (
         Kind.SUBMODULE,
         {"app.py": HELLO},
         wsgi="app.main:app", fix=("app:app",), source="tiangolo/meinheld-gunicorn-flask-docker#115",
+    ),
+    FailingStart(
+        "module that is all zeros",
+        Kind.DAMAGED,
+        {"app.py": f"import shop_settings\n{HELLO}", "shop_settings.py": b"\0" * 18},
+        where="app.py:1", fix=("shop_settings.py", "backup"), source="commaai/openpilot#21990",
+    ),
+    FailingStart(
+        "module of a package that is all zeros",
+        Kind.DAMAGED,
+        {"app.py": f"from shop.settings import A\n{HELLO}", "shop/__init__.py": "", "shop/settings.py": b"\0" * 18},
+        where="app.py:1", fix=("shop/settings.py",), source="sysrepo/sysrepo#2270",
+    ),
+    FailingStart(
+        "pickle of a class of the script that was run",
+        Kind.PICKLED,
+        {"app.py": f"import pickle\nmodel = pickle.load(open('scorer.pickle', 'rb'))\n{HELLO}"},
+        values={"name": "Scorer", "module": "__main__", "path": "scorer.pickle"}, where="app.py:2",
+        prepare=saves_a_class_of_its_own, fix=("sys.modules['__main__'].Scorer",), source="fastai/fastai#2575",
+    ),
+    FailingStart(
+        "pickle of a class of a module that is not deployed",
+        Kind.PICKLED,
+        {"app.py": f"import pickle\nmodel = pickle.load(open('scorer.pkl', 'rb'))\n{HELLO}",
+         "scorer.pkl": b"ctraining\nScorer\n."},
+        values={"module": "training", "path": "scorer.pkl"}, where="app.py:2", source="Miserlou/Zappa#1767",
     ),
     FailingStart(
         "metrics' port is taken by the first worker",

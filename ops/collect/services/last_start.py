@@ -17,6 +17,7 @@ import psutil
 
 from ops.collect.host.environment import packages_in
 from ops.collect.logs.tail import LogTail
+from ops.collect.services.damaged_modules import damaged_modules
 from ops.collect.services.declared_servers import declared_servers
 from ops.collect.services.start_source import (
     MAX_SOURCE_BYTES,
@@ -137,6 +138,7 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
         environment_files=environment_files(target.app_dir),
         migrations=migrations_command(target.app_dir),
         servers=declared_servers(target, settings) if target.gunicorn_master is None else (),
+        damaged=damaged_modules(target.app_dir, output),
     )
 
 

@@ -30,7 +30,7 @@ _CASTS = frozenset(
 )  # fmt: skip
 _LOOK_UPS = ("getattr", "import_module", "import_string", "__import__", "load_module")
 _FILE = re.compile(
-    r"(?:[\w.~-]*/)*[\w.-]+\.(?:db|sqlite3?|json|ya?ml|toml|ini|cfg|conf|env|properties|xml|csv)"
+    r"(?:[\w.~-]*/)*[\w.-]+\.(?:db|sqlite3?|json|ya?ml|toml|ini|cfg|conf|env|properties|xml|csv|pkl|pickle|joblib|pth?)"
 )
 _ENVIRONMENT_FILES = (".env", "env", ".env.production", ".envrc", "config/.env", "../.env")
 

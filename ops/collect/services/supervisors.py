@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from glob import glob
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from ops.collect.logs.tail import LogTail
 from ops.collect.services.units import SYSTEMD_RUNS, show_units
@@ -22,6 +25,7 @@ from ops.files.nofollow import reason_not_to_trust
 from ops.files.ownership import ROOT
 from ops.settings import Settings
 from ops.text.sanitize import safe_line
+from ops.text.secret_scan.command_lines import without_secret_arguments
 
 if TYPE_CHECKING:
     import configparser
@@ -58,14 +62,36 @@ def supervisors(
             account, files = read_show(unit, printed)
             accounts += [account] if account else []
             outputs += files
-    for place in SUPERVISORD_PLACES:
+    for place in dict.fromkeys((*SUPERVISORD_PLACES, *_running_configurations())):
+        control = "supervisorctl" if place in SUPERVISORD_PLACES else f"supervisorctl -c {shlex.quote(place)}"
         for each in programs(place):
             if not _is_the_service(each.options, target):
                 continue
             outputs += _outputs(each)
             account = _newest_word(each)
-            accounts += [account] if account else []
+            accounts += (
+                [msgspec.structs.replace(account, control=safe_line(control, 1000))] if account else []
+            )
     return tuple(accounts), tuple(outputs)
+
+
+def _running_configurations() -> Iterator[str]:
+    """Yield the configuration files that root's and the caller's running supervisords were given."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            names = {Path(word).name for word in words[:3]}
+            if "supervisord" not in names or entry.stat().st_uid not in (ROOT, os.geteuid()):
+                continue
+            for at, word in enumerate(words):
+                option, equals, value = word.partition("=")
+                if option in ("-c", "--configuration"):
+                    given = value if equals else words[at + 1]
+                    yield os.path.normpath(Path(os.readlink(entry / "cwd"), given))  # noqa: PTH115
+        except (OSError, IndexError):
+            continue
 
 
 def supervisord_outputs(target: Target) -> tuple[str, ...]:
@@ -220,6 +246,15 @@ def _made_by_itself(program: Program, channel: str) -> Iterator[str]:
     yield from (path for _, path in sorted(logs, reverse=True)[:2])
 
 
+def _shown(command: str) -> str | None:
+    """A command line without the values of secret arguments."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an unclosed quotation
+        return None
+    return safe_line(shlex.join(without_secret_arguments(words)), 1000) or None
+
+
 _SPAWN_ERROR = re.compile(r"spawnerr: .*?\bcommand(?: at)? '([^']*)'")
 
 
@@ -250,6 +285,7 @@ def _newest_word(program: Program) -> SupervisorAccount | None:
                 manager=ServiceManager.SUPERVISORD,
                 unit=safe_line(program.name, 100),
                 config=safe_line(program.file, 1000),
+                program=_shown(command),
                 directory=safe_line(program.options.get("directory", ""), 400) or None,
                 source=safe_line(log, 1000),
                 result="FATAL"

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ops.diagnosis.checks.gunicorn_other_server import declared_server
 from ops.diagnosis.checks.log_reading import Raised, entries_with, last_quote, last_trouble, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Host, Processes
@@ -19,7 +20,7 @@ from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import Pidfile
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange
-from ops.facts.start import LastStart
+from ops.facts.start import LastStart, ServiceManager, SupervisorAccount
 from ops.facts.target import Target
 from ops.facts.units import Units
 from ops.interpret.balancer import is_balancer
@@ -58,6 +59,11 @@ def process(
         if is_balancer(target, host):
             return  # NGX043
         failure = last_failure(target, processes, logs, last_start)
+        supervised = _supervised_daemon(gunicorn, last_start) if _says_little(failure) else None
+        if supervised is not None and backend.connection.failure in _REFUSALS:
+            proof, summary, fix = supervised
+            yield Finding("GUN001", (*_absence(target, backend, gunicorn), *proof), summary=summary, fix=fix)
+            return
         unreachable = backend.connection.failure if failure else None
         if backend.connection.failure not in _REFUSALS and unreachable is None:
             return
@@ -90,6 +96,58 @@ def process(
             ),
             {"pidfile": pidfile.path, "pid": str(pidfile.pid)},
         )
+
+
+def _says_little(failure: StartFailure | None) -> bool:
+    """Whether a failed start may only be another attempt beside one that runs in the background."""
+    if failure is None:
+        return True
+    from ops.interpret.start_failure.kinds import VAGUE, Kind
+
+    return failure.kind in (*VAGUE, Kind.PIDFILE_HELD, Kind.ADDRESS_IN_USE)
+
+
+def _supervised_daemon(
+    gunicorn: Gunicorn, last: LastStart | NotSeen
+) -> tuple[tuple[Evidence, ...], Text, tuple[str | Text, ...]] | None:
+    """The proof, a sentence and the steps, if supervisord gave up a gunicorn that goes to the background (supervisord's
+    documentation, Subprocesses: programs must run in the foreground)."""
+    accounts = () if isinstance(last, NotSeen) else last.supervisors
+    account = next((a for a in accounts if a.manager is ServiceManager.SUPERVISORD and a.status == 0), None)
+    daemon = _daemon_setting(account, gunicorn) if account else None
+    if account is None or daemon is None:
+        return None
+    place, setting, step = daemon
+    return (
+        (quote(account.source, account.words), quote(place, setting)),
+        Text(
+            en=f"supervisord gave up {account.unit}: gunicorn goes to the background ({setting} at {place}), which"
+            " supervisord takes for its end, so nothing watches or restarts it.",
+            zh=f"supervisord 放弃了 {account.unit}：gunicorn 转入后台运行（{place} 的 {setting}），"
+            "supervisord 以为它已退出，因此没有程序看管和重启它。",
+        ),
+        (step, f"{account.control} update", f"{account.control} start {shlex.quote(account.unit)}"),
+    )
+
+
+def _daemon_setting(account: SupervisorAccount, gunicorn: Gunicorn) -> tuple[str, str, str | Text] | None:
+    """Where gunicorn is told to go to the background, the setting, and the step that takes it out."""
+    config = gunicorn.config
+    option = next((word for word in (account.program or "").split() if word in ("-D", "--daemon")), None)
+    if option is not None:
+        place = account.config or account.source
+        words = Text(
+            en=f"Take {option} out of command= of [program:{account.unit}] in {place}",
+            zh=f"在 {place} 的 [program:{account.unit}] 里，从 command= 去掉 {option}",
+        )
+        return place, option, words
+    daemon = config.assigned.get("daemon") if isinstance(config, GunicornConfig) else None
+    if daemon is None or not isinstance(config, GunicornConfig):
+        return None
+    if str(daemon.value).strip().lower() not in ("true", "1", "yes", "on"):
+        return None
+    place = f"{config.path}:{daemon.line}"
+    return place, f"daemon = {daemon.value}", replaced_in_line(place, str(daemon.value), "False")
 
 
 def _absence(target: Target, backend: Backend, gunicorn: Gunicorn) -> list[Evidence]:

@@ -48,6 +48,8 @@ _STEPS: dict[Kind, _Steps] = {
     Kind.NOT_CALLABLE: code_steps.attribute,
     Kind.FACTORY_ARGUMENT: code_steps.factory,
     Kind.SYNTAX: code_steps.syntax,
+    Kind.DAMAGED: code_steps.damaged,
+    Kind.PICKLED: code_steps.pickled,
     Kind.SOURCE_ENCODING: code_steps.source_encoding,
     Kind.ENCODING: code_steps.encoding,
     Kind.WORKER_CLASS: gunicorn_steps.worker_class,

@@ -254,6 +254,63 @@ def syntax(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple
     )
 
 
+def damaged(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    path = failure.values.get("path")
+    if path is not None and path.endswith("/__pycache__"):
+        return (
+            verbatim(f"rm -r -- {shlex.quote(path)}"),
+            Text(
+                "Python writes its compiled files anew; if that does not help, the source beside them is damaged",
+                "Python 会重新生成编译文件；如果仍然失败，就是旁边的源文件损坏了",
+            ),
+        )
+    package = re.search(r"(?:site|dist)-packages/([\w-]+)", path or "")
+    back = (
+        verbatim(f"{place.python} -m pip install --force-reinstall {package[1]}")
+        if package
+        else Text(
+            f"Bring {path or 'the damaged file'} back from the release or a backup (git checkout -- FILE, or gte-ops"
+            " restore): a full disk or a power failure left it without its contents",
+            f"从发布包或备份恢复 {path or '损坏的文件'}（git checkout -- 文件，或 gte-ops restore）："
+            "磁盘写满或断电使它丢失了内容",
+        )
+    )
+    return (
+        verbatim(f"grep -rlP --include='*.py' '\\x00' {shlex.quote(place.app_dir)}"),
+        back,
+        Text(
+            "See whether more is damaged, and why: df -h, and the kernel's words about the disk (dmesg -T | tail)",
+            "检查是否还有其他文件损坏以及原因：df -h，以及内核关于磁盘的消息（dmesg -T | tail）",
+        ),
+    )
+
+
+def pickled(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    name, module = failure.values.get("name", "?"), failure.values.get("module", "?")
+    file = failure.values.get("path", "the pickle")
+    return (
+        *show_line(failure.where),
+        Text(
+            f"A pickle names its classes by their modules, and for {file} that is {module}"
+            + (" (the script that was run when it was saved)" if module == "__main__" else "")
+            + f": put {name} into a module of the application, import it from there in the script that saves the model,"
+            " and save it again",
+            f"pickle 按“模块.类名”引用类，{file} 引用的是 {module}"
+            + ("（保存时直接运行的脚本）" if module == "__main__" else "")
+            + f"：把 {name} 放进应用的某个模块，让保存模型的脚本从那里导入，然后重新保存",
+        ),
+        Text(
+            f"Or, until then, give that module the name before the file is loaded: import sys; import MODULE;"
+            f" sys.modules['{module}'].{name} = MODULE.{name}"
+            if module == "__main__"
+            else f"Or bring the module {module} back: the version of its package with which the model was saved",
+            f"或暂时在加载之前补上这个名字：import sys; import 模块; sys.modules['{module}'].{name} = 模块.{name}"
+            if module == "__main__"
+            else f"或恢复模块 {module}：安装保存模型时所用的那个版本的包",
+        ),
+    )
+
+
 def source_encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     path = failure.values.get("path", "?")
     return (

@@ -114,7 +114,7 @@ def work_directory(failure: StartFailure, last: LastStart, place: StartPlace) ->
                 f"Correct directory= in {section} of {program.config}, or bring the directory back",
                 f"更正 {program.config} 的 {section} 里的 directory=，或恢复该目录",
             ),
-            verbatim("supervisorctl update"),
+            verbatim(f"{program.control} update"),
         )
     where = (
         f"WorkingDirectory= in {failure.values['unit']}"

@@ -50,6 +50,8 @@ class Kind(StrEnum):
     NOT_CALLABLE = "application_is_none"
     FACTORY_ARGUMENT = "factory_takes_arguments"
     SYNTAX = "syntax_error"
+    DAMAGED = "module_damaged"
+    PICKLED = "pickled_class_missing"
     SOURCE_ENCODING = "source_is_not_utf8"
     ENCODING = "wrong_encoding"
     WORKER_CLASS = "worker_class"
@@ -111,6 +113,7 @@ LOADING = frozenset(
         Kind.DATABASE_FILE, Kind.TABLE, Kind.DATABASE_REFUSES, Kind.PORT_OF_ITS_OWN, Kind.PARSES_ARGUMENTS,
         Kind.OWN_MODULE, Kind.WSGI_MODULE, Kind.PACKAGE, Kind.VERSION_CLASH,
         Kind.CIRCULAR, Kind.HIDES, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
+        Kind.DAMAGED, Kind.PICKLED,
         Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
         Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
         Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION,
@@ -692,6 +695,40 @@ def _clash(trace: Trace, module: str, attribute: str) -> _Found:
     return Kind.VERSION_CLASH, values
 
 
+_DAMAGE = re.compile(r"null bytes|bad marshal data|marshal data too short|bad magic number in")
+
+
+def _damaged(_trace: Trace, _name: str, message: str, last: LastStart | None) -> _Found:
+    """Match a module whose file is damaged: the traceback has only the statement that imports it."""
+    if not _DAMAGE.search(message):
+        return None
+    path = next(iter(last.damaged), None) if last else None
+    return Kind.DAMAGED, {"path": path} if path else {}
+
+
+_PICKLES = (".pickle", ".pkl", ".joblib", ".pt", ".pth")
+
+
+def _pickled(trace: Trace, name: str, message: str, last: LastStart | None) -> _Found:
+    """Match a pickle whose classes are not where it was saved with them."""
+    path = _mentioned(trace, last, _PICKLES)
+    values = {"path": path} if path else {}
+    if match := re.match(r"(?:Can't|Custom object) get attribute '(\w+)' on <module '([\w.]+)'", message):
+        # With `python -m gunicorn` the program's own module is called so.
+        module = "__main__" if match[2].endswith(".__main__") else match[2]
+        return Kind.PICKLED, {"name": match[1], "module": module, **values}
+    at = f"{trace.own[0]}:{trace.own[1]}" if trace.own else ""
+    loads = any(m.frame == at and not m.is_near and m.file == path for m in (last.mentions if last else ()))
+    if (
+        name == "ModuleNotFoundError"
+        and path
+        and loads
+        and (match := re.match(r"No module named '([\w.]+)'", message))
+    ):
+        return Kind.PICKLED, {"name": "its classes", "module": match[1], **values}
+    return None
+
+
 def _syntax(trace: Trace, name: str, message: str, _last: LastStart | None) -> _Found:
     if name not in ("SyntaxError", "IndentationError", "TabError"):
         return None
@@ -833,7 +870,8 @@ def _resources(_trace: Trace, name: str, message: str, _last: LastStart | None) 
 
 
 _RULES: tuple[_Rule, ...] = (
-    _pidfile, _master_files, _variable, _looked_up, _hides, _module, _uninstalled, _import_name, _syntax, _database,
+    _pidfile, _master_files, _damaged, _pickled, _variable, _looked_up, _hides, _module, _uninstalled, _import_name,
+    _syntax, _database,
     _connection, _files, _resources, _port, _environment, _data_file,
 )  # fmt: skip
 

@@ -70,6 +70,7 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         **_module_words(values),
         "path_en": f" {values['path']}" if "path" in values else "",
         "path_zh": f" {values['path']}" if "path" in values else "",
+        "path_in_brackets": f" ({values['path']})" if "path" in values else "",
         "port_en": f" {values['port']}" if "port" in values else "",
         "port_zh": f" {values['port']}" if "port" in values else "",
         "unit_en": f" ({unit} names it)" if unit else "",

@@ -65,7 +65,7 @@ def set_at_the_start(
                 f"在 {ort} 的 [program:{program.unit}] 里写：environment={quoted}（值里的 % 写成 %%）",
             ),
             login,
-            verbatim("supervisorctl update"),
+            verbatim(f"{program.control} update"),
         )
     if place.script:
         lines = "; ".join(f"export {name}=VALUE" for name in names)

@@ -17,6 +17,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, WorkerActivity
 from ops.facts.snapshot import Snapshot
+from ops.facts.start import LastStart, ServiceManager, SupervisorAccount
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,
@@ -222,7 +223,34 @@ def beside(*others: Process, base: Snapshot = HEALTHY) -> Snapshot:
     return msgspec.structs.replace(base, processes=sharing)
 
 
+def supervised(config: str, command: str = "gunicorn app:app") -> Snapshot:
+    """No gunicorn; supervisord saw it end in order, and gave up."""
+    account = SupervisorAccount(
+        manager=ServiceManager.SUPERVISORD,
+        unit="shop",
+        source="/var/log/supervisor/supervisord.log",
+        result="exited",
+        status=0,
+        words="exited: shop (exit status 0; not expected)",
+        program=command,
+        config="/etc/supervisor/conf.d/shop.conf",
+    )
+    return but(
+        without_gunicorn(),
+        gunicorn__config=parse_config(GUNICORN_CONF, config.encode()),
+        last_start=LastStart(supervisors=(account,)),
+    )
+
+
 CASES: list[Case] = [
+    fires("GUN001", "supervisord takes a daemon for ended", supervised("daemon = True"), "daemon = True"),
+    fires(
+        "GUN001",
+        "its command line makes it a daemon",
+        supervised("", "gunicorn -D app:app"),
+        "-D",
+        "shop.conf",
+    ),
     fires(
         "GUN001",
         "no master, and the bind address refuses",
