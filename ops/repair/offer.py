@@ -31,7 +31,17 @@ from ops.text.language import Text, verbatim
 # Remedies that change what a person would otherwise edit. A start, a restart or a reload is printed as it is typed.
 _EDITS = (ChangeMode, EditGunicorn, EditNginx, ExchangeFiles, InstallRotation, MendPidfile)
 # Commands that only show something, or that an authority elsewhere may refuse.
-_LOOKING = ("ls ", "ps ", "py-spy ", "journalctl ", "gte-ops doctor ", "gte-ops backup list", "certbot ")
+_LOOKING = (
+    "ls ",
+    "tail ",
+    "cat ",
+    "ps ",
+    "py-spy ",
+    "journalctl ",
+    "gte-ops doctor ",
+    "gte-ops backup list",
+    "certbot ",
+)
 _UNDONE = Text(en="undone if that does not help", zh="没有效果就撤销")
 
 

@@ -34,11 +34,15 @@ SERVED_WITHIN = 12.0
 CONFIRMED_WITHIN = 40.0
 NAMED_WITHIN = 90.0
 _TOUCHES_THE_MACHINE = re.compile(
-    r"\b(?:systemctl|timedatectl|setsebool|certbot|apt|yum|pip|--install|useradd|journalctl|logrotate|mount)\b"
+    r"\b(?:systemctl|timedatectl|setsebool|certbot|apt|yum|pip|modelscope|--install|useradd|journalctl|logrotate|mount)\b"
 )
 _SIGNALS = re.compile(
     r"(?:kill(?: -\w+)?(?: \d+)+|timeout \d+ tail --pid=\d+ -f /dev/null(?: \|\| kill -9 \d+)?)"
 )
+
+
+# Words above lines that are typed all the same: nothing to decide or to edit.
+_ONLY_INTRODUCES = ("Restart it (", "gte-ops does it", "Or by hand: ")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,9 @@ def try_fix(case: Case, *, with_baseline: bool = False) -> FixTrial:
         ran = tuple(_run(stack, line) for line in lines)
         is_mended = any(line.exit_code is not None for line in ran) and _is_mended(stack, case)
         confirmed = _shell(stack, confirm, CONFIRMED_WITHIN) if is_mended else None
-        asked = tuple(step for step in cause["fix"] if step in advice)
+        asked = tuple(
+            step for step in cause["fix"] if step in advice and not step.startswith(_ONLY_INTRODUCES)
+        )
         return FixTrial(case.code, case.name, ran, asked, is_mended, confirmed, dry_run_end, dry_run_helps)
 
 

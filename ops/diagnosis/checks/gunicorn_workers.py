@@ -203,8 +203,26 @@ def died(
             )
             if request
             else None,
+            fix=None if isinstance(target, NotSeen) else (_what_ended(death.signal), target.restart_command),
             **_as_past(death, served_since, master),
         )
+
+
+def _what_ended(signal: str) -> Text:
+    """What to look at, by the signal on which a worker ended."""
+    if signal == "SIGKILL":
+        return Text(
+            en="Find out who sent SIGKILL: an operator, a script, a supervisor, or the kernel (dmesg -T | grep -i kill)"
+            ". gunicorn has started another worker; a restart ends this finding, and nothing else needs it",
+            zh="查是谁发的 SIGKILL：人工、脚本、守护程序，或内核（dmesg -T | grep -i kill）。"
+            "gunicorn 已补了一个工作进程；重启只是让这条提示消失，别无必要",
+        )
+    return Text(
+        en=f"{signal}: native code crashed (torch, onnxruntime, a tokenizer): see dmesg -T and coredumpctl list; set"
+        " PYTHONFAULTHANDLER=1 in the service's environment for a traceback at the next one, then restart",
+        zh=f"{signal}：本地库崩溃（torch、onnxruntime、分词器），看 dmesg -T 和 coredumpctl list；"
+        "在服务环境里设 PYTHONFAULTHANDLER=1，下次崩溃就有堆栈，然后重启",
+    )
 
 
 class _LostRequest(NamedTuple):

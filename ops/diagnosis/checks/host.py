@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from email.utils import parsedate_to_datetime
 
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
+from ops.diagnosis.steps import set_in_main_context
 from ops.facts.base import NotSeen
 from ops.facts.host import Host
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.machine import CpuTime, FileSystem, Machine, Memory, OpenFiles
+from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
+from ops.facts.target import Target
 from ops.interpret.address import is_loopback, split_address
 from ops.interpret.traffic import judged_since
 from ops.text.duration import age
@@ -229,8 +232,14 @@ def _date(answer: Exchange) -> float | None:
         return None
 
 
+# For the processes that are short of them: what guides for busy hosts set.
+ENOUGH_FILES = 65535
+
+
 @check("host.open_files", "HST004", en="processes may open enough files", zh="打开文件数上限足够")
-def open_files(machine: Machine) -> Iterator[Finding]:
+def open_files(
+    machine: Machine, target: Target | NotSeen, nginx_config: NginxConfig | NotSeen
+) -> Iterator[Finding]:
     """HST004: the soft limit of a running nginx worker or gunicorn is under 1024, or over 80 % of it is used."""
     tight = [
         item
@@ -254,8 +263,41 @@ def open_files(machine: Machine) -> Iterator[Finding]:
             for item in by_process.values()
         ),
         {"process": f"{worst.process} ({worst.pid})", "limit": str(worst.soft), "used": _used(worst)},
+        fix=_more_files({item.process for item in tight}, target, nginx_config),
         # With descriptors to spare, this explains no failure; if nginx logged that it ran out, NGX015 has the symptoms.
         explains=None if _used_share(worst) > MANY_USED else (),
+    )
+
+
+def _more_files(
+    tight: Collection[str], target: Target | NotSeen, config: NginxConfig | NotSeen
+) -> tuple[str | Text, ...] | None:
+    """The steps that raise the limit of the processes that are short, and load it; None for the catalogue's."""
+    if isinstance(target, NotSeen):
+        return None
+    steps: list[str | Text] = []
+    if "nginx" in tight:
+        line = None
+        if not isinstance(config, NotSeen):
+            line = set_in_main_context(config, "worker_rlimit_nofile", str(ENOUGH_FILES))
+        if line is None:
+            return None
+        steps += [line, target.test_nginx, target.reload_nginx]
+    if "gunicorn" in tight:
+        steps += [_raised_for_gunicorn(target), target.restart_command]
+    return tuple(steps)
+
+
+def _raised_for_gunicorn(target: Target) -> Text:
+    if target.restart_command.startswith("systemctl "):
+        unit = target.restart_command.split()[-1]
+        return Text(
+            en=f"systemctl edit {unit}, and under [Service]: LimitNOFILE={ENOUGH_FILES}",
+            zh=f"执行 systemctl edit {unit}，在 [Service] 下写：LimitNOFILE={ENOUGH_FILES}",
+        )
+    return Text(
+        en=f"In what starts gunicorn ({target.start_command}) raise the limit first: ulimit -n {ENOUGH_FILES}",
+        zh=f"在启动 gunicorn 的地方（{target.start_command}）先提高上限：ulimit -n {ENOUGH_FILES}",
     )
 
 

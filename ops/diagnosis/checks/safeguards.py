@@ -216,12 +216,13 @@ def backup(taken_at: float, backups: Backups, target: Target, host: Host | NotSe
     newest = backups.backups[0]
     old = taken_at - newest.created_at
     if old > backups.max_age:
-        words = Text(
-            en=f"{newest.path}, {age(old)} old; allowed are {age(backups.max_age)}",
-            zh=f"{newest.path}，已有 {age(old)}；允许 {age(backups.max_age)}",
+        too_old = Text(
+            en=f"{age(old)} old; allowed are {age(backups.max_age)}",
+            zh=f"已有 {age(old)}；允许 {age(backups.max_age)}",
         )
+        words = Text(en=f"{newest.path}, {too_old.en}", zh=f"{newest.path}，{too_old.zh}")
         yield Finding(
-            "OPS003", (Evidence(newest.path, words),), {"newest": newest.path}, summary=_newest(words)
+            "OPS003", (Evidence(newest.path, too_old),), {"newest": newest.path}, summary=_newest(words)
         )
     for item in backups.backups:
         # An old backup that a newer one has replaced does no harm; one within the allowed age does.

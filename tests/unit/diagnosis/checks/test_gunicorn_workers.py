@@ -331,3 +331,12 @@ def test_the_stop_of_an_earlier_master_explains_no_death_of_a_new_worker() -> No
         for p in before.processes.processes
     )
     assert "GUN014" in found(but(before, processes__processes=masters))
+
+
+@pytest.mark.parametrize(
+    ("line", "signal"), [(KILLED, "SIGKILL"), (CRASHED, "SIGSEGV"), (ABORTED, "SIGABRT")]
+)
+def test_the_fix_is_for_the_signal_that_ended_the_worker(line: LogEntry, signal: str) -> None:
+    advice, _ = found(logged(line))["GUN014"].fix or ()
+    signals = {"SIGKILL", "SIGSEGV", "SIGABRT"}
+    assert {name for name in signals if name in str(advice)} == {signal}

@@ -20,10 +20,13 @@ from tests.unit.made_snapshot import (
     MACHINE,
     NGINX_WORKER,
     PREDICT,
+    TARGET,
     but,
+    directives,
     entry,
     exchange,
     gunicorn_log,
+    nginx_config,
     nginx_logs,
     page,
 )
@@ -222,3 +225,21 @@ def test_the_fullest_of_several_is_named_and_all_are_quoted() -> None:
     finding = found(on(left(0.08), left(0.01, mount="/var")))["HST001"]
     assert finding.facts["mount"] == "/var"
     assert [e.source for e in finding.evidence] == ["df /var", "df /"]
+
+
+def short(process: str, **changes: Any) -> list[str]:
+    """The steps of the fix where ``process`` is short of open files."""
+    snapshot = but(machine__open_files=(OpenFiles(7, process, 64, 60),), **changes)
+    return [str(step) for step in found(snapshot)["HST004"].fix or ()]
+
+
+def test_only_what_is_short_of_open_files_gets_more() -> None:
+    main = directives("user x;\nevents { }\n", "/etc/nginx/nginx.conf")
+    edit, *load = short("nginx", nginx_config=nginx_config(directives=main))
+    assert "worker_rlimit_nofile 65535;" in edit
+    assert load == [TARGET.test_nginx, TARGET.reload_nginx]
+    unit, restart = short("gunicorn", target__restart_command="systemctl restart gte-api")
+    assert "systemctl edit gte-api" in unit
+    assert restart == "systemctl restart gte-api"
+    script, _ = short("gunicorn", target__restart_command="/srv/start", target__start_command="/srv/start")
+    assert "ulimit -n 65535" in script
