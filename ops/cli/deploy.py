@@ -81,7 +81,7 @@ def _drain_options(command: Callable[..., None]) -> Callable[..., None]:
     zh="""在负载均衡主机上运行：让 HOST 不再接收新请求，已有的请求照常完成。
 
     HOST 是 upstream 中的 主机:端口，或只写主机。文件原子替换，nginx 检查并加载，再由客户端验证；失败则恢复原样。
-    退出码：0 完成或本来如此；2 未能完成，一切如前。"""
+    退出码：0 完成或本来如此；2 未能完成，一切恢复原状。"""
 )
 @_drain_options
 def drain(host: str, config: str | None, dry_run: bool, force: bool, form: str, language: Language) -> None:
@@ -100,9 +100,9 @@ def drain(host: str, config: str | None, dry_run: bool, force: bool, form: str, 
 
 
 @deploy.command(
-    zh="""在负载均衡主机上运行：让 HOST 重新接收请求。它的 /ready 须先返回 200，否则拒绝（除非加 --force）。
+    zh="""在负载均衡主机上运行：让 HOST 重新接收请求。
 
-    退出码：0 完成或本来如此；2 未能完成，一切如前。"""
+    它的 /ready 须先返回 200，否则拒绝（除非加 --force）。退出码：0 完成或本来如此；2 未能完成，一切恢复原状。"""
 )
 @_drain_options
 def undrain(host: str, config: str | None, dry_run: bool, force: bool, form: str, language: Language) -> None:

@@ -15,8 +15,11 @@ import click
 from ops.errors import UsageError
 
 _EXAMPLE = "\b\nExample:\n"
-# A line's end between Chinese words, where no blank is meant.
-_JOINT = re.compile(r"\n(?=[^!-~])|(?<=[^!-~])\n")
+# A line's end where no blank is meant: between two Chinese characters, or beside a full-width mark.
+_CHARACTER, _MARK = "\u4e00-\u9fff", "，。、；：？！（）《》“”"
+_JOINT = re.compile(rf"(?<=[{_CHARACTER}])\n(?=[{_CHARACTER}])|(?<=[{_MARK}])\n|\n(?=[{_MARK}])")
+# click's words for the parts of a command line.
+_METAVARS = (("[OPTIONS]", "[选项]"), ("COMMAND", "命令"), ("[ARGS]", "[参数]"))
 # What follows a command in an example, in English.
 _REMARK = re.compile(r" {3,}.*$", re.MULTILINE)
 # click's table: its first column at most, and the blanks before and behind it.
@@ -44,7 +47,7 @@ class BilingualOption(click.Option):
         if record is None or not self.zh or not is_chinese():
             return record
         default = self.get_help_extra(ctx).get("default")
-        return record[0], self.zh + (f"  [默认：{default}]" if default else "")
+        return record[0], self.zh + (f"（默认：{default}）" if default else "")
 
 
 class BilingualCommand(click.Command):
@@ -64,8 +67,13 @@ class BilingualCommand(click.Command):
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The line that shows how the command is called."""
-        prefix = "用法：" if is_chinese() else None
-        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix=prefix)
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        if not is_chinese():
+            formatter.write_usage(ctx.command_path, pieces)
+            return
+        for english, chinese in _METAVARS:
+            pieces = pieces.replace(english, chinese)
+        formatter.write_usage(ctx.command_path, pieces, prefix="用法：")
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What the command does, and examples."""
@@ -77,7 +85,7 @@ class BilingualCommand(click.Command):
         # click wraps by letters, and a Chinese one takes two columns.
         for paragraph in self.zh.split("\n\n"):
             formatter.write_paragraph()
-            for line in wrap(_JOINT.sub("", paragraph), *[formatter.width - 2] * 2):
+            for line in wrap(_joined(paragraph), *[formatter.width - 2] * 2):
                 formatter.write(f"  {line}\n")
         _, _, examples = inspect.cleandoc(self.help or "").partition(_EXAMPLE)
         if examples:
@@ -95,15 +103,18 @@ class BilingualCommand(click.Command):
             if (record := parameter.get_help_record(ctx)) and record[1]  # of an argument the usage says all
         ]
         if records:
-            with formatter.section("选项" if is_chinese() else "Options"):
-                formatter.write_dl(_wrapped(records, formatter.width) if is_chinese() else records)
+            if is_chinese():
+                _write_section(formatter, "选项：", records)
+            else:
+                with formatter.section("Options"):
+                    formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The line in the list of commands."""
         if self.zh and is_chinese():
-            return self.zh.partition("\n")[0]
+            return _joined(self.zh.partition("\n\n")[0])
         return super().get_short_help_str(limit)
 
 
@@ -123,11 +134,24 @@ class BilingualGroup(BilingualCommand, click.Group):
             for name, command in commands
             if command and not command.hidden
         ]
-        with formatter.section("命令"):
-            formatter.write_dl(_wrapped(rows, formatter.width))
+        _write_section(formatter, "命令：", rows)
 
 
 BilingualGroup.group_class = BilingualGroup
+
+
+def _joined(paragraph: str) -> str:
+    """A Chinese paragraph of several lines as one line."""
+    return _JOINT.sub("", paragraph).replace("\n", " ")
+
+
+def _write_section(formatter: click.HelpFormatter, heading: str, rows: Sequence[tuple[str, str]]) -> None:
+    """A heading and its table. click's own section writes a half-width colon."""
+    formatter.write_paragraph()
+    formatter.write(f"{heading}\n")
+    formatter.indent()
+    formatter.write_dl(_wrapped(rows, formatter.width))
+    formatter.dedent()
 
 
 def _wrapped(rows: Sequence[tuple[str, str]], width: int) -> list[tuple[str, str]]:

@@ -58,12 +58,12 @@ wait_option = option(
 
 @click.command(
     cls=BilingualCommand,
-    zh="""按 gte-ops.toml 安装整台主机：账户、目录、Python 环境、systemd unit 与定时器（没有 systemd 则为 cron）、证书、
-    nginx 站点、logrotate、Prometheus 文件和 certbot 钩子，并等待服务就绪。
+    zh="""按 gte-ops.toml 安装整台主机。
 
-    每个文件在生效前都由相应程序校验，被替换的文件会保留。任何一步失败，一切恢复原状；中途被终止的，由下一次运行撤销。
-    手工修改过的文件会显示出来，未经 --overwrite 不会覆盖。退出码：0 完成或无需改动；1 有手工修改过的文件；
-    2 被拒绝或失败，一切恢复原状。""",
+    安装账户、目录、Python 环境、systemd unit 与定时器（没有 systemd 则为 cron）、证书、nginx 站点、logrotate、
+    Prometheus 文件和 certbot 钩子，并等待服务就绪。每个文件在生效前都由相应程序校验，被替换的文件会保留。任何一步失败，
+    一切恢复原状；中途被终止的，由下一次运行撤销。手工修改过的文件会显示出来，未经 --overwrite 不会覆盖。
+    退出码：0 完成或无需改动；1 有手工修改过的文件；2 被拒绝或失败，一切恢复原状。""",
 )
 @config_option
 @option(

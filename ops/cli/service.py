@@ -47,7 +47,11 @@ def service() -> None:
     """
 
 
-@service.command(zh="启动服务并等待就绪；已在运行则不作改动。地址被其他程序占用时，不启动也不结束任何进程。")
+@service.command(
+    zh="""启动服务并等待就绪；已在运行则不作改动。
+
+    地址被其他程序占用时，不启动也不结束任何进程。"""
+)
 @wait_option
 @config_option
 @report_format_option
@@ -65,7 +69,9 @@ def start(wait: float, config: str | None, form: str, language: Language) -> Non
 
 
 @service.command(
-    zh="停止服务：让正在处理的请求先完成。没有 systemd 时，watchdog 在下次 start 之前不会启动它。"
+    zh="""停止服务：让正在处理的请求先完成。
+
+    没有 systemd 时，watchdog 在下次 start 之前不会启动它。"""
 )
 @wait_option
 @config_option
@@ -83,7 +89,11 @@ def stop(wait: float, config: str | None, form: str, language: Language) -> None
     _control("stop", wait, config, form, language)
 
 
-@service.command(zh="停止服务，等它结束并释放地址，再启动并等待就绪。配置无法加载时，服务保持原样。")
+@service.command(
+    zh="""停止服务，再启动并等待就绪。
+
+    先等它结束并释放地址。配置无法加载时，服务保持原样。"""
+)
 @wait_option
 @config_option
 @report_format_option
@@ -117,7 +127,7 @@ def reload(wait: float, config: str | None, form: str, language: Language) -> No
     _control("reload", wait, config, form, language)
 
 
-@service.command(zh="显示服务的状态。退出码：0 已就绪；1 在运行但未就绪；2 已停止。")
+@service.command(zh="显示服务的状态。\n\n退出码：0 已就绪；1 在运行但未就绪；2 已停止。")
 @config_option
 @report_format_option
 @language_option

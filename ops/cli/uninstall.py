@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=BilingualCommand,
-    zh="""撤销 gte-ops install 所作的一切：停止并移除服务、watchdog 与定时器，恢复被替换的文件。
+    zh="""撤销 gte-ops install 所作的一切。
 
-    数据（设置、日志、备份）与账户保留，--purge 才删除。手工修改过的文件先保留副本。退出码：0 完成；2 有未能撤销的内容，
-    请再次运行。""",
+    停止并移除服务、watchdog 与定时器，恢复被替换的文件。数据（设置、日志、备份）与账户保留，--purge 才删除。
+    手工修改过的文件先保留副本。退出码：0 完成；2 有未能撤销的内容，请再次运行。""",
 )
 @option(
     "--dry-run",

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     "--extras",
     metavar="NAMES",
     en="Extras of gte-ops, separated by commas.  [default: those that are installed]",
-    zh="gte-ops 的 extras，以逗号分隔。[默认：已安装的那些]",
+    zh="gte-ops 的 extras，以逗号分隔（默认：已安装的那些）。",
 )
 @option(
     "--rollback",

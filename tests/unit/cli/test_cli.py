@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -458,6 +459,29 @@ def test_help_is_chinese_for_who_reads_chinese(run: Run, words: tuple[str, ...])
         assert english not in out
 
 
+def test_the_chinese_list_of_commands_has_whole_sentences(run: Run) -> None:
+    _, out, _ = run("--lang", "zh", "--help")
+    commands = re.split(r"\n  (?=\S)", out.partition("命令：\n")[2])
+    assert len(commands) > 20
+    assert [words for words in commands if not words.rstrip().endswith("。")] == []
+    assert "[OPTIONS]" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("causes",), "gte-ops explain"),
+        (("cert", "check"), "2 严重"),
+        (("route",), "不写 METHOD"),
+        (("preflight",), "0 全部确认"),
+    ],
+)
+def test_a_line_s_end_in_a_chinese_help_text_is_a_blank_beside_latin_letters(
+    run: Run, words: tuple[str, ...], shown: str
+) -> None:
+    assert shown in " ".join(run("--lang", "zh", *words, "--help")[1].split())
+
+
 @pytest.mark.parametrize("command", ["list", "show", "diff"])
 @pytest.mark.parametrize("writable", ["state-baselines", "state-baselines/states"])
 def test_a_baseline_that_others_could_have_written_is_not_shown(
@@ -482,7 +506,7 @@ def test_no_option_s_chinese_help_is_wider_than_60_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     out = run(*words, "--help", "--lang", "zh")[1]
-    table = out.partition("选项：")[2] or out.partition("选项:")[2]
+    table = out.partition("选项：")[2]
     assert table
     assert [line for line in table.splitlines() if cell_len(line) > 60] == []
 
