@@ -34,7 +34,7 @@ from ops.facts.safeguards import Schedule
 from ops.interpret.expiry import Expiry, expiry, limits_for
 from ops.interpret.renewal import CertbotRule, attempts_of, certbot_rule, failures_since, renewers
 from ops.interpret.trust import covers
-from ops.text.duration import age
+from ops.text.duration import age, age_zh, in_chinese_units
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 
@@ -290,9 +290,11 @@ def _rule(leaf: Certificate, lineage: Lineage, inventory: Inventory) -> CertbotR
 def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
     until = when(leaf.not_after)
     if stand.stage == ExpiryStage.EXPIRED:
-        ago = age(-stand.left)
         opinion.say(
-            f"it expired {ago} ago, at {until}", f"已于 {until} 过期（{ago} 前）", Status.FAIL, "TLS001"
+            f"it expired {age(-stand.left)} ago, at {until}",
+            f"已于 {until} 过期（{age_zh(-stand.left)}前）",
+            Status.FAIL,
+            "TLS001",
         )
     elif stand.stage == ExpiryStage.NOT_YET:
         start = when(leaf.not_before)
@@ -302,7 +304,7 @@ def _dates(leaf: Certificate, stand: Expiry, opinion: _Opinion) -> None:
         last = stand.stage == ExpiryStage.PAGE
         opinion.say(
             f"{time_left} left ({share} of its lifetime){': act now' if last else ''}",
-            f"只剩 {time_left}（有效期的 {share}）{'，请立即处理' if last else ''}",
+            f"只剩 {age_zh(stand.left)}（有效期的 {share}）{'，请立即处理' if last else ''}",
             Status(stand.severity) if stand.severity else None,
             "TLS002",
         )
@@ -412,14 +414,15 @@ def _too_old(leaf: Certificate, lineage: Lineage, opinion: _Opinion, inventory: 
         opinion.say(
             f"{who} renews {before} before the end, which for a lifetime of {lifetime} is at every run, until the "
             "authority refuses: certbot 4.0 or later follows the lifetime",
-            f"{who} 在到期前 {before} 就续期，而证书总共只有 {lifetime}：每次运行都会续期，直到被 CA 限流；"
-            "请换用 certbot 4.0 以上版本",
+            f"{who} 在到期前 {in_chinese_units(before)}就续期，而证书总共只有 {in_chinese_units(lifetime)}："
+            "每次运行都会续期，直到被 CA 限流；请换用 certbot 4.0 以上版本",
             Status.FAIL,
         )
     elif rule.wasteful:
         opinion.say(
             f"{who} renews {before} before the end, early for a lifetime of {lifetime}: certbot 4.0 follows it",
-            f"{who} 在到期前 {before} 就续期，对 {lifetime} 的证书来说过早；certbot 4.0 以上会按有效期计算",
+            f"{who} 在到期前 {in_chinese_units(before)}就续期，对有效期 {in_chinese_units(lifetime)}的证书来说过早；"
+            "certbot 4.0 以上会按有效期计算",
         )
 
 
@@ -429,7 +432,7 @@ def _failed(failed: Sequence[RenewalAttempt], stand: Expiry | None, opinion: _Op
     severity: Status | None = Status.WARN if stand is not None and stand.failing else None
     opinion.say(
         f"renewal failed {count}x, last {ago} ago: {last.reason}",
-        f"续期失败 {count} 次，最近一次在 {ago} 前：{last.reason}",
+        f"续期失败 {count} 次，最近一次在 {in_chinese_units(ago)}前：{last.reason}",
         severity,
     )
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line, safe_text
 
@@ -78,7 +78,8 @@ def wording(message: Message, language: Language, now: float, began: Message | N
         lines += [began.body.to(language)]
     footer = f"{socket.gethostname()}  {local_time(message.at)}"
     if now - message.at > LATE_AFTER_S:
-        footer += f"  ({_LATE.to(language).format(age(now - message.at))})"
+        late = age_zh(now - message.at) if language == "zh" else age(now - message.at)
+        footer += f"  ({_LATE.to(language).format(late)})"
     return "\n".join([*lines, "", footer]).lstrip()
 
 

@@ -19,7 +19,7 @@ from ops.notifications.message import Message, MessageKind, bounded, headline, w
 from ops.notifications.store import Store, StoreError, TornError
 from ops.notifications.worker import Letter, Report, Round
 from ops.notifications.worker_client import send_round
-from ops.text.duration import age
+from ops.text.duration import age, in_chinese_units
 from ops.text.language import Language, Text
 from ops.text.reasons import chinese
 
@@ -197,7 +197,8 @@ class Outbox:
         destination = next(candidate for candidate in self._destinations if candidate.id == item.destination)
         waited = age(max(MAX_AGE_S, now - item.entry.queued_at))
         reason = Text(
-            en=_TOO_OLD.en.format(waited, item.attempts), zh=_TOO_OLD.zh.format(waited, item.attempts)
+            en=_TOO_OLD.en.format(waited, item.attempts),
+            zh=_TOO_OLD.zh.format(in_chinese_units(waited), item.attempts),
         )
         return _delivery(
             destination,

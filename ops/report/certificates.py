@@ -18,7 +18,7 @@ from ops.report.model import (
     Samples,
 )
 from ops.report.sentences import STATUS_STYLES, STATUS_WORDS, sentence
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import COLON, COMMA, Language, Text
 from ops.text.reasons import reason
 
@@ -129,7 +129,8 @@ def _summary(review: Review, language: Language) -> str:
 def _headline(one: JudgedCertificate, language: Language) -> ReportLine:
     time_left = ""
     if one.left is not None and one.share is not None:
-        time_left = f"  {age(one.left)} ({one.share:.0%})"
+        left = age_zh(one.left) if language == "zh" else age(one.left)
+        time_left = f"  {left} ({one.share:.0%})"
     codes = f"  {' '.join(one.reasons)}" if one.reasons else ""
     name, where = sentence(one.name, language), sentence(one.where, language)
     source = _SOURCES[one.source].to(language)
@@ -194,8 +195,8 @@ def _renewal_words(renewal: Renewal, now: float, zh: bool) -> Iterator[str]:
 
 def _apart(seconds: float, zh: bool) -> str:
     if seconds < 0:
-        return f"{age(-seconds)} 前" if zh else f"{age(-seconds)} ago"
-    return f"{age(seconds)} 后" if zh else f"in {age(seconds)}"
+        return f"{age_zh(-seconds)}前" if zh else f"{age(-seconds)} ago"
+    return f"{age_zh(seconds)}后" if zh else f"in {age(seconds)}"
 
 
 def _minute(moment: float) -> str:

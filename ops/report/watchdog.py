@@ -16,7 +16,7 @@ from ops.supervision.health.assessment import AILING
 from ops.supervision.sentences import ACTIONS, STATES
 from ops.supervision.state import ServiceState, WatchdogState
 from ops.supervision.state_store import Pause, StateStore, clocks, is_locked
-from ops.text.duration import age
+from ops.text.duration import age, age_zh, in_chinese_units
 from ops.text.language import Language, Text
 
 if TYPE_CHECKING:
@@ -201,14 +201,14 @@ def _texts(status: WatchdogStatus) -> list[Text]:
     else:
         name = STATES[state.service_state]
         since = f" for {age(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
-        since_zh = f"，已持续 {age(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
+        since_zh = f"，已持续 {age_zh(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
         line(f"state: {name.en}{since}", f"状态：{name.zh}{since_zh}")
         ago = age(max(0.0, status.now - state.clocks.wall))
         run = _RUNNING[0 if status.running else 1]
-        line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{ago} 前；{run.zh}")
+        line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{in_chinese_units(ago)}前；{run.zh}")
     if status.pause:
         remaining = age(max(0.0, status.pause.until - status.now))
-        line(f"paused for another {remaining}", f"暂停中，还剩 {remaining}")
+        line(f"paused for another {remaining}", f"暂停中，还剩 {in_chinese_units(remaining)}")
     if state.trouble is not None:
         fault = fault_name(state.trouble.fault)
         line(

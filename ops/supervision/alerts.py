@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ops.supervision.journald import JournalSocket, Priority, journal_behind
 from ops.supervision.sentences import ACTIONS, FAULTS
 from ops.supervision.state import ActionKind, Fault
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Language, Text
 from ops.text.sanitize import safe_line
 
@@ -182,7 +182,7 @@ def recovery_body(fault: Fault, seconds: float, actions: tuple[ActionKind, ...],
         f"action: {'; '.join(d.en for d in steps) or 'none, it came back by itself'}",
     ]
     zh = [
-        f"{fault_name(fault).zh}；{age(seconds)} 后恢复",
+        f"{fault_name(fault).zh}；{age_zh(seconds)}后恢复",
         f"处理：{'；'.join(d.zh for d in steps) or '无，自行恢复'}",
     ]
     if evidence:

@@ -8,6 +8,8 @@ import msgspec
 
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
+_CHINESE_UNITS = {"ms": "毫秒", "s": "秒", "m": "分钟", "h": "小时", "d": "天"}
+_SHOWN = re.compile(r"([<>+-]? ?\d+(?:\.\d+)?) ?(ms|s|m|h|d)")
 _FORM = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?")
 
 
@@ -54,3 +56,14 @@ def age(seconds: float) -> str:
         if abs(seconds) >= 2 * UNIT_SECONDS[unit]:
             return f"{seconds / UNIT_SECONDS[unit]:.0f}{unit}"
     return f"{seconds:.1f}s" if abs(seconds) < 10 else f"{seconds:.0f}s"
+
+
+def in_chinese_units(words: str) -> str:
+    """A duration as `age` writes it with its unit in Chinese: ``3d`` is ``3 天``; other words as they are."""
+    match = _SHOWN.fullmatch(words)
+    return f"{match[1]} {_CHINESE_UNITS[match[2]]}" if match else words
+
+
+def age_zh(seconds: float) -> str:
+    """`age` for a Chinese text: ``3 天``, ``5 小时``, ``12 分钟``, ``8.0 秒``."""
+    return in_chinese_units(age(seconds))

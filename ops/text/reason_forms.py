@@ -11,6 +11,8 @@ import functools
 import os
 import re
 
+from ops.text.duration import in_chinese_units
+
 # {name}: taken over as it is. {why...}: a reason again, which needs a form too. {any}: a reason or any other words.
 _FORMS: tuple[tuple[str, str], ...] = (
     ("{any} (run as root to see)", "{any}（需以 root 运行才能看到）"),
@@ -110,8 +112,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("there is no such file", "没有这个文件"),
     ("{count} lines match", "匹配 {count} 行"),
     ("no line matches {any}", "没有匹配 {any} 的行"),
-    ("no line of the last {age} matches {any}", "最近 {age} 内没有匹配 {any} 的行"),
-    ("changed {age} ago, {size} bytes", "{age} 前改动，{size} 字节"),
+    ("no line of the last {age} matches {any}", "最近 {age}内没有匹配 {any} 的行"),
+    ("changed {age} ago, {size} bytes", "{age}前改动，{size} 字节"),
     ("only the last {size} MiB were read", "只读取了最后 {size} MiB"),
     ("no access log is known", "不知道访问日志在哪里"),
     # A run.
@@ -712,6 +714,8 @@ def _chinese(words: str, depth: int) -> str | None:
         for name, value in match.groupdict().items():
             if name.startswith("why"):
                 values[name] = _chinese(value, depth + 1)
+            elif name == "age":
+                values[name] = in_chinese_units(value)
             elif name == "any":
                 values[name] = _chinese(value, depth + 1) or value
         if None not in values.values():

@@ -38,10 +38,13 @@ from ops.diagnosis.finding import Severity
 from ops.diagnosis.steps import confirmation, printed_steps
 from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
+from ops.text.duration import in_chinese_units
 from ops.text.language import Language, Text, verbatim
 from ops.text.reasons import reason
 
 MISSING = "?"
+# Values that are durations, as `age` writes them or in seconds: a Chinese text has their units in Chinese.
+_DURATIONS = {"ago", "left", "age", "waited", "took", "timeout", "offset"}
 
 # The host as the deployment guide lays it out: what an explanation shows where no host was looked at.
 GUIDE_VALUES: dict[str, str] = {
@@ -317,6 +320,8 @@ def fill(template: str, values: Mapping[str, str | Text], language: Language = "
 
     def value(match: re.Match[str]) -> str:
         words = values.get(match[1], MISSING)
+        if language == "zh" and match[1] in _DURATIONS and isinstance(words, str):
+            words = in_chinese_units(words)
         if language == "zh" and match[1] in REASON_VALUES and isinstance(words, str):
             words = reason(words)
         return words.to(language) if isinstance(words, Text) else words

@@ -43,7 +43,7 @@ from ops.interpret.nginx_error_line import own_words, upstream
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Text, in_seconds, listed
 
 # Seconds between the lines that several programs write about one event: log times are whole seconds.
@@ -109,7 +109,7 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
             *_cut_off(logs, log, entries),
             *(awaited.evidence if awaited else ()),
         ),
-        {"count": str(len(entries)), "timeout": str(limit if limit is not None else 30)},
+        {"count": str(len(entries)), "timeout": f"{limit if limit is not None else 30} s"},
         summary=awaited.words if awaited else None,
         fix=(*awaited.steps, target.restart_command) if awaited else None,
     )
@@ -442,7 +442,7 @@ def by_its_record(record: ProgressRecord, now: float) -> Evidence:
             f"progress record {record.pid}",
             Text(
                 en=f"its event loop has not run for {age(blocked)}, with {len(record.in_flight)} requests in flight",
-                zh=f"事件循环已 {age(blocked)} 没有运行，有 {len(record.in_flight)} 个请求在处理",
+                zh=f"事件循环已 {age_zh(blocked)}没有运行，有 {len(record.in_flight)} 个请求在处理",
             ),
         )
     oldest = max(in_flight_ages(record, now))
@@ -450,7 +450,7 @@ def by_its_record(record: ProgressRecord, now: float) -> Evidence:
         f"progress record {record.pid}",
         Text(
             en=f"{len(record.in_flight)} requests in flight for up to {age(oldest)}, none completed since",
-            zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age(oldest)}；其间没有完成任何请求",
+            zh=f"{len(record.in_flight)} 个请求处理中，最久的已 {age_zh(oldest)}；其间没有完成任何请求",
         ),
     )
 

@@ -16,7 +16,7 @@ from ops.facts.machine import Footprint
 from ops.facts.probes import Activity, Backend, Exchange
 from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, options, process_of
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Text
 
 
@@ -174,7 +174,7 @@ def currency(
                     file.path,
                     Text(
                         en=f"written {age(file.modified - since)} after the processes that read it started",
-                        zh=f"在读取它的进程启动 {age(file.modified - since)} 之后又被改写",
+                        zh=f"在读取它的进程启动 {age_zh(file.modified - since)}之后又被改写",
                     ),
                 )
                 for file, since in newer_files[:8]

@@ -26,7 +26,7 @@ from ops.interpret.nginx_error_line import request_of
 from ops.interpret.progress import silence, stuck_for
 from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic
 from ops.interpret.units import state_words
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Text, in_seconds
 
 # "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?"; before 20.1 "Worker with pid 7 was terminated due to
@@ -396,7 +396,7 @@ def stuck(
                     f"progress record {newest.pid}",
                     Text(
                         en=f"completed a request {age(silence(newest, now, 0.0, 0.0))} ago",
-                        zh=f"{age(silence(newest, now, 0.0, 0.0))} 前还完成过请求",
+                        zh=f"{age_zh(silence(newest, now, 0.0, 0.0))}前还完成过请求",
                     ),
                 ),
             ),
@@ -466,7 +466,7 @@ def booting(
                     Text(
                         en=f"{'phase booting' if by_record else 'no sign of life to its master yet'}, "
                         f"{age(alive_for[each])} after its start",
-                        zh=f"启动 {age(alive_for[each])} 后"
+                        zh=f"启动 {age_zh(alive_for[each])}后"
                         f"{'仍处于 booting 阶段' if by_record else '还没有向主进程报过到'}",
                     ),
                 )

@@ -14,7 +14,7 @@ from ops.facts.probes import Activity, Backend, Exchange
 from ops.facts.target import Target
 from ops.interpret.access import READ, SEARCH, may
 from ops.interpret.service_name import serves
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
@@ -223,7 +223,7 @@ def loaded(
                 "ps",
                 Text(
                     en=f"every worker has run for {age(youngest)} or longer",
-                    zh=f"每个工作进程都已运行 {age(youngest)} 以上",
+                    zh=f"每个工作进程都已运行 {age_zh(youngest)}以上",
                 ),
             )
         )

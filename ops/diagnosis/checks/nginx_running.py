@@ -22,7 +22,7 @@ from ops.interpret.address import is_loopback, same_address, split_address
 from ops.interpret.nginx_error_line import upstream
 from ops.interpret.service_name import is_prediction, serves
 from ops.interpret.site import NginxSiteConfig, find_site
-from ops.text.duration import age
+from ops.text.duration import age, age_zh, in_chinese_units
 from ops.text.language import Text
 
 # Seconds. A file written just before a reload is as old as the workers that read it; both times are rounded.
@@ -73,7 +73,7 @@ def reload(
             path,
             Text(
                 en=f"changed {age(later)} after nginx's worker {oldest.pid} started",
-                zh=f"在 nginx 的工作进程 {oldest.pid} 启动 {age(later)} 之后改过",
+                zh=f"在 nginx 的工作进程 {oldest.pid} 启动 {age_zh(later)}之后改过",
             ),
         )
         for path in changed_paths[:4]
@@ -320,7 +320,7 @@ def old_workers(
             continue
         replacement = Text(
             en=f"the worker that replaced process {first.pid} started {since} ago",
-            zh=f"替换进程 {first.pid} 的工作进程在 {since} 前启动",
+            zh=f"替换进程 {first.pid} 的工作进程在 {in_chinese_units(since)}前启动",
         )
         yield Finding(
             "NGX053",

@@ -16,7 +16,7 @@ from ops.interpret.logrotate import covering, oldest_line_days, tears_lines
 from ops.interpret.nginx import title
 from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
 from ops.interpret.units import is_up, state_words
-from ops.text.duration import age
+from ops.text.duration import age, age_zh, in_chinese_units
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 
@@ -218,7 +218,7 @@ def backup(taken_at: float, backups: Backups, target: Target, host: Host | NotSe
     if old > backups.max_age:
         too_old = Text(
             en=f"{age(old)} old; allowed are {age(backups.max_age)}",
-            zh=f"已有 {age(old)}；允许 {age(backups.max_age)}",
+            zh=f"已有 {age_zh(old)}；允许 {age_zh(backups.max_age)}",
         )
         words = Text(en=f"{newest.path}, {too_old.en}", zh=f"{newest.path}，{too_old.zh}")
         yield Finding(
@@ -309,7 +309,7 @@ def watching(
         last = (
             Text(en="never", zh="从未运行")
             if silent is None
-            else Text(en=f"{age(silent)} ago", zh=f"{age(silent)}前")
+            else Text(en=f"{age(silent)} ago", zh=f"{age_zh(silent)}前")
         )
     evidence = [
         Evidence(job.where, Text(en=f"should run it: {job.when}", zh=f"应当运行它：{job.when}"))
@@ -352,7 +352,7 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
                     watchdog.path,
                     Text(
                         en=f"holding still after {watchdog.actions} actions; last check {ago} ago",
-                        zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在 {ago} 前",
+                        zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在 {in_chinese_units(ago)}前",
                     ),
                 ),
             ),

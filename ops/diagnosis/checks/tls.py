@@ -34,7 +34,7 @@ from ops.interpret.schedule import Job
 from ops.interpret.site import find_site
 from ops.interpret.trust import covers, may_have_issued, place_in, signed_path
 from ops.settings import is_host
-from ops.text.duration import age
+from ops.text.duration import age, in_chinese_units
 from ops.text.language import Text
 from ops.text.reasons import reason
 
@@ -108,7 +108,7 @@ def _old_intermediate(old: Certificate, now: float) -> Text:
     return Text(
         en=f"The intermediate certificate {old.subject} that is sent expired at {at}, {ago} ago; the site's own is"
         " within its dates.",
-        zh=f"所发送的中间证书 {old.subject} 已于 {at} 过期，距今 {ago}；站点自己的证书仍在有效期内。",
+        zh=f"所发送的中间证书 {old.subject} 已于 {at} 过期，距今 {in_chinese_units(ago)}；站点自己的证书仍在有效期内。",
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.text.duration import age, parse_duration
+from ops.text.duration import age, age_zh, in_chinese_units, parse_duration
 from ops.text.language import Text, verbatim
 from ops.text.locale_language import reader_language
 
@@ -82,3 +82,22 @@ def test_the_reader_s_language_is_the_locale_s_in_posix_order(environ: dict[str,
 def test_a_text_is_told_in_either_language() -> None:
     assert (Text(en="down", zh="停机").to("zh"), Text(en="down", zh="停机").to("en")) == ("停机", "down")
     assert verbatim("/run/x") == Text(en="/run/x", zh="/run/x")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("3d", "3 天"),
+        ("-5m", "-5 分钟"),
+        ("8.0s", "8.0 秒"),
+        ("> 5.0 s", "> 5.0 秒"),
+        ("250ms", "250 毫秒"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_chinese_text_has_the_unit_of_a_duration_in_chinese(words: str, shown: str) -> None:
+    assert in_chinese_units(words) == shown
+
+
+def test_an_age_in_chinese_has_the_same_number() -> None:
+    assert (age(7200.0), age_zh(7200.0)) == ("2h", "2 小时")

@@ -375,7 +375,7 @@ CASES: list[Case] = [
         logged(WORKER_TIMEOUT),
         "WORKER TIMEOUT (pid:901)",
         severity="fail",
-        facts={"count": "1", "timeout": "30"},
+        facts={"count": "1", "timeout": "30 s"},
     ),
     fires(
         "GUN004",
@@ -388,13 +388,13 @@ CASES: list[Case] = [
                 GUNICORN_PROCESSES[1:],
             ),
         ),
-        facts={"count": "2", "timeout": "7"},
+        facts={"count": "2", "timeout": "7 s"},
     ),
     fires(
         "GUN004",
         "gunicorn's own thirty seconds where nothing is written",
         but(logged(WORKER_TIMEOUT), gunicorn__config=NotSeen(reason="-")),
-        facts={"timeout": "30"},
+        facts={"timeout": "30 s"},
     ),
     fires(
         "GUN004",

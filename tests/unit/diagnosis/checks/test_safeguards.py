@@ -257,7 +257,7 @@ CASES: list[Case] = [
         "cron does not run it",
         watched(7200, EVERY_MINUTE),
         "should run it: * * * * *",
-        "last round 2h ago",
+        "last check 2h ago",
         severity="warn",
     ),
     fires("OPS006", "it was run once, by hand", watched(5)),
