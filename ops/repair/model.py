@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from ops.archive.manifest import ManifestEntry
 from ops.diagnosis.model import Cause, Diagnosis, RankedChange
+from ops.facts.base import UNFINISHED
 from ops.interpret.process_ref import ProcessRef
 from ops.text.language import Text
 
@@ -351,16 +352,40 @@ class Repair:
 
     @property
     def not_fixed(self) -> tuple[str, ...]:
-        """Codes that are gone although users are no better off: their remedy failed, or another cause keeps users from
-        the service that was not there before."""
-        failed = {
-            result.remedy.cause.code
-            for result in self.results
-            if result.outcome in (Outcome.FAILED, Outcome.REFUSED)
+        """Codes that are gone although users are no better off: their last remedy failed, another cause keeps users
+        from the service that was not there before, or the last diagnosis did not come to judge them."""
+        last_attempts = {
+            result.remedy.cause.code: result.outcome for result in self.results if result.outcome.is_attempt
         }
+        failed = {code for code, outcome in last_attempts.items() if outcome is not Outcome.APPLIED}
         worse = any(cause.code in self.new and cause.severity == "fail" for cause in self.last.causes)
         hurting = {cause.code for cause in self.first.causes if cause.severity == "fail"}
-        return tuple(code for code in self._gone if code in failed or (worse and code in hurting))
+        return tuple(
+            code
+            for code in self._gone
+            if code in failed or code in self.not_judged or (worse and code in hurting)
+        )
+
+    @property
+    def not_judged(self) -> tuple[str, ...]:
+        """Codes of the first diagnosis whose check did not finish in the last one: they may be there still."""
+        from ops.diagnosis.checks import CHECKS
+
+        unfinished = {
+            result.id
+            for result in self.last.checks
+            if result.skipped_because is not None and result.skipped_because.en.endswith(UNFINISHED)
+        }
+        codes = {code for check in CHECKS if check.id in unfinished for code in check.codes}
+        return tuple(code for code in self._gone if code in codes)
+
+    def is_superseded(self, result: RemedyResult) -> bool:
+        """Whether another remedy of the same cause did what ``result`` did not."""
+        later = self.results[self.results.index(result) + 1 :]
+        return result.outcome in (Outcome.FAILED, Outcome.REFUSED) and any(
+            item.outcome is Outcome.APPLIED and item.remedy.cause.code == result.remedy.cause.code
+            for item in later
+        )
 
     @property
     def _gone(self) -> tuple[str, ...]:

@@ -57,6 +57,10 @@ _RISKY_BRINGS_BACK = Text(
     en="This will not bring the service back; --fix=risky should.",
     zh="服务不会因此恢复；--fix=risky 应能恢复。",
 )
+_NOT_JUDGED = Text(
+    en="not judged again, for want of time: {codes}. Look again before you rely on it:",
+    zh="时间不够，没有重新判断：{codes}。请再诊断一次：",
+)
 _BY_HAND_NEXT = Text(en="Next, by hand ({}):", zh="下一步，手动处理（{}）：")
 _APPLY = Text(en="To apply it: ", zh="执行修复：")
 _OUTCOMES: dict[Outcome, Text] = {
@@ -68,6 +72,8 @@ _OUTCOMES: dict[Outcome, Text] = {
     Outcome.REFUSED: Text(en="refused", zh="未通过"),
     Outcome.FAILED: Text(en="failed", zh="失败"),
 }
+# Another remedy of the same cause helped: the report as a whole must not say that it failed.
+_NO_HELP = Text(en="did not help, the next was tried", zh="没有效果，改用下一种方案")
 _STYLES: dict[Outcome, str] = {
     Outcome.APPLIED: "green",
     Outcome.REFUSED: "bold red",
@@ -164,7 +170,7 @@ class RepairReport(CommandReport):
             return
         for item in repair.results:
             if item.remedy.action is not None:
-                yield from _result_lines(item, language)
+                yield from _result_lines(item, language, is_superseded=repair.is_superseded(item))
         if repair.acted:
             yield from self._second_diagnosis_lines(language)
         yield command_line(repair.log, lead=_LOG.to(language))
@@ -235,13 +241,18 @@ class RepairReport(CommandReport):
             if codes:
                 titles = ", ".join(f"{code} {catalogue().entry(code).title.to(language)}" for code in codes)
                 yield ReportLine(titles, indent=2, lead=f"{words.to(language)}{colon}")
-        if repair.not_fixed:
-            yield from _not_fixed_lines(repair, language)
+        if repair.not_judged:
+            unjudged = _listed(repair.not_judged, language)
+            yield ReportLine(_NOT_JUDGED.to(language).format(codes=unjudged), indent=2, style="bold yellow")
+            yield command_line(self._again(Safety.SAFE).partition(" --fix")[0], indent=4)
+        not_fixed = [code for code in repair.not_fixed if code not in repair.not_judged]
+        if not_fixed:
+            yield from _not_fixed_lines(repair, not_fixed, language)
 
 
-def _not_fixed_lines(repair: Repair, language: Language) -> Iterator[ReportLine]:
+def _not_fixed_lines(repair: Repair, not_fixed: Sequence[str], language: Language) -> Iterator[ReportLine]:
     """Which repairs did not help, what keeps users from the service now, and what to do next."""
-    codes = _listed(repair.not_fixed, language)
+    codes = _listed(not_fixed, language)
     new = next((c for c in repair.last.causes if c.code in repair.new and c.severity is Severity.FAIL), None)
     if new is None:
         yield ReportLine(_NOT_FIXED_ONLY.to(language).format(codes=codes), indent=2, style="bold red")
@@ -261,16 +272,20 @@ def _listed(codes: Sequence[str], language: Language) -> str:
     return (", " if language == "en" else "、").join(codes)
 
 
-def _result_lines(item: RemedyResult, language: Language) -> Iterator[ReportLine]:
+def _result_lines(item: RemedyResult, language: Language, *, is_superseded: bool) -> Iterator[ReportLine]:
     details = [sentence(item.detail, language)] if item.detail else []
     before, after = sentence(item.before, language), sentence(item.after, language)
     if before or after:
         details.append(f"{before} -> {after}" if before else after)
     separator = "; " if language == "en" else "；"
-    words = _OUTCOMES[item.outcome].to(language)
+    words = (_NO_HELP if is_superseded else _OUTCOMES[item.outcome]).to(language)
     if details:
         words += _COLON.to(language) + separator.join(details)
-    yield ReportLine(words, lead=f"{item.remedy.cause.code}  ", lead_style=_STYLES.get(item.outcome, "bold"))
+    yield ReportLine(
+        words,
+        lead=f"{item.remedy.cause.code}  ",
+        lead_style="bold" if is_superseded else _STYLES.get(item.outcome, "bold"),
+    )
     for copy in item.copies:
         yield command_line(_COPY.to(language).format(command(copy, language)), indent=8)
     if item.outcome is Outcome.APPLIED:

@@ -9,11 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
-from ops.diagnosis.model import Cause, Diagnosis, Symptom
+from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Symptom
+from ops.facts.base import UNFINISHED
 from ops.facts.status import Status
 from ops.interpret.process_ref import ProcessRef
 from ops.repair.model import (
     CreateBackup,
+    ExchangeFiles,
     Outcome,
     Remedy,
     RemedyResult,
@@ -29,6 +31,7 @@ from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import HEALTHY
 
 CONFIG = "/etc/gte-ops.toml"
+LOOK = f"gte-ops doctor --config {CONFIG}"
 AGAIN = f"gte-ops doctor --config {CONFIG} --fix --yes"
 RISKY = f"gte-ops doctor --config {CONFIG} --fix=risky --yes"
 
@@ -183,3 +186,40 @@ def test_a_service_that_users_still_have_is_not_to_be_brought_back() -> None:
     assert "bring the service back" in words_of(met, "en")
     to_come = dataclasses.replace(met, first=replace(met.first, symptoms=()))
     assert "bring the service back" not in words_of(to_come, "en")
+
+
+PUT_BACK = dataclasses.replace(remedy("GUN001"), action=ExchangeFiles((), nginx=False, gunicorn=True))
+
+
+@pytest.mark.parametrize(
+    ("language", "failed", "fixed"), [("en", "failed", "fixed"), ("zh", "失败", "已修复")]
+)
+def test_what_another_remedy_fixed_is_not_called_failed(language: Language, failed: str, fixed: str) -> None:
+    start = RemedyResult(remedy("GUN001"), Outcome.FAILED, Text(en="it ended", zh="又退出了"))
+    mended = ran(diagnosis("GUN001"), diagnosis(), start, RemedyResult(PUT_BACK, Outcome.APPLIED))
+    assert (mended.fixed, mended.not_fixed) == (("GUN001",), ())
+    page = shown(mended, language)
+    assert fixed in page
+    assert failed not in page
+
+
+def test_a_remedy_that_fails_last_fixed_nothing() -> None:
+    worse = ran(
+        diagnosis("GUN001"),
+        diagnosis(),
+        RemedyResult(remedy("GUN001"), Outcome.APPLIED),
+        RemedyResult(PUT_BACK, Outcome.REFUSED),
+    )
+    assert (worse.fixed, worse.not_fixed) == ((), ("GUN001",))
+
+
+def test_what_the_last_diagnosis_had_no_time_for_is_not_called_fixed() -> None:
+    cut_short = CheckResult(
+        "gunicorn.process", CheckStatus.SKIP, verbatim("-"), 0.0, verbatim(f"processes {UNFINISHED}")
+    )
+    last = replace(diagnosis(), checks=(cut_short,), status=Status.UNKNOWN)
+    hasty = ran(diagnosis("GUN001"), last, RemedyResult(remedy("GUN001"), Outcome.APPLIED))
+    assert (hasty.fixed, hasty.not_fixed, hasty.not_judged) == ((), ("GUN001",), ("GUN001",))
+    page = words_of(hasty, "en")
+    assert f"not judged again, for want of time: GUN001. Look again before you rely on it: {LOOK}" in page
+    assert "NOT fixed" not in page
