@@ -10,18 +10,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
+from ops.diagnosis.checks.gunicorn_configuration import place_of
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
+from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Process, Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Front
 from ops.facts.safeguards import WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
-from ops.interpret.gunicorn import process_of
+from ops.interpret.gunicorn import arguments, process_of, setting
 from ops.interpret.nginx_error_line import request_of
 from ops.interpret.progress import silence, stuck_for
 from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic
@@ -524,4 +527,93 @@ def own_limit(logs: Logs, backend: Backend, front: Front | NotSeen, target: Targ
     )
 
 
-CHECKS = (died, stuck, booting, own_limit)
+# Workers that gunicorn replaced within this many seconds are replaced at the present rate.
+_RECENT = 300.0
+# Fewer replacements are a reload's, or a coincidence.
+_MANY = 3
+# A worker that lives shorter than this on average is mostly loading, if loading takes seconds.
+_SHORT_LIFE = 60.0
+# Seconds that no light request takes once a worker has loaded.
+_WAITED = 0.7
+
+
+@check(
+    "gunicorn.replaced",
+    "GUN022",
+    en="no request waits for a worker's replacement",
+    zh="没有请求在等新的工作进程启动",
+)
+def replaced(
+    logs: Logs,
+    backend: Backend,
+    target: Target,
+    processes: Processes,
+    gunicorn: Gunicorn | NotSeen,
+    taken_at: float,
+) -> Iterator[Finding]:
+    """GUN022: gunicorn replaced workers again and again within minutes (max_requests), all of them are young, and a
+    probe waited (gunicorn's documentation, max_requests: a worker restarts after so many requests)."""
+    log = seen(logs.gunicorn_error)
+    master = process_of(processes, target.gunicorn_master)
+    waits = [
+        exchange
+        for exchange in (backend.health, backend.predict)
+        if isinstance(exchange, Exchange)
+        and (exchange.failure is ProbeFailure.TIMEOUT or exchange.elapsed > _WAITED)
+    ]
+    if master is None or not waits:
+        return
+    since = max(master.started, taken_at - _RECENT)
+    ended = [entry for entry in entries_with(log, "Autorestarting worker") if entry.time >= int(since)]
+    workers = [process for process in processes.processes if process.pid in target.gunicorn_workers]
+    if len(ended) < _MANY or not workers:
+        return
+    life = (ended[-1].time - ended[0].time) * len(workers) / (len(ended) - 1)
+    oldest = max(taken_at - process.started for process in workers)
+    if life > _SHORT_LIFE or oldest > _SHORT_LIFE or taken_at - ended[-1].time > _SHORT_LIFE:
+        return
+    config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
+    place = place_of("max_requests", "max-requests", master, config or NotSeen(reason="-"))
+    value = setting("max_requests", "max-requests", arguments(master), config)
+    longest = max(exchange.elapsed for exchange in waits)
+    yield Finding(
+        "GUN022",
+        (
+            quote(log.path, f"{len(ended)} x {ended[-1].text.partition(chr(10))[0]}"),
+            quote(place, f"max_requests = {value}"),
+            *(Evidence(f"pid {p.pid}", _started(taken_at - p.started)) for p in workers[:4]),
+            quote(
+                f"{waits[0].method} {waits[0].url}", f"{waits[0].failure or waits[0].status}, {longest:.1f} s"
+            ),
+        ),
+        {
+            "count": str(len(ended)),
+            "setting": f"max_requests = {value}",
+            "waited": in_seconds(f"{longest:.1f}"),
+        },
+        fix=_fewer_replacements(place, target),
+    )
+
+
+def _started(seconds: float) -> Text:
+    return Text(en=f"started {seconds:.1f} s ago", zh=f"{seconds:.1f} 秒前启动")
+
+
+def _fewer_replacements(place: str, target: Target) -> tuple[str | Text, ...] | None:
+    """The steps, where a line of gunicorn's file has the setting; None for the catalogue's."""
+    file, _, line = place.rpartition(":")
+    if not file or not line.isdigit():
+        return None
+    return (
+        f"sed -i --follow-symlinks '{line}s#=.*#= 1000#' {shlex.quote(file)}",
+        Text(
+            en=f"In {file} set max_requests_jitter = 100 as well, so that the workers are not replaced at the same"
+            " time; if loading is slow, preload_app = True lets a new worker begin with what the master has loaded",
+            zh=f"在 {file} 里同时设 max_requests_jitter = 100，避免各工作进程同时重启；"
+            "如果加载很慢，preload_app = True 可让新工作进程直接使用主进程已加载的内容",
+        ),
+        target.restart_command,
+    )
+
+
+CHECKS = (died, stuck, booting, own_limit, replaced)

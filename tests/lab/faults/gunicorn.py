@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -336,3 +337,31 @@ def idle_connections_fill_the_server_s_limit(stack: Stack) -> None:
     assert isinstance(stack.backend, tuple)
     for _ in range(2):
         stack.hold(socket.create_connection(stack.backend, 5))
+
+
+FEW_REQUESTS = "max_requests = 3\nmax_requests_jitter = 0\n"
+
+
+def _waits_for_a_worker(stack: Stack) -> bool:
+    """Whether one of some requests waits, though none has anything to do."""
+    began = time.monotonic()
+    for _ in range(9):
+        asked = time.monotonic()
+        stack.predict()
+        if time.monotonic() - asked > 0.7 and asked - began > 0.7:
+            return True
+    return False
+
+
+@fault(
+    "GUN022",
+    sees=_waits_for_a_worker,
+    says=("max_requests = 3",),
+    app="import time\n\ntime.sleep(1.5)\n" + PLAIN_APP,
+    workers=2,
+    worker_class="sync",
+    layout="guide",
+    gunicorn_extra=FEW_REQUESTS,
+)
+def workers_are_replaced_after_three_requests(_stack: Stack) -> None:
+    """Each loads for a second and a half."""

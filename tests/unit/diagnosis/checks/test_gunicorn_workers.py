@@ -22,10 +22,12 @@ from tests.unit.made_snapshot import (
     GUNICORN_PROCESSES,
     GUNICORN_WORKERS,
     HEALTHY,
+    NGINX_PROCESSES,
     NOW,
     but,
     entry,
     exchange,
+    gunicorn_config,
     gunicorn_log,
     processes,
     timed_out,
@@ -47,6 +49,23 @@ UNSEEN = NotSeen(reason="/dev/kmsg: Operation not permitted", needs_root=True)
 
 def logged(*entries: LogEntry, **more: Any) -> Snapshot:
     return but(logs__gunicorn_error=gunicorn_log(*entries), **more)
+
+
+def replacing(
+    *, ago: tuple[float, ...] = (12.0, 8.0, 4.0, 1.0), elapsed: float = 1.1, age: float = 1.0
+) -> Snapshot:
+    """gunicorn replaced workers so many seconds ago; the running ones are ``age`` old, and a probe took ``elapsed``."""
+    ended = [entry("Autorestarting worker after current request.", ago=at, level="info") for at in ago]
+    young = [
+        msgspec.structs.replace(p, started=NOW - (3600 if p.pid == GUNICORN_MASTER else age))
+        for p in GUNICORN_PROCESSES
+    ]
+    return logged(
+        *ended,
+        gunicorn__config=gunicorn_config(max_requests=3),
+        processes=processes(NGINX_PROCESSES, young),
+        backend__health=exchange(**AT_BACKEND, elapsed=elapsed),
+    )
 
 
 def starved(pid: int = 901, ago: float = 60.4) -> dict[str, Any]:
@@ -261,6 +280,17 @@ CASES: list[Case] = [
     ),
     quiet("GUN014", "it was asked to end", logged(entry("Worker (pid:901) was sent SIGTERM!", level="info"))),
     quiet("GUN014", "it left by itself", logged(entry("Worker exiting (pid: 901)", level="info"))),
+    fires(
+        "GUN022",
+        "a request waits while workers are replaced",
+        replacing(),
+        "Autorestarting",
+        "max_requests = 3",
+    ),
+    quiet("GUN022", "nobody waits", replacing(elapsed=0.1)),
+    quiet("GUN022", "they serve for minutes", replacing(ago=(280.0, 150.0, 5.0))),
+    quiet("GUN022", "it was a while ago", replacing(ago=(250.0, 245.0, 240.0))),
+    quiet("GUN022", "the workers that wait are old", replacing(age=900.0)),
 ]
 
 
