@@ -527,6 +527,8 @@ def own_limit(logs: Logs, backend: Backend, front: Front | NotSeen, target: Targ
     )
 
 
+# gunicorn's words (workers/base.py), and uvicorn's in its worker (server.py).
+_REPLACED = ("Autorestarting worker", "Maximum request limit of")
 # Workers that gunicorn replaced within this many seconds are replaced at the present rate.
 _RECENT = 300.0
 # Fewer replacements are a reload's, or a coincidence.
@@ -549,6 +551,7 @@ def replaced(
     target: Target,
     processes: Processes,
     gunicorn: Gunicorn | NotSeen,
+    front: Front | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN022: gunicorn replaced workers again and again within minutes (max_requests), all of them are young, and a
@@ -557,14 +560,19 @@ def replaced(
     master = process_of(processes, target.gunicorn_master)
     waits = [
         exchange
-        for exchange in (backend.health, backend.predict)
+        for exchange in (
+            backend.health,
+            backend.ready,
+            backend.predict,
+            *(() if isinstance(front, NotSeen) else (front.health, front.predict)),
+        )
         if isinstance(exchange, Exchange)
         and (exchange.failure is ProbeFailure.TIMEOUT or exchange.elapsed > _WAITED)
     ]
     if master is None or not waits:
         return
     since = max(master.started, taken_at - _RECENT)
-    ended = [entry for entry in entries_with(log, "Autorestarting worker") if entry.time >= int(since)]
+    ended = [entry for entry in entries_with(log, *_REPLACED) if entry.time >= int(since)]
     workers = [process for process in processes.processes if process.pid in target.gunicorn_workers]
     if len(ended) < _MANY or not workers:
         return
