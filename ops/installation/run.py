@@ -621,12 +621,25 @@ def _carry_on_uninstalling(
     stays = tuple(item for item in record.undo if item not in items)
     if troubles:
         return UninstallResult(tuple(reversed(items)), copies, (), tuple(troubles))
+    _end_upgrade(host, store)
     if stays:
         store.commit(Record(record.run, stays))
     else:
         _end_run(store, None)
     data = tuple(words for item in stays for words in _data_words(item))
     return UninstallResult(tuple(reversed(items)), copies, data)
+
+
+def _end_upgrade(host: HostTree, store: InstallStore) -> None:
+    """Remove what an upgrade that was cut off has built. The service has ended, and the environment of before is back.
+    Raises OSError."""
+    run = store.upgrade()
+    if run is None:
+        return
+    if run.is_built and host.is_running:
+        host.remove_tree(Path(run.target))
+        host.remove_directories((str(Path(run.target).parent),))
+    store.set_upgrade(None)
 
 
 def _refuse_foreign(items: Iterable[Undo], host: HostTree, store: InstallStore) -> None:

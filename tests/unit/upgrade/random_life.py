@@ -180,6 +180,12 @@ class Life:
         self._must_be_empty(
             action,
             {
+                "a journal is left": [
+                    name
+                    for name in ("journal.jsonl", "upgrade.json")
+                    if (InstallStore(self.root).directory / name).exists()
+                ],
+                "versions are left": [str(path) for path in (environment.parent / "versions").glob("*")],
                 "units are left": [str(path) for path in (self.root / "etc/systemd/system").glob("gte-*")],
                 "the environment is not as it was": []
                 if environment.is_dir() and not environment.is_symlink()

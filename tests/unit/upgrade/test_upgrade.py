@@ -263,6 +263,22 @@ def cut_off_at(root: Path, version: str, stage: Stage) -> None:
             upgrader(dying).upgrade(source(version), OPTIONS)
 
 
+@pytest.mark.parametrize("purge", [False, True])
+@pytest.mark.parametrize("stage", Stage)
+def test_an_uninstallation_removes_what_an_upgrade_that_was_cut_off_has_built(
+    tmp_path: Path, stage: Stage, purge: bool
+) -> None:
+    cut_off_at(tmp_path, "2.0", stage)
+    half_built = tmp_path / "opt/gte-api/versions/2.0/bin"
+    half_built.mkdir(parents=True, exist_ok=True)  # killed while pip was at work
+    host, store = VersionedHost(tmp_path), InstallStore(tmp_path)
+    uninstall(host, store, purge=purge)
+    assert store.upgrade() is None
+    assert not half_built.parents[1].exists()
+    assert host.version(tmp_path / LINK) == FIRST
+    assert not (tmp_path / LINK).is_symlink()
+
+
 @pytest.mark.parametrize("command", ["rollback", "upgrade", "recover"])
 def test_an_upgrade_that_was_cut_off_and_cannot_be_carried_on_is_undone(tmp_path: Path, command: str) -> None:
     cut_off_at(tmp_path, f"2.0{REFUSED_FILES}", Stage.FINISH)
