@@ -94,6 +94,7 @@ def adopt(
     """
     from ops.errors import UsageError
     from ops.facts.status import EXIT_CODES
+    from ops.files.signals import end_in_order
     from ops.installation import adoption
     from ops.installation.host import HostTree
     from ops.installation.inputs import InstallOptions
@@ -104,6 +105,7 @@ def adopt(
     from ops.report.model import CommandReport
     from ops.text.language import Text
 
+    end_in_order()
     host = HostTree()
     store = InstallStore(host.root)
     if purge and not undo:

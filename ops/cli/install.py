@@ -154,8 +154,9 @@ def install(
       gte-ops install --config gte-ops.toml --extras embedded --wheelhouse /root/wheels
     """
     from ops.facts.status import EXIT_CODES
+    from ops.files.signals import end_in_order
     from ops.installation.host import HostTree
-    from ops.installation.inputs import InstallOptions, plain_argument, steps_here
+    from ops.installation.inputs import InstallOptions, plain_argument, steps_where_nothing_is_in_the_way
     from ops.installation.issuance import AcmeAuthority, CertificateOrigin
     from ops.installation.run import InstallResult
     from ops.installation.run import dry_run as preview
@@ -163,6 +164,7 @@ def install(
     from ops.installation.store import InstallStore
     from ops.report.installation import InstallationReport
 
+    end_in_order()
     settings, path = settings_and_path(config)
     options = InstallOptions(
         certificate=CertificateOrigin(certificate),
@@ -180,7 +182,7 @@ def install(
     store = InstallStore(host.root)
 
     def plan() -> Sequence[Step]:
-        return steps_here(settings, path, options, host)
+        return steps_where_nothing_is_in_the_way(settings, path, options, host, store.record())
 
     if not dry_run and host.is_running and store.upgrade() is not None and not store.is_part_of_a_run:
         from ops.upgrade.here import upgrader_here

@@ -123,6 +123,7 @@ def upgrade(
     """
     from ops.errors import UsageError
     from ops.facts.status import EXIT_CODES
+    from ops.files.signals import end_in_order
     from ops.report.upgrade import UpgradeReport
     from ops.text.language import Text
     from ops.upgrade.here import source_here, upgrader_here
@@ -135,6 +136,7 @@ def upgrade(
                 zh="--rollback 回到已有的版本：不能与 VERSION、--wheel、--wheelhouse、--extras 合用",
             )
         )
+    end_in_order()
     settings, path = settings_and_path(config)
     upgrader = upgrader_here(settings, path, wait)
     options = UpgradeOptions(keep, accept_answers, force)

@@ -32,6 +32,7 @@ from ops.files.bounded_read import read_regular_file
 from ops.installation.former import former_service, starters
 from ops.installation.host import HostTree
 from ops.installation.inputs import InstallOptions, steps_here
+from ops.installation.obstacles import other_names, shared_site
 from ops.installation.plan import SETTINGS_FILE
 from ops.installation.run import UninstallResult, planned_uninstall, uninstall
 from ops.installation.steps import (
@@ -46,7 +47,6 @@ from ops.installation.steps import (
     UndoRetire,
 )
 from ops.installation.store import InstallStore
-from ops.interpret.nginx import servers
 from ops.settings import MAX_FILE_BYTES, Settings, parse_settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -211,19 +211,8 @@ def _refuse_shared_site(around: Surroundings) -> None:
     target, config = around.target, around.config
     if not isinstance(config, NginxConfig) or target.site_file is None:
         return
-    others = {
-        name
-        for server in servers(config)
-        if server.where.rpartition(":")[0] == target.site_file
-        for name in server.names
-        if name not in ("", "_", target.domain) and not name.endswith(".invalid")
-    }
-    if others:
-        names = safe_line(", ".join(sorted(others)), 200)
-        raise _refused(
-            f"{target.site_file} has other sites too ({names}): move them to a file of their own first",
-            f"{target.site_file} 中还有其他站点（{names}）：请先把它们移到单独的文件",
-        )
+    if others := other_names(config, target.site_file, target.domain):
+        raise RefusedError(shared_site(target.site_file, others))
 
 
 def _refuse_unreachable(deployment: Deployment) -> None:

@@ -218,6 +218,17 @@ class HostTree:
         Raises RefusedError."""
         validate(kind, files, on_host=is_final and self.is_running)
 
+    def free_bytes(self, path: Path) -> tuple[Path, int | None]:
+        """The directory in which ``path`` would be, or the nearest above it that is there, and what may be written
+        there; 0 without a free inode, None if that is not known."""
+        above = next(directory for directory in path.parents if directory.is_dir())
+        try:
+            found = os.statvfs(above)
+        except OSError:
+            return above, None
+        has_inodes = found.f_files == 0 or found.f_favail > 0
+        return above, found.f_bavail * found.f_frsize if has_inodes else 0
+
     # --- programs -----------------------------------------------------------------------------------------------------
 
     def run(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ops import __version__
+from ops.collect.surroundings import look_around
 from ops.deployment.examples import deployment_example
 from ops.deployment.install import TEXTFILES, RefusedError
 from ops.deployment.render import Deployment, RenderedFile, is_plain_argument
-from ops.deployment.values import deployment_here, deployment_in_image
+from ops.deployment.values import LOOK_SECONDS, deployment_from, deployment_here, deployment_in_image
 from ops.errors import UsageError
 from ops.files.bounded_read import read_regular_file
 from ops.installation.host import HostTree
@@ -25,9 +27,10 @@ from ops.installation.issuance import (
     certbot_step,
     drop_in,
 )
+from ops.installation.obstacles import refuse_obstacles
 from ops.installation.pair import pair_defect
 from ops.installation.plan import SETTINGS_FILE, InstallFacts, plan
-from ops.installation.steps import CertificateStep, Step
+from ops.installation.steps import CertificateStep, Record, Step
 from ops.settings import MAX_FILE_BYTES, Settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -123,6 +126,24 @@ def steps_here(
             keeps_running=options.keeps_running,
         ),
     )
+
+
+def steps_where_nothing_is_in_the_way(
+    settings: Settings,
+    settings_file: Path | None,
+    options: InstallOptions,
+    host: HostTree,
+    record: Record | None,
+) -> tuple[Step, ...]:
+    """`steps_here`, once nothing on the host would keep them from serving. ``record``: what is installed.
+
+    Raises UsageError, RefusedError."""
+    if not host.is_running:
+        return steps_here(settings, settings_file, options, host)
+    around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    deployment = deployment_from(settings, settings_file, around)
+    refuse_obstacles(settings, deployment, around, record, has_systemd=host.has_systemd)
+    return steps_here(settings, settings_file, options, host, deployment)
 
 
 def _settings_copy(path: Path) -> RenderedFile:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
-from ops.errors import OpsError
+from ops.errors import ErrorKind, OpsError
+from ops.files.signals import undisturbed
 from ops.installation.host import (
     BACKUP_SECONDS,
     ISSUE_SECONDS,
@@ -66,6 +67,8 @@ from ops.text.language import Text
 from ops.text.reasons import chinese, root_hint
 from ops.text.sanitize import safe_line
 
+# For files, the copies of those that they replace, and the journal.
+NEEDED_BYTES = 1 << 20
 _WELL_KNOWN = Path(CHALLENGE_PATH).parts[1]
 _DAEMON_RELOAD = ("systemctl", "daemon-reload")
 
@@ -102,6 +105,13 @@ class UninstallResult:
     data: tuple[str, ...] = ()
     troubles: tuple[Text, ...] = ()
     is_dry: bool = False
+
+
+class InstallInterruptedError(OpsError):
+    """Ctrl-C, SIGTERM or a lost terminal; the message says what became of the host."""
+
+    exit_code = 130
+    kind = ErrorKind.INTERRUPTED
 
 
 Plan = Callable[[], Sequence[Step]]
@@ -297,7 +307,8 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
         except BaseException as error:
             if store.is_committed(run):
                 raise  # cut off after the last step
-            troubles, issued = _roll_back(began, host, store, record, run)
+            with undisturbed():
+                troubles, issued = _roll_back(began, host, store, record, run)
             raise _failure(error, troubles, has_certificate=bool(issued)) from None
         kept = tuple(
             (item.path, str(store.directory / "originals" / item.original.digest))
@@ -341,11 +352,29 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
                     zh=f"{head}{chinese(safe_line(why))}；未作任何改动：它必须只由 root 控制",
                 )
             )
+    _refuse_full(due, host)
     kinds = dict.fromkeys(
         item.step.kind for item in due if isinstance(item.step, FileStep) and item.step.kind
     )
     for kind in kinds:
         host.validate(kind, _files_of(steps, kind), is_final=False)
+
+
+def _refuse_full(due: Sequence[Assessed], host: HostTree) -> None:
+    """Raises RefusedError for a file system without the room that the files and their copies need."""
+    paths = [place(item.step.file, host.root) for item in due if isinstance(item.step, FileStep)]
+    for path in (host.place("/var/lib"), *paths):
+        directory, free = host.free_bytes(path)
+        if free is not None and free < NEEDED_BYTES:
+            raise RefusedError(
+                Text(
+                    en=f"{directory}: {free >> 10} KiB are free there, and an installation needs"
+                    f" {NEEDED_BYTES >> 10} KiB; nothing was changed: make room first (gte-ops doctor says what"
+                    " fills it)",
+                    zh=f"{directory}：只剩 {free >> 10} KiB 可用，安装需要 {NEEDED_BYTES >> 10} KiB；未作任何改动："
+                    "请先腾出空间（gte-ops doctor 会指出占用空间的内容）",
+                )
+            )
 
 
 def _files_of(steps: Sequence[Step], kind: DeploymentKind) -> list[RenderedFile]:
@@ -857,8 +886,11 @@ def _not_written(error: OSError) -> OpsError:
 
 def _failure(error: BaseException, troubles: Sequence[Text], *, has_certificate: bool) -> BaseException:
     """``error`` with what became of the host."""
+    is_interrupted = isinstance(error, KeyboardInterrupt)
     if isinstance(error, OSError):
         error = _not_written(error)
+    elif is_interrupted:
+        error = InstallInterruptedError(Text(en="interrupted", zh="已中断"))
     if not isinstance(error, OpsError):
         return error
     back = Text(en="everything is as it was", zh="一切已恢复原状")
@@ -870,8 +902,8 @@ def _failure(error: BaseException, troubles: Sequence[Text], *, has_certificate:
     if troubles:
         left = _left(troubles).words
         back = Text(en=left.en, zh=left.zh)
-    words = error.words
-    return StepError(Text(en=f"{words.en}; {back.en}", zh=f"{words.zh}；{back.zh}"))
+    words = Text(en=f"{error.words.en}; {back.en}", zh=f"{error.words.zh}；{back.zh}")
+    return InstallInterruptedError(words) if is_interrupted else StepError(words)
 
 
 def _left(troubles: Sequence[Text]) -> StepError:

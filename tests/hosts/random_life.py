@@ -292,7 +292,7 @@ def main() -> int:
         life.live(arguments.operations, time.monotonic() + 60 * arguments.minutes)
     except BrokenHostError as error:
         is_broken = True
-        life.counts["BROKEN"] += 1  # type: ignore[union-attr]
+        life.counts["BROKEN"] += 1
         sys.stdout.write(f"BROKEN: {error}\n")
     finally:
         if life is not None:
