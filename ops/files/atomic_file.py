@@ -28,7 +28,9 @@ def taking_its_name(path: Path, temporary: Path, mode: int = 0o600) -> Iterator[
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # of a write, the system does not say where
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

@@ -276,7 +276,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
         due = [item for item in assessed if item.is_due]
         if not due:
             return InstallResult(assessed, undone=undone)
-        _refuse_early(steps, due, host)
+        _refuse_early(steps, due, host, store)
         try:
             run = store.begin(Operation.INSTALL)
             began: list[Undo] = []
@@ -324,7 +324,9 @@ def dry_run(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
     return InstallResult(assess(plan(), host, store.record(), overwrite), undone=undone, is_dry=True)
 
 
-def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree) -> None:
+def _refuse_early(
+    steps: Sequence[Step], due: Sequence[Assessed], host: HostTree, store: InstallStore
+) -> None:
     """Raises RefusedError before anything is done, where that is already known."""
     for item in due:
         if isinstance(item.step, FileStep):
@@ -352,7 +354,7 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
                     zh=f"{head}{chinese(safe_line(why))}；未作任何改动：它必须只由 root 控制",
                 )
             )
-    _refuse_full(due, host)
+    _refuse_full(due, host, store)
     kinds = dict.fromkeys(
         item.step.kind for item in due if isinstance(item.step, FileStep) and item.step.kind
     )
@@ -360,10 +362,10 @@ def _refuse_early(steps: Sequence[Step], due: Sequence[Assessed], host: HostTree
         host.validate(kind, _files_of(steps, kind), is_final=False)
 
 
-def _refuse_full(due: Sequence[Assessed], host: HostTree) -> None:
+def _refuse_full(due: Sequence[Assessed], host: HostTree, store: InstallStore) -> None:
     """Raises RefusedError for a file system without the room that the files and their copies need."""
     paths = [place(item.step.file, host.root) for item in due if isinstance(item.step, FileStep)]
-    for path in (host.place("/var/lib"), *paths):
+    for path in (store.directory / "record.json", *paths):
         directory, free = host.free_bytes(path)
         if free is not None and free < NEEDED_BYTES:
             raise RefusedError(

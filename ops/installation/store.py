@@ -230,6 +230,8 @@ class InstallStore:
         try:
             os.write(descriptor, msgspec.json.encode(self._inside(undo)) + b"\n")
             os.fsync(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._journal)) from None
         finally:
             os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,4 +151,25 @@ def test_an_interrupted_installation_says_that_everything_is_as_it_was(tmp_path:
         install(steps, Interrupted(tmp_path), InstallStore(tmp_path))
     assert isinstance(error.value, OpsError)
     assert error.value.exit_code == 130
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("moment", [2, 40, 41, 42])
+def test_a_disk_that_fills_up_is_named_and_everything_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    bare_host(tmp_path)
+    before = tree(tmp_path)
+    fsync = os.fsync
+    left = [moment]
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OpsError, match=r"/\S+: No space left on device; everything is as it was"):
+        install(steps, MadeHost(tmp_path), InstallStore(tmp_path))
     assert tree(tmp_path) == before
