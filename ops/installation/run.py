@@ -64,7 +64,7 @@ from ops.installation.steps import (
 )
 from ops.installation.store import InstallStore, Operation
 from ops.text.language import Text
-from ops.text.reasons import chinese, root_hint
+from ops.text.reasons import NOTHING_CHANGED, chinese, root_hint, system_error
 from ops.text.sanitize import safe_line
 
 # For files, the copies of those that they replace, and the journal.
@@ -277,11 +277,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
         if not due:
             return InstallResult(assessed, undone=undone)
         _refuse_early(steps, due, host, store)
-        try:
-            run = store.begin(Operation.INSTALL)
-            began: list[Undo] = []
-        except OSError as error:
-            raise _not_written(error) from None
+        run, began = _begun(store, Operation.INSTALL), list[Undo]()
         files = {path: item for item in assessed if (path := _path(item.step)) is not None}
         validated: set[DeploymentKind] = set()
         no_backup: Text | None = None
@@ -627,8 +623,16 @@ def uninstall(host: HostTree, store: InstallStore, *, purge: bool) -> UninstallR
             _end_run(store, None)
             return UninstallResult(())
         _refuse_foreign(record.undo, host, store)
-        store.begin(Operation.UNINSTALL, purge=purge)
+        _begun(store, Operation.UNINSTALL, purge=purge)
         return _carry_on_uninstalling(host, store, record, purge=purge)
+
+
+def _begun(store: InstallStore, operation: Operation, *, purge: bool = False) -> str:
+    """The name of a run that begins. Raises OpsError: nothing was changed."""
+    try:
+        return store.begin(operation, purge=purge)
+    except OSError as error:
+        raise OpsError(system_error(error.filename or store.directory, error, NOTHING_CHANGED)) from None
 
 
 def planned_uninstall(store: InstallStore, *, purge: bool) -> UninstallResult:
@@ -652,11 +656,14 @@ def _carry_on_uninstalling(
     stays = tuple(item for item in record.undo if item not in items)
     if troubles:
         return UninstallResult(tuple(reversed(items)), copies, (), tuple(troubles))
-    _end_upgrade(host, store)
-    if stays:
-        store.commit(Record(record.run, stays))
-    else:
-        _end_run(store, None)
+    try:
+        _end_upgrade(host, store)
+        if stays:
+            store.commit(Record(record.run, stays))
+        else:
+            _end_run(store, None)
+    except OSError as error:
+        return UninstallResult(tuple(reversed(items)), copies, (), (_not_written(error).words,))
     data = tuple(words for item in stays for words in _data_words(item))
     return UninstallResult(tuple(reversed(items)), copies, data)
 

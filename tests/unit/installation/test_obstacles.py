@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from ops.errors import OpsError
 from ops.facts.host import Listener, Process, Processes
 from ops.facts.nginx import Directive
 from ops.installation.obstacles import foreign_sites, taken_addresses
-from ops.installation.run import InstallInterruptedError, install
+from ops.installation.run import InstallInterruptedError, install, uninstall
 from ops.installation.store import InstallStore
 from ops.settings import NginxSettings, Settings
 from tests.unit.installation.made_host import MadeHost, bare_host, steps, tree
@@ -154,12 +155,8 @@ def test_an_interrupted_installation_says_that_everything_is_as_it_was(tmp_path:
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("moment", [2, 40, 41, 42])
-def test_a_disk_that_fills_up_is_named_and_everything_is_put_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
-) -> None:
-    bare_host(tmp_path)
-    before = tree(tmp_path)
+def fill_up_at(moment: int, patch: pytest.MonkeyPatch) -> None:
+    """One write to the disk fails, counted from 1."""
     fsync = os.fsync
     left = [moment]
 
@@ -169,7 +166,35 @@ def test_a_disk_that_fills_up_is_named_and_everything_is_put_back(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OpsError, match=r"/\S+: No space left on device; everything is as it was"):
+    patch.setattr(os, "fsync", full)
+
+
+@pytest.mark.parametrize("moment", [2, 40, 41, 42])
+def test_a_disk_that_fills_up_is_named_and_everything_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    bare_host(tmp_path)
+    before = tree(tmp_path)
+    fill_up_at(moment, monkeypatch)
+    with pytest.raises(OpsError, match=r"/\S+: No space left on device; (everything is as it|nothing) was"):
         install(steps, MadeHost(tmp_path), InstallStore(tmp_path))
+    uninstall(MadeHost(tmp_path), InstallStore(tmp_path), purge=True)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_a_disk_that_is_full_when_an_installation_is_undone_is_named_and_the_next_run_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    host = bare_host(tmp_path)
+    before = tree(tmp_path)
+    install(steps, host, InstallStore(tmp_path))
+    with monkeypatch.context() as patch:
+        fill_up_at(moment, patch)
+        try:
+            (trouble,) = uninstall(host, InstallStore(tmp_path), purge=True).troubles
+        except OpsError as error:
+            trouble = error.words
+    assert re.search(r"/\S+: No space left on device", trouble.en)
+    uninstall(host, InstallStore(tmp_path), purge=True)
     assert tree(tmp_path) == before
