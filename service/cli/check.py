@@ -12,6 +12,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from service.app import create_app
+from service.chinese import chinese
 from service.language import is_chinese
 from service.settings import Settings
 from service.version import version
@@ -184,7 +185,8 @@ def _ask(client: FlaskClient, example: Example, number: int) -> tuple[str, str |
     answer = client.post("/predict", json=body)
     members = answer.get_json()
     if answer.status_code != 200:
-        return "", f"{answer.status_code} {members.get('code')}: {members.get('detail')}"
+        error = f"{answer.status_code} {members.get('code')}: {members.get('detail')}"
+        return "", _said(error, chinese(error))
     if not example.is_sound(members["result"], body["input_text"]):
         return members["model"], _said("an answer that contradicts itself", "回答自相矛盾")
     return members["model"], None

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.chinese import chinese
 from service.cli.flags import address_in_use
 from service.engines.gte.checkpoint import require_model
 from service.engines.interface import EngineUnavailableError
@@ -69,7 +70,9 @@ def obstacles(settings: Settings, server: ServerSettings, directory: Path) -> It
         except key_file.KeyFileError as error:
             place = settings.api_keys_file
             make = f"python -m service.keys --file {shlex.quote(str(place))} create NAME"
-            yield Message(f"--api-keys {place}: {error}: {make}", f"--api-keys {place}：{error}：{make}")
+            yield Message(
+                f"--api-keys {place}: {error}: {make}", f"--api-keys {place}：{chinese(str(error))}：{make}"
+            )
     reason = address_in_use(server.bind)
     if reason is not None:
         yield Message(
@@ -81,7 +84,9 @@ def obstacles(settings: Settings, server: ServerSettings, directory: Path) -> It
             require_model(settings.model_dir)
         except EngineUnavailableError as failure:
             place = settings.model_dir
-            yield Message(f"--model-dir {place}: {failure.detail}", f"--model-dir {place}：{failure.detail}")
+            yield Message(
+                f"--model-dir {place}: {failure.detail}", f"--model-dir {place}：{chinese(failure.detail)}"
+            )
 
 
 def warnings(settings: Settings, server: ServerSettings) -> Iterator[Message]:

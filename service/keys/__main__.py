@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from service.chinese import chinese
 from service.keys import key_file
 from service.keys.key_file import KeyFileError
+from service.language import Message
 from service.settings import PREFIX
 
 _VARIABLE = PREFIX + "API_KEYS_FILE"
@@ -68,7 +70,8 @@ def run() -> None:
     except click.Abort:
         raise SystemExit(130) from None
     except KeyFileError as error:
-        click.echo(f"service.keys: {error}", err=True)
+        said = str(Message(str(error), chinese(str(error))))
+        click.echo(f"service.keys: {said}", err=True)
         raise SystemExit(1) from None
 
 
