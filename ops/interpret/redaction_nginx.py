@@ -23,7 +23,8 @@ JUDGED_DIRECTIVES = frozenset(
         "client_header_timeout", "client_max_body_size", "deny",
         "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_name", "proxy_ssl_server_name",
         "proxy_ssl_verify", "proxy_ssl_verify_depth",
-        "proxy_cache", "proxy_cache_valid", "underscores_in_headers",
+        "proxy_cache", "proxy_cache_valid", "underscores_in_headers", "add_header_inherit", "default_type",
+        "proxy_ignore_headers", "types",
         # What a balancer does with a server that fails, which a reader of a bundle wants to know.
         "ip_hash", "keepalive_requests", "keepalive_timeout", "least_conn", "proxy_connect_timeout",
         "proxy_next_upstream", "proxy_next_upstream_timeout", "proxy_next_upstream_tries", "proxy_send_timeout", "zone",
@@ -45,6 +46,9 @@ PARTLY_JUDGED = frozenset(
         "geo",
         "if",
         "map",
+        "proxy_cache_bypass",
+        "proxy_cache_key",
+        "proxy_no_cache",
         "proxy_set_header",
         "return",
         "rewrite",
@@ -54,6 +58,9 @@ PARTLY_JUDGED = frozenset(
 )
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
 _LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", "", "*"})
+# The names of variables, and what stands between them.
+_OF_VARIABLES = re.compile(r"(?:\$\{?\w+\}?|[-:/|?&. ])+")
+_MEDIA_TYPE = re.compile(r"[a-z]+/[\w.+-]+")
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
 # Headers in which nginx sends the service facts about the client.
 _PLAIN_HEADERS = re.compile(
@@ -137,7 +144,11 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
             is_plain = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
             return args if is_plain else (args[0], _hidden(args[1]))
         case "add_header" if args:
-            return (args[0], *map(_hidden, args[1:]))
+            return (args[0], *(arg if arg == "always" else _hidden(arg) for arg in args[1:]))
+        case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache":
+            return tuple(arg if _OF_VARIABLES.fullmatch(arg) else _hidden(arg) for arg in args)
+        case _ if _MEDIA_TYPE.fullmatch(name):
+            return args  # a line of types
         case "set" if len(args) == 2:
             return args if args[0].removeprefix("$") in followed else (args[0], _hidden(args[1]))
     return tuple(map(_hidden, args))

@@ -52,6 +52,7 @@ from tests.lab.resolver import Resolver
 from tests.lab.waiting import NotInTimeError, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MIME_TYPES = Path("/etc/nginx/mime.types")
 MODEL = "nlp_gte_sentence-embedding_chinese-large"
 PREDICTION = {"task_type": "ner", "input_text": "2022年北京冬奥会在北京举行"}
 
@@ -317,6 +318,8 @@ class Stack:
                     *(f"    {kind}_temp_path {temporary / kind};" for kind in kinds),
                     *([self._nginx_extra] if self._nginx_extra else []),
                     f"    include {self.nginx_dir}/conf.d/*.conf;",
+                    # As every distribution's nginx.conf has it.
+                    *([f"    include {MIME_TYPES};"] if MIME_TYPES.exists() else []),
                     "}",
                     "",
                 ]

@@ -13,7 +13,13 @@ from typing import NamedTuple
 from ops.diagnosis.checks.log_reading import TOO_LONG, nginx_entries
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, without_line
+from ops.diagnosis.steps import (
+    put_after_line,
+    put_before_line,
+    replaced_in_line,
+    replaced_statement,
+    without_line,
+)
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.logs import Log, LogEntry, Logs
@@ -279,6 +285,8 @@ def _refused_kinds(
             proof = _closed_method(item, config, target, host_names, is_known=is_known)
         elif item.method == "OPTIONS" and item.status == "401":
             proof = _locked_preflight(item, own, config, target)
+        elif item.status == "400":
+            proof = _plain_at_tls(item, own, config, target)
         elif is_cached:
             proof = _cached_error(item, own, logs, config, target, host_names)
         if proof is not None:
@@ -444,6 +452,66 @@ def _locked_preflight(
             put_before_line(beside, "if ($request_method = OPTIONS) { return 204; }"),
         ),
         item.path == target.predict_path and _are_of_browsers(item) and not _passes_otherwise(item, own),
+    )
+
+
+# ngx_http_special_response.c: what nginx answers to a request without TLS at a port with ssl (its own status 497).
+_PLAIN_PAGE = (
+    "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n"
+    "<center><h1>400 Bad Request</h1></center>\r\n"
+    "<center>The plain HTTP request was sent to HTTPS port</center>\r\n"
+    "<hr><center>{}</center>\r\n</body>\r\n</html>\r\n"
+)
+# msie_padding: six such lines more, for MSIE and Chrome.
+_PADDING = 6 * len("<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n")
+# Scanners ask in the clear too, for many paths a few times each.
+_MANY = 5
+
+
+def _plain_at_tls(item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target) -> _Proof | None:
+    """Clients speak plain HTTP to the port for HTTPS: nginx logs it at level info alone, and its answer is told from
+    other refusals by its length."""
+    is_known = _is_served(item, own) or item.path in (target.health_path, target.predict_path)
+    if item.sent is None or (not is_known and item.count < _MANY) or _is_tried_by_scanners(item.path):
+        return None
+    lengths = {
+        len(_PLAIN_PAGE.format(name)) + more
+        for name in ("nginx", f"nginx/{config.version}")
+        for more in (0, _PADDING)
+    }
+    site = find_site(config, target.domain, target.backend)
+    line = next((d for d in (site.server.own("listen") if site else ()) if "ssl" in d.args), None)
+    if not {item.sent.least, item.sent.most} <= lengths or line is None or site is None:
+        return None
+    target_url = f"https://{target.url.partition('://')[2].rstrip('/')}$request_uri"
+    return _Proof(
+        (
+            quote(line.where, f"listen {' '.join(line.args)}"),
+            Evidence(
+                line.where,
+                Text(
+                    en=f"{item.sent.median:g} bytes: nginx's page of its status 497, 'The plain HTTP request was sent"
+                    " to HTTPS port'",
+                    zh=f"{item.sent.median:g} 字节：nginx 状态 497 的页面"
+                    "（The plain HTTP request was sent to HTTPS port）",
+                ),
+            ),
+        ),
+        line.where,
+        Text(
+            en=f"these clients speak plain HTTP to the port for HTTPS ({line.where})",
+            zh=f"这些客户端用明文 HTTP（plain HTTP）访问 HTTPS 端口（{line.where}）",
+        ),
+        (
+            Text(
+                en="Have them use https:// (a balancer that ends TLS: have it speak TLS to this port, or send it to a"
+                " port without ssl). nginx can send browsers there itself:",
+                zh="让它们改用 https://（终结 TLS 的负载均衡：让它对这个端口也用 TLS，或转到不带 ssl 的端口）。"
+                "浏览器可由 nginx 自己跳转：",
+            ),
+            put_after_line(line.where, f"error_page 497 {target_url};"),
+        ),
+        False,
     )
 
 

@@ -65,7 +65,6 @@ TYPES = "    types { text/html html htm; }\n"
     says=("app.css", "types", "gte-api.conf:"),
     app=PLAIN_APP,
     layout="guide",
-    nginx_extra="include /etc/nginx/mime.types;",
 )
 def types_of_the_site_replace_all_others(stack: Stack) -> None:
     """vite-pwa/docs#12, owncloud/documentation#2053: browsers refuse a style sheet that is called something else."""

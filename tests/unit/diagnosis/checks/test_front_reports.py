@@ -8,6 +8,7 @@ import pytest
 
 from ops.diagnosis import nginx_message
 from ops.facts.certificates import Lineages, RenewalConf, RevocationList
+from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Spread, UnservedFile
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -127,7 +128,117 @@ def listed(days: float | None, lines: str = "ssl_verify_client on; ssl_crl clien
     return but(stapled(lines, must=False), certificates__revocations=(item,))
 
 
+# --- what clients are given
+
+ASKED = answered("200", 5, path="/items", method="GET")
+REFUSED = answered("404", 5, path="/items", method="GET")
+CORS = "add_header Access-Control-Allow-Origin *"
+PLACE = "    location / {\n        limit_req"
+
+
+def adding(answers: Any, outer: str, inner: str = "") -> Snapshot:
+    """Answers at /items, with headers that the server block and the location add."""
+    lines = f"    {outer}\n    location /items {{ {inner} proxy_pass http://gte_backend; }}\n"
+    return at_site(SITE.replace(PLACE, f"{lines}{PLACE}"), GOOD, answers)
+
+
+STYLE = answered("200", 5, path="/static/app.css", method="GET")
+MIME = "types { text/css css; text/html html; }\n"
+OWN = "types { text/html html; }"
+
+
+def typed(server: str, http: str = MIME, location: str = "alias /srv/static/;") -> Snapshot:
+    """A style sheet that nginx sends from a file; types in http and in the server block."""
+    lines = f"    {server}\n    location /static/ {{ {location} }}\n"
+    return at_site(http + SITE.replace(PLACE, f"{lines}{PLACE}"), GOOD, STYLE)
+
+
+def packed_answer(headers: tuple[tuple[str, str], ...]) -> Exchange:
+    return Exchange(method="POST", url="https://x/predict", address="x", status=200, headers=headers)
+
+
+def packed(line: str = "", *, by_service: bool = True, encoding: str = "gzip") -> Snapshot:
+    """The prediction as it comes to a client that takes no encoding."""
+    site = SITE.replace(
+        "proxy_pass http://gte_backend;\n    }", f"{line} proxy_pass http://gte_backend;\n    }}"
+    )
+    headers = (("Content-Encoding", encoding), ("Content-Type", "application/json"))
+    own = headers if by_service else headers[1:]
+    return but(
+        nginx_config=nginx_config(site),
+        front__predict=packed_answer(headers),
+        backend__predict=packed_answer(own),
+    )
+
+
+CACHE = "proxy_cache pages; proxy_cache_valid 10m;"
+IGNORED = f"{CACHE} proxy_ignore_headers Set-Cookie;"
+
+
+def cached(lines: str, path: str = "/items", asked: int = 1) -> Snapshot:
+    """nginx answers five, and the service so many of them."""
+    site = SITE.replace(PLACE, f"    location /items {{ {lines} proxy_pass http://gte_backend; }}\n{PLACE}")
+    five = answered("200", 5, path=path, method="GET")
+    own = answered("200", asked, path=path, method="GET")
+    return at_site(site, GOOD, five, at_service=(GOOD, own))
+
+
+def in_the_clear(*, length: float = 248.0, path: str = "/items", count: int = 8) -> Snapshot:
+    sent = Spread(length, length, length)
+    return at_site(SITE, GOOD, answered("400", count, path=path, method="GET", sent=sent))
+
+
+PAGE_497 = 255.0
+
+
 CASES = (
+    fires(
+        "NGX090",
+        "an add_header of the location hides it",
+        adding(ASKED, f"{CORS};", "add_header X-A b;"),
+        "X-A",
+    ),
+    quiet("NGX090", "the location adds it again", adding(ASKED, f"{CORS};", f"add_header X-A b; {CORS};")),
+    quiet("NGX090", "the location adds nothing", adding(ASKED, f"{CORS};")),
+    quiet("NGX090", "nobody asks across sites", adding(ASKED, "add_header X-C d;", "add_header X-A b;")),
+    fires("NGX090", "errors lack it", adding(REFUSED, f"{CORS};"), "404"),
+    quiet("NGX090", "errors have it too", adding(REFUSED, f"{CORS} always;")),
+    fires("NGX091", "a types block replaces those above", typed(OWN), "/static/app.css", "text/plain"),
+    fires(
+        "NGX091", "no types are included", typed("default_type application/octet-stream;", ""), "octet-stream"
+    ),
+    quiet("NGX091", "the types are in force", typed("")),
+    quiet(
+        "NGX091",
+        "the location says it itself",
+        typed(OWN, location="alias /s/; types { } default_type text/css;"),
+    ),
+    quiet("NGX091", "the service sends it", typed(OWN, location="proxy_pass http://gte_backend;")),
+    fires(
+        "NGX092",
+        "nginx asks for it in the client's name",
+        packed("proxy_set_header Accept-Encoding gzip;"),
+        "gzip",
+    ),
+    fires("NGX092", "the service does not look", packed()),
+    quiet("NGX092", "it comes as it is", packed(encoding="identity")),
+    quiet(
+        "NGX092",
+        "nginx hands on what the client takes",
+        packed("proxy_set_header Accept-Encoding $http_accept_encoding;", by_service=False),
+    ),
+    fires("NGX093", "the cache does not heed cookies", cached(IGNORED), "proxy_ignore_headers Set-Cookie"),
+    quiet("NGX093", "the cache heeds them", cached(CACHE)),
+    quiet(
+        "NGX093", "users have keys of their own", cached(f"{IGNORED} proxy_cache_key $uri$cookie_session;")
+    ),
+    quiet("NGX093", "known users pass it by", cached(f"{IGNORED} proxy_no_cache $http_authorization;")),
+    quiet("NGX093", "the service is asked each time", cached(IGNORED, asked=5)),
+    quiet("NGX093", "it is a picture", cached(IGNORED, "/items/logo.png")),
+    fires("NGX086", "a balancer speaks plainly", in_the_clear(length=PAGE_497), "497"),
+    quiet("NGX086", "it is another 400", in_the_clear(length=150.0)),
+    quiet("NGX086", "a scanner asks for the root", in_the_clear(length=PAGE_497, path="/")),
+    quiet("NGX086", "a scanner asks a few times", in_the_clear(length=PAGE_497, count=4)),
     fires("TLS028", "the certificate is for clients", refused_by(26), "unsuitable certificate purpose"),
     fires("TLS028", "an authority may not sign for the name", refused_by(47, "permitted subtree violation")),
     quiet("TLS028", "nothing leads to a root", refused_by(20, "unable to get local issuer certificate")),

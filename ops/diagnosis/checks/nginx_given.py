@@ -1,0 +1,430 @@
+"""What clients are given with an answer whose status is good: its type, its encoding, the headers that browsers need,
+and whose answer it is.
+
+Sources: nginx documentation, ngx_http_headers_module (add_header: inheritance, always), ngx_http_core_module (types,
+default_type), ngx_http_proxy_module (proxy_set_header, proxy_cache, proxy_ignore_headers); Fetch standard (CORS);
+RFC 9110, 12.5.3 (Accept-Encoding); WHATWG MIME Sniffing and HTML (types of scripts and style sheets)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import put_before_line, without_line
+from ops.facts.base import NotSeen
+from ops.facts.logs import Logs
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probes import Backend, Exchange, Front, HostNames
+from ops.facts.target import Target
+from ops.facts.traffic import Answers
+from ops.interpret.nginx import Scope, every
+from ops.interpret.site import find_site
+from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
+from ops.text.language import Text
+
+# So many requests are no accident of one client.
+_FEW = 3
+# The statuses to which add_header without always adds.
+_ADDED_TO = {"200", "201", "204", "206", "301", "302", "303", "304", "307", "308"}
+_CORS = "access-control-allow-origin"
+
+
+def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
+    site = find_site(config, target.domain, target.backend)
+    return (site.server.location_for(path) or site.server) if site else None
+
+
+def _written(directive: Directive) -> str:
+    return f"{directive.name} {' '.join(directive.args)}"
+
+
+def _counted(located: LocatedTraffic, item: Answers) -> Evidence:
+    return quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}")
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+class _Lost(NamedTuple):
+    """An add_header that is not in force, the line that is beside it, and why."""
+
+    header: Directive
+    instead: Directive
+    words: Text
+
+
+@check(
+    "nginx.added_headers",
+    "NGX090",
+    en="answers have the headers for browsers that nginx adds elsewhere",
+    zh="响应带有 nginx 在别处添加的浏览器所需响应头",
+)
+def added_headers(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
+    """NGX090: users ask for a path at which Access-Control-Allow-Origin of an outer block is not added, because an
+    inner one adds another header; or errors lack it, because it is not added always."""
+    for located in users_traffic(logs)[:1]:
+        for item in located.traffic.answers:
+            scope = _scope(nginx_config, target, item.path)
+            if scope is None or item.count < _FEW:
+                continue
+            lost = _not_inherited(scope) if item.status in _ADDED_TO else _not_always(scope, item)
+            if lost is None:
+                continue
+            header, where = lost.header, lost.header.where
+            yield Finding(
+                "NGX090",
+                (
+                    _counted(located, item),
+                    quote(where, _written(header)),
+                    *(
+                        (quote(lost.instead.where, _written(lost.instead)),)
+                        if lost.instead is not header
+                        else ()
+                    ),
+                ),
+                {
+                    "header": header.args[0],
+                    "request": f"{item.method} {item.path}",
+                    "where": where,
+                    "why": lost.words,
+                },
+                fix=(_headers_again(lost), target.test_nginx, target.reload_nginx),
+            )
+            return
+
+
+def _is_cors(directive: Directive) -> bool:
+    return bool(directive.args) and directive.args[0].lower() == _CORS
+
+
+def _not_inherited(scope: Scope) -> _Lost | None:
+    """The line of an outer block that an add_header of the innermost block puts out of force."""
+    if scope.value("add_header_inherit") in ("on", "merge"):
+        return None
+    own = scope.effective("add_header")
+    level = next((n for n, block in enumerate(scope.blocks) if own and own[0] in (block.block or ())), None)
+    if level is None or any(map(_is_cors, own)):
+        return None
+    outer = Scope(scope.blocks[level + 1 :]).effective("add_header") if scope.blocks[level + 1 :] else ()
+    header = next(filter(_is_cors, outer), None)
+    if header is None:
+        return None
+    return _Lost(
+        header,
+        own[0],
+        Text(
+            en=f"the add_header at {own[0].where} puts every add_header of the blocks around it out of force",
+            zh=f"{own[0].where} 的 add_header 使外层的所有 add_header 失效",
+        ),
+    )
+
+
+def _not_always(scope: Scope, item: Answers) -> _Lost | None:
+    """The line that does not count for errors, where users meet errors."""
+    header = next(filter(_is_cors, scope.effective("add_header")), None)
+    if header is None or header.args[-1] == "always" or item.status < "400":
+        return None
+    return _Lost(
+        header,
+        header,
+        Text(
+            en=f"it is not added to {item.status}, because always is missing: pages see a network error in its place",
+            zh=f"缺少 always，所以不会加到 {item.status} 上：网页只看到网络错误",
+        ),
+    )
+
+
+def _headers_again(lost: _Lost) -> Text:
+    header, place = lost.header, lost.instead.where
+    if lost.instead is header:
+        return Text(
+            en=f"Write always at the end of add_header {header.args[0]} ({place})",
+            zh=f"在 add_header {header.args[0]} 末尾加上 always（{place}）",
+        )
+    return Text(
+        en=f"Repeat the add_header lines of {header.where} in the block of {place} (one include for all of them)",
+        zh=f"在 {place} 所在的块里重复 {header.where} 的那些 add_header（可放进一个 include 文件）",
+    )
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+# The types with which a browser takes a style sheet, a script, a module, an image.
+_TAKEN_AS = {
+    "css": ("text/css",),
+    "js": ("application/javascript", "text/javascript", "application/x-javascript"),
+    "mjs": ("application/javascript", "text/javascript", "application/x-javascript"),
+    "svg": ("image/svg+xml",),
+    "wasm": ("application/wasm",),
+}
+
+
+@check(
+    "nginx.file_types",
+    "NGX091",
+    en="nginx sends files with the type that browsers need",
+    zh="nginx 以浏览器需要的类型发送文件",
+)
+def file_types(
+    nginx_config: NginxConfig,
+    target: Target,
+    logs: Logs,
+    host_names: HostNames | NotSeen,
+    nginx_test: NginxTest | NotSeen,
+) -> Iterator[Finding]:
+    """NGX091: users are sent style sheets, scripts or modules from files whose type browsers refuse: the types in force
+    do not list the file's end."""
+    if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
+        return
+    for located in users_traffic(logs)[:1]:
+        for item in located.answers("200", "304"):
+            taken = _TAKEN_AS.get(item.path.rpartition(".")[2].lower())
+            scope = _scope(nginx_config, target, item.path)
+            if taken is None or scope is None or item.method != "GET" or item.count < _FEW:
+                continue
+            given = _type_of(item.path, scope)
+            if given in taken or not _is_from_a_file(item, nginx_config, target, host_names):
+                continue
+            blocks = scope.effective("types")
+            place = (*scope.blocks[:1], *scope.effective("default_type")[-1:], *blocks[-1:])[-1]
+            yield Finding(
+                "NGX091",
+                (_counted(located, item), _what_is_listed(place, given, bool(blocks))),
+                {
+                    "request": f"GET {item.path}",
+                    "given": given,
+                    "wanted": taken[0],
+                    "where": place.where,
+                },
+                fix=_listed(place, nginx_config, target, has_types=bool(blocks)),
+            )
+            return
+
+
+def _type_of(path: str, scope: Scope) -> str:
+    """The type that nginx gives a file (ngx_http_core_module, types: by its end, else default_type). Without any types
+    nginx knows html, gif and jpg alone."""
+    end = path.rpartition(".")[2].lower()
+    for block in scope.effective("types"):
+        for line in block.block or ():
+            if end in line.args:
+                return line.name
+    return scope.value("default_type") or "text/plain"
+
+
+def _is_from_a_file(
+    item: Answers, config: NginxConfig, target: Target, host_names: HostNames | NotSeen
+) -> bool:
+    from ops.interpret.routing.model import FileKind, OutcomeKind
+    from ops.interpret.routing.request import probe_route
+
+    path = item.path.replace("*", "1")
+    missing = probe_route(config, target, host_names, "GET", path)
+    there = probe_route(config, target, host_names, "GET", path, assumed_file=FileKind.FILE)
+    return there.outcome.kind is OutcomeKind.FILE and missing.outcome.passed is None
+
+
+def _what_is_listed(place: Directive, given: str, has_types: bool) -> Evidence:
+    if has_types:
+        words = Text(
+            en=f"the types in force here do not list it, so it is sent as {given}; a types block replaces those of the"
+            " blocks around it (mime.types too)",
+            zh=f"这里生效的 types 没有列出它，因此以 {given} 发送；types 块会替换外层的 types（包括 mime.types）",
+        )
+    else:
+        words = Text(
+            en=f"no types are included, so it is sent as {given}",
+            zh=f"没有 include 任何 types，因此以 {given} 发送",
+        )
+    return Evidence(place.where, words)
+
+
+def _listed(
+    place: Directive, config: NginxConfig, target: Target, *, has_types: bool
+) -> tuple[str | Text, ...]:
+    file = next(
+        (d.file for d in every(config, "types") if d.file.endswith("mime.types")), "/etc/nginx/mime.types"
+    )
+    include = f"include {file};"
+    reload = (target.test_nginx, target.reload_nginx)
+    if not has_types:
+        return (Text(en=f"In http {{ }} write {include}", zh=f"在 http {{ }} 里写 {include}"), *reload)
+    return (
+        Text(
+            en=f"Give the block the usual types too: {include} beside types at {place.where} (or delete that types"
+            " block):",
+            zh=f"让这个块也有常用的类型：在 {place.where} 的 types 旁写 {include}（或删除该 types 块）：",
+        ),
+        put_before_line(place.where, include),
+        *reload,
+    )
+
+
+# --- encoding ---------------------------------------------------------------------------------------------------------
+
+
+@check(
+    "nginx.encoding",
+    "NGX092",
+    en="answers come in an encoding that the client takes",
+    zh="响应使用客户端接受的编码",
+)
+def encoding(
+    front: Front, backend: Backend | NotSeen, target: Target, nginx_config: NginxConfig
+) -> Iterator[Finding]:
+    """NGX092: the prediction comes compressed, and the doctor's request takes no encoding (identity): nginx asks for
+    one in every client's name, or the service does not look."""
+    answer = front.predict
+    if not isinstance(answer, Exchange) or answer.status is None:
+        return
+    name = answer.header("content-encoding").strip().lower()
+    if not name or name == "identity":
+        return
+    scope = _scope(nginx_config, target, target.predict_path)
+    lines = [
+        line
+        for line in (scope.effective("proxy_set_header") if scope else ())
+        if len(line.args) > 1 and line.args[0].lower() == "accept-encoding"
+    ]
+    asked = next((line for line in lines if line.args[1] not in ("", "$http_accept_encoding")), None)
+    own = backend.predict if isinstance(backend, Backend) else None
+    by_service = isinstance(own, Exchange) and own.header("content-encoding").strip().lower() == name
+    if asked is None and not by_service:
+        return
+    where = asked.where if asked else f"http://{target.backend}{target.predict_path}"
+    yield Finding(
+        "NGX092",
+        (
+            quote(f"{answer.method} {answer.url}", f"Accept-Encoding: identity; Content-Encoding: {name}"),
+            *((quote(asked.where, _written(asked)),) if asked else ()),
+            *(
+                (quote(own.url, f"Content-Encoding: {own.header('content-encoding') or '-'}"),)
+                if isinstance(own, Exchange)
+                else ()
+            ),
+        ),
+        {"encoding": name, "where": where},
+        fix=_as_the_client_asks(asked, where, target),
+    )
+
+
+def _as_the_client_asks(asked: Directive | None, where: str, target: Target) -> tuple[str | Text, ...]:
+    if asked is None:
+        return (
+            Text(
+                en=f"Have the application compress only for clients whose Accept-Encoding names it ({where})",
+                zh=f"让应用只对 Accept-Encoding 里声明了的客户端压缩（{where}）",
+            ),
+        )
+    return (
+        Text(
+            en=f"Delete proxy_set_header Accept-Encoding at {where}: nginx then passes on what each client takes"
+            " (gunzip on; unpacks for those that take none)",
+            zh=f"删除 {where} 的 proxy_set_header Accept-Encoding：nginx 会转发每个客户端自己的值"
+            "（gunzip on; 可为不支持的客户端解压）",
+        ),
+        without_line(where),
+        target.test_nginx,
+        target.reload_nginx,
+    )
+
+
+# --- the cache --------------------------------------------------------------------------------------------------------
+
+# With one of these in the key, or as a reason to pass the cache by, each user has answers of their own.
+_OF_ONE_USER = ("$http_authorization", "$cookie_", "$http_cookie", "$remote_user", "$ssl_client_")
+_TELL_WHOSE = ("set-cookie", "cache-control")
+_STATIC = (
+    "css",
+    "js",
+    "mjs",
+    "png",
+    "jpg",
+    "jpeg",
+    "gif",
+    "svg",
+    "ico",
+    "webp",
+    "woff",
+    "woff2",
+    "ttf",
+    "map",
+    "wasm",
+)
+
+
+@check(
+    "nginx.private_answers",
+    "NGX093",
+    en="nginx's cache heeds what the service marks private",
+    zh="nginx 缓存遵守后端对私有内容的声明",
+)
+def private_answers(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
+    """NGX093: nginx gives users answers from its cache for a path at which it ignores Set-Cookie or Cache-Control, and
+    nothing in the cache's key or conditions tells users apart."""
+    own = service_traffic(logs)
+    for located in users_traffic(logs)[:1] if own else ():
+        for item in located.answers("200"):
+            scope = _scope(nginx_config, target, item.path)
+            if scope is None or own is None or item.path.rpartition(".")[2].lower() in _STATIC:
+                continue
+            ignored = _ignored(scope)
+            same = (item.method, item.path, item.status)
+            asked = sum(a.count for a in own.traffic.answers if (a.method, a.path, a.status) == same)
+            if ignored is None or item.count - asked < _FEW or item.method != "GET":
+                continue
+            where = ignored.where
+            yield Finding(
+                "NGX093",
+                (
+                    _counted(located, item),
+                    Evidence(own.path, Text(en=f"{asked} of them", zh=f"其中 {asked} 个")),
+                    quote(where, _written(ignored)),
+                    *(quote(line.where, _written(line)) for line in scope.effective("proxy_cache")[-1:]),
+                ),
+                {
+                    "given": str(item.count - asked),
+                    "count": str(item.count),
+                    "path": item.path,
+                    "where": where,
+                },
+                fix=(
+                    Text(
+                        en=f"Let the service's Set-Cookie and Cache-Control count again (delete the line at {where}),"
+                        " or leave requests of known users out: proxy_cache_bypass and proxy_no_cache"
+                        " $http_authorization $cookie_NAME; then empty the cache",
+                        zh=f"让后端的 Set-Cookie 和 Cache-Control 重新生效（删除 {where} 那一行），或让已登录用户的请求"
+                        "不经缓存：proxy_cache_bypass 和 proxy_no_cache $http_authorization $cookie_NAME；再清空缓存",
+                    ),
+                    without_line(where),
+                    target.test_nginx,
+                    target.reload_nginx,
+                ),
+            )
+            return
+
+
+def _ignored(scope: Scope) -> Directive | None:
+    """The line by which the cache in force does not heed whose an answer is."""
+    if scope.value("proxy_cache") in (None, "off"):
+        return None
+    conditions = [
+        word
+        for name in ("proxy_cache_key", "proxy_cache_bypass", "proxy_no_cache")
+        for line in scope.effective(name)
+        for word in line.args
+    ]
+    if any(variable in word for word in conditions for variable in _OF_ONE_USER):
+        return None
+    return next(
+        (
+            line
+            for line in scope.effective("proxy_ignore_headers")
+            if any(word.lower() in _TELL_WHOSE for word in line.args)
+        ),
+        None,
+    )
+
+
+CHECKS = (added_headers, file_types, encoding, private_answers)

@@ -1,0 +1,116 @@
+"""What clients are given with a good answer: headers, types, encodings, whose answer it is."""
+
+from __future__ import annotations
+
+from tests.lab.faults.app import PLAIN_APP
+from tests.lab.faults.case import fault
+from tests.lab.stack import Stack
+
+PLACE = "    location / {\n        limit_req"
+ORIGIN = {"Origin": "https://shop.example"}
+ORDERS_APP = PLAIN_APP + (
+    """
+@app.get("/orders")
+def orders():
+    return jsonify(error="which?"), 400
+"""
+)
+
+
+def _in_server(stack: Stack, lines: str) -> None:
+    stack.edit(stack.site_file, PLACE, f"    {lines}\n{PLACE}")
+
+
+def _page_sees_no_reason(stack: Stack) -> bool:
+    answers = [stack.request(path="/orders", headers=ORIGIN) for _ in range(5)]
+    return all(a.status == 400 and not a.headers["Access-Control-Allow-Origin"] for a in answers)
+
+
+@fault(
+    "NGX090",
+    sees=_page_sees_no_reason,
+    severity="warn",
+    app=ORDERS_APP,
+    layout="guide",
+    says=("Access-Control-Allow-Origin", "always"),
+)
+def pages_may_not_read_why_they_are_refused(stack: Stack) -> None:
+    """add_header without always: a page is told of a network error where the service says 400."""
+    _in_server(stack, "add_header Access-Control-Allow-Origin https://shop.example;")
+
+
+@fault(
+    "NGX091",
+    sees=lambda stack: (
+        {stack.request(path="/assets/main.mjs").content_type for _ in range(5)}
+        == {"application/octet-stream"}
+    ),
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/assets/main.mjs", "types"),
+)
+def module_is_sent_as_anything(stack: Stack) -> None:
+    """mime.types of this nginx knows no .mjs, and a browser takes no module of another type."""
+    assets = stack.directory / "assets"
+    assets.mkdir()
+    (assets / "main.mjs").write_text("export default 1\n")
+    _in_server(stack, f"location /assets/ {{ alias {assets}/; }}")
+
+
+PACKED_APP = PLAIN_APP.replace("from flask", "import gzip\nfrom flask") + (
+    """
+@app.after_request
+def pack(answer):
+    answer.set_data(gzip.compress(answer.get_data()))
+    answer.headers["Content-Encoding"] = "gzip"
+    return answer
+"""
+)
+
+
+@fault(
+    "NGX092",
+    sees=lambda stack: stack.predict().headers["Content-Encoding"] == "gzip",
+    app=PACKED_APP,
+    layout="guide",
+    says=("gzip", "Accept-Encoding"),
+)
+def application_packs_for_everybody(_stack: Stack) -> None:
+    """It does not look at what the client takes."""
+
+
+BASKET_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+@app.get("/basket")
+def basket():
+    answer = jsonify(of=request.headers.get("X-User"))
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+"""
+)
+
+
+def _sees_another_s_basket(stack: Stack) -> bool:
+    asked = [stack.request(path="/basket", headers={"X-User": name}) for name in "abcde"]
+    return asked[-1].status == 200 and asked[-1].json() == asked[0].json()
+
+
+@fault(
+    "NGX093",
+    sees=_sees_another_s_basket,
+    severity="warn",
+    app=BASKET_APP,
+    layout="guide",
+    says=("/basket", "cache"),
+)
+def basket_is_kept_for_the_next(stack: Stack) -> None:
+    """The service forbids to keep it, and nginx was told not to listen."""
+    zone = f"proxy_cache_path {stack.directory}/cache keys_zone=pages:1m;"
+    upstream = "upstream gte_backend {"
+    stack.edit(stack.site_file, upstream, f"{zone}\n{upstream}", apply=False)
+    _in_server(
+        stack,
+        "location /basket {\n        proxy_pass http://gte_backend;\n        proxy_cache pages;\n"
+        "        proxy_cache_valid 10m;\n        proxy_ignore_headers Cache-Control;\n    }",
+    )
