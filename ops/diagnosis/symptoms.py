@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urljoin
 
 import msgspec
 
+from ops.diagnosis.resolver_failure import resolver_failure
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
 from ops.facts.probe_failure import ProbeFailure
@@ -15,6 +16,7 @@ from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.interpret.service_name import asks_for_key, is_prediction, refuses_guessed_prediction
 from ops.interpret.trust import covers, signed_path
+from ops.text.language import Text
 
 _NAMED_STATUSES = {400, 403, 404, 405, 413, 429, 500, 502, 503, 504}
 
@@ -23,7 +25,7 @@ class Observed(msgspec.Struct, frozen=True):
     """One symptom: its id in the catalogue, the values for its sentence, and the request that showed it."""
 
     id: str
-    values: dict[str, str]
+    values: Mapping[str, str | Text]
     exchange: Exchange | None = None
 
 
@@ -40,7 +42,9 @@ def observed_symptoms(snapshot: Snapshot) -> tuple[Observed, ...]:
 def _symptoms(snapshot: Snapshot, target: Target) -> Iterator[Observed]:
     url = target.url
     if isinstance(snapshot.resolution, Resolution) and snapshot.resolution.failure:
-        yield Observed("dns.unresolved", {"url": url, "detail": snapshot.resolution.failure})
+        yield Observed(
+            "dns.unresolved", {"url": url, "detail": resolver_failure(snapshot.resolution.failure)}
+        )
     if isinstance(snapshot.served, Served) and (
         detail := _distrust(snapshot.served, target, snapshot.taken_at)
     ):

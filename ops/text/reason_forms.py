@@ -198,6 +198,8 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("line {first}: {second} occurs there {third} times", "第 {first} 行：{second} 出现了 {third} 次"),
     ("{first} was not read", "没有读取 {first}"),
     ("it was not made", "没有生成"),
+    ("it does not exist", "不存在"),
+    ("it is not a regular file", "不是普通文件"),
     ("it is not a regular file with a single name", "它不是只有一个名字的普通文件"),
     ("{any}; nothing was changed", "{any}；未作任何改动"),
     ("systemctl {first} {second}: {any}", "systemctl {first} {second} 失败：{any}"),

@@ -39,12 +39,26 @@ from ops.diagnosis.steps import confirmation, printed_steps
 from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
 from ops.text.duration import in_chinese_units
-from ops.text.language import Language, Text, verbatim
+from ops.text.language import COMMA, Language, Text, verbatim
 from ops.text.reasons import reason
 
 MISSING = "?"
+# Values that list things, with commas in English.
+_LISTS = {
+    "addresses",
+    "alive",
+    "changed",
+    "client",
+    "files",
+    "logs",
+    "names",
+    "packages",
+    "pids",
+    "statuses",
+    "version",
+}
 # Values that are durations, as `age` writes them or in seconds: a Chinese text has their units in Chinese.
-_DURATIONS = {"ago", "left", "age", "waited", "took", "timeout", "offset"}
+_DURATIONS = frozenset({"ago", "left", "age", "waited", "took", "timeout", "offset"})
 
 # The host as the deployment guide lays it out: what an explanation shows where no host was looked at.
 GUIDE_VALUES: dict[str, str] = {
@@ -320,13 +334,20 @@ def fill(template: str, values: Mapping[str, str | Text], language: Language = "
 
     def value(match: re.Match[str]) -> str:
         words = values.get(match[1], MISSING)
-        if language == "zh" and match[1] in _DURATIONS and isinstance(words, str):
-            words = in_chinese_units(words)
-        if language == "zh" and match[1] in REASON_VALUES and isinstance(words, str):
-            words = reason(words)
+        if isinstance(words, str) and language == "zh":
+            return _in_chinese(match[1], words)
         return words.to(language) if isinstance(words, Text) else words
 
     return _PLACEHOLDER.sub(value, template)
+
+
+def _in_chinese(name: str, value: str) -> str:
+    """The value ``name`` as a Chinese sentence has it: its unit, its reason and the marks of a list are Chinese."""
+    if name in _DURATIONS:
+        return in_chinese_units(value)
+    if name in _LISTS:
+        return value.replace(COMMA.en, COMMA.zh)
+    return reason(value).to("zh") if name in REASON_VALUES else value
 
 
 def fill_text(template: Text, values: Mapping[str, str | Text]) -> Text:
@@ -335,9 +356,9 @@ def fill_text(template: Text, values: Mapping[str, str | Text]) -> Text:
 
 
 def fill_command(template: Text, values: Mapping[str, str | Text]) -> Text:
-    """`fill_text` for a command: values are quoted for a POSIX shell, because a file name or a line of a log
-    must not become a second command in the hands of whoever pastes it."""
-    return fill_text(template, shell_values(values))
+    """`fill` for a command, which is the same in both languages. Values are quoted for a POSIX shell, because a file
+    name or a line of a log must not become a second command in the hands of whoever pastes it."""
+    return verbatim(fill(template.en, shell_values(values)))
 
 
 def shell_values(values: Mapping[str, str | Text]) -> dict[str, str]:

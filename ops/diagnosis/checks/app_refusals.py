@@ -369,7 +369,13 @@ def static_files(logs: Logs, target: Target, nginx_config: NginxConfig) -> Itera
                 (
                     quote(located.path, f"{count} x GET {missed[0].path} 404"),
                     *(quote(located.path, line) for line in missed[0].newest[:1]),
-                    quote(passed, f"the location that handles {missed[0].path}"),
+                    Evidence(
+                        passed,
+                        Text(
+                            en=f"the location that handles {missed[0].path}",
+                            zh=f"处理 {missed[0].path} 的 location",
+                        ),
+                    ),
                 ),
                 {"count": str(count), "path": missed[0].path, "prefix": prefix, "where": passed},
             )

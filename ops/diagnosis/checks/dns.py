@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.resolver_failure import resolver_failure
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
 from ops.facts.host import Host
@@ -17,18 +18,6 @@ from ops.interpret.address import is_loopback
 from ops.interpret.trust import covers
 from ops.text.language import Text
 from ops.text.reasons import reason
-
-_FAILURES = {
-    ProbeFailure.NXDOMAIN: Text(en="the name does not exist (NXDOMAIN)", zh="域名不存在（NXDOMAIN）"),
-    ProbeFailure.NO_ADDRESS: Text(
-        en="the name exists but has no A or AAAA record", zh="域名存在，但没有 A 或 AAAA 记录"
-    ),
-    ProbeFailure.TIMEOUT: Text(en="the resolver did not answer", zh="DNS 服务器没有应答"),
-    ProbeFailure.REFUSED: Text(en="the resolver refuses the question", zh="DNS 服务器拒绝查询"),
-    ProbeFailure.SERVFAIL: Text(en="the resolver failed (SERVFAIL)", zh="DNS 服务器出错（SERVFAIL）"),
-    ProbeFailure.UNREACHABLE: Text(en="the resolver cannot be reached", zh="无法连接 DNS 服务器"),
-}
-
 
 # The protocol's own terms, used in Chinese sentences too.
 _TERMS = {
@@ -55,7 +44,7 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
     """DNS001: the resolver returned no address."""
     if resolution.is_literal or resolution.failure is None:
         return
-    how = _FAILURES.get(resolution.failure, Text(en=resolution.failure, zh=resolution.failure))
+    how = resolver_failure(resolution.failure)
     has_detail = resolution.failure in _WHO_AND_HOW_LONG and resolution.detail
     waited = (Evidence("resolver", reason(resolution.detail)),) if has_detail else ()
     yield Finding(

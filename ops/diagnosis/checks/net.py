@@ -66,7 +66,15 @@ def front_door(
     elif connection.failure is ProbeFailure.TIMEOUT:
         yield Finding(
             "NET002",
-            (quote(source, f"no answer in {connection.elapsed:.1f} s"),),
+            (
+                Evidence(
+                    source,
+                    Text(
+                        en=f"no answer in {connection.elapsed:.1f} s",
+                        zh=f"{connection.elapsed:.1f} 秒内没有应答",
+                    ),
+                ),
+            ),
             {"address": connection.address, "waited": in_seconds(f"{connection.elapsed:.1f}")},
         )
 

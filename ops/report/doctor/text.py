@@ -136,15 +136,21 @@ def cause_lines(number: int, cause: Cause, diagnosis: Diagnosis, language: Langu
             yield command_line(command(step, language), indent=5, lead=lead)
         else:
             yield ReportLine(sentence(step, language), indent=5, lead=lead)
-    if cause.explains:
+    followers = [name for name in cause.explains if has_sentence(name, diagnosis)]
+    if followers:
         yield _heading(_EXPLAINS, language)
-    for name in cause.explains:
+    for name in followers:
         yield ReportLine(follower(name, diagnosis, language), indent=5, lead="- ")
     yield command_line(command(cause.learn, language), indent=3, lead=_LEARN.to(language))
 
 
 def _heading(words: Text, language: Language) -> ReportLine:
     return ReportLine(words.to(language), indent=3, style="bold")
+
+
+def has_sentence(name: str, diagnosis: Diagnosis) -> bool:
+    """Whether there is a sentence for what follows from a cause: a preflight observes no symptoms."""
+    return name in catalogue().codes or any(symptom.id == name for symptom in diagnosis.symptoms)
 
 
 def follower(name: str, diagnosis: Diagnosis, language: Language) -> str:

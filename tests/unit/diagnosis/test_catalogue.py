@@ -27,6 +27,7 @@ from ops.diagnosis.catalogue import (
     catalogue,
     fill,
     fill_command,
+    fill_text,
     is_command,
     layer_codes,
     placeholders,
@@ -419,3 +420,11 @@ def test_checks_supply_every_fact_that_their_cause_asks_for() -> None:
 def test_no_brace_is_doubled_in_what_is_printed() -> None:
     """Braces are filled in by name alone: a doubled one would be printed, and nginx takes none."""
     assert "{{" not in source("precedence", "symptoms", *LAYERS)
+
+
+def test_a_chinese_sentence_has_chinese_units_and_lists() -> None:
+    values = {"waited": "4.0 s", "logs": "/a.log, /b.log", "request": "GET /a, b"}
+    text = Text(en="{waited} {logs} {request}", zh="{waited} {logs} {request}")
+    assert fill_text(text, values) == Text(
+        en="4.0 s /a.log, /b.log GET /a, b", zh="4.0 秒 /a.log、/b.log GET /a, b"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.catalogue import catalogue, fill_text
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
 from ops.facts.probe_failure import ProbeFailure
@@ -205,3 +205,11 @@ def test_every_symptom_has_its_sentence() -> None:
     statuses = [page(status, "-", **PREDICT) for status in range(300, 600)]
     for symptom in (s for answer in statuses for s in observed_symptoms(predicted(answer))):
         assert catalogue().symptom(symptom.id)
+
+
+def test_why_a_name_does_not_resolve_is_a_sentence_in_both_languages() -> None:
+    unresolved = Resolution(name=DOMAIN, resolver="127.0.0.53", failure=ProbeFailure.NXDOMAIN)
+    observed = told(but(HEALTHY, resolution=unresolved))
+    summary = fill_text(catalogue().symptom(observed.id), observed.values)
+    assert summary.en.endswith("the name does not exist (NXDOMAIN)")
+    assert summary.zh.endswith("域名不存在（NXDOMAIN）")
