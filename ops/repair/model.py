@@ -394,15 +394,20 @@ class Repair:
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """Codes that both diagnoses have."""
-        present = _codes(self.last)
-        return tuple(cause.code for cause in self.first.causes if cause.code in present)
+        """Codes that both diagnoses have; the first may have had one as what only follows from another."""
+        return tuple(code for code in self._known if code in _codes(self.last))
 
     @property
     def new(self) -> tuple[str, ...]:
         """Codes that only the last diagnosis has."""
-        first_codes = _codes(self.first)
-        return tuple(cause.code for cause in self.last.causes if cause.code not in first_codes)
+        return tuple(cause.code for cause in self.last.causes if cause.code not in self._known)
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        """What the first diagnosis named: its causes, then what only followed from one."""
+        causes = self.first.causes
+        followers = (name for cause in causes for name in cause.explains)
+        return tuple(dict.fromkeys((*(cause.code for cause in causes), *followers)))
 
 
 def helps(remedy: Remedy, level: Safety) -> bool:

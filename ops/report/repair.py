@@ -62,6 +62,7 @@ _NOT_JUDGED = Text(
     zh="时间不够，没有重新判断：{codes}。请再诊断一次：",
 )
 _BY_HAND_NEXT = Text(en="Next, by hand ({}):", zh="下一步，手动处理（{}）：")
+_NEXT_REPAIR = Text(en="Next, for {}: ", zh="下一步，针对 {}：")
 _APPLY = Text(en="To apply it: ", zh="执行修复：")
 _OUTCOMES: dict[Outcome, Text] = {
     Outcome.SHOWN: Text(en="not done", zh="未执行"),
@@ -248,6 +249,22 @@ class RepairReport(CommandReport):
         not_fixed = [code for code in repair.not_fixed if code not in repair.not_judged]
         if not_fixed:
             yield from _not_fixed_lines(repair, not_fixed, language)
+        elif repair.last.causes:
+            yield from self._remaining_lines(language)
+
+    def _remaining_lines(self, language: Language) -> Iterator[ReportLine]:
+        """What helps next: the risky repair if that was left alone, else the steps by hand of the first cause."""
+        repair = self._repair
+        left = repair.last.causes[0]
+        blocked = {r.remedy.cause.code for r in repair.results if r.outcome is Outcome.BLOCKED}
+        if repair.level is Safety.SAFE and left.code in blocked:
+            yield command_line(
+                self._again(Safety.RISKY), indent=2, lead=_NEXT_REPAIR.to(language).format(left.code)
+            )
+            return
+        yield ReportLine(_BY_HAND_NEXT.to(language).format(left.code), indent=2)
+        for mark, step in step_marks(left.fix):
+            yield command_line(_step(step, language), indent=4, lead=mark)
 
 
 def _not_fixed_lines(repair: Repair, not_fixed: Sequence[str], language: Language) -> Iterator[ReportLine]:

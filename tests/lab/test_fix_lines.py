@@ -39,10 +39,17 @@ _MENDED_BY_THEIR_LINES = (
     # A line is added beside the one that the report names.
     "nginx_listens_on_another_port",
     "plain_http_is_served",
+    "another_server_block_answers_over_ipv6",
+    # A file is corrected before it is loaded, or a name or a sign in it.
+    "predictions_pass_though_the_file_sends_them_nowhere",
+    "another_site_answers_for_the_name",
+    "rewrite_ends_with_a_question_mark",
     "default_server_rejects_what_the_site_listens_elsewhere_for",
     # The repair does what the steps by hand leave to a person.
     "user_agent_filter_blocks_curl",
     "intermediate_is_not_sent",
+    "bundle_is_cut_off",
+    "key_belongs_to_another_certificate",
 )
 _NAMED = {case.name: case for case in CASES}
 

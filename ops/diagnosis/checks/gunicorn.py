@@ -659,13 +659,27 @@ def shared_port(target: Target, processes: Processes, logs: Logs | NotSeen) -> I
         yield Finding(
             "GUN019",
             (
-                quote(f"ss -ltnp {target.backend}", f"pid {owner.pid} {command}"),
+                _listener(target, owner, master, command),
                 quote(f"ss -ltnp {target.backend}", f"pid {own.pid} {_shortened(own)}"),
                 *(() if isinstance(logs, NotSeen) else _now_so_now_otherwise(logs, target)),
             ),
             {"pid": str(master.pid), "command": command},
         )
         return
+
+
+def _listener(target: Target, owner: Process, master: Process, command: str) -> Evidence:
+    """What listens beside the service; of a worker its master too, which is the one to end."""
+    source = f"ss -ltnp {target.backend}"
+    if owner.pid == master.pid:
+        return quote(source, f"pid {owner.pid} {command}")
+    return Evidence(
+        source,
+        Text(
+            en=f"pid {owner.pid}, a worker of pid {master.pid}: {command}",
+            zh=f"pid {owner.pid}，是进程 {master.pid} 的工作进程：{command}",
+        ),
+    )
 
 
 def _shortened(process: Process) -> str:

@@ -97,6 +97,12 @@ def _nginx_s_state(master: Process | None) -> Evidence:
 
 def _sentence(address: str, owner: Process, master: Process | None) -> Text:
     who = described(owner)
+    if master is None and owner.name == "nginx":
+        return Text(
+            en=f"No nginx with this service's configuration runs; another nginx, {who}, holds the front address"
+            f" {address}.",
+            zh=f"使用本服务配置的 nginx 没有运行；入口地址 {address} 被另一个 nginx（{who}）占用。",
+        )
     if master is None:
         return Text(
             en=f"nginx is not running; {who} holds the front address {address}.",

@@ -146,7 +146,9 @@ def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) ->
     names = ", ".join(leaf.names) or "-"
     evidence = quote(f"tls {served.address} SNI {served.server_name or '-'}", f"subjectAltName: {names}")
     if not covers(leaf, target.domain):
-        yield Finding("TLS004", (evidence,), {"names": names})
+        nameless = None if leaf.names else _without_names(leaf)
+        proof = (evidence,) if nameless is None else (evidence, quote(evidence.source, leaf.subject))
+        yield Finding("TLS004", proof, {"names": names}, summary=nameless)
         return
     other = next(_uncovered(leaf, target, nginx_config), None)
     if other is not None:
@@ -174,6 +176,14 @@ def name(served: Served, target: Target, nginx_config: NginxConfig | NotSeen) ->
             ),
             explains=(),
         )
+
+
+def _without_names(leaf: Certificate) -> Text:
+    """The summary for a certificate of the old kind: clients no longer read the subject (RFC 9525, 2)."""
+    return Text(
+        en=f"The certificate has no subjectAltName: clients do not read the name in its subject ({leaf.subject}).",
+        zh=f"证书没有 subjectAltName：客户端不看主题里的名字（{leaf.subject}）。",
+    )
 
 
 class _OtherName(NamedTuple):

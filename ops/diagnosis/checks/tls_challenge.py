@@ -207,6 +207,10 @@ def _place(config: NginxConfig, target: Target, address: str) -> _Place | None:
 def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage | None) -> Text | None:
     """Why the authority would not get its file; None if nginx would send a file that exists."""
     last = hops[-1]
+    is_passed_on = place is not None and place.directive.name == "proxy_pass"
+    is_file = lineage is not None and lineage.renewal.webroot is not None
+    if is_passed_on and not is_file and (last.failure is not None or (last.status or 0) >= 500):
+        return None  # it tells of the service behind nginx, which other judges examine
     if last.failure is not None:
         return Text(
             en=f"the challenge is not answered: {last.failure}", zh=f"验证请求没有应答：{last.failure}"
@@ -217,8 +221,7 @@ def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage 
         )
     is_refused = last.status in (401, 403, 405, 429) or (last.status or 0) >= 500
     # A missing file is correct; a request that is passed to the application is not.
-    is_proxied = last.status == 404 and place is not None and place.directive.name == "proxy_pass"
-    if is_refused or (is_proxied and lineage is not None and lineage.renewal.webroot is not None):
+    if is_refused or (last.status == 404 and is_passed_on and is_file):
         return Text(
             en=f"renewals fail: the challenge is answered {last.status}",
             zh=f"续期会失败：验证请求返回 {last.status}",

@@ -62,6 +62,10 @@ _SCRATCH = ".gte-ops-good-"
 _SYSTEMCTL_START = "systemctl start "
 
 
+# Of versions, or of a start command, that a baseline has.
+_HEALTHY = Text(en="as it was while the service was healthy", zh="已恢复到服务正常时的内容")
+
+
 class FileExchanger:
     """Puts files back, and exchanges them back if that does not help."""
 
@@ -197,9 +201,13 @@ class _Attempt:
             copies = [str(self._kept)]
         versions = (f"{package.name}=={package.version}" for package in self._action.packages)
         paths = ", ".join((*(file.path for file in self._files), *versions)) or "gunicorn"
+        sources = list(dict.fromkeys(file.source for file in self._files)) or [_HEALTHY]
         return AppliedChange(
             verbatim(safe_line(paths)),
-            Text(en="as it was while the service was healthy", zh="已恢复到服务正常时的内容"),
+            Text(
+                en=", ".join(source.en for source in sources),
+                zh="、".join(source.to("zh") for source in sources),
+            ),
             copies=tuple(copies),
         )
 

@@ -205,7 +205,7 @@ def replacement_lines(file: Replacement) -> Iterator[str]:
         yield f"+++ {path}: mode {file.entry.mode:04o}, owner {file.entry.uid}:{file.entry.gid}"
         return
     shown = content_difference(
-        path, file.present or b"", file.content, (file.entry.mode,), source="known good"
+        path, file.present or b"", file.content, (file.entry.mode,), source=file.source.en
     )
     for line in shown:
         # What is not shown is shown by its hashes.

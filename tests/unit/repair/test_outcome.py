@@ -223,3 +223,31 @@ def test_what_the_last_diagnosis_had_no_time_for_is_not_called_fixed() -> None:
     page = words_of(hasty, "en")
     assert f"not judged again, for want of time: GUN001. Look again before you rely on it: {LOOK}" in page
     assert "NOT fixed" not in page
+
+
+def test_what_only_followed_before_is_not_new() -> None:
+    first = diagnosis("TLS024", "GUN007")
+    hiding = replace(first.causes[0], explains=("TLS001",))
+    first = replace(first, causes=(hiding, first.causes[1]))
+    partly = ran(first, diagnosis("TLS001"), RemedyResult(remedy("GUN007"), Outcome.APPLIED))
+    assert (partly.new, partly.remaining, partly.not_fixed) == ((), ("TLS001",), ())
+    assert partly.fixed == ("TLS024", "GUN007")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.BLOCKED, Outcome.SHOWN])
+def test_a_repair_that_leaves_a_cause_ends_with_what_helps_next(outcome: Outcome) -> None:
+    left = remedy("TLS007", Safety.RISKY if outcome is Outcome.BLOCKED else None)
+    repair = dataclasses.replace(
+        ran(
+            diagnosis("GUN001", "TLS007"),
+            diagnosis("TLS007"),
+            RemedyResult(remedy("GUN001"), Outcome.APPLIED),
+            RemedyResult(left, outcome),
+        ),
+        level=Safety.SAFE,
+    )
+    page = words_of(repair, "en")
+    if outcome is Outcome.BLOCKED:
+        assert f"Next, for TLS007: {RISKY}" in page
+    else:
+        assert f"Next, by hand (TLS007): - {cause('TLS007').fix[0].en}" in page

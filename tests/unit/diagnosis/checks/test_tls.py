@@ -872,3 +872,10 @@ def test_what_is_to_renew_is_what_this_host_lacks(snapshot: Snapshot, step: str)
         step,
         f"certbot renew --cert-name {DOMAIN} --dry-run",
     ]
+
+
+def test_a_certificate_without_names_is_not_said_to_be_for_a_dash() -> None:
+    summary = found(but(served__chain=(certificate(names=()), INTERMEDIATE)))["TLS004"].summary
+    assert summary is not None
+    assert "no subjectAltName" in summary.en
+    assert "-," not in summary.en
