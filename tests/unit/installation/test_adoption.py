@@ -366,6 +366,10 @@ def test_lines_that_start_the_service_become_comments(tmp_path: Path) -> None:
         "su - www -c 'cd /srv/app && gunicorn app:app'",
         "runuser -u www -- /srv/app/venv/bin/python3 -m gunicorn app:app",
         "pgrep -f gunicorn >/dev/null || (cd /srv/app && gunicorn -D app:app)",
+        "runuser -u www -- gunicorn -c /srv/app/gunicorn.conf.py app:app",
+        "systemd-cat -t gunicorn timeout 5h setsid -f /srv/app/venv/bin/gunicorn app:app",
+        "sudo -E -u git env -C /srv/app venv/bin/gunicorn app:app 2>&1 | logger",
+        "[ $# -eq 0 ] && cd /srv/app && gunicorn app:app >/dev/null # at boot",
     ],
 )
 def test_a_line_that_starts_the_service_becomes_a_comment_however_it_is_wrapped(command: str) -> None:
@@ -385,6 +389,9 @@ def test_a_line_that_starts_the_service_becomes_a_comment_however_it_is_wrapped(
         "pkill -F /srv/app/gunicorn.pid; rm -f /srv/app/gunicorn.pid",
         "/srv/app/venv/bin/gunicorn --check-config app:app",
         "python3 /srv/app/report.py --about gunicorn",
+        "systemd-cat -t gunicorn tar c /srv/app",
+        "sudo -u gunicorn tar c /srv/app",
+        "echo started >/srv/app/gunicorn; echo done # gunicorn app:app",
     ],
 )
 def test_a_line_that_starts_nothing_of_the_service_stays_and_is_not_named(
@@ -403,6 +410,8 @@ def test_a_line_that_starts_nothing_of_the_service_stays_and_is_not_named(
         "$RUN gunicorn app:app",
         "cd /srv/app/other && gunicorn other:app",
         "screen -dmS app /srv/app/venv/bin/gunicorn app:app",
+        "nohup screen -dmS app /srv/app/venv/bin/gunicorn app:app",
+        "echo it's; cd /srv/app && gunicorn app:app",
     ],
 )
 def test_a_line_that_cannot_be_decided_is_left_alone_and_named(tmp_path: Path, command: str) -> None:
