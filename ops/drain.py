@@ -201,7 +201,7 @@ def _refuse(planned: DrainResult, settings: Settings, around: Surroundings) -> N
         place = f"{address}{settings.target.ready_path}"
         raise DrainError(
             Text(
-                en=f"{place}: {said}; it stays out: mend it first, or add --force",
+                en=f"{place}: {said}; it stays out: fix it first, or add --force",
                 zh=f"{place}：{chinese(said)}；仍不接收请求：请先修复，或加 --force",
             )
         )

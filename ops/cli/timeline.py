@@ -144,7 +144,10 @@ def _checked(begin: float, end: float | None, now: float) -> tuple[float, float 
     last = now if end is None else end
     if not begin < last or begin >= now:
         raise UsageError(
-            Text(en="the time ends before it begins, or lies ahead", zh="时间范围的结束早于开始，或在将来")
+            Text(
+                en="the time ends before it begins, or is in the future",
+                zh="时间范围的结束早于开始，或在将来",
+            )
         )
     if last - begin > LONGEST:
         raise UsageError(Text(en="the time is longer than 92 days", zh="时间范围超过 92 天"))

@@ -210,7 +210,7 @@ def resume(config: str | None, form: str, language: Language) -> None:
     )
     if was_suspended:
         words = Text(
-            en=f"{words.en}; the budget of actions begins anew with the watchdog's next check",
+            en=f"{words.en}; the budget of actions starts again with the watchdog's next check",
             zh=f"{words.zh}；下次检查起动作额度重新计算",
         )
     document = {"was_paused": bool(was_paused), "was_suspended": was_suspended}

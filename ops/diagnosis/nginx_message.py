@@ -136,7 +136,7 @@ def _without_unseen_characters(name: str, place: Text, file: str) -> Text:
     # As bytes of UTF-8: a byte order mark, a zero-width space, a no-break space.
     command = rf"sed -i 's/\xEF\xBB\xBF//g; s/\xE2\x80\x8B//g; s/\xC2\xA0/ /g' {shlex.quote(file)}"
     return Text(
-        en=f"{place.en}: every nginx knows {seen}, so a character that is not shown stands beside it: a byte order mark"
+        en=f"{place.en}: every nginx knows {seen}, so a character that is not shown is beside it: a byte order mark"
         " (BOM: an editor saved the file as UTF-8 with BOM), a zero-width or a no-break space. Take it out:"
         f" {command}",
         zh=f"{place.zh}：{seen} 是每个 nginx 都有的指令，所以旁边有看不见的字符：字节顺序标记（BOM，编辑器把文件存成了"

@@ -151,7 +151,7 @@ def _installed(
         words = error.words
         raise StepError(
             Text(
-                en=f"the files are restored, the service is not set up: {words.en}; mend it, then run it again",
+                en=f"the files are restored, the service is not set up: {words.en}; fix it, then run it again",
                 zh=f"文件已恢复，服务未能装好：{words.zh}；请修正后重新运行同一命令",
             )
         ) from None

@@ -72,7 +72,7 @@ _OVERWRITE = Text(
 )
 _FAILED = Text(en="FAILED", zh="失败")
 _NO_BACKUP = Text(
-    en="The service stands without a backup: gte-ops backup create tells why; the next install tries again.",
+    en="The service is set up, but has no backup: gte-ops backup create says why; the next install tries again.",
     zh="服务已安装，但还没有备份：gte-ops backup create 会说明原因；下次 install 会再试。",
 )
 _KEPT = Text(en=" (before: {})", zh="（原文件：{}）")

@@ -53,7 +53,7 @@ _COLUMNS = Text(
 _NO_REQUESTS = Text(en="no request was logged", zh="没有请求记录")
 _EVENTS = Text(en="Events", zh="事件")
 _NO_EVENTS = Text(en="nothing is known to have happened", zh="没有已知的事件")
-_GAPS = Text(en="Not told", zh="没有记录的部分")
+_GAPS = Text(en="Not recorded", zh="没有记录的部分")
 _OMITTED = Text(
     en="{} further events are left out; choose a shorter time", zh="另有 {} 个事件未列出；请缩短时间范围"
 )

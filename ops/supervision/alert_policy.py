@@ -105,7 +105,7 @@ class AlertPolicy:
             MessageKind.PAGE,
             Text(en="the watchdog's state file was torn", zh="watchdog 的状态文件损坏"),
             Text(
-                en=f"it was set aside as {aside}; budgets begin anew",
+                en=f"it was set aside as {aside}; budgets start again",
                 zh=f"已移存为 {aside}；动作额度重新计算",
             ),
             time.time(),

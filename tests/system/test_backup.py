@@ -340,7 +340,7 @@ def test_the_newest_is_of_this_host_and_of_a_time_that_can_be(host: Host) -> Non
     ahead = renamed(own, platform.node(), "20991231T000000Z")
     verified = host.run("verify")
     assert verified.stdout.startswith(f"{own}: good")
-    assert f"{ahead.name} is newer and was passed over: its time lies in the future" in verified.stdout
+    assert f"{ahead.name} is newer and was passed over: its time is in the future" in verified.stdout
     for path in (own, ahead):
         path.unlink()
     refused = host.run("restore", "--yes")

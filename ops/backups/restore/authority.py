@@ -134,7 +134,7 @@ def _two_owners(uids: Collection[int]) -> Text | None:
         return None
     numbers = ", ".join(map(str, sorted(uids)))
     return Text(
-        en=f"it is of several users, in the backup and as it lies there ({numbers})",
+        en=f"it is of several users, in the backup and on this host ({numbers})",
         zh=f"备份中与当前的内容分属多个用户（{numbers}）",
     )
 

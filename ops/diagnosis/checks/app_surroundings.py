@@ -160,7 +160,7 @@ _SURROUNDINGS = (
         Text(
             en="The message says why: 'unable to get local issuer' needs the authority's certificate"
             " (update-ca-certificates, pip install -U certifi, SSL_CERT_FILE or REQUESTS_CA_BUNDLE in the unit),"
-            " 'has expired' is the other server's to mend, 'Hostname mismatch' is the address in the settings;"
+            " 'has expired' is for the other server's owner to fix, 'Hostname mismatch' is the address in the settings;"
             " do not switch verification off",
             zh="报错写明原因：unable to get local issuer 需要补 CA 证书（update-ca-certificates、"
             "pip install -U certifi，或在 unit 里设 SSL_CERT_FILE、REQUESTS_CA_BUNDLE）；has expired 要对方更新；"

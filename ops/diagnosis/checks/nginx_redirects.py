@@ -107,8 +107,8 @@ def _told_plain_http(
     line = "proxy_set_header X-Forwarded-Proto $scheme;"
     return {
         "summary": Text(
-            en=f"The service redirects to HTTPS for ever, because nginx does not pass X-Forwarded-Proto on for"
-            f" {target.health_path}; told so, it answers {answer.status}.",
+            en=f"The service redirects to HTTPS forever, because nginx does not pass X-Forwarded-Proto on for"
+            f" {target.health_path}; with the header it answers {answer.status}.",
             zh=f"后端不停跳转到 HTTPS：nginx 没有为 {target.health_path} 传入 X-Forwarded-Proto；"
             f"带上它时后端返回 {answer.status}。",
         ),

@@ -199,9 +199,9 @@ def _correcting(proxy_pass: nginx_topology.ProxyPass, target: Target) -> tuple[s
     lines = [replaced_in_line(where, old, target.backend) for where, old in places.items() if old]
     return (
         Text(
-            en="Do not reload nginx before the file is correct: as it stands, predictions would answer 502. The service"
+            en="Do not reload nginx before the file is correct: predictions would then answer 502. The service"
             f" listens at {target.backend}:",
-            zh=f"改正文件之前不要 reload：按现在的文件，预测会返回 502。服务监听在 {target.backend}：",
+            zh=f"改正文件之前不要重新加载：按现在的文件，预测会返回 502。服务监听在 {target.backend}：",
         ),
         *lines[:1],
         *map(without_line, list(places)[:0:-1]),

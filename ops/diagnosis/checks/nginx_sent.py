@@ -52,7 +52,7 @@ _QUERY = "gte=1"
 @check(
     "nginx.sent_host",
     "NGX080",
-    en="the service is told the host that was asked for",
+    en="the service gets the host that was asked for",
     zh="后端收到的 Host 与请求的一致",
 )
 def sent_host(

@@ -115,7 +115,7 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
     directory, reader = _directory(file), file.reader
     place = shlex.quote(directory)
     if file.error == READ_ONLY:
-        words = Text(en="lies on a read-only file system", zh="所在的文件系统是只读的")
+        words = Text(en="is on a read-only file system", zh="所在的文件系统是只读的")
         return Obstacle(directory, words, (f"findmnt -T {place}",))
     if file.error not in (NOT_THERE, DENIED, NOT_PERMITTED):
         return None  # of the process or the disk (too many open files, no space), not of the path

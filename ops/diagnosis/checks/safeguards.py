@@ -99,7 +99,7 @@ def _without_effect(taken_at: float, rotation: Rotation) -> Finding | None:
             *(verbatim(f"logrotate --debug {shlex.quote(file)}") for file in dict.fromkeys(files)),
             verbatim("systemctl status logrotate.timer logrotate.service"),
             Text(
-                en="Mend what they say; where a directory belongs to others, add `su USER GROUP` to the rule",
+                en="Fix the errors that they report; if a directory belongs to others, add `su USER GROUP` to the rule",
                 zh="按其报错修正；目录属于其他用户时，在规则中加 `su 用户 组`",
             ),
         ),
@@ -244,7 +244,7 @@ def backup(taken_at: float, backups: Backups, target: Target, host: Host | NotSe
 
 def _no_backup(backups: Backups) -> Finding:
     nothing = Text(en="there is none", zh="一份也没有")
-    evidence = [Evidence(backups.directory, Text(en="no archive lies there", zh="目录里没有备份文件"))]
+    evidence = [Evidence(backups.directory, Text(en="no archive is there", zh="目录里没有备份文件"))]
     if backups.other_hosts:
         nothing = Text(en="there is none of this host", zh="没有本机的备份")
         hosts = ", ".join(backups.other_hosts[:5])
@@ -252,9 +252,7 @@ def _no_backup(backups: Backups) -> Finding:
             Evidence(backups.directory, Text(en=f"archives of {hosts}", zh=f"只有其他主机的备份：{hosts}"))
         ]
     evidence += [
-        Evidence(
-            path, Text(en="its time lies in the future: it does not count", zh="备份时间晚于现在，不计入")
-        )
+        Evidence(path, Text(en="its time is in the future: it does not count", zh="备份时间晚于现在，不计入"))
         for path in backups.ahead[:5]
     ]
     return Finding("OPS003", tuple(evidence), {"newest": "-"}, summary=_newest(nothing))
@@ -351,7 +349,7 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
                 Evidence(
                     watchdog.path,
                     Text(
-                        en=f"holding still after {watchdog.actions} actions; last check {ago} ago",
+                        en=f"no more actions after {watchdog.actions} actions; last check {ago} ago",
                         zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在 {in_chinese_units(ago)}前",
                     ),
                 ),

@@ -106,7 +106,7 @@ def timed_services(units: Units) -> Iterator[Finding]:
                 fix=(
                     verbatim(f"journalctl -u {name} -n 40 --no-pager"),
                     Text(
-                        en=f"Mend what the last run of {service.name} says",
+                        en=f"Fix the error of the last run of {service.name}",
                         zh=f"按 {service.name} 上次运行的报错修正",
                     ),
                     verbatim(f"systemctl start {name}"),
@@ -126,7 +126,7 @@ def watchdog_unit(units: Units) -> Iterator[Finding]:
     name = shlex.quote(own.name)
     first: tuple[str | Text, ...] = (
         verbatim(f"journalctl -u {name} -n 40 --no-pager"),
-        Text(en="Mend what it says", zh="按其中的报错修正"),
+        Text(en="Fix the error that it reports", zh="按其中的报错修正"),
     )
     if own.load == "masked":
         first = (verbatim(f"systemctl unmask {name}"),)

@@ -393,7 +393,7 @@ def _misplaced(
 @check(
     "tls.renewed",
     "TLS008",
-    en="nginx serves the certificate that lies on disk",
+    en="nginx serves the certificate that is on disk",
     zh="nginx 提供的证书与磁盘上的一致",
 )
 def renewed(

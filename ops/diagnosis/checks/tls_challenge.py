@@ -217,7 +217,7 @@ def _refusal(hops: tuple[Exchange, ...], place: _Place | None, lineage: Lineage 
         )
     if last.status in REDIRECTS:
         return Text(
-            en="the challenge is redirected for ever, or elsewhere", zh="验证请求被循环重定向，或跳转到别处"
+            en="the challenge is redirected forever, or elsewhere", zh="验证请求被循环重定向，或跳转到别处"
         )
     is_refused = last.status in (401, 403, 405, 429) or (last.status or 0) >= 500
     # A missing file is correct; a request that is passed to the application is not.

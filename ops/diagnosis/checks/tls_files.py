@@ -176,7 +176,7 @@ def lines(
 @check(
     "tls.order",
     "TLS022",
-    en="the site's certificate stands first in its file",
+    en="the site's certificate is the first in its file",
     zh="站点证书位于证书文件的第一块",
 )
 def order(

@@ -31,7 +31,9 @@ _OF_BUNDLE = Text(
 )
 _SERVICE = Text(en="the service", zh="服务")
 _ALL_WELL = Text(en="answers as it should", zh="工作正常")
-_NOT_JUDGED = Text(en="could not be judged; what was missing stands below", zh="无法判断，缺少的信息见下文")
+_NOT_JUDGED = Text(
+    en="could not be judged; the missing facts are listed below", zh="无法判断，缺少的信息见下文"
+)
 _NOT_ALL_SEEN = Text(
     en="shows nothing wrong in what was seen, and not all was seen in time: repeat with a longer --budget",
     zh="在已看到的部分里没有问题，但时限内没有看完：请加大 --budget 再运行一次",
