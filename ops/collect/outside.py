@@ -48,7 +48,8 @@ def collect_from_outside(settings: Settings, url: str, budget: float) -> Snapsho
     if addresses:
         target = outside_target(settings, url, _dialled(addresses, url_port(url), deadline, probes.patience))
         tasks = _ask(probes, target, min(deadline, time.monotonic() + _HANDSHAKE_SECONDS))
-        front = tasks["front"].wait(deadline)
+        # Longer than its own exchanges wait: that no answer came is what it has to say.
+        front = tasks["front"].wait(deadline + _RESERVE / 2)
         if target.front_tls:
             served = tasks["served"].wait(deadline)
             old_tls = tasks["old_tls"].wait(deadline)

@@ -302,3 +302,14 @@ def test_what_makes_no_sense_is_one_line(tmp_path: Path, arguments: tuple[str, .
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_front_door_that_takes_connections_and_says_nothing_is_a_failure(
+    tmp_path: Path, scheme: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        report = document(tmp_path, url, settings="[doctor]\nbudget = 2\n", exit_code=2)
+    assert [symptom["id"] for symptom in report["symptoms"]] == ["http.timeout"]
+    assert "front" not in {unseen["what"] for unseen in report["unseen"]}
