@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +14,13 @@ from typing import Any
 
 from tests.hosts.fleet import PORT, Fleet
 from tests.hosts.host import HOME, KEY
-from tests.hosts.layer import DOMAIN, REPOSITORY, SOURCES, make_environment, settings_text
+from tests.hosts.layer import DOMAIN, REPOSITORY, settings_text
 from tests.hosts.machine import Machine
 from tests.lab.authority import Authority
 
 PLAYBOOK_SECONDS = 1500.0
 PAIR = "/etc/ssl/gte"
-# Of the checkout: nothing of it goes into a wheel.
-NOT_PACKAGED = (
-    ".git",
-    ".venv*",
-    "build",
-    "dist",
-    "tests",
-    "benchmarks",
-    "*.egg-info",
-    "__pycache__",
-    ".*_cache",
-)
+WHEELS = "/srv/wheels"
 SECRET = "hunter2-of-the-robot"
 SERVICE_SECRET = "hunter3-of-the-service"
 
@@ -53,57 +38,13 @@ class Played:
         return sum(counts[name] for counts in self.recap.values())
 
 
-def build_wheel(directory: Path) -> Path:
-    """The wheel of this checkout."""
-    source = directory / "source"
-    shutil.copytree(REPOSITORY, source, ignore=shutil.ignore_patterns(*NOT_PACKAGED), symlinks=True)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"),
-            *("--no-build-isolation", "--wheel-dir", str(directory), str(source)),
-        ],
-        check=True,
-        timeout=600,
-    )
-    shutil.rmtree(source)
-    (wheel,) = directory.glob("*.whl")
-    return wheel
-
-
-def with_version(wheel: Path, version: str) -> Path:
-    """The same wheel as another version, beside it (RECORD as the binary distribution format has it)."""
-    own = wheel.name.split("-")[1]
-    target = wheel.with_name(wheel.name.replace(own, version))
-    record: list[str] = []
-    with (
-        zipfile.ZipFile(wheel) as old,
-        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new,
-    ):
-        for item in old.infolist():
-            name = re.sub(rf"^gte_ops-{re.escape(own)}\.", f"gte_ops-{version}.", item.filename)
-            content = old.read(item)
-            if name.endswith(".dist-info/RECORD"):
-                record_name = name
-                continue
-            if name.endswith(".dist-info/METADATA"):
-                content = content.replace(
-                    f"\nVersion: {own}\n".encode(), f"\nVersion: {version}\n".encode(), 1
-                )
-            item.filename = name
-            new.writestr(item, content)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-            record.append(f"{name},sha256={digest},{len(content)}\n")
-        new.writestr(record_name, f"{''.join(record)}{record_name},,\n")
-    return target
-
-
-def make_dependencies(directory: Path) -> Path:
-    """A layer with what gte-ops needs in its environment, without gte-ops: pip installs that from a wheel alone."""
-    make_environment(directory)
-    packages = directory / "opt/gte-api/venv/lib/python3.11/site-packages"
-    for path in (*(packages / name for name in SOURCES), *packages.glob("gte_ops-*.dist-info")):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (directory / "opt/gte-api/venv/bin/gte-ops").unlink()
+def wheels_layer(directory: Path, wheelhouse: Path) -> Path:
+    """A layer with the wheels that gte-ops requires, and none of gte-ops itself, in WHEELS."""
+    place = directory / WHEELS.lstrip("/")
+    place.mkdir(parents=True)
+    for wheel in wheelhouse.glob("*.whl"):
+        if not wheel.name.startswith("gte_ops-"):
+            os.link(wheel, place / wheel.name)
     return directory
 
 
@@ -133,7 +74,11 @@ class AnsibleFleet(Fleet):
             "ansible_ssh_private_key_file": str(KEY),
             "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
             "ansible_python_interpreter": "/usr/bin/python3",
-            "gte_ops_pip_arguments": ["--no-index", "--no-cache-dir"],
+            "gte_ops_pip_environment": {
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": WHEELS,
+                "PIP_NO_CACHE_DIR": "1",
+            },
             "gte_ops_bundles": str(self.directory / "bundles"),
             "gte_ops_controller_command": str(Path(sys.executable).with_name("gte-ops")),
             "gte_ops_config": f'{serving}\n[notify]\nurls = ["json://robot:{SECRET}@127.0.0.1:9/"]\n',

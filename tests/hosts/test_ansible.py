@@ -15,42 +15,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.ansible_fleet import (
-    SECRET,
-    SERVICE_SECRET,
-    AnsibleFleet,
-    Played,
-    build_wheel,
-    make_dependencies,
-    with_version,
-)
+from tests.hosts.ansible_fleet import SECRET, SERVICE_SECRET, AnsibleFleet, Played, wheels_layer
 from tests.hosts.conftest import clear_up
 from tests.hosts.fleet import Request, counted, failed
 from tests.hosts.layer import REPOSITORY
+from tests.hosts.wheelhouse import add_version, make_wheelhouse
 from tests.lab.waiting import wait_for
 
 pytestmark = pytest.mark.long
 LOG = logging.getLogger(__name__)
 NEWER, NEWEST = "9.0.1", "9.0.2"
-BROKEN_UNIT = "/etc/systemd/system/gte-api.service.d/broken.conf"
+LOGS = "/var/log/gte-api"
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    directory = tmp_path_factory.mktemp("wheels")
-    own = build_wheel(directory)
-    yield {
-        "": own,
-        NEWER: with_version(own, NEWER),
-        NEWEST: with_version(own, NEWEST),
-    }
+    directory = make_wheelhouse(tmp_path_factory.mktemp("wheels") / "all")
+    (own,) = directory.glob("gte_ops-*.whl")
+    yield {"": own, **{version: add_version(directory, version) for version in (NEWER, NEWEST)}}
     shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnsibleFleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, wheels: dict[str, Path]) -> Iterator[AnsibleFleet]:
     clear_up()
-    layer = make_dependencies(tmp_path_factory.mktemp("host-dependencies"))
+    layer = wheels_layer(tmp_path_factory.mktemp("host-wheels"), wheels[""].parent)
     with AnsibleFleet(layer, tmp_path_factory.mktemp("controller")) as hosts:
         yield hosts
     shutil.rmtree(layer)
@@ -95,7 +84,9 @@ def test_one_inventory_from_bare_hosts_to_a_fleet_that_is_upgraded_rolled_back_a
     )
 
     played = good(fleet.play("install", "-vvv", "--diff", "-e", "gte_ops_serial=100%", gte_ops_wheel=wheel))
-    wait_for(lambda: fleet.balancer.answers("/ready") == 200, "the balancer to serve", within=60, every=0.3)
+    wait_for(
+        lambda: fleet.balancer.answers_outside("/ready") == 200, "the balancer to serve", within=60, every=0.3
+    )
     for secret in (SECRET, SERVICE_SECRET):
         assert secret not in played.output
         assert secret not in first.sh("journalctl --no-pager")
@@ -114,19 +105,26 @@ def test_one_inventory_from_bare_hosts_to_a_fleet_that_is_upgraded_rolled_back_a
     assert fleet.versions() == [NEWER] * 3
     unharmed("upgrade", requests)
 
-    # The second host cannot start what it is given: the third is not touched, and users are served by two.
-    second.write(BROKEN_UNIT, "[Service]\nExecStartPre=/bin/false\n")
-    second.sh("systemctl daemon-reload")
+    # The second host cannot get what the version requires: nothing of it is switched, and the third is not touched.
+    second.sh("mv /srv/wheels /srv/elsewhere")
     with fleet.clients(tmp_path) as requests:
-        stopped = fleet.play("upgrade", gte_ops_wheel=str(wheels[NEWEST]), gte_ops_wait="20s")
-    assert stopped.exit_code != 0
-    assert "Hosts after it were not touched" in stopped.output
-    assert fleet.versions() == [NEWEST, "", NEWER]
-    assert out_of_the_balancer(fleet) == [fleet.address(second)]
-    assert third.name not in stopped.recap
+        stopped = fleet.play("upgrade", gte_ops_wheel=str(wheels[NEWEST]))
+    second.sh("mv /srv/elsewhere /srv/wheels")
+    stops_at_second(fleet, stopped)
     unharmed("upgrade that stops", requests)
 
-    second.sh(f"rm {BROKEN_UNIT}; systemctl daemon-reload; systemctl reset-failed gte-api")
+    # The second host has the version, and the doctor finds its disk full.
+    second.sh(
+        f"mount -t tmpfs -o size=1m,mode=0755 tmpfs {LOGS} && chown gte-api: {LOGS};"
+        f" head -c 2M /dev/zero >{LOGS}/filling || :"
+    )
+    with fleet.clients(tmp_path) as requests:
+        stopped = fleet.play("upgrade", gte_ops_wheel=str(wheels[NEWEST]))
+    second.sh(f"umount -l {LOGS}; systemctl kill --signal=USR1 --kill-whom=main gte-api")
+    stops_at_second(fleet, stopped)
+    assert "HST001" in stopped.output
+    unharmed("upgrade that is taken back", requests)
+
     with fleet.clients(tmp_path) as requests:
         good(fleet.play("rollback", gte_ops_version=NEWER))
     assert fleet.versions() == [NEWER] * 3
@@ -148,6 +146,17 @@ def test_one_inventory_from_bare_hosts_to_a_fleet_that_is_upgraded_rolled_back_a
     assert "GUN001" in report
     assert third.name in report
     assert len(list((fleet.directory / "bundles").glob("*.json"))) == 4
+
+
+def stops_at_second(fleet: AnsibleFleet, played: Played) -> None:
+    """The first host is upgraded, the second serves with the version of before, the third was not touched."""
+    assert played.exit_code != 0
+    assert f"It has {NEWER} again and serves. Hosts after it were not touched" in " ".join(
+        played.output.split()
+    )
+    assert fleet.versions() == [NEWEST, NEWER, NEWER]
+    assert out_of_the_balancer(fleet) == []
+    assert fleet.hosts[2].name not in played.recap
 
 
 def unharmed(what: str, requests: list[Request]) -> None:

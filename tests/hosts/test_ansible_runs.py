@@ -24,8 +24,9 @@ GTE_OPS = r"""#!/bin/sh
 echo "$*" >> ROOT/calls
 for word in "$@"; do [ -e "ROOT/fail.$word" ] && { echo "refused $word" >&2; exit 4; }; done
 case "$1" in
-    service) date -u "+InactiveExitTimestamp=%a %F %T.%6N UTC" > ROOT/began ;;
+    service) ROOT/restarted ;;
     deploy | install) echo '{"changed": false}' ;;
+    upgrade) ROOT/package "$@"; echo '{"changed": true}' ;;
     doctor)
         status=$(head -n 1 ROOT/doctor); sed -i 1d ROOT/doctor
         while [ $# -gt 0 ]; do [ "$1" = --bundle ] && echo '{}' > "$2"; shift; done
@@ -34,6 +35,18 @@ case "$1" in
         case "$status" in ok) exit 0 ;; warn) exit 1 ;; fail) exit 2 ;; esac
         exit 3 ;;
 esac
+"""
+RESTARTED = """#!/bin/sh
+for name in InactiveExit ExecMainStart; do date -u "+${name}Timestamp=%a %F %T.%6N UTC"; done > ROOT/began
+"""
+# Of `upgrade`: the version of the wheel, or of before, is the package's.
+PACKAGE = """#!/bin/sh
+case "$*" in
+    *--rollback*) version=$(cat ROOT/before) ;;
+    *) version=$(echo "$*" | sed 's/.*gte_ops-\\([^-]*\\)-.*/\\1/') ;;
+esac
+cp ROOT/version ROOT/before; echo "$version" > ROOT/version
+sed -i "s/^Version: .*/Version: $version/" ROOT/venv/lib/python3*/site-packages/gte_ops-0.2.0.dist-info/METADATA
 """
 SYSTEMCTL = """#!/bin/sh
 case "$*" in
@@ -58,11 +71,14 @@ class Controller:
         self.package.mkdir()
         (self.package / "METADATA").write_text("Metadata-Version: 2.1\nName: gte-ops\nVersion: 0.2.0\n")
         (self.package / "RECORD").write_text("gte_ops-0.2.0.dist-info/RECORD,,\n")
+        (root / "version").write_text("0.2.0\n")
         (root / "bin").mkdir()
         for path, text in (
             ("venv/bin/gte-ops", GTE_OPS),
             ("venv/bin/pip", PIP),
             ("bin/systemctl", SYSTEMCTL),
+            ("restarted", RESTARTED),
+            ("package", PACKAGE),
         ):
             (root / path).write_text(text.replace("ROOT", str(root)))
             (root / path).chmod(0o755)
@@ -86,9 +102,13 @@ class Controller:
         self.began(time.time() + 1)
         self.doctor("ok")
 
-    def began(self, at: float) -> None:
-        stamp = datetime.fromtimestamp(at, UTC).strftime("%a %Y-%m-%d %H:%M:%S.%f UTC")
-        (self.root / "began").write_text(f"InactiveExitTimestamp={stamp}\n")
+    def began(self, at: float, master: float | None = None) -> None:
+        """The unit started at a time, and its main process at another one if it has been handed over to."""
+        lines = (
+            f"{name}Timestamp={datetime.fromtimestamp(when, UTC):%a %Y-%m-%d %H:%M:%S.%f UTC}\n"
+            for name, when in (("InactiveExit", at), ("ExecMainStart", master or at))
+        )
+        (self.root / "began").write_text("".join(lines))
 
     def doctor(self, *statuses: str) -> None:
         (self.root / "doctor").write_text("".join(f"{status}\n" for status in statuses))
@@ -195,8 +215,68 @@ def test_a_wheel_alone_is_the_version_that_an_upgrade_installs(controller: Contr
     code, output, calls = controller.play("gte_api", "upgrade", gte_ops_wheel=str(wheel))
     assert code == 0, output
     assert [call.split()[0] for call in calls if "check" not in call] == [
-        *("deploy", "pip", "install", "service", "doctor", "deploy")
+        *("deploy", "upgrade", "install", "service", "doctor", "deploy")
     ]
+    assert f"--wheel {controller.root}/releases/{wheel.name}" in " ".join(calls)
+
+
+def test_a_service_that_was_handed_over_to_its_package_is_restarted_for_a_setting_alone(
+    controller: Controller,
+) -> None:
+    controller.play("gte_api")
+    now = time.time()
+    controller.began(now - 60, now + 5)
+    os.utime(controller.root / "gte-api/environment", (now - 120, now - 120))
+    code, output, calls = controller.play("gte_api")
+    assert (code, restarts(calls)) == (0, 0), output
+    os.utime(controller.root / "gte-api/environment", (now, now))
+    code, output, calls = controller.play("gte_api")
+    assert (code, restarts(calls)) == (0, 1), output
+
+
+def upgraded(controller: Controller) -> tuple[int, str, list[str]]:
+    """An upgrade to a wheel's version, its exit code, output, and the actions."""
+    wheel = controller.root / "gte_ops-0.3.0-py3-none-any.whl"
+    wheel.touch()
+    code, output, calls = controller.play("gte_api", "upgrade", gte_ops_wheel=str(wheel))
+    return (
+        code,
+        output,
+        [" ".join(call.split()[:2]) for call in calls if call.startswith(("deploy", "upgrade"))],
+    )
+
+
+def test_an_upgraded_host_that_cannot_be_judged_stays_out_and_is_not_rolled_back(
+    controller: Controller,
+) -> None:
+    controller.doctor("unknown", "unknown")
+    code, output, actions = upgraded(controller)
+    assert (code, actions) == (2, ["deploy drain", "upgrade --wait"]), output
+    assert "one has 0.3.0 and could not be judged" in output
+    assert "not rolled back" in output
+    assert "stays out of every balancer" in output
+    assert "Hosts after it were not touched" in output
+    controller.doctor("ok")
+    code, output, actions = upgraded(controller)
+    assert (code, actions) == (0, ["deploy drain", "deploy undrain"]), output
+
+
+def test_an_upgraded_host_that_is_broken_goes_back_and_serves(controller: Controller) -> None:
+    controller.doctor("fail")
+    code, output, actions = upgraded(controller)
+    assert (code, actions) == (
+        2,
+        ["deploy drain", "upgrade --wait", "upgrade --rollback", "deploy undrain"],
+    ), output
+    assert "It has 0.2.0 again and serves" in output
+
+
+def test_an_upgrade_that_takes_itself_back_is_not_rolled_back_once_more(controller: Controller) -> None:
+    (controller.root / "fail.upgrade").touch()
+    code, output, actions = upgraded(controller)
+    assert (code, actions) == (2, ["deploy drain", "upgrade --wait", "deploy undrain"]), output
+    assert "refused upgrade" in output
+    assert "It has 0.2.0 again and serves" in output
 
 
 @pytest.mark.parametrize(
