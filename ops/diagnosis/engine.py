@@ -261,6 +261,7 @@ def _cause(
         ),
         fix=entry.printed(map(_step, root.fix), facts) if root.fix else entry.fix_with(facts),
         kind=root.kind,
+        subjects=root.subjects,
     )
 
 

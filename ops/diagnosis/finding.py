@@ -34,7 +34,8 @@ class Finding(msgspec.Struct, frozen=True):
     ``severity`` None means the catalogue's own. ``summary`` and ``fix`` None mean the catalogue's sentence and steps; a
     step of ``fix`` is a command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a
     warning about the future explains no present symptom. ``kind`` is the particular defect, for programs, if the code
-    covers several."""
+    covers several; ``subjects`` are those of several alike that it is about (servers of an upstream), as the
+    configuration has them."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -45,6 +46,7 @@ class Finding(msgspec.Struct, frozen=True):
     fix: tuple[str | Text, ...] | None = None
     explains: tuple[str, ...] | None = None
     kind: str = ""
+    subjects: tuple[str, ...] = ()
 
 
 class NotJudgedError(Exception):

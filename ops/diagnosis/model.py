@@ -47,7 +47,8 @@ class Symptom(msgspec.Struct, frozen=True):
 class Cause(msgspec.Struct, frozen=True):
     """A proven root cause. ``explains``: the symptoms' ids and the codes that only follow from it.
 
-    ``kind``: the particular defect if the code covers several; else empty."""
+    ``kind``: the particular defect if the code covers several; else empty. ``subjects``: those of several that it is
+    about, such as servers of an upstream; empty if there is one alone."""
 
     code: str
     severity: Severity
@@ -58,6 +59,7 @@ class Cause(msgspec.Struct, frozen=True):
     verify: Text
     fix: tuple[Text, ...]
     kind: str = ""
+    subjects: tuple[str, ...] = ()
 
     @property
     def learn(self) -> str:

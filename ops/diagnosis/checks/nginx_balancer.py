@@ -32,25 +32,38 @@ def slow_server(
 ) -> Iterator[Finding]:
     """NGX048: of several servers, one takes far longer for its health answer than the others."""
     for proxy_pass, answers in _shared(nginx_config, target, upstreams, backend):
-        for address, answer in answers.items():
-            others = [item.elapsed for other, item in answers.items() if other != address]
-            usual = statistics.median(others)
-            if answer.elapsed < SLOW_SECONDS or answer.elapsed < SLOW_TIMES * usual:
-                continue
-            yield Finding(
-                "NGX048",
-                (
-                    quote(f"GET {address}{target.health_path}", f"{answer.status}, {answer.elapsed:.2f} s"),
-                    *(
-                        quote(f"GET {other}{target.health_path}", f"{item.status}, {item.elapsed:.3f} s")
-                        for other, item in answers.items()
-                        if other != address
-                    ),
-                    quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
+        slow = [address for address in answers if _is_slow(address, answers)]
+        if not slow:
+            continue
+        slow.sort(key=lambda address: -answers[address].elapsed)
+        usual = statistics.median(item.elapsed for address, item in answers.items() if address not in slow)
+        yield Finding(
+            "NGX048",
+            (
+                *(
+                    quote(
+                        f"GET {address}{target.health_path}",
+                        f"{answers[address].status}, {answers[address].elapsed:.3f} s",
+                    )
+                    for address in (*slow, *(address for address in answers if address not in slow))
                 ),
-                {"address": address, "seconds": f"{answer.elapsed:.1f}", "usual": f"{usual:.3f}"},
-            )
-            return
+                quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
+            ),
+            {
+                "address": slow[0],
+                "slow": ", ".join(slow),
+                "seconds": f"{answers[slow[0]].elapsed:.1f}",
+                "usual": f"{usual:.3f}",
+            },
+            subjects=tuple(slow),
+        )
+        return
+
+
+def _is_slow(address: str, answers: dict[str, Exchange]) -> bool:
+    """Whether an answer took far longer than the others did, by their median, the lower one of an even number."""
+    usual = statistics.median_low(item.elapsed for other, item in answers.items() if other != address)
+    return answers[address].elapsed >= max(SLOW_SECONDS, SLOW_TIMES * usual)
 
 
 @check(
@@ -69,14 +82,19 @@ def other_version(
             continue
         ranked = Counter(versions.values()).most_common()
         usual = ranked[0][0]
-        address = next(address for address, words in versions.items() if words != usual)
+        others = [address for address, words in versions.items() if words != usual]
         yield Finding(
             "NGX049",
             (
                 *(quote(f"GET {place}{target.health_path}", words) for place, words in versions.items()),
                 quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
             ),
-            {"address": address, "version": versions[address], "usual": usual},
+            {
+                "address": others[0],
+                "different": ", ".join(f"{place} ({versions[place]})" for place in others),
+                "usual": usual,
+            },
+            subjects=tuple(others),
         )
         return
 

@@ -360,28 +360,35 @@ def dead_server(
         alive = [a for a, x in answers.items() if isinstance(x, Exchange) and x.status is not None]
         if not dead or not alive:
             continue
-        address = dead[0]
         failed = [
             (path, entry)
             for path, entry in nginx_entries(logs, "")
-            if not is_of_earlier_worker(entry, since, logs) and _names(entry.text, address)
+            if not is_of_earlier_worker(entry, since, logs)
+            and any(_names(entry.text, address) for address in dead)
         ]
         met = sum(item.count for located in users_traffic(logs)[:1] for item in located.answers("502", "504"))
-        answer = backend.connection if address == unreached else answers[address]
-        detail = (
-            "?" if answer is None or isinstance(answer, NotSeen) else answer.detail or answer.failure or "?"
-        )
+        said = {a: backend.connection if a == unreached else answers[a] for a in dead}
         yield Finding(
             "NGX043",
             (
-                quote(address, detail),
+                *(
+                    quote(a, "?" if x is None or isinstance(x, NotSeen) else x.detail or x.failure or "?")
+                    for a, x in said.items()
+                ),
                 quote(
                     proxy_pass.where, f"proxy_pass {proxy_pass.written}: {', '.join(proxy_pass.addresses)}"
                 ),
                 *(quote(path, entry.text) for path, entry in failed[-1:]),
             ),
-            {"address": address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
+            {
+                "address": dead[0],
+                "dead": ", ".join(dead),
+                "alive": ", ".join(alive),
+                "count": str(len(failed)),
+                "met": str(met),
+            },
             severity=Severity.FAIL if met else Severity.WARN,
+            subjects=tuple(dead),
         )
         return
 
@@ -431,8 +438,15 @@ def _half_of_a_name(proxy_pass: ProxyPass, host_names: HostNames | NotSeen, logs
                 quote(f"getent ahosts {name}", ", ".join(addresses)),
                 *(quote(path, entry.text) for path, entry in failed[-1:]),
             ),
-            {"address": first.address, "alive": ", ".join(alive), "count": str(len(failed)), "met": str(met)},
+            {
+                "address": first.address,
+                "dead": ", ".join(one.address for one in dead),
+                "alive": ", ".join(alive),
+                "count": str(len(failed)),
+                "met": str(met),
+            },
             severity=Severity.FAIL if met or is_silent else Severity.WARN,
+            subjects=tuple(one.address for one in dead),
             summary=Text(
                 en=f"{name} is {' and '.join(addresses)} to nginx, and {first.address} takes no connection: {costs.en}."
                 f" nginx's log has {len(failed)} failed attempts; {met} requests ended in 502 or 504.",

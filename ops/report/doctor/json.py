@@ -10,6 +10,7 @@ from ops.diagnosis.model import Cause, CheckResult, Diagnosis, Symptom
 from ops.report.json_document import started_at
 from ops.report.sentences import command, next_command, next_commands, sentence
 from ops.text.language import Language
+from ops.text.sanitize import safe_line
 
 
 def to_document(diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
@@ -92,7 +93,9 @@ def cause_document(cause: Cause, language: Language) -> dict[str, Any]:
         "verify": command(cause.verify, language),
         "fix": [(command if is_command(step) else sentence)(step, language) for step in cause.fix],
         "learn": command(cause.learn, language),
-    } | ({"kind": cause.kind} if cause.kind else {})
+        **({"kind": cause.kind} if cause.kind else {}),
+        **({"subjects": [safe_line(subject) for subject in cause.subjects]} if cause.subjects else {}),
+    }
 
 
 def _check(check: CheckResult, language: Language) -> dict[str, Any]:

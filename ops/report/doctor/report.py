@@ -130,8 +130,9 @@ class DoctorReport(CommandReport):
         yield Samples("doctor_count", "Causes, symptoms and checks of the run.", counts)
         # The layer is the page of docs/causes that explains the cause; the site's own causes have none.
         causes = tuple(
-            ({"code": c.code, "severity": c.severity, "layer": layer_of(c.code) or "README"}, 1.0)
+            ({"code": c.code, "severity": c.severity, "layer": layer_of(c.code) or "README", **subject}, 1.0)
             for c in diagnosis.causes
+            for subject in [{"subject": name} for name in c.subjects] or [{}]
         )
         yield Samples("doctor_cause", "A cause that is proven.", causes)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import pytest
 
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose
 from ops.facts.base import NotSeen
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Exchange, Upstreams
 from ops.facts.safeguards import Schedule
 from ops.facts.snapshot import Snapshot
+from ops.report.doctor.json import cause_document
+from ops.report.doctor.report import DoctorReport
+from ops.report.formats.prometheus import write as write_prometheus
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.made_snapshot import (
     BACKEND,
@@ -52,13 +58,23 @@ CASES = [
         "NGX048",
         "one of three takes two seconds",
         host(health(2.0)),
-        "2.00 s",
+        "2.000 s",
         severity=None,
-        facts={"address": SECOND, "seconds": "2.0", "usual": "0.004"},
+        facts={"address": SECOND, "slow": SECOND, "seconds": "2.0", "usual": "0.004"},
     ),
     quiet("NGX048", "all are alike", host(health())),
     quiet("NGX048", "a little slower is not slow", host(health(0.9))),
-    quiet("NGX048", "all are slow: that is the service", host(health(2.0), health(1.9))),
+    fires(
+        "NGX048",
+        "two of three are slow",
+        host(health(2.0), health(3.0)),
+        facts={"address": THIRD, "slow": f"{THIRD}, {SECOND}", "seconds": "3.0", "usual": "0.004"},
+    ),
+    quiet(
+        "NGX048",
+        "all are slow: that is the service",
+        but(host(health(2.0), health(1.9)), backend__health=health(1.8)),
+    ),
     quiet("NGX048", "it does not answer at all: NGX043", host(SILENT)),
     quiet("NGX048", "it is drained", host(health(2.0), site=WITHOUT_SECOND)),
     quiet("NGX048", "there is one server", but(upstreams=Upstreams(answers={SECOND: health(2.0)}))),
@@ -67,7 +83,7 @@ CASES = [
         "one of three has an older version",
         host(health(version="0.1.0")),
         "version 0.1.0, engine embedded",
-        facts={"address": SECOND, "version": "version 0.1.0, engine embedded"},
+        facts={"address": SECOND, "different": f"{SECOND} (version 0.1.0, engine embedded)"},
     ),
     fires("NGX049", "one of three runs another engine", host(health(engine="gte")), "engine gte"),
     quiet("NGX049", "all are alike", host(health())),
@@ -105,6 +121,12 @@ CASES += [
         "NGX043", "the first server is cut off", balancer(CUT_OFF), "no answer within 2 s", severity="warn"
     ),
     fires("NGX043", "the first server refuses", balancer(refused(HOSTS[0])), facts={"address": HOSTS[0]}),
+    fires(
+        "NGX043",
+        "two servers are gone",
+        but(balancer(refused(HOSTS[0])), upstreams__answers={HOSTS[1]: SILENT, HOSTS[2]: health()}),
+        facts={"dead": f"{HOSTS[0]}, {HOSTS[1]}", "alive": HOSTS[2]},
+    ),
     *(
         quiet("NGX043", f"{failure}: the first server may well live", balancer(UNPROVEN[failure]))
         for failure in UNPROVEN
@@ -140,3 +162,14 @@ CASES += [
 def test_case(case: Case) -> None:
     assert BACKEND == "127.0.0.1:8000"
     hold(case)
+
+
+def test_each_server_that_it_is_about_is_a_subject_of_the_cause() -> None:
+    both = but(balancer(refused(HOSTS[0])), upstreams__answers={HOSTS[1]: SILENT, HOSTS[2]: health()})
+    (cause,) = (cause for cause in diagnose(both, CHECKS).causes if cause.code == "NGX043")
+    assert cause.subjects == HOSTS[:2]
+    assert cause_document(cause, "en")["subjects"] == list(HOSTS[:2])
+    page = io.StringIO()
+    write_prometheus(DoctorReport(diagnose(both, CHECKS)), "en", page)
+    for address in HOSTS[:2]:
+        assert f'code="NGX043",severity="warn",layer="nginx",subject="{address}"}} 1' in page.getvalue()
