@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 from ops.archive.listing import ListedBackup
 from ops.archive.name import ArchiveName
 from ops.certificates.assess import review
+from ops.diagnosis.model import Cause
 from ops.facts.certificate_inventory import CertificateSource
 from ops.facts.status import Status
 from ops.report.backup import BackupListReport
@@ -37,7 +39,7 @@ def write_files(directory: Path, *, well: bool) -> None:
     reports: dict[str, CommandReport] = {
         CERTIFICATES: _certificates(well),
         BACKUPS: _backups(well),
-        DOCTOR: DoctorReport(HEALTHY if well else DOWN),
+        DOCTOR: DoctorReport(HEALTHY if well else structs.replace(DOWN, causes=(*DOWN.causes, *_servers()))),
     }
     for name, report in reports.items():
         page = io.StringIO()
@@ -46,6 +48,12 @@ def write_files(directory: Path, *, well: bool) -> None:
     # What node_exporter's own collector writes of a unit; there is no systemd here.
     unit = 'node_systemd_unit_state{name="gte-ops-backup.service",state="failed",type="oneshot"}'
     _replace(directory / SYSTEMD, f"# TYPE node_systemd_unit_state gauge\n{unit} {int(not well)}\n")
+
+
+def _servers() -> Iterator[Cause]:
+    """A balancer's causes, each of another server of its upstream."""
+    for number, code in enumerate(("NGX043", "NGX048", "NGX049")):
+        yield structs.replace(DOWN.causes[1], code=code, subjects=(f"192.0.2.{number}:8000",))
 
 
 def _replace(path: Path, text: str) -> None:
@@ -79,6 +87,6 @@ def _certificates(well: bool) -> CertificateReport:
 def _backups(well: bool) -> BackupListReport:
     made = ArchiveName(time.time() - (0 if well else 3 * DAY), 1, "web1", "zst", encrypted=False)
     good = ListedBackup(made, Path("/b") / str(made), 1234, good=True, reason=verbatim(""))
-    older = msgspec.structs.replace(made, created_at=made.created_at - DAY)
+    older = structs.replace(made, created_at=made.created_at - DAY)
     bad = ListedBackup(older, Path("/b") / str(older), 12, good=False, reason=verbatim("cut off"))
     return BackupListReport([(good, None)] if well else [(good, None), (bad, None)], "/b")

@@ -13,12 +13,14 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +49,12 @@ def fast(rules: str) -> str:
 
 
 @dataclass
-class Monitoring:
-    """The running programs. ``ports`` by program; ``directory`` holds their files."""
+class Programs:
+    """Running programs. ``ports`` by program; ``directory`` holds their files, prometheus.yml and alertmanager.yml."""
 
     directory: Path
-    service: Gunicorn
-    robots: Endpoint
     ports: dict[str, int]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def textfiles(self) -> Path:
-        return self.directory / "textfiles"
-
-    @property
-    def hold(self) -> Path:
-        """While it exists, no worker becomes ready."""
-        return self.directory / "hold"
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
 
     def start(self, name: str, *command: str) -> None:
         """Start one program; its output goes to NAME.log."""
@@ -75,6 +66,109 @@ class Monitoring:
         process = self.processes.pop(name)
         process.kill()
         process.wait()
+
+    def end_all(self) -> None:
+        """End what still runs."""
+        for name in list(self.processes):
+            self.end(name)
+
+    def start_alertmanager(self) -> None:
+        self.start(
+            "alertmanager",
+            "prometheus-alertmanager",
+            "--config.file=alertmanager.yml",
+            f"--storage.path={self.directory / 'alertmanager'}",
+            "--cluster.listen-address=",
+            f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
+        )
+
+    def start_prometheus(self, lookback: str = "10s") -> None:
+        """``lookback``: so long a series of a job that was removed counts; five minutes otherwise."""
+        self.start(
+            "prometheus",
+            "prometheus",
+            "--config.file=prometheus.yml",
+            f"--storage.tsdb.path={self.directory / 'tsdb'}",
+            f"--query.lookback-delta={lookback}",
+            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+        )
+
+    def api(self, path: str, **query: str) -> Any:
+        """The data of one answer of Prometheus's API."""
+        url = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return json.load(answer)["data"]
+
+    def value(self, expression: str) -> float:
+        """The one value of an expression; -1 while there is none, or no Prometheus."""
+        with contextlib.suppress(OSError):
+            result = self.api("query", query=expression)["result"]
+            return float(result[0]["value"][1]) if result else -1.0
+        return -1.0
+
+    def firing(self) -> dict[str, dict[str, Any]]:
+        """The alerts that fire, by name."""
+        alerts = self.api("alerts")["alerts"]
+        return {alert["labels"]["alertname"]: alert for alert in alerts if alert["state"] == "firing"}
+
+
+class ShiftedExporter:
+    """A node_exporter whose host has a wrong clock: what the real one at ``address`` says, with another time."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.seconds = address, 0.0
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                try:
+                    with urllib.request.urlopen(f"http://{exporter.address}/metrics", timeout=5) as answer:
+                        page = exporter.shifted(answer.read().decode())
+                except OSError:
+                    self.send_error(502)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(page.encode())
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def shifted(self, page: str) -> str:
+        """The page with the time ``seconds`` later."""
+        return re.sub(
+            r"(?m)^node_time_seconds (.*)$",
+            lambda match: f"node_time_seconds {float(match[1]) + self.seconds}",
+            page,
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Monitoring(Programs):
+    """A service that is watched, and the programs that watch it."""
+
+    service: Gunicorn
+    robots: Endpoint
+    clock: ShiftedExporter
+
+    @property
+    def textfiles(self) -> Path:
+        return self.directory / "textfiles"
+
+    @property
+    def hold(self) -> Path:
+        """While it exists, no worker becomes ready."""
+        return self.directory / "hold"
 
     def freeze_service(self) -> None:
         """Stop gunicorn's processes: they accept connections and answer nobody."""
@@ -104,6 +198,7 @@ class Monitoring:
             *("sh", "-c", script, "sh", "prometheus-node-exporter"),
             "--collector.disable-defaults",
             "--collector.textfile",
+            "--collector.time",
             "--collector.filesystem",
             # Of this machine nothing counts but the small disk.
             f"--collector.filesystem.mount-points-exclude={_everything_but(disk)}",
@@ -122,7 +217,7 @@ class Monitoring:
         scrape = (FILES / "gte-ops.scrape.yml").read_text(encoding="utf-8")
         for address, port in (
             ("127.0.0.1:8000", self.service.port),
-            ("127.0.0.1:9100", self.ports["node"]),
+            ("127.0.0.1:9100", self.clock.port),
             ("127.0.0.1:9115", self.ports["blackbox"]),
         ):
             scrape = scrape.replace(address, f"127.0.0.1:{port}")
@@ -138,17 +233,6 @@ class Monitoring:
 
     def reload_prometheus(self) -> None:
         self.processes["prometheus"].send_signal(signal.SIGHUP)
-
-    def api(self, path: str, **query: str) -> Any:
-        """The data of one answer of Prometheus's API."""
-        url = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            return json.load(answer)["data"]
-
-    def firing(self) -> dict[str, dict[str, Any]]:
-        """The alerts that fire, by name."""
-        alerts = self.api("alerts")["alerts"]
-        return {alert["labels"]["alertname"]: alert for alert in alerts if alert["state"] == "firing"}
 
 
 def _everything_but(disk: Path) -> str:
@@ -183,15 +267,18 @@ def monitoring(directory: Path) -> Iterator[Monitoring]:
                 **SERVICE,
             )
         )
-        made = Monitoring(directory, service, robots, {name: free_port() for name in names})
-        stack.callback(_end_all, made)
+        ports = {name: free_port() for name in names}
+        clock = ShiftedExporter(f"127.0.0.1:{ports['node']}")
+        stack.callback(clock.close)
+        made = Monitoring(directory, ports, service, robots, clock)
+        stack.callback(made.end_all)
         for name in ("textfiles", "disk"):
             _made(directory / name)
         (directory / "nginx.conf").write_text(NGINX.format(nginx=made.ports["nginx"], service=service.port))
         (directory / "fast.rules.yml").write_text(
             fast((FILES / "gte-ops.rules.yml").read_text(encoding="utf-8"))
         )
-        (directory / "alertmanager.yml").write_text(_alertmanager(taken.port))
+        (directory / "alertmanager.yml").write_text(alertmanager_text(taken.port))
         made.configure_prometheus()
         made.start_nginx()
         made.start_node_exporter()
@@ -201,31 +288,17 @@ def monitoring(directory: Path) -> Iterator[Monitoring]:
             "--config.file=/etc/prometheus/blackbox.yml",
             f"--web.listen-address=127.0.0.1:{made.ports['blackbox']}",
         )
-        made.start(
-            "alertmanager",
-            "prometheus-alertmanager",
-            "--config.file=alertmanager.yml",
-            f"--storage.path={directory / 'alertmanager'}",
-            "--cluster.listen-address=",
-            f"--web.listen-address=127.0.0.1:{made.ports['alertmanager']}",
-        )
-        made.start(
-            "prometheus",
-            "prometheus",
-            "--config.file=prometheus.yml",
-            f"--storage.tsdb.path={directory / 'tsdb'}",
-            # A series of a job that was removed counts for five minutes more otherwise.
-            "--query.lookback-delta=10s",
-            f"--web.listen-address=127.0.0.1:{made.ports['prometheus']}",
-        )
+        made.start_alertmanager()
+        made.start_prometheus()
         for name, port in made.ports.items():
             eventually(partial(_listens, port), START_SECONDS)
             assert made.processes[name].poll() is None, (directory / f"{name}.log").read_text()
-        eventually(lambda: _is_up(made), START_SECONDS)
+        eventually(lambda: made.value("sum(up) + sum(probe_success)") == 4, START_SECONDS)
         yield made
 
 
-def _alertmanager(port: int) -> str:
+def alertmanager_text(port: int) -> str:
+    """The configuration of Alertmanager with short times, for a receiver at ``port``."""
     text = (FILES / "gte-ops.alertmanager.yml").read_text(encoding="utf-8")
     for name in ("group_wait", "group_interval"):
         text = re.sub(rf"{name}: .*", f"{name}: 3s", text)
@@ -241,19 +314,6 @@ def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _is_up(made: Monitoring) -> bool:
-    """Whether Prometheus scrapes all jobs."""
-    with contextlib.suppress(OSError):
-        up = made.api("query", query="sum(up) + sum(probe_success)")["result"]
-        return bool(up) and up[0]["value"][1] == "4"
-    return False
-
-
-def _end_all(made: Monitoring) -> None:
-    for name in list(made.processes):
-        made.end(name)
 
 
 def posted(service: Gunicorn, task: str, text: str, client: str = CLIENTS[0]) -> int | None:

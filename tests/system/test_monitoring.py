@@ -125,12 +125,13 @@ def _break_files(watched: Monitoring, have_fired: Fired) -> None:
     """The files of a host where everything is wrong, and a disk that fills."""
     write_files(watched.textfiles, well=False)
     watched.fill_disk(1_000_000)
+    watched.clock.seconds = 600.0
     eventually(
         have_fired(
             "GteDown", "GteWatchdogHolds", "GteWatchdogSeesSaturation", "GteWatchdogPausedLong",
             "GteCertificateExpiresSoon", "GteCertificateAboutToExpire", "GteCertificateNotReloaded",
             "GteCertificateUnreadable", "GteBackupOld", "GteBackupDamaged", "GteBackupFailed", "GteCause",
-            "GteDiskLow",
+            "GteDiskLow", "GteUpstreamDead", "GteUpstreamSlow", "GteUpstreamDiffers", "GteClockWrong",
         ),
         PATIENCE,
     )  # fmt: skip
@@ -138,6 +139,7 @@ def _break_files(watched: Monitoring, have_fired: Fired) -> None:
     eventually(have_fired("GteDiskFull"), PATIENCE)
     write_files(watched.textfiles, well=True)
     watched.fill_disk(0)
+    watched.clock.seconds = 0.0
 
 
 def _break_service(watched: Monitoring, have_fired: Fired) -> None:

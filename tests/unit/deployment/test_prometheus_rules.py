@@ -50,6 +50,18 @@ def test_an_alert_leads_to_a_page_that_exists(name: str) -> None:
     assert not anchor or anchor in anchors_of(ROOT / "docs" / page)
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_has_the_code_of_its_page_and_the_general_one_gives_way_to_it(name: str) -> None:
+    _, _, anchor = ALERTS[name]["annotations"]["runbook_url"].partition("#")
+    if name != "GteCause":
+        assert ALERTS[name]["labels"].get("code", "") == anchor.upper()
+    rules = yaml.safe_load((FOLDER / "gte-ops.alertmanager.yml").read_text(encoding="utf-8"))["inhibit_rules"]
+    general = [rule for rule in rules if rule["target_matchers"] == ['alertname="GteCause"']]
+    assert [(rule["source_matchers"], rule["equal"]) for rule in general] == [
+        (['alertname!="GteCause"'], ["instance", "code"])
+    ]
+
+
 def test_every_alert_is_in_the_tests_beside_the_rules() -> None:
     tests = (FOLDER / "gte-ops.rules.test.yml").read_text(encoding="utf-8")
     assert set(re.findall(r'alertname="(\w+)"', tests)) == set(ALERTS)
