@@ -21,6 +21,8 @@ from ops.text.language import Text
 
 # How many shared traits a group shows.
 MAX_SHARED = 10
+# A value that some hosts in order have too is shown if chance would give it to so many of the group this seldom.
+RARE_CHANCE = 0.02
 
 
 _PLACES: dict[TraitKind, PlaceKind] = {
@@ -31,6 +33,7 @@ _PLACES: dict[TraitKind, PlaceKind] = {
     TraitKind.MODEL: PlaceKind.MODEL,
     TraitKind.PACKAGE: PlaceKind.PACKAGE,
     TraitKind.PROGRAM: PlaceKind.HOST_PACKAGE,
+    TraitKind.SYSTEM: PlaceKind.HOST_PACKAGE,
     TraitKind.CERTIFICATE: PlaceKind.CERTIFICATE,
     TraitKind.RENEWAL: PlaceKind.RENEWAL,
 }
@@ -43,6 +46,15 @@ class RefusedBundle(msgspec.Struct, frozen=True):
 
     file: str
     reason: Text
+
+
+class OlderBundle(msgspec.Struct, frozen=True):
+    """A bundle of a host that has a later one, ``newer``: it is diagnosed, and counts in no comparison."""
+
+    file: str
+    name: str
+    newer: str
+    seconds: float
 
 
 class SharedTrait(msgspec.Struct, frozen=True):
@@ -71,12 +83,13 @@ class HostGroup(msgspec.Struct, frozen=True):
 
 
 class FleetDiagnosis(msgspec.Struct, frozen=True):
-    """All hosts, those with affected users first; the groups; what was not diagnosed. ``passed_over``: files whose
-    names are not a bundle's."""
+    """All hosts, those with affected users first, each by its latest bundle; the groups; what was not diagnosed.
+    ``passed_over``: files whose names are not a bundle's."""
 
     hosts: tuple[HostDiagnosis, ...]
     groups: tuple[HostGroup, ...]
     refused: tuple[RefusedBundle, ...] = ()
+    older: tuple[OlderBundle, ...] = ()
     passed_over: int = 0
     seconds: float = 0.0
 
@@ -99,14 +112,33 @@ def compare_hosts(
     seconds: float = 0.0,
 ) -> FleetDiagnosis:
     """Order the hosts and form the groups. Pure."""
+    hosts, older = _latest(hosts)
     ordered = tuple(sorted(hosts, key=lambda host: (_SEVERITY_ORDER[host.status], host.name, host.file)))
     return FleetDiagnosis(
         hosts=ordered,
         groups=tuple(_groups(ordered)),
         refused=tuple(refused),
+        older=tuple(older),
         passed_over=passed_over,
         seconds=seconds,
     )
+
+
+def _latest(hosts: Iterable[HostDiagnosis]) -> tuple[list[HostDiagnosis], list[OlderBundle]]:
+    """Each host by its latest bundle, and the others of the same host."""
+    latest: dict[tuple[str, ...], HostDiagnosis] = {}
+    given = sorted(hosts, key=lambda host: (-host.taken_at, host.file))
+    for host in given:
+        latest.setdefault(host.identity or ("", host.file), host)
+    newest = list(latest.values())
+    kept = {host.file for host in newest}
+    older = [
+        OlderBundle(host.file, host.name, newer.file, newer.taken_at - host.taken_at)
+        for host in given
+        if host.file not in kept
+        for newer in [latest[host.identity]]
+    ]
+    return newest, sorted(older, key=lambda item: item.file)
 
 
 def _groups(hosts: Sequence[HostDiagnosis]) -> Iterator[HostGroup]:
@@ -193,7 +225,8 @@ def _shared(
                 yield SharedTrait(trait, holders, others, None, trait in fitting)
             continue
         usual = there.usual((trait.kind, trait.name))
-        if others > 0.1 * there.size or not _agrees(there, trait, usual):
+        is_rare = others <= 0.1 * there.size or _chance(holders, here.size, others, there.size) <= RARE_CHANCE
+        if not is_rare or not _agrees(there, trait, usual):
             continue
         yield SharedTrait(trait, holders, others, usual.value if usual else None, _fits(trait, places))
     for trait, count in there.counts.items():
@@ -203,6 +236,17 @@ def _shared(
         if is_usual and is_seen and not here.with_key[key]:
             absent = msgspec.structs.replace(trait, value=ABSENT)
             yield SharedTrait(absent, here.size, there.size - count, trait.value, _fits(trait, places))
+
+
+def _chance(holders: int, size: int, others: int, compared: int) -> float:
+    """How likely so many of ``size`` hosts, or more, were among the holders if they were drawn from all by chance (the
+    tail of the hypergeometric distribution)."""
+    total, marked = size + compared, holders + others
+    ways = sum(
+        math.comb(marked, number) * math.comb(total - marked, size - number)
+        for number in range(holders, min(size, marked) + 1)
+    )
+    return ways / math.comb(total, size)
 
 
 def _most(size: int) -> int:

@@ -53,6 +53,7 @@ class TraitKind(StrEnum):
     MODEL = "model"
     PACKAGE = "package"
     PROGRAM = "program"
+    SYSTEM = "system"
     CERTIFICATE = "certificate"
     RENEWAL = "renewal"
     CLOCK = "clock"
@@ -81,7 +82,8 @@ class Trait(msgspec.Struct, frozen=True):
 
 class HostDiagnosis(msgspec.Struct, frozen=True):
     """One host's diagnosis, without its checks, and its traits. ``file``: the bundle's name; ``kinds``: the kinds of
-    traits that were seen on it; ``fitting``: for each cause, the changes that belong to its proof."""
+    traits that were seen on it; ``fitting``: for each cause, the changes that belong to its proof;
+    ``identity``: its name and addresses, empty if they were not seen."""
 
     file: str
     name: str
@@ -95,6 +97,7 @@ class HostDiagnosis(msgspec.Struct, frozen=True):
     kinds: tuple[TraitKind, ...] = ()
     fitting: dict[str, tuple[Trait, ...]] = msgspec.field(default_factory=dict)
     omitted_causes: int = 0
+    identity: tuple[str, ...] = ()
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -133,7 +136,14 @@ def host_diagnosis(file: str, snapshot: Snapshot, diagnosis: Diagnosis) -> HostD
         kinds=tuple(kinds),
         fitting=fitting,
         omitted_causes=max(0, len(diagnosis.causes) - MAX_CAUSES),
+        identity=_identity(host),
     )
+
+
+def _identity(host: object) -> tuple[str, ...]:
+    """A name alone is no host: many are called debian."""
+    own = [address for address in host.addresses[:50] if _is_own(address)] if isinstance(host, Host) else []
+    return (safe_line(host.hostname, 100), *sorted(own)) if isinstance(host, Host) and own else ()
 
 
 class _OwnWords:
@@ -192,6 +202,8 @@ def _seen_traits(snapshot: Snapshot) -> Iterator[tuple[TraitKind, Iterable[_Read
         yield TraitKind.NGINX, _directives(snapshot.nginx_config.directives, "", 0)
         if version := snapshot.nginx_config.version:
             yield TraitKind.PROGRAM, [_Reading("nginx", "nginx", version)]
+    if isinstance(snapshot.host, Host) and snapshot.host.software:
+        yield TraitKind.SYSTEM, _system(snapshot.host)
     if isinstance(snapshot.gunicorn, Gunicorn) and isinstance(snapshot.gunicorn.config, GunicornConfig):
         yield (
             TraitKind.GUNICORN,
@@ -281,6 +293,12 @@ def _clock(machine: Machine) -> Iterator[_Reading]:
         state = "synchronised" if clock.synchronised else "not synchronised"
         is_off = abs(clock.offset) > CLOCK_SECONDS
         yield _Reading("", clock.source, f"{state}, {'wrong' if is_off else 'right'}")
+
+
+def _system(host: Host) -> Iterator[_Reading]:
+    for name, words in host.software.items():
+        yield _Reading(name, name, words)
+    yield _Reading("", "time zone", f"UTC{host.utc_offset / 3600:+g} h")
 
 
 def _machine(machine: Machine) -> Iterator[_Reading]:

@@ -113,7 +113,9 @@ def read_bundle(path: Path) -> Bundle:
         )
     try:
         version = msgspec.json.decode(content, type=_BundleVersion)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not content.strip() or (content.startswith(b"{") and "truncated" in str(error)):
+            raise _cut_off(path) from None
         raise BundleError(
             Text(
                 en=f"{path}: not a bundle; make one with: gte-ops doctor --bundle FILE",
@@ -156,10 +158,14 @@ def _decompressed(path: Path, content: bytes) -> bytes:
             )
         ) from None
     if not decompressor.eof and len(plain) <= MAX_BYTES:
-        raise BundleError(
-            Text(
-                en=f"{path}: cut off; copy it again from its host",
-                zh=f"{path}：文件不完整；请从源主机重新复制",
-            )
-        )
+        raise _cut_off(path)
     return plain
+
+
+def _cut_off(path: Path) -> BundleError:
+    return BundleError(
+        Text(
+            en=f"{path}: cut off; copy it again from its host",
+            zh=f"{path}：文件不完整；请从源主机重新复制",
+        )
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ops.facts.base import Facts
 
 
 class Host(Facts, frozen=True):
-    """The machine, and the user who examines it. ``utc_offset``: its local time, seconds east of UTC."""
+    """The machine, and the user who examines it. ``utc_offset``: its local time, seconds east of UTC; ``software``:
+    versions of what everything on it runs on, by name (kernel, system, libc, openssl, python)."""
 
     hostname: str
     addresses: tuple[str, ...]
@@ -14,6 +17,7 @@ class Host(Facts, frozen=True):
     is_root: bool
     has_systemd: bool
     utc_offset: int = 0
+    software: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Process(Facts, frozen=True):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ops.diagnosis.fleet import FleetDiagnosis, HostGroup, SharedTrait
+from ops.diagnosis.fleet import FleetDiagnosis, HostGroup, OlderBundle, SharedTrait
 from ops.diagnosis.host_traits import HostDiagnosis, TraitKind
 from ops.facts.status import EXIT_CODES, Severity, Status
 from ops.report.doctor.json import cause_document
@@ -22,6 +22,7 @@ from ops.report.model import (
     Samples,
 )
 from ops.report.sentences import STATUS_NAMES, STATUS_STYLES, sentence
+from ops.text.duration import age
 from ops.text.language import COLON, Language, Text
 from ops.text.timestamps import local_time
 
@@ -55,7 +56,11 @@ _USUAL = Text(en="; the others: {}", zh="；其他主机：{}")
 _FITS = Text(en="; can bring this cause about", zh="；可能导致此原因")
 _OMITTED = Text(en="{} more", zh="另有 {} 项")
 _HOSTS = Text(en="Hosts", zh="主机")
-_REFUSED = Text(en="Not read", zh="未读取")
+_REFUSED = Text(en="Not read, or not compared", zh="未读取或不参与比较")
+_OLDER = Text(
+    en="of {name}, {ago} older than {newer}: not compared",
+    zh="属于 {name}，比 {newer} 早 {ago}：不参与比较",
+)
 _UNEXPLAINED = Text(en="unexplained: {}", zh="尚无解释：{}")
 _NOT_JUDGED = Text(en="could not be judged", zh="无法判断")
 _IN_ORDER = Text(en="In order: {}", zh="正常：{}")
@@ -77,6 +82,7 @@ _KINDS: dict[TraitKind, Text] = {
     TraitKind.MODEL: Text(en="model file", zh="模型文件"),
     TraitKind.PACKAGE: Text(en="package", zh="软件包"),
     TraitKind.PROGRAM: Text(en="program", zh="程序"),
+    TraitKind.SYSTEM: Text(en="system", zh="系统"),
     TraitKind.CERTIFICATE: Text(en="certificate", zh="证书"),
     TraitKind.RENEWAL: Text(en="renewal", zh="续期"),
     TraitKind.CLOCK: Text(en="clock", zh="时钟"),
@@ -116,7 +122,7 @@ class FleetReport(CommandReport):
         for group in self.fleet.groups:
             yield from self._group_lines(group, language)
         yield from self._host_lines(language)
-        if self.fleet.refused:
+        if self.fleet.refused or self.fleet.older:
             yield BLANK
             yield ReportLine(_REFUSED.to(language), style="bold")
         for item in self.fleet.refused:
@@ -124,6 +130,12 @@ class FleetReport(CommandReport):
                 sentence(item.reason, language),
                 indent=3,
                 lead=sentence(item.file, language) + COLON.to(language),
+            )
+        for older in self.fleet.older:
+            yield ReportLine(
+                _older_words(older, language),
+                indent=3,
+                lead=sentence(older.file, language) + COLON.to(language),
             )
         yield BLANK
         if self.fleet.groups:
@@ -145,6 +157,15 @@ class FleetReport(CommandReport):
             "refused": [
                 {"file": sentence(item.file, language), "reason": sentence(item.reason, language)}
                 for item in self.fleet.refused
+            ],
+            "older": [
+                {
+                    "file": sentence(item.file, language),
+                    "name": sentence(item.name, language),
+                    "newer": sentence(item.newer, language),
+                    "seconds": round(item.seconds),
+                }
+                for item in self.fleet.older
             ],
             "passed_over": self.fleet.passed_over,
         }
@@ -168,8 +189,11 @@ class FleetReport(CommandReport):
                 for host in self.fleet.hosts
             ],
             "unseen": [
-                (sentence(item.file, language), sentence(item.reason, language))
-                for item in self.fleet.refused
+                *(
+                    (sentence(item.file, language), sentence(item.reason, language))
+                    for item in self.fleet.refused
+                ),
+                *((sentence(item.file, language), _older_words(item, language)) for item in self.fleet.older),
             ],
         }
 
@@ -344,6 +368,14 @@ def _host_words(host: HostDiagnosis, language: Language) -> str:
     left = len(host.causes) + host.omitted_causes - 1 - len(codes)
     more = f" (+ {', '.join(codes)}{f', {left}' if left else ''})" if codes else ""
     return f"{first.code} {sentence(first.summary, language)}{more}"
+
+
+def _older_words(item: OlderBundle, language: Language) -> str:
+    return _OLDER.to(language).format(
+        name=sentence(item.name, language),
+        newer=sentence(item.newer, language),
+        ago=age(item.seconds),
+    )
 
 
 def _words_without_cause(host: HostDiagnosis, language: Language) -> list[str]:

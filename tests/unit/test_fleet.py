@@ -168,6 +168,63 @@ def test_a_wrong_clock_is_a_difference(tmp_path: Path) -> None:
     )
 
 
+def test_what_everything_runs_on_is_a_difference_though_one_host_in_order_has_it_too(tmp_path: Path) -> None:
+    """Three of three and one of nine: drawn by chance, once in 55 times."""
+
+    def on(kernel: str, name: str, snapshot: Snapshot = HEALTHY) -> Snapshot:
+        return but(host(name, snapshot), host__software={"kernel": kernel, "openssl": f"3.0.{name[3:]}"})
+
+    fleet = fleet_of(
+        tmp_path,
+        [
+            *(on("6.1.0-29", f"bad{n}", without_gunicorn()) for n in range(3)),
+            on("6.1.0-29", "web3"),
+            *(on("6.1.0-28", f"web{n}") for n in range(4, 12)),
+        ],
+    )
+    found = group(fleet, "GUN001")
+    (item,) = [item for item in found.shared if item.trait.kind is TraitKind.SYSTEM]
+    assert (item.trait.name, item.holders, item.others, found.compared) == ("kernel", 3, 1, 9)
+
+
+def test_what_chance_gives_to_a_group_is_no_difference(tmp_path: Path) -> None:
+    """Two of two and three of eight."""
+    fleet = fleet_of(
+        tmp_path,
+        [
+            *(with_packages(host(f"bad{n}", without_gunicorn()), flask="9") for n in range(2)),
+            *(with_packages(host(f"web{n}"), flask="9" if n < 3 else "8") for n in range(8)),
+        ],
+    )
+    assert [item for item in group(fleet, "GUN001").shared if item.trait.kind is TraitKind.PACKAGE] == []
+
+
+def test_of_one_host_the_latest_bundle_counts(tmp_path: Path) -> None:
+    def taken(name: str, address: str, hours_ago: float, snapshot: Snapshot = HEALTHY) -> Snapshot:
+        changed = but(host(name, snapshot), host__addresses=("127.0.0.1", address))
+        return replace(changed, taken_at=NOW - 3600 * hours_ago)
+
+    fleet = fleet_of(
+        tmp_path,
+        [
+            taken("web1", "192.0.2.1", 48.0, without_gunicorn()),
+            taken("web1", "192.0.2.1", 0.0),
+            taken("debian", "192.0.2.2", 0.0),
+            taken("debian", "192.0.2.3", 0.0),
+        ],
+    )
+    assert sorted((item.name, item.file) for item in fleet.hosts) == [
+        ("debian", "002.json"),
+        ("debian", "003.json"),
+        ("web1", "001.json"),
+    ]
+    (older,) = fleet.older
+    assert (older.file, older.name, older.newer, older.seconds) == ("000.json", "web1", "001.json", 172_800.0)
+    assert "GUN001" not in {found.code for found in fleet.groups}
+    text = " ".join(written("text", FleetReport(fleet)).split())
+    assert "000.json: of web1, 2d older than 001.json: not compared" in text
+
+
 def test_hosts_that_are_broken_in_several_ways_are_also_one_group(tmp_path: Path) -> None:
     other = with_packages(
         host("two", but(HEALTHY, front__predict=page(500, "Internal Server Error"))), torch="3"

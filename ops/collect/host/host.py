@@ -11,6 +11,7 @@ import psutil
 
 from ops.facts.host import Host
 from ops.files.own_user import own_user_name
+from ops.text.sanitize import safe_line
 
 
 def host() -> Host:
@@ -29,4 +30,25 @@ def host() -> Host:
         # sd_booted(3): this directory exists if and only if systemd is the init.
         has_systemd=Path("/run/systemd/system").is_dir(),
         utc_offset=time.localtime().tm_gmtoff,
+        software=_software(),
     )
+
+
+def _software() -> dict[str, str]:
+    """The versions that this process itself runs on; on a host that was set up by the guide they are the service's and
+    nginx's too."""
+    import platform
+    import ssl
+
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        system = ""
+    found = {
+        "kernel": os.uname().release,
+        "system": system,
+        "libc": " ".join(platform.libc_ver()),
+        "openssl": ssl.OPENSSL_VERSION,
+        "python": platform.python_version(),
+    }
+    return {name: safe_line(words, 100) for name, words in found.items() if words.strip()}

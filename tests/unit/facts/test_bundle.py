@@ -187,7 +187,8 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, whole: Path) -
     plain = gzip.decompress(content)
     document = json.loads(plain)
     cases = {
-        "empty": (b"", "not a bundle"),
+        "empty": (b"", "cut off"),
+        "cut in the middle": (plain[: len(plain) // 2], "cut off"),
         "text": (b"hello", "not a bundle"),
         "cut": (content[: len(content) // 2], "cut off"),
         "flipped": (content[:200] + bytes([content[200] ^ 0xFF]) + content[201:], "damaged"),
