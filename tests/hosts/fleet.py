@@ -60,9 +60,14 @@ class Fleet:
 
     def _start(self) -> None:
         for host in self.hosts:
-            host.sh(f"echo GTE_BIND=0.0.0.0:{PORT} >>/etc/gte-api/environment; systemctl restart gte-api")
+            self.serve(host)
         for host in self.hosts:
             host.wait_until_serving()
+
+    @staticmethod
+    def serve(host: Machine) -> None:
+        """Have its gunicorn listen for the balancer."""
+        host.sh(f"echo GTE_BIND=0.0.0.0:{PORT} >>/etc/gte-api/environment; systemctl restart gte-api")
 
     def _balance(self) -> None:
         entries = "".join(f'[[nginx.upstream]]\naddress = "{self.address(host)}"\n' for host in self.hosts)
@@ -78,6 +83,11 @@ class Fleet:
             " && nginx -t && systemctl reload nginx"
         )
         wait_for(lambda: balancer.answers("/ready") == 200, "the balancer to serve", within=60, every=0.3)
+
+    @property
+    def bridge(self) -> str:
+        """The network namespace of the hosts' bridge."""
+        return str(json.loads((HOME / "hosts" / self.balancer.name / "host.json").read_text())["bridge"])
 
     @staticmethod
     def address(host: Machine) -> str:

@@ -20,13 +20,13 @@ from tests.hosts.layer import PREDICTION
 CLIENT_SECONDS = 10.0
 
 
-def ask(address: str, domain: str, method: str) -> int:
-    """The status of one request; 0 for none."""
+def ask(address: str, domain: str, method: str, patience: float = CLIENT_SECONDS) -> int:
+    """The status of one request; 0 for none. ``patience``: seconds for the connection, and for the answer."""
     context = ssl._create_unverified_context()  # noqa: S323  the certificate is another test's
     try:
-        with socket.create_connection((address, 443), CLIENT_SECONDS) as plain:
-            plain.settimeout(CLIENT_SECONDS)
-            connection = http.client.HTTPSConnection(domain, timeout=CLIENT_SECONDS)
+        with socket.create_connection((address, 443), patience) as plain:
+            plain.settimeout(patience)
+            connection = http.client.HTTPSConnection(domain, timeout=patience)
             connection.sock = context.wrap_socket(plain, server_hostname=domain)
             if method == "GET":
                 connection.request("GET", "/health", headers={"Connection": "close"})

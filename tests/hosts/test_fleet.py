@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -133,28 +134,34 @@ def test_a_full_disk_costs_no_request_and_is_named(fleet: Fleet, tmp_path: Path)
     assert all("HST001" not in codes(report, other) for other in fleet.hosts[1:])
 
 
-def test_an_expired_certificate_of_a_host_behind_the_balancer_costs_no_request(
-    fleet: Fleet, tmp_path: Path
-) -> None:
-    host = fleet.hosts[1]
+@contextmanager
+def expire(host: Machine) -> Iterator[None]:
+    """During the block the host's own certificate is one that ended three days ago, of an authority that it trusts."""
     authority = Authority()
     ended = datetime.now(UTC) - timedelta(days=3)
     expired = authority.issue([DOMAIN], not_before=ended - timedelta(days=90), not_after=ended)
     host.sh(f"cp -rL {LIVE} /root/live; cp /etc/gte-ops/ca.pem /root/ca.pem")
-    with fleet.clients(tmp_path) as requests:
-        host.write("/root/chain.pem", expired.fullchain_pem.decode())
-        host.write("/root/key.pem", expired.key_pem.decode())
-        host.write("/etc/gte-ops/ca.pem", authority.root.pem.decode())
-        host.sh(
-            f"cat /root/chain.pem >$(readlink -f {LIVE}/fullchain.pem);"
-            f" cat /root/key.pem >$(readlink -f {LIVE}/privkey.pem); systemctl reload nginx"
-        )
-        report = fleet.bundles(tmp_path / "bundles", fleet.hosts)
+    host.write("/root/chain.pem", expired.fullchain_pem.decode())
+    host.write("/root/key.pem", expired.key_pem.decode())
+    host.write("/etc/gte-ops/ca.pem", authority.root.pem.decode())
+    host.sh(
+        f"cat /root/chain.pem >$(readlink -f {LIVE}/fullchain.pem);"
+        f" cat /root/key.pem >$(readlink -f {LIVE}/privkey.pem); systemctl reload nginx"
+    )
+    yield
     host.sh(
         f"cat /root/live/fullchain.pem >$(readlink -f {LIVE}/fullchain.pem);"
         f" cat /root/live/privkey.pem >$(readlink -f {LIVE}/privkey.pem); systemctl reload nginx;"
         " cp /root/ca.pem /etc/gte-ops/ca.pem"
     )
+
+
+def test_an_expired_certificate_of_a_host_behind_the_balancer_costs_no_request(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    host = fleet.hosts[1]
+    with fleet.clients(tmp_path) as requests, expire(host):
+        report = fleet.bundles(tmp_path / "bundles", fleet.hosts)
     cost("expired certificate", requests)
     assert "TLS001" in codes(report, host)
     assert all("TLS001" not in codes(report, other) for other in (fleet.hosts[0], fleet.hosts[2]))
