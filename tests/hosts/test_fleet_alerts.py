@@ -15,7 +15,7 @@ import pytest
 
 from tests.hosts.machine import Machine
 from tests.hosts.monitored_fleet import FleetMonitoring, MonitoredFleet, examine, fleet_monitoring
-from tests.hosts.test_fleet import HALTING, METADATA, WRONG_BY, expire, power_off, ready
+from tests.hosts.test_fleet import HALTING, METADATA, WRONG_BY, become, expire, power_off, ready
 from tests.lab.waiting import wait_for
 
 pytestmark = pytest.mark.long
@@ -31,10 +31,17 @@ def fleet(layer: Path) -> Iterator[MonitoredFleet]:
         yield three
 
 
+@contextmanager
+def monitored(fleet: MonitoredFleet, directory: Path) -> Iterator[FleetMonitoring]:
+    """Prometheus and what follows, of which none has anything to say so far."""
+    with fleet_monitoring(fleet, directory / "monitoring") as made:
+        wait_for(lambda: not made.alerts(), "no alert, not even a pending one", within=60, every=1)
+        yield made
+
+
 @pytest.fixture
 def watched(fleet: MonitoredFleet, tmp_path: Path) -> Iterator[FleetMonitoring]:
-    with fleet_monitoring(fleet, tmp_path / "monitoring") as made:
-        wait_for(lambda: not made.alerts(), "no alert, not even a pending one", within=60, every=1)
+    with monitored(fleet, tmp_path) as made:
         yield made
 
 
@@ -81,13 +88,15 @@ def until(watched: FleetMonitoring, *alerts: str, meanwhile: Machine | None = No
 
 def test_a_host_that_is_cut_off(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
     host = fleet.hosts[0]
-    with one_message(watched, host.name, "GteServiceNotScraped", "GteUpstreamDead"):
+    with one_message(watched, host.name, "GteServiceNotScraped"):
         host.sh(
             "nft add table inet cut && nft add chain inet cut input '{ type filter hook input priority 0; }'"
             " && nft add rule inet cut input iifname eth0 tcp dport 8000 drop"
         )
-        until(watched, "GteServiceNotScraped", "GteUpstreamDead", meanwhile=fleet.balancer)
+        until(watched, "GteServiceNotScraped", meanwhile=fleet.balancer)
         host.sh("nft delete table inet cut")
+        # What the balancer's doctor said before the repair is not told as news.
+        wait_for(lambda: not watched.firing(), "its end", within=PATIENCE, every=1)
         examine(fleet.balancer)
 
 
@@ -150,16 +159,22 @@ def test_a_host_whose_certificate_has_expired(fleet: MonitoredFleet, watched: Fl
         examine(host)
 
 
-def test_a_host_with_another_version(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
+def test_a_host_with_another_version(fleet: MonitoredFleet, tmp_path: Path) -> None:
+    """Changed and put back while nothing scrapes: on a busy machine a restart takes longer than the shortened times.
+    The repair is what the alert says: out of the balancer."""
     host = fleet.hosts[2]
     version = host.sh(f"sed -n 's/^Version: //p' {METADATA}").split()[0]
-    with one_message(watched, fleet.address(host), "GteUpstreamDiffers"):
-        for other in ("9.9.9", version):
-            host.sh(f"sed -i 's/^Version: .*/Version: {other}/' {METADATA}; systemctl restart gte-api")
-            ready(host)
-            examine(fleet.balancer)
-            if other != version:
-                until(watched, "GteUpstreamDiffers")
+    become(host, "9.9.9")
+    with (
+        monitored(fleet, tmp_path) as watched,
+        one_message(watched, fleet.address(host), "GteUpstreamDiffers"),
+    ):
+        examine(fleet.balancer)
+        until(watched, "GteUpstreamDiffers")
+        fleet.deploy("drain", host)
+        examine(fleet.balancer)
+    become(host, version)
+    fleet.deploy("undrain", host)
 
 
 def test_a_host_whose_clock_is_wrong(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
@@ -174,8 +189,8 @@ def test_a_host_whose_clock_is_wrong(fleet: MonitoredFleet, watched: FleetMonito
 def test_a_host_that_is_killed(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
     """The last test: another host takes its place."""
     host = fleet.hosts[2]
-    with one_message(watched, host.name, "GteHostDown", "GteServiceNotScraped", "GteUpstreamDead"):
+    with one_message(watched, host.name, "GteHostDown", "GteServiceNotScraped"):
         power_off(host)
-        until(watched, "GteHostDown", "GteServiceNotScraped", "GteUpstreamDead", meanwhile=fleet.balancer)
+        until(watched, "GteHostDown", "GteServiceNotScraped", meanwhile=fleet.balancer)
         fleet.replace(2)
         examine(fleet.balancer)
