@@ -25,7 +25,7 @@ from ops.diagnosis.model import Cause, Symptom
 from ops.doctor import chosen_checks, diagnose_read_bundle
 from ops.errors import OpsError
 from ops.facts.bundle import read_bundle
-from ops.text.language import Text
+from ops.text.language import COLON, Text
 from ops.text.reasons import chinese
 from ops.text.sanitize import safe_line
 
@@ -119,9 +119,11 @@ def _examine(directory: Path, name: str, only: Sequence[str], skip: Sequence[str
         host = host_diagnosis(shown, bundle.snapshot, diagnosis)
     except OpsError as error:
         # The report names the file already.
-        prefix = f"{directory / name}: "
-        message = error.words
-        reason = Text(en=message.en.removeprefix(prefix), zh=message.to("zh").removeprefix(prefix))
+        message, path = error.words, directory / name
+        reason = Text(
+            en=message.en.removeprefix(f"{path}{COLON.en}"),
+            zh=message.to("zh").removeprefix(f"{path}{COLON.zh}"),
+        )
         return _Reply(refused=RefusedBundle(shown, reason))
     except MemoryError:
         return _Reply(refused=RefusedBundle(shown, _TOO_LARGE))

@@ -258,6 +258,9 @@ def test_a_bad_bundle_is_one_line_and_not_the_end(tmp_path: Path) -> None:
     assert set(reasons) == {"a.json", "b.json", "c.json.gz", "d.json", "e.json", "f.json", "g.json", "h.json"}
     assert reasons["d.json"] == reasons["e.json"] == "no regular file"
     assert reasons["c.json.gz"].startswith("larger than 64 MiB")
+    assert not any(
+        str(tmp_path) in item.reason.to(language) for item in fleet.refused for language in ("en", "zh")
+    )
     text = written("text", FleetReport(fleet))
     assert "\x1b" not in text
     assert sum(line.strip().startswith("c.json.gz") for line in text.splitlines()) == 1
