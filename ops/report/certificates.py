@@ -129,8 +129,8 @@ def _summary(review: Review, language: Language) -> str:
 def _headline(one: JudgedCertificate, language: Language) -> ReportLine:
     time_left = ""
     if one.left is not None and one.share is not None:
-        left = age_zh(one.left) if language == "zh" else age(one.left)
-        time_left = f"  {left} ({one.share:.0%})"
+        share = f"{one.share:.0%}"
+        time_left = f"  {age_zh(one.left)}（{share}）" if language == "zh" else f"  {age(one.left)} ({share})"
     codes = f"  {' '.join(one.reasons)}" if one.reasons else ""
     name, where = sentence(one.name, language), sentence(one.where, language)
     source = _SOURCES[one.source].to(language)

@@ -20,7 +20,7 @@ FOLDER = ROOT / "deploy" / "grafana"
 DASHBOARD = json.loads((FOLDER / "gte-ops.dashboard.json").read_text(encoding="utf-8"))
 # Fields of the Prometheus data source's annotations, and two that Grafana writes itself: not in the types.
 OF_A_DATA_SOURCE = re.compile(r"\.annotations\.list\[\d+\]\.|\.templating\.list\[\d+\]\.definition$")
-QUESTIONS = ("Is it up?", "Who is hurt?", "Since when?", "What changed?", "What runs out?")
+QUESTIONS = ("Is it up?", "Who is affected?", "Since when?", "What changed?", "What runs out?")
 
 
 def lost(before: Any, after: Any, path: str = "") -> Iterator[str]:
