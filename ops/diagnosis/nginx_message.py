@@ -122,13 +122,13 @@ _OF_EVERY_NGINX = (_MAIN_ONLY | _HTTP_ONLY) - {"mail", "stream", "geoip_city", "
     "proxy_read_timeout", "proxy_set_header", "return", "rewrite", "root", "sendfile", "server_name", "set",
     "ssl_certificate", "ssl_certificate_key", "ssl_protocols", "try_files", "types"
 }  # fmt: skip
-_NO_BREAK_SPACE = "\u00a0"
 
 
 def _has_unseen_character(name: str) -> bool:
-    """Whether an unknown directive differs from a known one by a character that is not shown. The report's own texts
-    have no byte order mark and no zero-width space any more."""
-    return name in _OF_EVERY_NGINX or _NO_BREAK_SPACE in name
+    """Whether an unknown directive differs from a known one by a character that is not shown. What was read of nginx's
+    message has no byte order mark and no zero-width space any more, and a plain space for a no-break space, which nginx
+    takes for a letter: a name has no other."""
+    return name in _OF_EVERY_NGINX or any(character.isspace() for character in name)
 
 
 def _without_unseen_characters(name: str, place: Text, file: str) -> Text:

@@ -68,7 +68,10 @@ def added_headers(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iter
             scope = _scope(nginx_config, target, item.path)
             if scope is None or item.count < _FEW:
                 continue
-            lost = _not_inherited(scope) if item.status in _ADDED_TO else _not_always(scope, item)
+            if item.status in _ADDED_TO:
+                lost = _not_inherited(scope) or _lost_in_a_condition(scope, item.method)
+            else:
+                lost = _not_always(scope, item)
             if lost is None:
                 continue
             header, where = lost.header, lost.header.where
@@ -118,6 +121,27 @@ def _not_inherited(scope: Scope) -> _Lost | None:
             zh=f"{own[0].where} 的 add_header 使外层的所有 add_header 失效",
         ),
     )
+
+
+def _lost_in_a_condition(scope: Scope, method: str) -> _Lost | None:
+    """The line that an add_header inside an if puts out of force, where the condition may hold: an if is a location of
+    its own."""
+    header = next(filter(_is_cors, scope.effective("add_header")), None)
+    for condition in scope.own("if") if header else ():
+        added = [d for d in condition.block or () if d.name == "add_header" and d.args]
+        is_of_another = condition.args[:2] == ("$request_method", "=") and condition.args[2:] != (method,)
+        if header is None or not added or any(map(_is_cors, added)) or is_of_another:
+            continue
+        words = f"if ({' '.join(condition.args)})"
+        return _Lost(
+            header,
+            added[0],
+            Text(
+                en=f"where {words} holds ({condition.where}), its add_header puts every other one out of force",
+                zh=f"{words} 成立时（{condition.where}），其中的 add_header 使其他 add_header 全部失效",
+            ),
+        )
+    return None
 
 
 def _not_always(scope: Scope, item: Answers) -> _Lost | None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ops.diagnosis.checks.nginx_served_files import try_files_beside_a_condition
 from ops.diagnosis.checks.probed_prediction import (
     GATEWAY_ERRORS,
     MAX_SHOWN,
@@ -23,6 +24,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.interpret.nginx import every, servers
+from ops.interpret.site import find_site
 from ops.text.language import Text
 
 if TYPE_CHECKING:
@@ -157,7 +159,8 @@ def files(
     nginx_test: NginxTest | NotSeen,
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX031: nginx looks for a file, because no location proxies the path."""
+    """NGX031: nginx looks for a file, because no location proxies the path. Where a condition leaves out the try_files
+    that would lead to one, NGX046 says so."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
@@ -165,6 +168,10 @@ def files(
 
     computed = decided(probed)
     if computed is None or computed.decision is None or computed.decision.kind is not StepKind.FILE:
+        return
+    site = find_site(nginx_config, target.domain, target.backend)
+    location = site.server.location_for(probed.path) if site else None
+    if location and all(try_files_beside_a_condition(location)):
         return
     place = computed.location_where or computed.server_where
     block_name = f"location {computed.location}" if computed.location_where else "server"

@@ -15,7 +15,7 @@ from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.diagnosis.steps import replaced_in_line
 from ops.facts.logs import LogEntry, Logs
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import UnservedFile
@@ -27,6 +27,8 @@ from ops.text.language import Text
 
 # So many failures are no accident of one client.
 _REPEATED = 3
+# What predictions meet where nginx looks for their path among files.
+_OF_PREDICTIONS = ("http.404", "http.405", "http.other", "predict.html")
 
 
 @check(
@@ -45,9 +47,10 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
         if not of_this_site(((file.log, entry),), nginx_config, target):
             continue
         place = _served_from(site.server, file.path) if site else None
+        left_out = _left_out(file, site.server) if site and file.error == errno.ENOENT else None
         if file.error == errno.EACCES:
             mend = opened_way(file)
-        elif site and (left_out := _left_out(file, site.server)):
+        elif left_out is not None:
             mend = left_out
         elif file.lies_at and not is_of_earlier_worker(_with_pid(entry, logs), since, logs):
             mend = _found_again(file, place)
@@ -67,6 +70,7 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
             summary=mend.summary,
             verify=f"namei -l {shlex.quote(file.lies_at or file.path)}",
             fix=(*mend.fix, *((target.test_nginx, target.reload_nginx) if mend.reloads else ())),
+            explains=_OF_PREDICTIONS if left_out and _path_of(file) == target.predict_path else None,
         )
         return
 
@@ -137,19 +141,10 @@ def _left_out(file: UnservedFile, server: Server) -> Mend | None:
     """The fix if a condition leaves try_files out: an if is a location of its own, in which the try_files of the one
     around it is not in force (ngx_http_core_module, try_files: context server, location). With try_files in force nginx
     opens no file that is not there: the log line itself proves that it was not."""
-    method, _, target_path = file.request.partition(" ")
-    location = server.location_for((target_path or method).partition("?")[0])
-    tries = location.first_own("try_files") if location else None
-    if location is None or tries is None or len(tries.args) < 2:
+    location = server.location_for(_path_of(file))
+    tries, first = try_files_beside_a_condition(location) if location else (None, None)
+    if tries is None or first is None:
         return None
-    conditions = [
-        condition
-        for condition in location.own("if")
-        if not any(inner.name in _ENDS_THE_REQUEST for inner in condition.block or ())
-    ]
-    if not conditions:
-        return None
-    first = conditions[0]
     written = f"if ({' '.join(first.args)})"
     return Mend(
         Text(
@@ -173,6 +168,21 @@ def _left_out(file: UnservedFile, server: Server) -> Mend | None:
         ),
         reloads=True,
     )
+
+
+def _path_of(file: UnservedFile) -> str:
+    return file.request.rpartition(" ")[2].partition("?")[0]
+
+
+def try_files_beside_a_condition(location: Location) -> tuple[Directive | None, Directive | None]:
+    """A location's own try_files, and its first if that leaves it out and goes on; None for what it has not."""
+    tries = location.first_own("try_files")
+    conditions = [
+        condition
+        for condition in location.own("if")
+        if not any(inner.name in _ENDS_THE_REQUEST for inner in condition.block or ())
+    ]
+    return (tries if tries and len(tries.args) > 1 else None), next(iter(conditions), None)
 
 
 # These directives end the request, or are the whole handling of it (ngx_http_rewrite_module, ngx_http_proxy_module).

@@ -8,9 +8,11 @@ import pytest
 
 from ops.diagnosis import nginx_message
 from ops.facts.certificates import Lineages, RenewalConf, RevocationList
+from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Spread, UnservedFile
+from ops.interpret.redaction_nginx import redacted_nginx
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_fifth_collection import GOOD, OF, users
 from tests.unit.made_snapshot import (
@@ -18,6 +20,7 @@ from tests.unit.made_snapshot import (
     DOMAIN,
     NGINX_ERROR_LOG,
     NOW,
+    PREDICT,
     SITE,
     SITE_FILE,
     answered,
@@ -27,6 +30,7 @@ from tests.unit.made_snapshot import (
     lineage,
     nginx_config,
     nginx_logs,
+    page,
 )
 
 
@@ -133,6 +137,7 @@ def listed(days: float | None, lines: str = "ssl_verify_client on; ssl_crl clien
 ASKED = answered("200", 5, path="/items", method="GET")
 REFUSED = answered("404", 5, path="/items", method="GET")
 CORS = "add_header Access-Control-Allow-Origin *"
+LOOSE, POSTS = "if ($http_x ~ y)", "if ($request_method = POST)"
 PLACE = "    location / {\n        limit_req"
 
 
@@ -200,6 +205,14 @@ CASES = (
     ),
     quiet("NGX090", "the location adds it again", adding(ASKED, f"{CORS};", f"add_header X-A b; {CORS};")),
     quiet("NGX090", "the location adds nothing", adding(ASKED, f"{CORS};")),
+    fires(
+        "NGX090", "a condition hides it", adding(ASKED, f"{CORS};", f"{LOOSE} {{ add_header X-A b; }}"), "X-A"
+    ),
+    quiet(
+        "NGX090",
+        "the condition is for another method",
+        adding(ASKED, f"{CORS};", f"{POSTS} {{ add_header X-A b; }}"),
+    ),
     quiet("NGX090", "nobody asks across sites", adding(ASKED, "add_header X-C d;", "add_header X-A b;")),
     fires("NGX090", "errors lack it", adding(REFUSED, f"{CORS};"), "404"),
     quiet("NGX090", "errors have it too", adding(REFUSED, f"{CORS} always;")),
@@ -313,13 +326,34 @@ def test_a_line_about_most_of_the_websockets_proves_it_too() -> None:
     assert any("while proxying upgraded connection" in proof.detail.en for proof in finding.evidence)
 
 
-@pytest.mark.parametrize("name", ["server", "listen", "\u00a0proxy_pass"])
+@pytest.mark.parametrize("name", ["server", "listen", "\u00a0proxy_pass", "server_name "])
 def test_a_directive_of_every_nginx_that_is_unknown_has_a_character_that_is_not_shown(name: str) -> None:
     words = nginx_message.advice(f'unknown directive "{name}"', SITE_FILE, "1", "/etc/nginx/nginx.conf")
     assert "BOM" in words.en
     assert f"sed -i 's/\\xEF\\xBB\\xBF//g; s/\\xE2\\x80\\x8B//g; s/\\xC2\\xA0/ /g' {SITE_FILE}" in words.zh
     for other in ("lissten", "stream", "more_set_headers"):
         assert "BOM" not in nginx_message.advice(f'unknown directive "{other}"', SITE_FILE, "1", "x").en
+
+
+GIVEN = [case for case in CASES if case.code.startswith("NGX09")]
+
+
+@pytest.mark.parametrize("case", GIVEN, ids=str)
+def test_a_bundle_s_configuration_proves_the_same(case: Case) -> None:
+    config = case.snapshot.nginx_config
+    assert isinstance(config, NginxConfig)
+    assert (case.code in found(but(case.snapshot, nginx_config=redacted_nginx(config)))) is case.proven
+
+
+def test_a_condition_that_hides_the_prediction_s_try_files_is_no_missing_location() -> None:
+    lost = answered("404", 5, path="/predict")
+    file = UnservedFile(
+        "/srv/public/predict", 2, "POST /predict", "*1 open() failed", NGINX_ERROR_LOG, 5, NOW - 60
+    )
+    changes = {"front__predict": page(404, "Not Found", **PREDICT), "logs__unserved_files": (file,)}
+    findings = found(but(at_site(FILES.replace("CONDITION", ORIGIN), lost), **changes))
+    assert "NGX031" not in findings
+    assert "http.404" in (findings["NGX046"].explains or ())
 
 
 def test_the_record_to_delete_is_named_by_its_kind() -> None:
