@@ -35,7 +35,7 @@ def newest(settings: Settings) -> tuple[Path, dict[Path, Text]]:
                     other_hosts.setdefault(name.host, path)
                     continue
                 if is_ahead(name, now):
-                    passed_over[path] = Text(en="its time is in the future", zh="其时间在未来")
+                    passed_over[path] = Text(en="its time is in the future", zh="备份时间晚于现在")
                     continue
                 good, reason = judge(path, encrypted=name.encrypted)
                 if good:

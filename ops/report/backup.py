@@ -48,7 +48,7 @@ _PROGRESS = {
     "reading back": Text(en="reading back", zh="读回核对"),
 }
 _PINNED = Text(en="pinned", zh="已固定")
-_AHEAD = Text(en="its time is in the future", zh="其时间在未来")
+_AHEAD = Text(en="its time is in the future", zh="备份时间晚于现在")
 _PIN_RESULTS = {
     (True, True): Text(en="pinned: {}", zh="已固定：{}"),
     (True, False): Text(en="already pinned: {}", zh="本已固定：{}"),

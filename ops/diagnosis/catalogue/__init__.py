@@ -174,13 +174,14 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
 
         A command for which a value is unknown is left out (``kill ?`` fixes nothing), unless no step remained."""
         derived = with_derived(values)
+        of_sentences = {**derived, **values}
         steps = tuple(
-            fill_command(step, values) if is_command(step) else fill_text(step, values)
+            fill_command(step, values) if is_command(step) else fill_text(step, of_sentences)
             for step in self.fix
             if not is_command(step)
             or all(derived.get(name, MISSING) != MISSING for name in placeholders(step.en))
         )
-        return self.printed(steps or tuple(fill_text(step, values) for step in self.fix), values)
+        return self.printed(steps or tuple(fill_text(step, of_sentences) for step in self.fix), values)
 
     def printed(self, steps: Iterable[Text], values: Mapping[str, str | Text]) -> tuple[Text, ...]:
         """``steps`` that were made for one case, completed as `fix_with` completes the entry's own."""

@@ -20,6 +20,7 @@ from ops.diagnosis.catalogue import (
     GUIDE_VALUES,
     LAYERS,
     LIST_VALUES,
+    MISSING,
     TARGET_VALUES,
     Catalogue,
     CauseEntry,
@@ -35,6 +36,7 @@ from ops.diagnosis.catalogue import (
     with_derived,
 )
 from ops.errors import OpsError
+from ops.report.explain import example_values
 from ops.text.language import Text, verbatim
 
 SOURCE = source("precedence", "symptoms", *LAYERS)
@@ -428,3 +430,10 @@ def test_a_chinese_sentence_has_chinese_units_and_lists() -> None:
     assert fill_text(text, values) == Text(
         en="4.0 s /a.log, /b.log GET /a, b", zh="4.0 秒 /a.log、/b.log GET /a, b"
     )
+
+
+@pytest.mark.parametrize("code", catalogue().codes)
+def test_no_sentence_of_a_fix_has_a_hole_where_the_host_is_known(code: str) -> None:
+    entry = catalogue().entry(code)
+    steps = entry.fix_with(example_values(entry))
+    assert [step.zh for step in steps if not is_command(step) and MISSING in step.zh] == []
