@@ -23,11 +23,24 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end_in_order() -> None:
-    """From here on SIGTERM and SIGHUP end the program as Ctrl-C does, with all cleanup."""
+_asked: list[int] = []
 
-    def interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+
+def end_in_order() -> None:
+    """From here on SIGTERM and SIGHUP end the program as Ctrl-C does, with all cleanup. One that is ignored (nohup(1))
+    stays ignored."""
+
+    def interrupted(number: int, _frame: FrameType | None) -> NoReturn:
+        _asked.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupted)
+
+
+def end_if_asked() -> None:
+    """Raise KeyboardInterrupt for a signal since `end_in_order` whose own was lost: Python ignores what is raised in a
+    weak reference's callback, as the import system has them. Call it before what is not to begin any more."""
+    if _asked:
+        raise KeyboardInterrupt

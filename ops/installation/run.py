@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from ops.deployment.install import RefusedError, place, present_text, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import ErrorKind, OpsError
-from ops.files.signals import undisturbed
+from ops.files.signals import end_if_asked, undisturbed
 from ops.installation.host import (
     BACKUP_SECONDS,
     ISSUE_SECONDS,
@@ -283,6 +283,7 @@ def install(plan: Plan, host: HostTree, store: InstallStore, *, overwrite: bool 
         no_backup: Text | None = None
         try:
             for item in due:
+                end_if_asked()
                 step = item.step
                 if isinstance(step, FileStep) and step.kind and step.kind not in validated:
                     validated.add(step.kind)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from ops.errors import OpsError
-from ops.files.signals import undisturbed
+from ops.files.signals import end_if_asked, undisturbed
 from ops.installation.host import HostTree, StepError
 from ops.installation.plan import WATCHDOG
 from ops.installation.run import recover as recover_installation
@@ -242,6 +242,7 @@ class _Upgrade:
                 tried = self.service.try_out(target)
                 self._compare(tried, version, before)
                 unit = self._unit()
+                end_if_asked()
                 hold.enter_context(self.service.hold())
                 run = self._switch(run, target)
                 self._compare(self.service.answers(), version, before)
