@@ -33,6 +33,7 @@ _EDITS = (ChangeMode, EditGunicorn, EditNginx, ExchangeFiles, InstallRotation, M
 # Commands that only show something, or that an authority elsewhere may refuse.
 _LOOKING = (
     "ls ",
+    "sed -n ",
     "tail ",
     "cat ",
     "ps ",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.facts.base import NotSeen
@@ -14,7 +14,7 @@ from ops.facts.units import Units
 from ops.interpret.balancer import is_balancer
 from ops.interpret.logrotate import covering, oldest_line_days, tears_lines
 from ops.interpret.nginx import title
-from ops.interpret.schedule import WATCHDOG_RUN, cron_period, jobs_running
+from ops.interpret.schedule import WATCHDOG_RUN, Job, cron_period, jobs_running
 from ops.interpret.units import is_up, state_words
 from ops.text.duration import age, age_zh, in_chinese_units
 from ops.text.language import Text, verbatim
@@ -331,7 +331,38 @@ def watching(
         tuple(evidence),
         {"last_run": last.en},
         summary=Text(en=f"The watchdog's last run: {last.en}.", zh=f"watchdog 最近一次运行：{last.zh}。"),
+        fix=_run_again([unit.name for unit in stopped], jobs, processes, host) if stopped or jobs else None,
     )
+
+
+def _run_again(
+    stopped: Sequence[str], jobs: Sequence[Job], processes: Processes, host: Host
+) -> tuple[str | Text, ...]:
+    """The steps where a schedule for the watchdog is there: what is to run it, or what it says itself."""
+    if stopped:
+        return (f"systemctl enable --now {' '.join(map(shlex.quote, stopped))}",)
+    job = jobs[0]
+    is_cron_s = ":" in job.where
+    if is_cron_s and not any(process.name in _CRON_DAEMONS for process in processes.processes):
+        # The package's name for its service: cron on Debian, cronie's is crond.
+        start = "systemctl enable --now cron || systemctl enable --now crond"
+        return (start if host.has_systemd else "service cron start || service crond start",)
+    file, _, line = job.where.rpartition(":")
+    # Another user may have written the command: root is shown it, and not told to paste it.
+    show = (
+        f"sed -n {line}p {shlex.quote(file)}" if is_cron_s else f"systemctl status {shlex.quote(job.where)}"
+    )
+    return (
+        Text(
+            en=f"{job.where} is in place and has no effect: see what it runs, run that by hand as its user, and read"
+            " what it says",
+            zh=f"{job.where} 已就位但没有起作用：看它执行什么，以它的用户手动执行一遍，看输出",
+        ),
+        show,
+    )
+
+
+_CRON_DAEMONS = ("cron", "crond", "anacron", "fcron", "busybox")
 
 
 @check("ops.watchdog", "OPS007", en="the watchdog still acts", zh="watchdog 仍在起作用")

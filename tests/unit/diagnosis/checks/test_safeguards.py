@@ -327,3 +327,15 @@ def test_the_rule_that_did_not_tell_the_program_is_named() -> None:
 def test_where_no_rule_takes_the_log_something_else_moved_it() -> None:
     by_a_script = but(writing(opened(f"{GUNICORN_ERROR_LOG}.old", GUNICORN_MASTER)), rotation__rules=())
     assert "whatever moved it has to send USR1 to gunicorn's master" in _second_step(by_a_script)
+
+
+def test_where_the_entry_is_in_place_the_fix_is_what_is_to_run_it() -> None:
+    silent = found(watched(4 * 3600, EVERY_MINUTE))["OPS006"]
+    assert silent.fix == ("service cron start || service crond start",)
+    by_systemd = found(watched(4 * 3600, EVERY_MINUTE, has_systemd=True))["OPS006"]
+    assert "systemctl enable --now cron" in str(by_systemd.fix)
+    cron = process(77, 1, "cron", "-f")
+    with_cron = found(watched(4 * 3600, EVERY_MINUTE, processes=(cron,)))["OPS006"]
+    assert with_cron.fix is not None
+    assert with_cron.fix[-1] == f"sed -n {EVERY_MINUTE.line}p {EVERY_MINUTE.file}"
+    assert found(watched(None))["OPS006"].fix is None, "nothing is scheduled: the catalogue's schedule"
