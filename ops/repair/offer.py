@@ -17,6 +17,7 @@ from ops.repair.model import (
     ChangeMode,
     EditGunicorn,
     EditNginx,
+    EndWorker,
     ExchangeFiles,
     InstallRotation,
     MendPidfile,
@@ -29,7 +30,8 @@ from ops.settings import Settings
 from ops.text.language import Text, verbatim
 
 # Remedies that change what a person would otherwise edit. A start, a restart or a reload is printed as it is typed.
-_EDITS = (ChangeMode, EditGunicorn, EditNginx, ExchangeFiles, InstallRotation, MendPidfile)
+# A worker that a person ends is not told from one that crashed (GUN014): the repair records that it was meant.
+_OFFERED = (ChangeMode, EditGunicorn, EditNginx, EndWorker, ExchangeFiles, InstallRotation, MendPidfile)
 # Commands that only show something, or that an authority elsewhere may refuse.
 _LOOKING = (
     "ls ",
@@ -43,6 +45,7 @@ _LOOKING = (
     "gte-ops backup list",
     "certbot ",
 )
+_ENDS_A_WORKER = "kill -9 "
 _UNDONE = Text(en="undone if that does not help", zh="没有效果就撤销")
 
 
@@ -66,7 +69,7 @@ def offered(
     """``causes``, each with the command of its first remedy, if that changes files."""
     first: dict[str, Remedy] = {}
     for remedy in remedies:
-        if isinstance(remedy.action, _EDITS):
+        if isinstance(remedy.action, _OFFERED):
             first.setdefault(remedy.cause.code, remedy)
     return tuple(
         replace(cause, fix=_offer(first[cause.code], settings_file)) if cause.code in first else cause
@@ -79,7 +82,8 @@ def leaves_it_to_a_person(cause: Cause, target: Target) -> bool:
     loading = loading_commands(target)
     *steps, _ = cause.fix
     return any(not is_command(step) for step in steps) and not any(
-        is_command(step) and step.en not in loading and not step.en.startswith(_LOOKING) for step in steps
+        is_command(step) and step.en not in loading and not step.en.startswith((*_LOOKING, _ENDS_A_WORKER))
+        for step in steps
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.finding import quote
 from ops.diagnosis.model import Cause
-from ops.repair.model import ChangeMode, Remedy, Safety
+from ops.repair.model import ChangeMode, EndWorker, Remedy, Safety
 from ops.repair.offer import leaves_it_to_a_person, offered
 from ops.text.language import Text, verbatim
 from tests.unit.made_snapshot import TARGET
@@ -68,3 +68,12 @@ def test_a_remedy_that_changes_no_file_leaves_the_printed_steps() -> None:
 def test_what_an_authority_elsewhere_may_refuse_leaves_the_change_to_a_person() -> None:
     renewal = "certbot renew --force-renewal --cert-name x"
     assert leaves_it_to_a_person(cause_with(ADVICE, renewal, TARGET.test_nginx, TARGET.reload_nginx), TARGET)
+
+
+def test_a_stuck_worker_is_ended_by_the_repair_which_records_that_it_was_meant() -> None:
+    cause = cause_with("py-spy dump --nonblocking --pid 7", ADVICE, "kill -9 7")
+    assert leaves_it_to_a_person(cause, TARGET)
+    end = Remedy(cause, Safety.RISKY, Text(en="end it", zh="结束它"), EndWorker(7))
+    (printed,) = offered([cause], [end], None)
+    assert printed.fix[1].en == "gte-ops doctor --only NGX010 --fix=risky --yes"
+    assert "kill -9 7" in printed.fix[2].en
