@@ -165,8 +165,11 @@ _FORMS: tuple[tuple[str, str], ...] = (
 
 @functools.cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    # The longest first: a part of a short form may be the beginning of a longer one.
-    forms = sorted(_FORMS, key=lambda form: -len(re.sub(r"\{\w+\}", "", form[0])))
+    # The longest first, because a part of a short form may be the beginning of a longer one; before all an answer's
+    # status, which stands before any of them.
+    forms = sorted(
+        _FORMS, key=lambda form: ("{status}" not in form[0], -len(re.sub(r"\{\w+\}", "", form[0])))
+    )
     return tuple((re.compile(_pattern(english), re.DOTALL), form) for english, form in forms)
 
 

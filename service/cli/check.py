@@ -83,7 +83,7 @@ class Report:
                 lines.append(f"{task.task:<16}" + _said("FAILED", "失败") + f": {task.error}")
                 continue
             lines.append(
-                f"{task.task:<16}{task.first_ms or 0:>9.1f} ms{task.per_second or 0:>10.1f}/s  {task.model}"
+                f"{task.task:<16}{task.first_ms or 0:>9.1f} ms{_per_second(task.per_second):>12}  {task.model}"
             )
         if self.together_per_second is not None:
             several = _said(
@@ -91,6 +91,10 @@ class Report:
             )
             lines.append(f"{several}: {self.together_per_second:.1f}/s")
         return "\n".join(lines)
+
+
+def _per_second(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}/s"
 
 
 def _offsets(spans: Callable[[Mapping[str, Any]], Iterator[Mapping[str, Any]]]) -> Callable[..., bool]:

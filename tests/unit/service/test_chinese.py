@@ -82,6 +82,11 @@ def test_enough_sentences_are_found() -> None:
     assert len(set(sentences())) > 40
 
 
+def test_a_status_stands_before_the_sentence() -> None:
+    said = chinese("503 model_unavailable: GTE_MODEL_DIR is empty: the checkpoint has no tensor a")
+    assert said == "503 model_unavailable：GTE_MODEL_DIR 是空目录：检查点中没有张量 a"
+
+
 def test_an_unknown_sentence_stays_as_it_is() -> None:
     assert chinese("something else: happened") == "something else: happened"
 
