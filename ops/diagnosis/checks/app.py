@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
 from ops.diagnosis.checks.log_reading import package_frame, raised_by_requests, raised_in
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
@@ -234,6 +233,9 @@ def answers(
     if failing and isinstance(answer, Exchange):
         evidence.insert(0, quote(_predict_source(target), str(answer.status)))
     misfit = _interface(last.exception, target) if "/site-packages/" in last.where else None
+    # Its many patterns are compiled for a service that raises, not for each healthy run.
+    from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
+
     around = running_circumstances(logs, gunicorn, processes, target)
     refusal = explanation(last, logs, machine, around, target)
     if refusal is not None:

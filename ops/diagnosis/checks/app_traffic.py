@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
 from ops.diagnosis.checks.app_files import is_open_again
 from ops.diagnosis.checks.app_refusals import long_requests
 from ops.diagnosis.checks.log_reading import (
@@ -103,6 +102,9 @@ def some_requests(
     answers, newest, source = sorted(pairs, key=lambda pair: pair[1].entry.time)[-1]
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
+    # Its many patterns are compiled for a service that raises, not for each healthy run.
+    from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
+
     around = running_circumstances(logs, gunicorn, processes, target)
     refusal = explanation(newest, logs, machine, around, target)
     in_package = refusal is None and not is_own_code(newest.where)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ops.diagnosis.checks.app_exceptions import running_circumstances
-from ops.diagnosis.checks.app_process import Circumstances, forked_evidence, forked_steps
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import (
     Raised,
@@ -45,6 +43,9 @@ from ops.interpret.service_name import is_service, serves
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
 from ops.text.duration import age, age_zh
 from ops.text.language import Text, in_seconds, listed
+
+if TYPE_CHECKING:
+    from ops.diagnosis.checks.app_process import Circumstances
 
 # Seconds between the lines that several programs write about one event: log times are whole seconds.
 SAME_MOMENT = 2.0
@@ -99,9 +100,11 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     if not entries:
         return
     limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
-    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(
-        log, entries, running_circumstances(logs, gunicorn, processes, target), target
-    )
+    # For a healthy run these modules' patterns need not be compiled.
+    from ops.diagnosis.checks.app_exceptions import running_circumstances
+
+    around = running_circumstances(logs, gunicorn, processes, target)
+    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(log, entries, around, target)
     yield Finding(
         "GUN004",
         (
@@ -136,6 +139,8 @@ def _waits_after_the_fork(
     ]
     if not (killed or waits) or not around.lost_threads:
         return None
+    from ops.diagnosis.checks.app_process import forked_evidence, forked_steps
+
     if waits:
         return _waits_for_a_thread(waits[-1], log, around, target)
     return _Wait(
@@ -156,6 +161,8 @@ _WAITS = re.compile(r"\bwith \w*(?i:lock|mutex|sem|cond)\w*|\.(?:acquire|wait|ge
 
 
 def _waits_for_a_thread(raised: Raised, log: Log, around: Circumstances, target: Target) -> _Wait:
+    from ops.diagnosis.checks.app_process import forked_evidence, forked_steps
+
     line = innermost_own(raised.entry.text)
     served = _SERVED_REQUEST.search(raised.entry.text)
     path = served[1] if served else "?"
