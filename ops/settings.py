@@ -595,6 +595,7 @@ class NginxSettings(Section, frozen=True):
             "`render nginx`：每个地址超出 `rate` 后仍立即放行的请求数。",
             example=200,
             since="0.3.0",
+            unit="requests",
         ),
     ] = 20
 

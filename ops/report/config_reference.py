@@ -25,6 +25,7 @@ from ops.text.language import Language, Text
 UNITS = {
     "actions": Text(en="actions", zh="次"),
     "attempts": Text(en="attempts", zh="次"),
+    "requests": Text(en="requests", zh="个请求"),
     "shares": Text(en="shares", zh="份"),
     "backups": Text(en="backups", zh="份"),
     "checks": Text(en="checks", zh="次"),
