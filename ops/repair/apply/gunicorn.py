@@ -54,6 +54,7 @@ from ops.supervision import observe
 from ops.supervision.end_worker import end_stuck_worker
 from ops.supervision.evidence_capture import evidence_root, named_logs
 from ops.supervision.evidence_store import EvidenceDirectory, directory_name
+from ops.supervision.health.assessment import WorkerCondition
 from ops.supervision.observation import Observation, RunState
 from ops.supervision.state import WatchdogState
 from ops.supervision.state_store import StateStore, clocks
@@ -61,6 +62,17 @@ from ops.text.language import Text, verbatim
 
 # A service that daemonises has no master for a moment; gone for longer, it has ended again.
 ABSENT_SECONDS = 8.0
+
+# How a worker was stuck before it was ended.
+STUCK_CONDITIONS = {
+    WorkerCondition.BOOT_HUNG: Text(en="stuck while booting", zh="卡在启动阶段"),
+    WorkerCondition.STOPPED: Text(en="stopped", zh="被暂停"),
+    WorkerCondition.HUNG: Text(en="stuck", zh="卡死"),
+    WorkerCondition.BLOCKED: Text(en="event loop blocked", zh="事件循环阻塞"),
+    WorkerCondition.LIVELOCK: Text(en="spinning", zh="空转"),
+    WorkerCondition.PARTIALLY_STUCK: Text(en="some threads stuck", zh="部分线程卡住"),
+    WorkerCondition.LEAKING: Text(en="leaking memory", zh="内存泄漏"),
+}
 
 GunicornAction = StartGunicorn | RestartGunicorn | ReloadGunicorn | EndWorker | Continue | EditGunicorn
 
@@ -292,10 +304,11 @@ class GunicornApplier:
         self.session.wait_until(lambda: set(observe.children(ended.master.pid)) - ended.workers)
         self._wait_for_the_service()
         worker = ended.worker
+        stuck = STUCK_CONDITIONS.get(worker.condition, verbatim(worker.condition))
         return AppliedChange(
             Text(
-                en=f"worker {action.pid} {worker.condition} for {worker.seconds:.0f} s; evidence in {ended.evidence}",
-                zh=f"工作进程 {action.pid} 卡住 {worker.seconds:.0f} 秒，证据在 {ended.evidence}",
+                en=f"worker {action.pid}: {stuck.en} for {worker.seconds:.0f} s; evidence in {ended.evidence}",
+                zh=f"工作进程 {action.pid}：{stuck.zh} {worker.seconds:.0f} 秒，证据在 {ended.evidence}",
             ),
             workers_words(observe.children(ended.master.pid)),
         )

@@ -13,6 +13,7 @@ from ops.diagnosis.model import Cause, CheckResult, CheckStatus, Diagnosis, Symp
 from ops.facts.base import UNFINISHED
 from ops.facts.status import Status
 from ops.interpret.process_ref import ProcessRef
+from ops.repair.apply.gunicorn import STUCK_CONDITIONS
 from ops.repair.model import (
     CreateBackup,
     ExchangeFiles,
@@ -27,6 +28,7 @@ from ops.repair.model import (
 from ops.repair.run import command_to_apply
 from ops.report.formats.text import write
 from ops.report.repair import RepairReport
+from ops.supervision.health.assessment import STUCK
 from ops.text.language import Language, Text, verbatim
 from tests.unit.made_diagnosis import HEALTHY
 
@@ -251,3 +253,7 @@ def test_a_repair_that_leaves_a_cause_ends_with_what_helps_next(outcome: Outcome
         assert f"Next, for TLS007: {RISKY}" in page
     else:
         assert f"Next, by hand (TLS007): - {cause('TLS007').fix[0].en}" in page
+
+
+def test_how_a_worker_was_stuck_is_said_in_both_languages() -> None:
+    assert STUCK_CONDITIONS.keys() == STUCK.keys()
