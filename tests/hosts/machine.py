@@ -28,14 +28,18 @@ class HostError(AssertionError):
 
 class Machine:
     """A host, up between ``with`` and its end. ``layer``: the files that lie over the image's (`make_layer`);
-    ``packages``: what the image has beside the usual, with commas."""
+    ``packages``: what the image has beside the usual, with commas; ``memory``: of a virtual machine, in MiB. Without it
+    the host is a container."""
 
-    def __init__(self, layer: Path | None = None, *, suite: str = "bookworm", packages: str = "") -> None:
+    def __init__(
+        self, layer: Path | None = None, *, suite: str = "bookworm", packages: str = "", memory: int = 0
+    ) -> None:
         self.name = f"t{os.getpid()}x{next(_numbers)}"
         self._options = [
             *("--suite", suite),
             *(["--layer", str(layer)] if layer else []),
             *(["--with", packages] if packages else []),
+            *(["--vm", "--memory", str(memory)] if memory else []),
         ]
 
     def __enter__(self) -> Self:
