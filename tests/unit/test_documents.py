@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.pages import Trial, blocks, prose
+
 ROOT = Path(__file__).parents[2]
 # Tells of former layouts too.
 OF_ITS_TIME = ("CHANGELOG.md",)
@@ -31,7 +33,6 @@ TRANSLATED = (
     *("docs/install.md", "docs/adopt.md", "docs/upgrade.md", "docs/offline.md"),
 )
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
 _INLINE = re.compile(r"\]\(\s*(?:<([^>]*)>|((?:[^\s()]|\([^\s()]*\))*))(?:\s+[\"'(][^)]*)?\s*\)")
 _REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s*<?([^\s>]+)>?")
@@ -52,31 +53,6 @@ def tracked_documents() -> list[str]:
         cwd=ROOT, capture_output=True, check=True, text=True,
     )  # fmt: skip
     return sorted(name for name in listing.stdout.split("\0") if name and (ROOT / name).exists())
-
-
-def prose(text: str) -> list[str]:
-    """The lines of a document that are not code, by their numbers: fenced and indented blocks are empty lines."""
-    lines, fence, after_blank, in_block, in_list = list[str](), "", True, False, False
-    for line in text.splitlines():
-        opened = _FENCE.match(line)
-        if fence:
-            if opened and opened[1].startswith(fence):
-                fence = ""
-            lines.append("")
-            continue
-        if opened:
-            fence = opened[1]
-            lines.append("")
-            continue
-        if re.match(r"^\s*(?:[-*+]|\d+\.)\s", line):
-            in_list = True
-        elif line.strip() and not line.startswith(" "):
-            in_list = False
-        indent = 8 if in_list else 4
-        in_block = bool(line.strip()) and line.startswith(" " * indent) and (after_blank or in_block)
-        lines.append("" if in_block else line)
-        after_blank = not line.strip()
-    return lines
 
 
 def anchor(heading: str) -> str:
@@ -251,6 +227,16 @@ def test_both_languages_of_a_page_give_the_same_commands(name: str) -> None:
         assert len(commands(translated)) == len(commands(english))
     else:
         assert commands(translated) == commands(english)
+
+
+@pytest.mark.parametrize("name", [name for name in tracked_documents() if ".zh-CN." in name])
+def test_both_languages_of_a_page_say_the_same_about_trying_a_block(name: str) -> None:
+    english = name.replace(".zh-CN.", ".")
+    marks = [
+        [block.trial for block in blocks((ROOT / one).read_text(encoding="utf-8")) if block.trial != Trial()]
+        for one in (english, name)
+    ]
+    assert marks[0] == marks[1]
 
 
 # --- each of these checks can fail ------------------------------------------------------------------------------------
