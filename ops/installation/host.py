@@ -274,7 +274,8 @@ class HostTree:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                env=os.environ | (variables or {}),
+                # A Python imports nothing of the current directory: a checkout there holds another version's metadata.
+                env=os.environ | {"PYTHONSAFEPATH": "1"} | (variables or {}),
                 start_new_session=True,
                 preexec_fn=end_with_us(),
                 pass_fds=descriptors,
