@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from tests.hosts.layer import REPOSITORY, needed_distributions
 
+# What pip builds gte-ops with, in an environment of its own.
+BUILD = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["build-system"]["requires"]
 PRESENT = metadata.version("gte-ops")
 
 
@@ -25,17 +28,13 @@ def make_wheelhouse(directory: Path, python: str = "3.11") -> Path:
             *(*pip, "download", "--quiet", "--no-deps", "--dest", str(directory)),
             *("--python-version", python, "--only-binary=:all:"),
             *(f"{name}=={metadata.version(name)}" for name in names),
+            *BUILD,
         ],
         check=True,
         timeout=600,
         capture_output=True,
     )
-    source = directory / "source"
-    listed = ("git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):
-        if name and not name.startswith(("tests/", "benchmarks/")) and (REPOSITORY / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, source / name)
+    source = copy_checkout(directory / "source")
     subprocess.run(
         [
             *pip,
@@ -47,6 +46,16 @@ def make_wheelhouse(directory: Path, python: str = "3.11") -> Path:
         capture_output=True,
     )
     shutil.rmtree(source)
+    return directory
+
+
+def copy_checkout(directory: Path) -> Path:
+    """This checkout as ``git clone`` would leave it in ``directory``, with what is not committed, without the tests."""
+    listed = ("git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if name and not name.startswith(("tests/", "benchmarks/")) and (REPOSITORY / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, directory / name)
     return directory
 
 

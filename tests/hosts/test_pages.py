@@ -1,0 +1,154 @@
+"""The commands of the pages, taken out of them and run on a fresh host in their order. Both languages hold the same
+commands (tests/unit/test_documents.py).
+
+What a page takes for granted is made true of the host, so that its commands run as they stand: the name of its examples
+resolves to the host, Let's Encrypt and a chat robot answer by their own names, and pip's index is a directory. What of
+a page is not run, or needs a value, its own comments say (`tests/pages.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from tests.hosts.internet import admit_backups, join_internet, messages, start_internet
+from tests.hosts.layer import PYTHONS, REPOSITORY
+from tests.hosts.machine import HostError, Machine
+from tests.hosts.wheelhouse import copy_checkout, make_wheelhouse
+from tests.pages import Block, blocks
+
+pytestmark = pytest.mark.long
+
+NAME = "api.example.org"
+CHECKOUT = "/root/gte-ops"
+# Installing what pip has to unpack and compile takes most of it.
+BLOCK_SECONDS = 900.0
+# A page's language, and the Debian that its commands are run on.
+READERS = (("", "bookworm"),)
+
+
+@pytest.fixture(scope="module", params=READERS, ids=["en-bookworm"])
+def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """The language's part of a page's name, a suite, and a layer with the checkout and what pip finds."""
+    language, suite = request.param
+    layer = tmp_path_factory.mktemp("pages-layer")
+    (layer / "srv").mkdir()
+    make_wheelhouse(layer / "srv/wheels", PYTHONS[suite])
+    copy_checkout(layer / CHECKOUT.lstrip("/"))
+    (layer / "etc").mkdir()
+    (layer / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
+    return language, suite, layer
+
+
+@pytest.fixture
+def internet() -> Iterator[Machine]:
+    with Machine() as machine:
+        start_internet(machine)
+        yield machine
+
+
+@contextmanager
+def fresh_host(reader: tuple[str, str, Path], internet: Machine) -> Iterator[Machine]:
+    """A host as Debian leaves it, with the checkout, whose name the world resolves from now on."""
+    _, suite, layer = reader
+    with Machine(layer, suite=suite) as machine:
+        machine.sh(f"echo '{machine.address} {NAME}' >>/etc/hosts")
+        join_internet(machine, internet, NAME)
+        yield machine
+
+
+def tried_blocks(page: str) -> list[Block]:
+    """A page's blocks that are tried, in order."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    return [block for block in blocks(text) if not block.trial.reason]
+
+
+def try_blocks(host: Machine, page: str, of_page: Sequence[Block]) -> None:
+    """Run a page's blocks there as root, in the checkout. Raises HostError at the first command that fails, with the
+    page's line."""
+    for block in of_page:
+        try:
+            # A login's shell, as a person has it; no answer comes from a terminal.
+            host.run("bash", "-l", "-c", _script(block), seconds=BLOCK_SECONDS)
+        except HostError as error:
+            raise HostError(f"{page}:{block.line}:\n{block.filled_in}\n{error}") from None
+
+
+def _script(block: Block) -> str:
+    trial, text = block.trial, block.filled_in
+    if trial.file:
+        return f"cat {'>>' if trial.is_appended else '>'}{trial.file} <<'END OF BLOCK'\n{text}END OF BLOCK\n"
+    if trial.seconds:
+        *before, last = text.splitlines()
+        lines = [*before, f"status=0; timeout {trial.seconds} {last} || status=$?; test $status = 124"]
+        text = "\n".join(lines)
+    return f"cd {CHECKOUT}\nset -e -o pipefail\n{text}"
+
+
+def assert_healthy(host: Machine) -> None:
+    """No unit failed, and neither the doctor nor the certificate check has anything to say."""
+    assert "0 loaded units" in host.sh("systemctl --failed")
+    report = host.doctor()
+    assert (report.exit_code, report.codes) == (0, []), report.stdout
+    host.run("/usr/local/bin/gte-ops", "cert", "check")
+
+
+def test_the_quickstart(reader: tuple[str, str, Path], internet: Machine) -> None:
+    with fresh_host(reader, internet) as host:
+        admit_backups(host, internet)
+        page = f"docs/quickstart{reader[0]}.md"
+        try_blocks(host, page, tried_blocks(page))
+        assert_healthy(host)
+        assert messages(internet)
+        host.run("systemctl", "start", "gte-ops-backup.service")
+        assert internet.sh("ls /var/backups/gte-ops"), "each backup is copied, too"
+
+
+def test_a_lost_host(reader: tuple[str, str, Path], internet: Machine) -> None:
+    quickstart, page = (f"docs/{name}{reader[0]}.md" for name in ("quickstart", "recovery"))
+    before, on_the_fresh_host, after = tried_blocks(page)
+    identity = pyrage.x25519.Identity.generate()
+    with fresh_host(reader, internet) as host:
+        admit_backups(host, internet)
+        try_blocks(host, quickstart, tried_blocks(quickstart)[:3])
+        settings = f'\n[backup]\nrecipients = ["{identity.to_public()}"]\n'
+        host.sh(f"echo '{settings}' >>/etc/gte-ops/gte-ops.toml")
+        host.write("/root/identity.txt", f"{identity}\n")
+        host.sh("chmod 600 /root/identity.txt")
+        try_blocks(host, page, [before])
+    with fresh_host(reader, internet) as host:
+        kept = "/var/backups/gte-ops"
+        for name in internet.sh(f"ls {kept}").split():
+            content = internet.sh(f"base64 {kept}/{name}")
+            host.write(f"/root/{name}.base64", content)
+            host.sh(f"base64 -d /root/{name}.base64 >/root/{name}; rm /root/{name}.base64")
+        host.write("/root/identity.txt", f"{identity}\n")
+        try_blocks(host, page, [on_the_fresh_host, after])
+        assert_healthy(host)
+        host.sh(f"curl --silent --show-error --fail https://{NAME}/ready")
+
+
+def test_the_readme_and_installing(reader: tuple[str, str, Path], internet: Machine) -> None:
+    readme, quickstart, page = (
+        f"{name}{reader[0]}.md" for name in ("README", "docs/quickstart", "docs/install")
+    )
+    *first, commands = tried_blocks(readme)
+    install, service, remove = tried_blocks(page)
+    (describe,) = (block for block in tried_blocks(quickstart) if "gte-ops.toml <<" in block.text)
+    with fresh_host(reader, internet) as host:
+        try_blocks(host, readme, first)
+        try_blocks(host, quickstart, [describe])
+        host.sh(f"mv /etc/gte-ops/gte-ops.toml {CHECKOUT}/")
+        try_blocks(host, page, [install])
+        assert_healthy(host)
+        try_blocks(host, readme, [commands])
+        assert_healthy(host)
+        try_blocks(host, page, [service])
+        assert host.show("gte-api", "ActiveState") == "inactive"
+        try_blocks(host, page, [remove])
+        assert "0 loaded units" in host.sh("systemctl --failed")
+        assert host.show("gte-api", "LoadState") == "not-found"
+        assert host.sh("ls -d /etc/gte-api /var/backups/gte-ops", check=False) == ""
