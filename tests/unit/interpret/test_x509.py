@@ -13,11 +13,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.interpret.x509 import CertificateSet, certificate_from_der, pem_blocks, spki_hash
+from ops.interpret.x509 import (
+    CertificateSet,
+    certificate_facts,
+    certificate_from_der,
+    pem_blocks,
+    revocation_lists,
+    spki_hash,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -238,3 +245,38 @@ assert "cryptography.hazmat.backends.openssl.backend" not in sys.modules
 """
     arguments = [issued(ISSUER, ISSUER).hex(), authority_certificate(ISSUER, issuer="root").hex()]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True)
+
+
+def _listed(issuer: str, until: datetime) -> bytes:
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .last_update(START)
+        .next_update(until)
+    )
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def test_each_list_of_revoked_certificates_says_until_when_it_counts() -> None:
+    days = [START + timedelta(days=n) for n in (3, 30)]
+    junk = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+    found = revocation_lists(_listed("A", days[0]) + junk + _listed("B", days[1]), "/etc/x.crl")
+    assert [(item.path, item.issuer, item.next_update) for item in found] == [
+        ("/etc/x.crl", "CN=A", days[0].timestamp()),
+        ("/etc/x.crl", "CN=B", days[1].timestamp()),
+    ]
+    assert revocation_lists(b"no list", "/etc/x.crl") == ()
+
+
+def test_purposes_and_the_demand_for_a_stapled_answer() -> None:
+    plain = x509.load_der_x509_certificate(made())
+    builder = (
+        x509.CertificateBuilder(
+            plain.issuer, plain.subject, plain.public_key(), 7, START, START + timedelta(days=9)
+        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
+    )
+    facts = certificate_facts(builder.sign(KEY, hashes.SHA256()))
+    assert (facts.purposes, facts.must_staple) == (("clientAuth",), True)
+    assert (certificate_facts(plain).purposes, certificate_facts(plain).must_staple) == ((), False)
