@@ -535,6 +535,8 @@ _RECENT = 300.0
 _MANY = 3
 # A worker that lives shorter than this on average is mostly loading, if loading takes seconds.
 _SHORT_LIFE = 60.0
+# At or above this share of their lives workers do little but load.
+_LOADING_SHARE = 0.3
 # Seconds that no light request takes once a worker has loaded.
 _WAITED = 0.7
 
@@ -555,7 +557,7 @@ def replaced(
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN022: gunicorn replaced workers again and again within minutes (max_requests), all of them are young, and a
-    probe waited (gunicorn's documentation, max_requests: a worker restarts after so many requests)."""
+    probe waited, or loading is a large part of their lives (gunicorn's documentation, max_requests)."""
     log = seen(logs.gunicorn_error)
     master = process_of(processes, target.gunicorn_master)
     waits = [
@@ -569,7 +571,7 @@ def replaced(
         if isinstance(exchange, Exchange)
         and (exchange.failure is ProbeFailure.TIMEOUT or exchange.elapsed > _WAITED)
     ]
-    if master is None or not waits:
+    if master is None:
         return
     since = max(master.started, taken_at - _RECENT)
     ended = [entry for entry in entries_with(log, *_REPLACED) if entry.time >= int(since)]
@@ -580,26 +582,68 @@ def replaced(
     oldest = max(taken_at - process.started for process in workers)
     if life > _SHORT_LIFE or oldest > _SHORT_LIFE or taken_at - ended[-1].time > _SHORT_LIFE:
         return
+    loads = _loads(log, since)
+    mostly_loads = len(loads) >= _MANY and sum(loads) > _LOADING_SHARE * len(loads) * life
+    if not waits and not mostly_loads:
+        return
     config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
     place = place_of("max_requests", "max-requests", master, config or NotSeen(reason="-"))
     value = setting("max_requests", "max-requests", arguments(master), config)
-    longest = max(exchange.elapsed for exchange in waits)
+    longest = max(exchange.elapsed for exchange in waits) if waits else max(loads)
     yield Finding(
         "GUN022",
         (
             quote(log.path, f"{len(ended)} x {ended[-1].text.partition(chr(10))[0]}"),
             quote(place, f"max_requests = {value}"),
             *(Evidence(f"pid {p.pid}", _started(taken_at - p.started)) for p in workers[:4]),
-            quote(
-                f"{waits[0].method} {waits[0].url}", f"{waits[0].failure or waits[0].status}, {longest:.1f} s"
+            *(
+                quote(f"{wait.method} {wait.url}", f"{wait.failure or wait.status}, {wait.elapsed:.1f} s")
+                for wait in waits[:1]
             ),
+            *((_loading(loads, life),) if mostly_loads else ()),
         ),
         {
             "count": str(len(ended)),
             "setting": f"max_requests = {value}",
             "waited": in_seconds(f"{longest:.1f}"),
         },
+        summary=None if waits else _mostly_loading(len(ended), f"max_requests = {value}", loads, life),
         fix=_fewer_replacements(place, target),
+    )
+
+
+def _loads(log: Log, since: float) -> list[float]:
+    """How many seconds each worker took from its fork to uvicorn's word that the application has started."""
+    booted = {
+        int(match[1]): entry.time
+        for entry in entries_with(log, "Booting worker with pid")
+        if entry.time >= int(since) and (match := re.search(r"with pid: (\d+)", entry.text))
+    }
+    return [
+        entry.time - booted[entry.pid]
+        for entry in entries_with(log, "Application startup complete")
+        if entry.pid in booted
+    ]
+
+
+def _loading(loads: list[float], life: float) -> Evidence:
+    mean = sum(loads) / len(loads)
+    return Evidence(
+        "Booting worker, Application startup complete",
+        Text(
+            en=f"a worker takes {mean:.0f} s to load, and is replaced after {life:.0f} s on average",
+            zh=f"一个工作进程加载要 {mean:.0f} 秒，平均 {life:.0f} 秒后就被更换",
+        ),
+    )
+
+
+def _mostly_loading(count: int, setting: str, loads: list[float], life: float) -> Text:
+    mean = sum(loads) / len(loads)
+    return Text(
+        en=f"gunicorn has replaced workers {count} times in the last minutes ({setting}): each takes {mean:.0f} s to"
+        f" load and is replaced after {life:.0f} s on average, so users wait for loading ones.",
+        zh=f"最近几分钟 gunicorn 更换了 {count} 次工作进程（{setting}）：每个加载要 {mean:.0f} 秒，"
+        f"平均 {life:.0f} 秒后就被更换，用户会等到还在加载的进程。",
     )
 
 

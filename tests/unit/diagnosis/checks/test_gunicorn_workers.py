@@ -52,14 +52,25 @@ def logged(*entries: LogEntry, **more: Any) -> Snapshot:
 
 
 def replacing(
-    *, ago: tuple[float, ...] = (12.0, 8.0, 4.0, 1.0), elapsed: float = 1.1, age: float = 1.0
+    *,
+    ago: tuple[float, ...] = (12.0, 8.0, 4.0, 1.0),
+    elapsed: float = 1.1,
+    age: float = 1.0,
+    load: float | None = None,
 ) -> Snapshot:
-    """gunicorn replaced workers so many seconds ago; the running ones are ``age`` old, and a probe took ``elapsed``."""
+    """gunicorn replaced workers so many seconds ago; the running ones are ``age`` old, and a probe took ``elapsed``.
+    ``load``: the seconds that each new one took, by uvicorn's words."""
     ended = [entry("Autorestarting worker after current request.", ago=at, level="info") for at in ago]
     young = [
         msgspec.structs.replace(p, started=NOW - (3600 if p.pid == GUNICORN_MASTER else age))
         for p in GUNICORN_PROCESSES
     ]
+    for number, at in enumerate(ago) if load is not None else ():
+        pid = 7000 + number
+        ended += [
+            entry(f"Booting worker with pid: {pid}", ago=at, level="info", pid=pid),
+            entry("Application startup complete.", ago=at - (load or 0.0), level="info", pid=pid),
+        ]
     return logged(
         *ended,
         gunicorn__config=gunicorn_config(max_requests=3),
@@ -288,6 +299,8 @@ CASES: list[Case] = [
         "max_requests = 3",
     ),
     quiet("GUN022", "nobody waits", replacing(elapsed=0.1)),
+    fires("GUN022", "the workers mostly load", replacing(elapsed=0.1, load=3.0), "takes 3 s to load"),
+    quiet("GUN022", "loading is short beside serving", replacing(elapsed=0.1, load=0.5)),
     quiet("GUN022", "they serve for minutes", replacing(ago=(280.0, 150.0, 5.0))),
     quiet("GUN022", "it was a while ago", replacing(ago=(250.0, 245.0, 240.0))),
     quiet("GUN022", "the workers that wait are old", replacing(age=900.0)),
