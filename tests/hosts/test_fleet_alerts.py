@@ -134,27 +134,25 @@ def test_a_host_that_is_slow(fleet: MonitoredFleet, watched: FleetMonitoring) ->
 
 def test_a_host_whose_disk_is_full(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
     host = fleet.hosts[0]
-    with one_message(watched, host.name, "GteDiskFull", "GteDiskLow", "GteCause"):
+    with one_message(watched, host.name, "GteDiskFull", "GteDiskLow"):
         host.sh(
             "mount -t tmpfs -o size=1m,mode=0755 tmpfs /var/log/gte-api && chown gte-api: /var/log/gte-api"
             " && systemctl kill --signal=USR1 --kill-whom=main gte-api;"
             " head -c 2M /dev/zero >/var/log/gte-api/filling || :"
         )
         examine(host)
-        until(watched, "GteDiskFull", "GteDiskLow", "GteCause")
+        until(watched, "GteDiskFull", "GteDiskLow")
         host.sh("umount -l /var/log/gte-api; systemctl kill --signal=USR1 --kill-whom=main gte-api")
         examine(host)
 
 
 def test_a_host_whose_certificate_has_expired(fleet: MonitoredFleet, watched: FleetMonitoring) -> None:
     host = fleet.hosts[1]
-    with one_message(
-        watched, host.name, "GteCertificateAboutToExpire", "GteCertificateExpiresSoon", "GteCause"
-    ):
+    with one_message(watched, host.name, "GteCertificateAboutToExpire", "GteCertificateExpiresSoon"):
         with expire(host):
             host.sh("systemctl start gte-ops-cert", check=False)
             examine(host)
-            until(watched, "GteCertificateAboutToExpire", "GteCertificateExpiresSoon", "GteCause")
+            until(watched, "GteCertificateAboutToExpire", "GteCertificateExpiresSoon")
         host.sh("systemctl start gte-ops-cert")
         examine(host)
 

@@ -101,7 +101,7 @@ def test_every_alert_fires_for_its_fault_names_the_host_and_ends(watched: Monito
         assert where in annotations["summary"], name
         assert where in annotations["summary_zh"], name
         assert annotations["runbook_url"].startswith("https://docs.example.com/gte-ops/")
-    assert fired["GteCause"]["annotations"]["runbook_url"].endswith("causes/gunicorn.md#gun001")
+    assert fired["GteCause"]["annotations"]["runbook_url"].endswith("causes/gunicorn.md#gun003")
 
 
 Fired = Callable[..., Callable[[], bool]]
