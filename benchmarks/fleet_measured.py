@@ -32,7 +32,7 @@ from tests.hosts.monitored_fleet import network
 from tests.lab.waiting import wait_for
 
 SEEDS = range(1, 41)
-PATIENCE = 60.0
+PATIENCE = 30.0
 DIRECTORY = "/opt/measured"
 ENGINE = """\
 import random
