@@ -24,19 +24,19 @@ _NAME_SIGNS = re.compile(
             ("a", r"uth|k\b(?<=\bak)"),
             ("b", "earer"),
             ("c", rf"red|ookie|srf|ontrase|onnection.?string|v[vc]\b|{_CODE}"),
-            ("d", r"sn|ek\b(?<![a-z]dek)"),
+            ("d", r"sn|ek\b"),
             ("h", "mac"),
             ("i", "dentified"),
             ("j", "wt"),
             ("o", "tp"),
             ("p", r"ass|wd|sw|sk|epper|w(?:\b|_)|in(?<![a-z]pin)"),
-            ("s", r"ecret|ess|ign|alt|id\b|ig(?<=\bsig)|k\b(?<=\bsk)"),
+            ("s", r"ecret|ess|ign|alt|id\b|ig(?:\b|(?<=\bsig))|k\b(?<=\bsk)"),
             ("t", "oken"),
             ("x", "srf"),
         )
     )
     + r"""|k(?:ey(?=[\w"'\\\]).-]{0,24}[ \t]{0,8}(?:[=:>＝：→⇒∶꞉]|%(?:25)*3|&#)"""
-    + r"""|["' \t<,(])|ek\b(?<![a-z]kek)(?=[^\w.-]))"""
+    + r"""|["' \t<,(])|ek\b(?=[^\w.-]))"""
 )
 # The same, as it is written.
 _FORM_SIGNS = re.compile(

@@ -232,6 +232,10 @@ def test_hiding_twice_changes_nothing_and_nothing_grows_without_bound(written: s
 @given(PIECES)
 @example("name:gte@1.servicePIN码：4829")
 @example("myP I\u3000N 码：4829")
+# Capitals begin a word: dataKEK is a KEK, appSig a sig.
+@example("dataKEK=hunt9bluehorse")
+@example("dataDEK=hunt9bluehorse")
+@example("appSig=hunt9bluehorse")
 def test_no_secret_is_without_a_sign(written: str) -> None:
     quick = without_secrets(written)
     with pytest.MonkeyPatch.context() as patched:
