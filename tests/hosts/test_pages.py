@@ -17,13 +17,15 @@ import pytest
 from tests.hosts.internet import admit_backups, join_internet, messages, start_internet
 from tests.hosts.layer import PYTHONS, REPOSITORY
 from tests.hosts.machine import HostError, Machine
-from tests.hosts.wheelhouse import copy_checkout, make_wheelhouse
+from tests.hosts.wheelhouse import PRESENT, add_version, copy_checkout, make_wheelhouse
 from tests.pages import Block, blocks
 
 pytestmark = pytest.mark.long
 
 NAME = "api.example.org"
 CHECKOUT = "/root/gte-ops"
+# A version that the index has beside the present one.
+NEW = "0.3.0"
 # Installing what pip has to unpack and compile takes most of it.
 BLOCK_SECONDS = 900.0
 # A page's language, and the Debian that its commands are run on.
@@ -36,7 +38,7 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     language, suite = request.param
     layer = tmp_path_factory.mktemp("pages-layer")
     (layer / "srv").mkdir()
-    make_wheelhouse(layer / "srv/wheels", PYTHONS[suite])
+    add_version(make_wheelhouse(layer / "srv/wheels", PYTHONS[suite]), NEW)
     copy_checkout(layer / CHECKOUT.lstrip("/"))
     (layer / "etc").mkdir()
     (layer / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
@@ -105,6 +107,16 @@ def test_the_quickstart(reader: tuple[str, str, Path], internet: Machine) -> Non
         assert messages(internet)
         host.run("systemctl", "start", "gte-ops-backup.service")
         assert internet.sh("ls /var/backups/gte-ops"), "each backup is copied, too"
+
+
+def test_upgrading(reader: tuple[str, str, Path], internet: Machine) -> None:
+    quickstart, page = (f"docs/{name}{reader[0]}.md" for name in ("quickstart", "upgrade"))
+    with fresh_host(reader, internet) as host:
+        try_blocks(host, quickstart, tried_blocks(quickstart)[:3])
+        try_blocks(host, page, tried_blocks(page))
+        host.run("systemctl", "start", "gte-ops-backup.service")
+        assert_healthy(host)
+        assert {PRESENT, NEW}.issubset(host.sh("ls /opt/gte-api/versions").split())
 
 
 def test_a_lost_host(reader: tuple[str, str, Path], internet: Machine) -> None:
