@@ -124,6 +124,8 @@ def steps_here(
             ready_path=settings.target.ready_path,
             ready_seconds=options.ready_seconds,
             keeps_running=options.keeps_running,
+            # The identity that opens an encrypted archive is kept elsewhere.
+            can_drill=not settings.backup.recipients,
         ),
     )
 

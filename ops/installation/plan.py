@@ -41,7 +41,8 @@ SETTINGS_FILE = "/etc/gte-ops/gte-ops.toml"
 COMMAND = "/usr/local/bin/gte-ops"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/reload-nginx"
 WATCHDOG = "gte-ops-watchdog.service"
-TIMERS = ("gte-ops-backup.timer", "gte-ops-drill.timer", "gte-ops-cert.timer")
+DRILL = "gte-ops-drill.timer"
+TIMERS = ("gte-ops-backup.timer", DRILL, "gte-ops-cert.timer")
 # Filled by the service, the watchdog, backups and checks.
 DATA = (
     "/var/lib/gte-ops",
@@ -62,7 +63,7 @@ class InstallFacts:
     ``settings``: the file to put at /etc/gte-ops/gte-ops.toml, None if it is there; ``requirement``: what the Python
     environment must have, None to leave it alone; ``certificate``: files of a certificate made just now;
     ``issuance``: how a certificate is obtained; ``certbot_drop_in``: for certbot's own unit;
-    ``keeps_running``: the service is not restarted for a changed unit;
+    ``keeps_running``: the service is not restarted for a changed unit; ``can_drill``: backups can be opened here;
     ``textfiles``: node_exporter's directory, None without one; ``hook``: certbot's deploy hook, None without
     certbot."""
 
@@ -81,6 +82,7 @@ class InstallFacts:
     ready_path: str = "/ready"
     ready_seconds: float = 120.0
     keeps_running: bool = False
+    can_drill: bool = True
 
 
 def plan(deployment: Deployment, facts: InstallFacts) -> tuple[Step, ...]:
@@ -184,7 +186,8 @@ def _unit_steps(deployment: Deployment, units: Sequence[RenderedFile], facts: In
         path=facts.ready_path,
         seconds=facts.ready_seconds,
     )
-    yield EnableStep(phase=Phase.WATCH, units=(WATCHDOG, *TIMERS))
+    timers = TIMERS if facts.can_drill else tuple(timer for timer in TIMERS if timer != DRILL)
+    yield EnableStep(phase=Phase.WATCH, units=(WATCHDOG, *timers))
 
 
 def _nginx(deployment: Deployment, facts: InstallFacts) -> Iterator[Step]:

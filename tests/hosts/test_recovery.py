@@ -23,7 +23,6 @@ UNITS = (
     "gte-api.service",
     "gte-ops-watchdog.service",
     "gte-ops-backup.timer",
-    "gte-ops-drill.timer",
     "gte-ops-cert.timer",
 )
 

@@ -10,7 +10,7 @@ from ops.diagnosis.checks.gunicorn_unit import unit_evidence
 from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host
-from ops.facts.safeguards import Schedule
+from ops.facts.safeguards import Backups, Schedule
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.balancer import is_balancer
@@ -19,20 +19,26 @@ from ops.interpret.units import is_up, last_words, stale_units, state_words
 from ops.text.language import Text, verbatim
 
 # What they start saves and restores the service.
-_OF_SERVICE = ("gte-ops-backup.timer", "gte-ops-drill.timer")
+_DRILL = "gte-ops-drill.timer"
+_OF_SERVICE = ("gte-ops-backup.timer", _DRILL)
 _CERTBOTS = ("certbot.timer", "certbot-renew.timer", "snap.certbot.renew.timer")
 
 
 @check("ops.timers", "OPS009", en="the safeguards' timers run", zh="各项保障的定时器都在运行")
-def timers(units: Units, schedule: Schedule | NotSeen, host: Host, target: Target) -> Iterator[Finding]:
+def timers(
+    units: Units, schedule: Schedule | NotSeen, host: Host, target: Target, backups: Backups | NotSeen
+) -> Iterator[Finding]:
     """OPS009: a timer is installed and not active: enabled but stopped, disabled, or masked. Quiet where another
-    schedule does the same; certbot's timer that is not enabled is TLS011's. A balancer needs no backup of a service."""
+    schedule does the same; certbot's timer that is not enabled is TLS011's. A balancer needs no backup of a service,
+    and what is encrypted cannot be drilled without the identity, which is kept elsewhere."""
     for timer in units.units:
         if not timer.name.endswith(".timer") or timer.active in ("active", "activating"):
             continue
         if timer.load not in ("loaded", "masked") or not _is_wanted(timer, target):
             continue
         if timer.name in _OF_SERVICE and not _is_enabled(timer) and is_balancer(target, host):
+            continue
+        if timer.name == _DRILL and not _is_enabled(timer) and _is_encrypted(backups):
             continue
         pattern = SAFEGUARD_RUNS.get(timer.name)
         if pattern is not None and isinstance(schedule, Schedule):
@@ -51,6 +57,11 @@ def timers(units: Units, schedule: Schedule | NotSeen, host: Host, target: Targe
             {"unit": timer.name, "state": _state(timer)},
             fix=(*unmask, verbatim(f"systemctl enable --now {name}")),
         )
+
+
+def _is_encrypted(backups: Backups | NotSeen) -> bool:
+    """Whether the newest backup is encrypted, by its name."""
+    return isinstance(backups, Backups) and bool(backups.backups) and backups.backups[0].path.endswith(".age")
 
 
 def _is_wanted(timer: Unit, target: Target) -> bool:

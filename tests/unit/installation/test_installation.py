@@ -21,6 +21,7 @@ from ops.installation.issuance import AcmeAuthority, acme_sh_step, drop_in
 from ops.installation.plan import InstallFacts, plan
 from ops.installation.run import dry_run, install, uninstall
 from ops.installation.steps import (
+    EnableStep,
     FileStep,
     Original,
     Phase,
@@ -182,6 +183,14 @@ def test_an_uninstallation_that_is_killed_is_carried_on(tmp_path: Path, every: i
             assert moment > 50
             return
     pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("can_drill", [True, False])
+def test_the_drill_is_enabled_where_a_backup_can_be_opened(can_drill: bool) -> None:
+    steps = plan(Deployment(), InstallFacts(settings=SETTINGS, can_drill=can_drill))
+    enabled = {unit for step in steps if isinstance(step, EnableStep) for unit in step.units}
+    assert ("gte-ops-drill.timer" in enabled) is can_drill
+    assert "gte-ops-backup.timer" in enabled
 
 
 @pytest.mark.parametrize(

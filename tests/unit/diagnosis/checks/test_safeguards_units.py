@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.facts.safeguards import BootService, CronEntry, WatchdogFacts
 from ops.facts.snapshot import Snapshot
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
-from tests.unit.made_snapshot import NOW, but, unit, units
+from tests.unit.made_snapshot import HEALTHY, NOW, but, unit, units
 
 STOPPED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
 FAILED: dict[str, Any] = {"active": "failed", "sub": "failed", "result": "exit-code", "status": 1}
@@ -27,6 +28,11 @@ def backed_up_by_cron(**changes: Any) -> Snapshot:
     return but(snapshot, schedule__cron=(*snapshot.schedule.cron, BY_CRON))
 
 
+def encrypted(**drill: Any) -> Snapshot:
+    backup = msgspec.structs.replace(HEALTHY.backups.backups[0], path="/var/backups/gte-ops/a.tar.zst.age")
+    return but(changed("gte-ops-drill.timer", **drill), backups__backups=(backup,))
+
+
 CASES = [
     fires("OPS009", "enabled, but stopped", changed("gte-ops-backup.timer", **STOPPED), severity="warn"),
     fires("OPS009", "not enabled", changed("gte-ops-backup.timer", **STOPPED, file_state="disabled")),
@@ -39,6 +45,11 @@ CASES = [
         changed("certbot.timer", **STOPPED), target__certificate="/etc/ssl/own.pem"
     )),
     quiet("OPS009", "cron does the same", backed_up_by_cron(**STOPPED)),
+    fires("OPS009", "the drill's", changed("gte-ops-drill.timer", **STOPPED, file_state="disabled")),
+    quiet("OPS009", "the drill's, which could not open an encrypted backup", encrypted(
+        **STOPPED, file_state="disabled"
+    )),
+    fires("OPS009", "the drill's, enabled by somebody and stopped", encrypted(**STOPPED)),
     quiet("OPS009", "every timer waits", but(units=units())),
     fires("OPS010", "the backup fails", changed("gte-ops-backup.service", **FAILED), severity="warn"),
     fires("OPS010", "its file is not understood", changed("gte-ops-backup.service", load="bad-setting", **STOPPED)),
