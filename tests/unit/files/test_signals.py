@@ -12,8 +12,8 @@ PROGRAM = """
 import os, signal, sys, weakref
 from ops.files.signals import end_if_asked, end_in_order
 number = int(sys.argv[1])
-if sys.argv[2] == "ignored":
-    signal.signal(number, signal.SIG_IGN)
+# A test run in the background, or by nohup, hands on signals that it ignores.
+signal.signal(number, signal.SIG_IGN if sys.argv[2] == "ignored" else signal.SIG_DFL)
 end_in_order()
 class Held: pass
 held = Held()
