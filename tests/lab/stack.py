@@ -44,6 +44,7 @@ from ops.archive.writing import compressed, tar_stream
 from ops.collect.process.processes import accept_queues
 from ops.deployment.render import NginxSite, render_nginx
 from ops.files.entry_kind import EntryKind
+from ops.files.host_lock import VARIABLE
 from tests.lab.authority import Authority, Issued, write_lineage
 from tests.lab.client import Answer, Client, connect
 from tests.lab.guide import Trap, guide_gunicorn_conf, guide_site
@@ -836,7 +837,7 @@ class Stack:
         # gunicorn turns a sync worker with more than one thread into gthread (its documentation, "threads").
         if threads := self._threads or (1 if self._worker_class == "sync" else None):
             service["GTE_THREADS"] = str(threads)
-        own = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(REPOSITORY)}
+        own = {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(REPOSITORY), VARIABLE: str(self.run / "gte-ops.lock")}
         return kept | own | service | self._service_environment
 
     # --- processes --------------------------------------------------------------------------------------------------

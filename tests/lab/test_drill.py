@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ops.archive.manifest import NginxUse
-from tests.lab.stack import Report, Stack
+from tests.lab.stack import MIME_TYPES, Report, Stack
 from tests.lab.test_restore import APP
 from tests.lab.waiting import wait_for
 from tests.system.made_backup import make_backup
@@ -96,7 +96,7 @@ def test_interrupted_while_nginx_serves_it_leaves_nothing_behind(
 
 
 def test_a_backup_that_would_not_serve_again_fails_the_drill(stack: Stack) -> None:
-    parts = tuple(str(p).lstrip("/") for p in (stack.nginx_dir, stack.letsencrypt))
+    parts = tuple(str(p).lstrip("/") for p in (stack.nginx_dir, MIME_TYPES, stack.letsencrypt))
     key = stack.private_key.resolve()
     content = key.read_bytes()
     key.unlink()

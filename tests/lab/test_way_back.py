@@ -79,15 +79,15 @@ def test_a_changed_upstream_is_put_back_and_the_changed_file_kept() -> None:
         assert [line["action"] for line in steps if line["step"] == "done"] == ["ExchangeFiles"]
 
 
-def test_what_served_users_is_not_reloaded_away_where_nothing_good_is_known() -> None:
-    """An edited upstream that nginx has not loaded: the reload would turn every client away."""
+def test_an_upstream_that_is_not_loaded_yet_is_mended_before_it_is() -> None:
+    """An edited upstream that nginx has not loaded: the reload of the file as it is would turn every client away."""
     with Stack() as stack:
         predictions_pass_though_the_file_sends_them_nowhere.inject(stack)
-        before = status(stack.site_file)
         document = repaired(stack)
-        assert results(document, "NGX004") == ["shown"]
+        assert results(document, "NGX004") == ["applied"]
+        assert document["fix"]["remaining"] == []
+        assert f"server {stack.bind};" in stack.site_file.read_text()
         assert stack.predict().status == 200
-        assert status(stack.site_file) == before
 
 
 def test_what_does_not_help_is_undone_and_the_next_remedy_tried() -> None:
