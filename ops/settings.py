@@ -476,7 +476,7 @@ class UpstreamSettings(Section, frozen=True):
         int,
         key(
             "Failed attempts within `fail_timeout` that take it out; 0: it is never taken out.",
-            "在 `fail_timeout` 内失败多少次即停用；0 表示从不暂停。",
+            "在 `fail_timeout` 内失败多少次即停用；0 表示从不停用。",
             example=3,
             since="0.3.0",
             unit="attempts",

@@ -163,31 +163,51 @@ _FORMS: tuple[tuple[str, str], ...] = (
 )
 
 
+# A sentence holds at most one other, behind an answer's status; the rest are causes.
+_MAX_DEPTH = 4
+
+
+def chinese(sentence: str, depth: int = 0) -> str:
+    """``sentence`` in Chinese; as it is, if it is none of the known ones. ``depth``: of the sentences around it."""
+    for literals, names, form in _ordered_forms():
+        values = _values(sentence, literals, names)
+        if values is None:
+            continue
+        if "detail" in values and depth < _MAX_DEPTH:
+            values["detail"] = chinese(values["detail"], depth + 1)
+        return form.format(**values)
+    return sentence
+
+
 @functools.cache
-def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+def _ordered_forms() -> tuple[tuple[list[str], list[str], str], ...]:
+    """The fixed words of each form, the names of what stands between them, and the Chinese."""
     # The longest first, because a part of a short form may be the beginning of a longer one; before all an answer's
     # status, which stands before any of them.
     forms = sorted(
         _FORMS, key=lambda form: ("{status}" not in form[0], -len(re.sub(r"\{\w+\}", "", form[0])))
     )
-    return tuple((re.compile(_pattern(english), re.DOTALL), form) for english, form in forms)
+    return tuple((parts[::2], parts[1::2], zh) for en, zh in forms for parts in [re.split(r"\{(\w+)\}", en)])
 
 
-def _pattern(english: str) -> str:
-    parts = re.split(r"\{(\w+)\}", english)
-    return "".join(
-        f"(?P<{part}>{r'[0-9]{3}' if part == 'status' else '.+?'})" if number % 2 else re.escape(part)
-        for number, part in enumerate(parts)
-    )
+def _values(sentence: str, literals: list[str], names: list[str]) -> dict[str, str] | None:
+    """What stands between the fixed words, each as short as it can be; None if the sentence is another one.
 
-
-def chinese(sentence: str) -> str:
-    """``sentence`` in Chinese; as it is, if it is none of the known ones."""
-    for pattern, form in _patterns():
-        match = pattern.fullmatch(sentence)
-        if match is not None:
-            values = match.groupdict()
-            if "detail" in values:
-                values["detail"] = chinese(values["detail"])
-            return form.format(**values)
-    return sentence
+    Each of the fixed words is looked for once, behind those before it: a regular expression with several ``.+?`` tries
+    all places of each with all of the others, and a library's error may have any length."""
+    if not names:
+        return {} if sentence == literals[0] else None
+    if not sentence.startswith(literals[0]):
+        return None
+    values, at = {}, len(literals[0])
+    for name, literal in zip(names[:-1], literals[1:-1], strict=True):
+        end = sentence.find(literal, at + 1)
+        if end < 0:
+            return None
+        values[name], at = sentence[at:end], end + len(literal)
+    end = len(sentence) - len(literals[-1])
+    if end <= at or not sentence.endswith(literals[-1]):
+        return None
+    values[names[-1]] = sentence[at:end]
+    status = values.get("status")
+    return values if status is None or re.fullmatch(r"[0-9]{3}", status) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,30 @@ def test_a_status_stands_before_the_sentence() -> None:
 
 def test_an_unknown_sentence_stays_as_it_is() -> None:
     assert chinese("something else: happened") == "something else: happened"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "is " * 8000 + " cannot be read (" * 8000,
+        "the model in " + "x cannot be loaded (" * 8000,
+        "a is empty: " * 8000,
+        "503 a: " * 8000,
+        ": " * 20000 + "!",
+        "GTE_MODEL_DIR: " + " could not be downloaded: ; tried again in s. By hand: " * 3000,
+    ],
+    ids=lambda sentence: sentence[:20],
+)
+def test_a_library_s_error_of_any_length_is_read_at_once_and_stays_whole(sentence: str) -> None:
+    started = time.process_time()
+    said = chinese(sentence)
+    assert time.process_time() - started < 1
+    assert said.count("x") + said.count("!") == sentence.count("x") + sentence.count("!")
+
+
+def test_an_error_in_a_sentence_is_shown_to_its_end() -> None:
+    error = "no such layer; " * 2000
+    assert chinese(f"a.json cannot be read ({error})") == f"无法读取 a.json（{error}）"
 
 
 def test_check_speaks_the_language_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
