@@ -26,17 +26,28 @@ _COMPLAINT = (
     "难受|(?<!麻)烦|(?:太|真|好|很|更)麻烦|麻烦死|心累|好累|崩溃|破防|毁灭|渣|倒霉|泡汤|被偷|丢了|谷底|要命|真的会谢|emo|栓Q|日子没法过|臭|冷漠|扯皮|推诿|黑心|缩水|变质|"
     "没人管|全毁|毁了|没影|没了下文|不了了之|[让叫]我再等|白花钱|都[让叫]我等|等于没有|形同虚设|形同摆设|石沉大海|杳无音信|动静都没有|"
     "消息都没有|心态崩|崩了|[是都还全](?:凉|冷|馊|生)的|没熟|爱理不理|答非所问|变形|掉色|褪色|起球|开裂|开胶|脱胶|掉漆|生锈|发烫|松动|串味|"
-    "断裂|掉渣|起皮|过敏|卡壳|闪个不停|好欺负|碎了|压扁|不顺(?!手|路|便)|耍人"
+    "断裂|掉渣|起皮|过敏|卡壳|闪个不停|好欺负|碎了|压扁|没有人[理管接回]|不顺(?!手|路|便)|耍人"
 )
-_NOT = "(?:不|没|没有|毫无|无|非|别|未|不是|不太|不够|不怎么|不是很|没有任何|没什么|没那么|并不)"
+_NOT = "(?:不|没|没有|毫无|无|非|别|未|不是|不太|不够|不怎么|不是很|没有任何|没什么|没有什么|没那么|并不)"
 _WORD = re.compile(
     f"(?P<negation>{_NOT})?(?:(?P<praise>{_PRAISE})|(?P<complaint>{_COMPLAINT}))", re.IGNORECASE
 )
-_CLAUSE = re.compile("[^，。！？!?；;、\n]*[^\n]?")
-# A clause that asks or supposes, and one whose question is a reproach.
+_CLAUSE = re.compile("[^，,。！？!?；;、…\n]*[^\n]?")
+# The mark a clause ends in. A question's own mark stays, and so does what makes an exclamation of "吗！".
+_END = "，,。；;、… ~～\t"
+# A clause that asks or supposes, and one whose question is a reproach. Somebody ("有人") is asked for only where a
+# clause begins with it and goes on to what that person knows or has tried, or ends in "没有" or "不"; what somebody
+# says is not the writer's, and "没有人不" is left to the encoder.
 _ASKS = re.compile(
-    "[？?]$|吗$|谁知道|有没有|有什么|有人|请问|如何|是否|哪[里儿些家个款]|会不会|是不是|好不好|能不能|^求|求推荐|求.{0,8}推荐|如果|要是|万一|假如|倘若|的话$"
+    "[？?]$|吗[~～ ]*$|谁知道|有没有|(?<!没)有什么|请问|(?<!无论)(?<!不管)如何|是否|"
+    "哪[里儿些家个款](?![都也])|会不会|是不是|好不好|能不能|没有?人不|"
+    "^求|求.{0,8}推荐|如果|要是|万一|假如|倘若|"
+    "^(?:大家|想问|问问|问一?下|这里|群里)?有人(?:知道|了解|懂|[吃用买去住坐试看喝玩]过|.{0,12}(?:没有?|不)$)|"
+    "有人(?:.{0,6}推荐|说(?![瞎谎假脏]))"
 )
+# "好吃的话" supposes; "骗人的话" and "说了些好听的话" are words that somebody says.
+_SUPPOSES = re.compile("(?<!感谢|谢谢|感激|骗人|骂人|敷衍)的话[！!]?$")
+_WORDS_SAID = re.compile("[说讲骂][了过些的]|些|[全都尽净]是|满[嘴口]")
 _REPROACHES = re.compile(
     "到底|究竟|这不是|不就是|凭什么|难道|为什么|为啥|怎么[这还又老总不没]|什么时候|还(?:能|想|敢|要|不)|谁(?:敢|还)|觉得.{0,6}好|管不管|什么[态意]"
 )
@@ -60,7 +71,7 @@ def opinion_of(text: str) -> Opinion:
     """What the words of ``text``, in simplified characters, say."""
     praise = complaint = 0
     for clause in _CLAUSE.findall(text):
-        if _ASKS.search(clause):
+        if _asks(clause.rstrip(_END)):
             if not _REPROACHES.search(clause):
                 continue
             clause = _NO_DENIAL.sub("", clause)
@@ -70,3 +81,10 @@ def opinion_of(text: str) -> Opinion:
             else:
                 complaint += 1
     return Opinion(praise, complaint, bool(_REQUEST.search(text)))
+
+
+def _asks(clause: str) -> bool:
+    """Whether a clause, without its end mark, asks or supposes something."""
+    if _SUPPOSES.search(clause) and not _WORDS_SAID.search(clause):
+        return True
+    return _ASKS.search(clause) is not None

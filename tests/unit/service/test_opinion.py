@@ -56,12 +56,60 @@ def test_words_decide_where_the_encoder_does_not(text: str, label: str) -> None:
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("text", "praise", "complaint"),
+    [
+        # A supposition and a question end in any mark, and say nothing of what the writer thinks.
+        ("好吃的话，再来", 0, 0),
+        ("好吃的话,再来", 0, 0),
+        ("好吃的话。", 0, 0),
+        ("好吃的话……再来", 0, 0),
+        ("不满意的话，差评", 0, 1),
+        ("太贵的话！就不买了", 0, 0),
+        ("这家好吃吗，想去", 0, 0),
+        ("这家好吃吗。", 0, 0),
+        ("这家好吃吗；远不远", 0, 0),
+        ("这家好吃吗～", 0, 0),
+        # What is exclaimed is no question, and what somebody says no supposition.
+        ("你们是在骗人吗！", 0, 1),
+        ("感谢的话，就不多说了", 1, 0),
+        ("说了些敷衍的话，就挂了", 0, 1),
+        ("满嘴骗人的话。", 0, 1),
+        # Somebody is asked for, or somebody has behaved so.
+        ("有人知道这款好用", 0, 0),
+        ("有人吃过很好吃的", 0, 0),
+        ("有人在这里住得舒服没有", 0, 0),
+        ("有人用着好用不", 0, 0),
+        ("有人说好吃", 0, 0),
+        ("服务员里有人态度恶劣。", 0, 1),
+        ("有人服务态度恶劣，垃圾", 0, 2),
+        ("大堂里有人吵架，很吵", 0, 2),
+        ("有人骂人。", 0, 1),
+        ("客服有人很耐心。", 1, 0),
+        ("没有人不满意", 0, 0),
+        ("没有人管。", 0, 1),
+        # The words of a question in a statement.
+        ("无论如何都不满意", 0, 1),
+        ("哪里都很脏", 0, 1),
+        ("哪家都好吃", 1, 0),
+        ("没有什么异味", 1, 0),
+        ("有什么好吃的", 0, 0),
+        ("哪里干净", 0, 0),
+    ],
+)
+def test_a_clause_counts_unless_it_asks_or_supposes(text: str, praise: int, complaint: int) -> None:
+    opinion = opinion_of(text)
+    assert (opinion.praise, opinion.complaint) == (praise, complaint)
+
+
 def test_an_encoder_that_is_sure_outweighs_a_word() -> None:
     sure = {"positive": 0.01, "negative": 0.98, "neutral": 0.01}
     assert best(weighed(sure, opinion_of("谢谢你们啊"))) == "negative"
 
 
-@pytest.mark.parametrize("unit", ["不", "没有", "可以", "不满", "好", "真", "没有任何", "可以可以吗"])
+@pytest.mark.parametrize(
+    "unit", ["不", "没有", "可以", "不满", "好", "真", "没有任何", "可以可以吗", "有人", "好的话", "求有人"]
+)
 def test_time_grows_with_the_length_alone(unit: str) -> None:
     def seconds(length: int) -> float:
         text = unit * (length // len(unit))
