@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from ops.diagnosis.finding import Evidence, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, without_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Process
@@ -132,7 +132,11 @@ def _replaced(location: Location, target: Target, refused: Exchange | None) -> L
             name,
             does,
             (quote(place, _written(directive)),),
-            (without_line(place), target.test_nginx, target.reload_nginx),
+            (
+                replaced_statement(place, f"proxy_set_header {directive.args[0]}", ""),
+                target.test_nginx,
+                target.reload_nginx,
+            ),
             "replaced",
         )
     return None

@@ -118,10 +118,12 @@ def without_line(place: str) -> str:
 
 def replaced_statement(place: str, name: str, new: str) -> str:
     """The command that replaces nginx's directive ``name``, which begins and ends on one line, with ``new`` (or
-    nothing); ``place`` is ``file:line``."""
+    nothing); ``name`` may have the first arguments too; ``place`` is ``file:line``. What else stands on the line
+    stays."""
     file, _, line = place.rpartition(":")
+    pattern = name.replace(" ", r"[[:space:]]\+")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
-    script = f"{line}s#{name} [^;]*;#{replacement}#"
+    script = f"{line}s#{pattern} [^;]*;#{replacement}#"
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
 
 

@@ -18,7 +18,6 @@ from ops.diagnosis.steps import (
     put_before_line,
     replaced_in_line,
     replaced_statement,
-    without_line,
 )
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
@@ -144,6 +143,10 @@ def _sent_for(reason: str, config: NginxConfig, target: Target) -> tuple[Directi
     return tuple(line for line in lines if line.args[0].lower().replace("_", "-") in words)
 
 
+def _without_header(line: Directive) -> str:
+    return replaced_statement(line.where, f"{line.name} {line.args[0]}", "")
+
+
 def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tuple[str | Text, ...] | None:
     reload = (target.test_nginx, target.reload_nginx)
     if _CONTRADICTION in reason:
@@ -155,7 +158,7 @@ def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tup
                 zh="只保留 X-Forwarded-Proto：它为 https 时，gunicorn 要求 X-Forwarded-Protocol 为 ssl、"
                 "X-Forwarded-Ssl 为 on（见其 secure_scheme_headers 设置）",
             ),
-            *(without_line(line.where) for line in reversed(others)),
+            *map(_without_header, reversed(others)),
             *reload,
         )
     if "SCRIPT_NAME" in reason:
@@ -167,7 +170,7 @@ def _form_steps(reason: str, sent: tuple[Directive, ...], target: Target) -> tup
                 zh="SCRIPT_NAME 必须是 nginx 所发路径的开头：要么原样转发整个路径（proxy_pass 的地址后不带斜杠），"
                 "要么不要设置它（这里的请求头，或服务环境变量里的 SCRIPT_NAME）",
             ),
-            *(without_line(line.where) for line in reversed(sent)),
+            *map(_without_header, reversed(sent)),
             *reload,
         )
     if not sent:
@@ -204,6 +207,7 @@ def refused_users(
     nginx_config: NginxConfig,
     host_names: HostNames | NotSeen,
     nginx_test: NginxTest | NotSeen,
+    front: Front | NotSeen,
 ) -> Iterator[Finding]:
     """NGX086: nginx answers users itself (its access log has answers that the service's does not): a method that it
     does not let through, a body for which it did not wait, an old error from its cache."""
@@ -213,7 +217,7 @@ def refused_users(
     if own is None:
         return  # what the service answered is not known
     for located in users_traffic(logs)[:1]:
-        refused = list(_refused_kinds(located, own, logs, target, nginx_config, host_names))
+        refused = list(_refused_kinds(located, own, logs, target, nginx_config, host_names, front))
         # What a scanner may have asked for does not stand before what users miss.
         for item, given, total, proof in sorted(refused, key=lambda kind: not kind.proof.is_certain)[:1]:
             yield Finding(
@@ -262,6 +266,7 @@ def _refused_kinds(
     target: Target,
     config: NginxConfig,
     host_names: HostNames | NotSeen,
+    front: Front | NotSeen,
 ) -> Iterator[_Refused]:
     computed = 0
     everything = sum(item.count for item in located.traffic.answers)
@@ -286,7 +291,7 @@ def _refused_kinds(
         elif item.method == "OPTIONS" and item.status == "401":
             proof = _locked_preflight(item, own, config, target)
         elif item.status == "400":
-            proof = _plain_at_tls(item, own, config, target)
+            proof = _plain_at_tls(item, own, config, target, _signatures(config, front))
         elif is_cached:
             proof = _cached_error(item, own, logs, config, target, host_names)
         if proof is not None:
@@ -468,17 +473,24 @@ _PADDING = 6 * len("<!-- a padding to disable MSIE and Chrome friendly error pag
 _MANY = 5
 
 
-def _plain_at_tls(item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target) -> _Proof | None:
+def _signatures(config: NginxConfig, front: Front | NotSeen) -> set[str]:
+    """The names that nginx may sign its pages with: without and with its version, with the name of its build (Ubuntu's
+    does always), and what its answers say (Server)."""
+    answers = (front.plain, front.health, front.predict) if isinstance(front, Front) else ()
+    said = {answer.header("server") for answer in answers if isinstance(answer, Exchange)}
+    version = f"nginx/{config.version}"
+    return {"nginx", version, f"{version} (Ubuntu)", *(name for name in said if name.startswith("nginx"))}
+
+
+def _plain_at_tls(
+    item: Answers, own: LocatedTraffic, config: NginxConfig, target: Target, signatures: set[str]
+) -> _Proof | None:
     """Clients speak plain HTTP to the port for HTTPS: nginx logs it at level info alone, and its answer is told from
     other refusals by its length."""
     is_known = _is_served(item, own) or item.path in (target.health_path, target.predict_path)
     if item.sent is None or (not is_known and item.count < _MANY) or _is_tried_by_scanners(item.path):
         return None
-    lengths = {
-        len(_PLAIN_PAGE.format(name)) + more
-        for name in ("nginx", f"nginx/{config.version}")
-        for more in (0, _PADDING)
-    }
+    lengths = {len(_PLAIN_PAGE.format(name)) + more for name in signatures for more in (0, _PADDING)}
     site = find_site(config, target.domain, target.backend)
     line = next((d for d in (site.server.own("listen") if site else ()) if "ssl" in d.args), None)
     if not {item.sent.least, item.sent.most} <= lengths or line is None or site is None:

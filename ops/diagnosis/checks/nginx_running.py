@@ -9,7 +9,7 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx import own_failures
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
-from ops.diagnosis.steps import replaced_in_line, set_in_main_context, without_line
+from ops.diagnosis.steps import replaced_in_line, replaced_statement, set_in_main_context
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Logs
@@ -204,7 +204,7 @@ def _correcting(proxy_pass: nginx_topology.ProxyPass, target: Target) -> tuple[s
             zh=f"改正文件之前不要重新加载：按现在的文件，预测会返回 502。服务监听在 {target.backend}：",
         ),
         *lines[:1],
-        *map(without_line, list(places)[:0:-1]),
+        *(replaced_statement(where, "server", "") for where in list(places)[:0:-1]),
         target.test_nginx,
         target.reload_nginx,
     )

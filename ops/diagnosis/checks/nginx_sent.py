@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.diagnosis.steps import put_after_line, put_before_line, replaced_in_line, without_line
+from ops.diagnosis.steps import put_after_line, put_before_line, replaced_in_line, replaced_statement
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.files import Environment
@@ -561,7 +561,7 @@ def sent_twice(
             "second": hosts[1].where,
         },
         fix=(
-            *(without_line(d.where) for d in reversed(hosts[1:])),
+            *(replaced_statement(d.where, f"{d.name} {d.args[0]}", "") for d in reversed(hosts[1:])),
             target.test_nginx,
             target.reload_nginx,
         ),

@@ -120,14 +120,19 @@ def revocations(
     certificates: Certificates, target: Target, nginx_config: NginxConfig, taken_at: float
 ) -> Iterator[Finding]:
     """TLS030: nginx verifies clients' certificates, and a list of ssl_crl has expired: OpenSSL then refuses every
-    certificate of that authority."""
+    certificate of that authority, unless a current list of its is beside it (x509_vfy.c prefers that one)."""
     site = find_site(nginx_config, target.domain, target.backend)
     wanted = site.server.value("ssl_verify_client") if site else None
     lines = site.server.effective("ssl_crl") if site else ()
     if wanted in (None, "off") or not lines:
         return
+    current = {
+        item.issuer
+        for item in certificates.revocations
+        if item.next_update is None or item.next_update > taken_at
+    }
     for item in certificates.revocations:
-        if item.next_update is None or item.next_update > taken_at:
+        if item.next_update is None or item.issuer in current:
             continue
         line = _line_of(item.path, lines)
         yield Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ops.diagnosis.steps import (
     put_after_line,
     put_before_line,
     replaced_in_line,
+    replaced_statement,
     set_in_main_context,
     step_marks,
     with_settings,
@@ -205,3 +207,22 @@ def test_nothing_waits_for_a_process_in_whose_place_nothing_is_started() -> None
     assert words(verbatim("kill -HUP 7"), verbatim("nginx -t"))[1] == "nginx -t"
     waiting = "timeout 35 tail --pid=7 -f /dev/null || kill -9 7"
     assert words(verbatim(f"kill 7\n{waiting}\n/srv/start"))[1:4] == ["kill 7", waiting, "/srv/start"]
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (
+            "location /m { proxy_set_header Host a; proxy_pass http://b; }",
+            "location /m {  proxy_pass http://b; }",
+        ),
+        ("    proxy_set_header   Host   $host;", "    "),
+        ("proxy_set_header Hostile a;", "proxy_set_header Hostile a;"),
+    ],
+)
+def test_a_statement_is_taken_out_of_its_line(tmp_path: Path, written: str, left: str) -> None:
+    file = tmp_path / "site"
+    file.write_text(f"{written}\n")
+    command = replaced_statement(f"{file}:1", "proxy_set_header Host", "")
+    subprocess.run(shlex.split(command), check=True)
+    assert file.read_text() == f"{left}\n"

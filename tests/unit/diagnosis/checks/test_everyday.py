@@ -212,7 +212,9 @@ def steps(snapshot: Snapshot, code: str) -> str:
 
 
 def test_the_second_host_is_taken_out() -> None:
-    assert f"21d {SITE_FILE}" in steps(host(lines=TWICE, front__predict=BAD), "NGX084")
+    assert f"21s#proxy_set_header[[:space:]]\\+HOST [^;]*;##' {SITE_FILE}" in steps(
+        host(lines=TWICE, front__predict=BAD), "NGX084"
+    )
 
 
 def test_the_slash_that_decodes_is_taken_away() -> None:

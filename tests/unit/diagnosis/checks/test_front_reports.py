@@ -27,6 +27,7 @@ from tests.unit.made_snapshot import (
     but,
     certificate,
     entry,
+    exchange,
     lineage,
     nginx_config,
     nginx_logs,
@@ -125,11 +126,20 @@ def stapled(lines: str = "", *, must: bool = True) -> Snapshot:
     return but(served__chain=(certificate(must_staple=must),), nginx_config=nginx_config(site))
 
 
-def listed(days: float | None, lines: str = "ssl_verify_client on; ssl_crl clients.crl;") -> Snapshot:
-    """The list of revoked certificates counts for so many days more."""
-    until = None if days is None else NOW + days * DAY
-    item = RevocationList(path="/etc/nginx/clients.crl", issuer="CN=Clients", next_update=until)
-    return but(stapled(lines, must=False), certificates__revocations=(item,))
+def listed(
+    days: float | None, lines: str = "ssl_verify_client on; ssl_crl clients.crl;", **beside: float
+) -> Snapshot:
+    """The list of revoked certificates counts for so many days more; ``beside``: other issuers' in the same file."""
+    of_issuers = {"Clients": days} | beside
+    items = tuple(
+        RevocationList(
+            path="/etc/nginx/clients.crl",
+            issuer=f"CN={issuer.title()}",
+            next_update=None if left is None else NOW + left * DAY,
+        )
+        for issuer, left in of_issuers.items()
+    )
+    return but(stapled(lines, must=False), certificates__revocations=items)
 
 
 # --- what clients are given
@@ -194,6 +204,8 @@ def in_the_clear(*, length: float = 248.0, path: str = "/items", count: int = 8)
 
 
 PAGE_497 = 255.0
+# Ubuntu's nginx signs its pages nginx/1.22.1 (Ubuntu), whatever it was told.
+OF_UBUNTU = PAGE_497 + len(" (Ubuntu)")
 
 
 CASES = (
@@ -249,6 +261,16 @@ CASES = (
     quiet("NGX093", "the service is asked each time", cached(IGNORED, asked=5)),
     quiet("NGX093", "it is a picture", cached(IGNORED, "/items/logo.png")),
     fires("NGX086", "a balancer speaks plainly", in_the_clear(length=PAGE_497), "497"),
+    fires("NGX086", "Ubuntu's nginx signs the page", in_the_clear(length=OF_UBUNTU), "497"),
+    fires(
+        "NGX086",
+        "its answers say with what name it signs",
+        but(
+            in_the_clear(length=PAGE_497 + len(" (Ours)")),
+            front__health=exchange(server="nginx/1.22.1 (Ours)"),
+        ),
+        "497",
+    ),
     quiet("NGX086", "it is another 400", in_the_clear(length=150.0)),
     quiet("NGX086", "a scanner asks for the root", in_the_clear(length=PAGE_497, path="/")),
     quiet("NGX086", "a scanner asks a few times", in_the_clear(length=PAGE_497, count=4)),
@@ -263,6 +285,8 @@ CASES = (
     fires("TLS030", "the list ran out yesterday", listed(-1), "clients.crl", "CN=Clients"),
     quiet("TLS030", "the list counts until tomorrow", listed(1)),
     quiet("TLS030", "the list has no end", listed(None)),
+    quiet("TLS030", "a current list of the issuer is beside the old one", listed(-1, clients=5)),
+    fires("TLS030", "the current list is another issuer's", listed(-1, guests=5), "CN=Clients"),
     quiet("TLS030", "nobody asks clients for certificates", listed(-1, "ssl_crl clients.crl;")),
     fires("NGX007", "WebSockets last as long as nginx waits", lasting(60.0, 60.2, 60.9), "60s"),
     quiet("NGX007", "WebSockets are left by their pages", lasting(2.0, 31.0, 600.0)),

@@ -374,7 +374,9 @@ def steps(snapshot: Snapshot, code: str) -> str:
 
 
 def test_only_the_standard_header_of_the_scheme_stays() -> None:
-    assert f"21d {SITE_FILE}" in steps(refused(entry(CONTRADICTION)), "NGX085")
+    assert f"21s#proxy_set_header[[:space:]]\\+X-Forwarded-Protocol [^;]*;##' {SITE_FILE}" in steps(
+        refused(entry(CONTRADICTION)), "NGX085"
+    )
 
 
 def test_the_method_is_put_on_the_list() -> None:
