@@ -64,15 +64,16 @@ def dial_resolved(target: Target, resolution: object, host: object) -> Target:
 def served_elsewhere(
     probes: Probes, target: Target, resolution: object, host: object, deadline: float
 ) -> Served | NotSeen:
-    """The certificate at the resolved address, if that is neither this host's nor expected: behind address translation
-    it is still this service."""
+    """The certificate at the first resolved address that is neither this host's nor expected: behind address
+    translation it is still this service. Where none is said to be expected, one of this host's is enough."""
     if not isinstance(resolution, Resolution) or not isinstance(host, Host) or not resolution.addresses:
         return NotSeen(reason="the name did not resolve")
     expected_addresses = (*host.addresses, *target.expected_addresses)
-    if any(address in expected_addresses or is_loopback(address) for address in resolution.addresses):
+    others = [a for a in resolution.addresses if a not in expected_addresses and not is_loopback(a)]
+    if not others or (len(others) < len(resolution.addresses) and not target.expected_addresses):
         return NotSeen(reason="the name leads to this host")
     port = urlsplit(target.url).port or 443
-    place = join_address(resolution.addresses[0], port)
+    place = join_address(others[0], port)
     return _served(probes, target, place, min(deadline, time.monotonic() + FAR_SECONDS))
 
 

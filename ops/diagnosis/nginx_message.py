@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 
 from ops.text.language import Text
+from ops.text.sanitize import INVISIBLE_MARK, safe_line
 
 # 22030#22030: nginx's process and thread, before every message (ngx_log_error_core).
 _PROCESS = re.compile(r"^\d+#\d+: (?:\*\d+ )?")
@@ -60,8 +61,8 @@ def _advice(message: str, file: str, line: str | None, main_file: str) -> Text:
         if line is not None
         else Text(en=f"The configuration {file}", zh=f"配置 {file}")
     )
-    if (match := _UNKNOWN.search(words)) and _has_unseen_character(match[1]):
-        return _without_unseen_characters(match[1], place, file)
+    if (match := _UNKNOWN.search(words)) and (mended := _not_a_name(match[1], place, file)):
+        return mended
     for pattern, explain in _KINDS:
         if match := pattern.search(words):
             return explain(match, place, file == main_file)
@@ -114,33 +115,110 @@ _PACKAGES = (
 )
 
 
-_UNKNOWN = re.compile(r'^unknown directive "([^"]*)"')
-# Directives that every nginx has: one of them is unknown only if a character that is not shown stands beside it.
-_OF_EVERY_NGINX = (_MAIN_ONLY | _HTTP_ONLY) - {"mail", "stream", "geoip_city", "geoip_country", "perl_modules"} | {
-    "access_log", "add_header", "alias", "allow", "client_max_body_size", "default_type", "deny", "error_log",
-    "error_page", "gzip", "if", "include", "index", "keepalive_timeout", "listen", "location", "proxy_pass",
-    "proxy_read_timeout", "proxy_set_header", "return", "rewrite", "root", "sendfile", "server_name", "set",
-    "ssl_certificate", "ssl_certificate_key", "ssl_protocols", "try_files", "types"
-}  # fmt: skip
+# A quoted text that stands where a directive should has blanks, quotes and line breaks of its own.
+_UNKNOWN = re.compile(r'^unknown directive "(.*?)(?:"(?: in \S+:\d+)?)?$', re.DOTALL)
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# No option of nginx's configure takes these away: one of them is unknown only if a character that is not shown stands
+# beside it.
+_OF_EVERY_NGINX = frozenset(
+    {
+        "access_log", "add_header", "alias", "client_max_body_size", "daemon", "default_type", "env", "error_log",
+        "error_page", "events", "expires", "http", "include", "index", "keepalive_timeout", "listen", "load_module",
+        "location", "log_format", "master_process", "pid", "resolver", "root", "sendfile", "server", "server_name",
+        "try_files", "types", "upstream", "user", "worker_connections", "worker_processes", "worker_rlimit_nofile"
+    }
+)  # fmt: skip
+# Directives of modules that nginx may be built without (configure --without-…, or not --with-…).
+_OF_MODULE = {
+    name: module
+    for module, names in {
+        "ngx_http_rewrite_module (--without-pcre takes it away)": "break if return rewrite set",
+        "ngx_http_ssl_module": "ssl_certificate ssl_certificate_key ssl_ciphers ssl_dhparam ssl_prefer_server_ciphers"
+        " ssl_protocols ssl_session_cache ssl_session_tickets ssl_session_timeout ssl_stapling ssl_trusted_certificate",
+        "ngx_http_gzip_module": "gzip gzip_comp_level gzip_disable gzip_min_length gzip_proxied gzip_types gzip_vary",
+        "ngx_http_gzip_static_module": "gzip_static",
+        "ngx_http_proxy_module": "proxy_buffering proxy_buffer_size proxy_buffers proxy_cache proxy_cache_path"
+        " proxy_connect_timeout proxy_hide_header proxy_http_version proxy_next_upstream proxy_pass proxy_read_timeout"
+        " proxy_redirect proxy_request_buffering proxy_send_timeout proxy_set_header",
+        "ngx_http_access_module": "allow deny",
+        "ngx_http_auth_basic_module": "auth_basic auth_basic_user_file",
+        "ngx_http_auth_request_module": "auth_request auth_request_set",
+        "ngx_http_charset_module": "charset charset_map",
+        "ngx_http_fastcgi_module": "fastcgi_cache_path fastcgi_index fastcgi_param fastcgi_pass",
+        "ngx_http_geo_module": "geo",
+        "ngx_http_grpc_module": "grpc_pass grpc_set_header",
+        "ngx_http_limit_conn_module": "limit_conn limit_conn_zone",
+        "ngx_http_limit_req_module": "limit_req limit_req_zone",
+        "ngx_http_map_module": "map map_hash_bucket_size map_hash_max_size",
+        "ngx_http_realip_module": "real_ip_header real_ip_recursive set_real_ip_from",
+        "ngx_http_scgi_module": "scgi_cache_path scgi_pass",
+        "ngx_http_split_clients_module": "split_clients",
+        "ngx_http_stub_status_module": "stub_status",
+        "ngx_http_sub_module": "sub_filter sub_filter_once sub_filter_types",
+        "ngx_http_uwsgi_module": "uwsgi_cache_path uwsgi_param uwsgi_pass",
+        "ngx_http_v2_module (nginx 1.25.1; before it: listen 443 ssl http2)": "http2",
+        "ngx_http_v3_module (nginx 1.25.0)": "http3 quic_retry",
+        "the thread pools (--with-threads)": "thread_pool",
+    }.items()
+    for name in names.split()
+}
 
 
-def _has_unseen_character(name: str) -> bool:
-    """Whether an unknown directive differs from a known one by a character that is not shown. What was read of nginx's
-    message has no byte order mark and no zero-width space any more, and a plain space for a no-break space, which nginx
-    takes for a letter: a name has no other."""
-    return name in _OF_EVERY_NGINX or any(character.isspace() for character in name)
+def _not_a_name(unknown: str, place: Text, file: str) -> Text | None:
+    """What is to be done about a directive that nginx does not know because a character that is not shown stands beside
+    its name, or because it is no name; None for a name.
 
-
-def _without_unseen_characters(name: str, place: Text, file: str) -> Text:
-    seen = " ".join(name.split())
-    # As bytes of UTF-8: a byte order mark, a zero-width space, a no-break space.
-    command = rf"sed -i 's/\xEF\xBB\xBF//g; s/\xE2\x80\x8B//g; s/\xC2\xA0/ /g' {shlex.quote(file)}"
+    ``unknown`` has the former by their numbers (`show_invisible`) in what `nginx -t` printed. What was read of a log
+    has them no more, or a plain blank for one: there alone the name itself shows that one was beside it."""
+    marks = dict.fromkeys(INVISIBLE_MARK.findall(unknown))
+    name = INVISIBLE_MARK.sub(" ", unknown).split()
+    if marks and " " not in unknown and name and _NAME.fullmatch(name[0]):
+        return _without_unseen_characters(name[0], [int(mark, 16) for mark in marks], place, file)
+    stripped = unknown.strip()
+    if stripped in _OF_EVERY_NGINX or (stripped != unknown and stripped in _OF_MODULE):
+        return _without_unseen_characters(stripped, [0xFEFF, 0x200B, 0xA0], place, file)
+    if not stripped.startswith("$") and not any(character.isspace() for character in stripped):
+        return None
+    shown = safe_line(stripped, 60)
+    if name and (name[0] in _OF_EVERY_NGINX or name[0] in _OF_MODULE):
+        return Text(
+            en=f"{place.en}: nginx takes {shown} for one word, because it is in quotes: write it without them",
+            zh=f"{place.zh}：{shown} 带引号，nginx 把它当成一个词：去掉引号",
+        )
     return Text(
-        en=f"{place.en}: every nginx knows {seen}, so a character that is not shown is beside it: a byte order mark"
-        " (BOM: an editor saved the file as UTF-8 with BOM), a zero-width or a no-break space. Take it out:"
-        f" {command}",
-        zh=f"{place.zh}：{seen} 是每个 nginx 都有的指令，所以旁边有看不见的字符：字节顺序标记（BOM，编辑器把文件存成了"
-        f"“带 BOM 的 UTF-8”）、零宽空格或不间断空格。去掉它：{command}",
+        en=f"{place.en}: the text {shown} stands where a directive begins: the line before it ends with a ; too early"
+        " (the parts of a log_format or of another value have one ; behind the last), or it is not meant to be there",
+        zh=f"{place.zh}：文字 {shown} 出现在指令开头的位置：前一行过早写了 ;（log_format 之类的值分成几段时，"
+        "只在最后一段之后写 ;），或者它本不该在这里",
+    )
+
+
+_INVISIBLE_NAMES = {
+    0xFEFF: Text(
+        en='a byte order mark (BOM: an editor saved the file as "UTF-8 with BOM")',
+        zh="字节顺序标记（BOM，编辑器把文件存成了“带 BOM 的 UTF-8”）",
+    ),
+    0x200B: Text(en="a zero-width space", zh="零宽空格"),
+    0xA0: Text(en="a no-break space", zh="不间断空格"),
+    0x3000: Text(en="an ideographic (full-width) space", zh="全角空格"),
+}
+
+
+def _without_unseen_characters(name: str, codes: list[int], place: Text, file: str) -> Text:
+    # As bytes of UTF-8, for the locale may be C.
+    edits = "; ".join(
+        "s/{}/{}/g".format(
+            "".join(rf"\x{byte:02X}" for byte in chr(code).encode()), " " if chr(code).isspace() else ""
+        )
+        for code in codes
+    )
+    command = f"sed -i '{edits}' {shlex.quote(file)}"
+    names = [_INVISIBLE_NAMES.get(code, Text(en=f"U+{code:04X}", zh=f"U+{code:04X}")) for code in codes]
+    en, zh = " or ".join(each.en for each in names), "或".join(each.zh for each in names)
+    return Text(
+        en=f"{place.en}: beside {name} is a character that is not shown, {en}, so nginx does not know the word. Take it"
+        f" out: {command}",
+        zh=f"{place.zh}：{name} 旁边有看不见的字符（{zh}），所以 nginx 不认识这个词。去掉它：{command}",
     )
 
 
@@ -150,6 +228,14 @@ def _unknown(match: re.Match[str], place: Text, _is_main: bool) -> Text:
         en=f"{place.en}: this nginx knows no directive {name}: correct its spelling, or load the module that has it",
         zh=f"{place.zh}：这个 nginx 没有 {name} 指令，请改正拼写，或加载提供它的模块",
     )
+    if module := _OF_MODULE.get(name):
+        return Text(
+            en=f"{place.en}: {name} is of {module}: see in nginx -V whether this nginx was built with it. If not,"
+            " install a build that has it, or delete the line; if it was, a hidden character stands beside the word"
+            " (grep -nP '[^\\x00-\\x7F]' FILE)",
+            zh=f"{place.zh}：{name} 属于 {module}：用 nginx -V 看这个 nginx 编译时是否带了它。没有带，就换用带有它的"
+            " nginx，或删除这一行；带了，就是这个词旁边有隐藏字符（grep -nP '[^\\x00-\\x7F]' 文件）",
+        )
     package = next((package for begins, package in _PACKAGES if name.startswith(begins)), None)
     if package is None and "_by_lua" in name:
         package = "libnginx-mod-http-lua"

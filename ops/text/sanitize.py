@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from ops.text.secret_scan import HIDDEN as HIDDEN
@@ -27,6 +28,21 @@ def without_controls(words: str) -> str:
     if words.isascii() and words.isprintable():
         return words
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", words)))
+
+
+# A character that is not shown, by its number.
+INVISIBLE_MARK = re.compile(r"<U\+([0-9A-F]{4,6})>")
+
+
+def show_invisible(words: str) -> str:
+    """One line with each character that is not shown (byte order mark, zero width, blanks other than the plain one and
+    the tab, controls) as its number, such as ``<U+FEFF>``; a terminal's escape sequences stay, for `safe_line`."""
+    return "".join(
+        f"<U+{ord(character):04X}>"
+        if character not in " \t\x1b" and unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+        else character
+        for character in words
+    )
 
 
 def without_secrets(words: str) -> str:

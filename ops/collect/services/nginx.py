@@ -33,7 +33,7 @@ from ops.files.throwaway_mounts import NoThrowawayError, discarding_writes
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.log_format import MAX_FORMAT_CHARS
 from ops.interpret.nginx import loaded_code
-from ops.text.sanitize import safe_line, without_controls
+from ops.text.sanitize import safe_line, show_invisible, without_controls
 
 _USUAL_PLACES = (
     "/usr/sbin/nginx",
@@ -384,7 +384,11 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
         return NotSeen(reason=f"nginx -t did not finish within {timeout:.1f} s")
     except OSError as error:
         return NotSeen(reason=safe_line(f"{config.binary} does not run: {error.strerror}"))
-    lines = process.stderr.decode(errors="replace").splitlines()[:40]
+    # Not splitlines: it takes some of the characters that are to be shown for ends of lines.
+    lines = [
+        show_invisible(line) if "unknown directive" in line else line
+        for line in process.stderr.decode(errors="replace").split("\n")[:40]
+    ]
     if process.returncode != 0 and _is_confined():
         for line in lines:
             if "[emerg]" in line and line.endswith(_REFUSED_TO_OPEN):

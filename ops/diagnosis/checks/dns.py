@@ -14,7 +14,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Resolution
 from ops.facts.status import Severity
 from ops.facts.target import Target
-from ops.interpret.address import is_loopback
+from ops.interpret.address import is_loopback, split_address
 from ops.interpret.trust import covers
 from ops.text.language import Text
 from ops.text.reasons import reason
@@ -84,14 +84,13 @@ def address(
         for item in resolution.addresses
         if item in expected or (not target.expected_addresses and is_loopback(item))
     ]
-    others = [item for item in resolution.addresses if item not in ours]
+    same = _same_certificate(elsewhere, served)
+    # Beside one that is expected, this host's own serves too, listed or not, and so does one with its certificate.
+    proven = (*host.addresses, *same) if ours else ()
+    others = [item for item in resolution.addresses if item not in (*ours, *proven)]
     if ours and not (others and target.expected_addresses):
         return
-    if (
-        isinstance(elsewhere, Served)
-        and isinstance(served, Served)
-        and elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
-    ):
+    if same and not ours:
         return  # the address is translated to this host
     reachable = expected if target.expected_addresses else tuple(filter(_can_be_published, expected))
     addresses, expected_text = ", ".join(others), ", ".join(reachable or expected)
@@ -110,6 +109,14 @@ def address(
         fix=(_deleted_record(resolution.name, others),) if ours else None,
         explains=() if ours else None,
     )
+
+
+def _same_certificate(elsewhere: Served | NotSeen, served: Served | NotSeen) -> tuple[str, ...]:
+    """The address elsewhere that presents the certificate of this host's front door; none if that was not seen."""
+    if not isinstance(elsewhere, Served) or not isinstance(served, Served):
+        return ()
+    is_same = elsewhere.chain[0].fingerprint == served.chain[0].fingerprint
+    return (split_address(elsewhere.address)[0],) if is_same else ()
 
 
 def _some_elsewhere(resolution: Resolution, others: Sequence[str], expected: str) -> Text:

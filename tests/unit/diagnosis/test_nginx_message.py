@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ops.collect.services import nginx
 from ops.collect.services.nginx import parse_config
 from ops.diagnosis.nginx_duplicates import first_declaration
 from ops.diagnosis.nginx_message import advice, without_process
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import NginxConfig, NginxTest
 from ops.text.language import Text
 
 MAIN = "/etc/nginx/nginx.conf"
@@ -90,6 +93,68 @@ def test_what_the_real_nginx_says_is_understood(tmp_path: Path, text: str, expec
     where = re.search(r" in (\S+):(\d+)$", line)
     message, number = (line[: where.start()], where[2]) if where else (line, None)
     assert expected in advice(message, where[1] if where else str(main), number, str(main)).en, line
+
+
+# A directive that is unknown for what is in the file, and what is said of it; the last: what must not be.
+UNKNOWN = (
+    ("\ufeffproxy_pass http://127.0.0.1:1;", "beside proxy_pass", r"s/\xEF\xBB\xBF//g", "PCRE"),
+    ("\u200bserver { }", "a zero-width space", r"s/\xE2\x80\x8B//g", "BOM"),
+    ("gzip\u00a0on;", "a no-break space", r"s/\xC2\xA0/ /g", "in quotes"),
+    ("server\u3000{ }", "full-width", r"s/\xE3\x80\x80/ /g", "BOM"),
+    ("\u2060tyypo on;", "beside tyypo", "U+2060", "BOM"),
+    ('"gzip on";', "gzip on for one word", "in quotes", "not shown"),
+    (
+        "log_format a '$remote_addr'; '$status $body_bytes_sent \"$http_referer\"';",
+        "$status $body",
+        "too early",
+        "not shown",
+    ),
+    ("'$status';", "the text $status", "too early", "not shown"),
+    ("' gezip on ';", "the text gezip on", "begins", "not shown"),
+    ("server { lissten 80; }", "lissten", "correct its spelling", "not shown"),
+)
+
+
+@pytest.mark.parametrize(("text", "said", "more", "never"), UNKNOWN, ids=lambda value: ascii(value)[:40])
+def test_only_a_character_that_is_not_shown_is_called_one(
+    tmp_path: Path, text: str, said: str, more: str, never: str
+) -> None:
+    site, main = tmp_path / "site.conf", tmp_path / "nginx.conf"
+    site.write_text(text + "\n", "utf-8")
+    main.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log;\nevents {{ }}\nhttp {{ include {site}; }}\n"
+    )
+    config = parse_config(str(main), str(tmp_path), None, None)
+    assert isinstance(config, NginxConfig)
+    config = msgspec.structs.replace(config, binary=shutil.which("nginx"), distrusted=None)
+    tested = nginx.test_config(config, {}, 20)
+    assert isinstance(tested, NginxTest)
+    line = next(line for line in tested.lines if "[emerg]" in line).partition("] ")[2]
+    where = re.search(r" in (\S+):(\d+)$", line)
+    message = line[: where.start()] if where else line
+    words = advice(message, str(site), "1", str(main))
+    assert (said in words.en, more in words.en, never in words.en) == (True, True, False), (line, words.en)
+    if " -i " in words.en:
+        subprocess.run(["sh", "-c", words.zh.partition("：")[2].rpartition("：")[2]], check=True)
+        assert site.read_text("utf-8").isascii()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("rewrite", "rewrite"),
+        ("ssl_certificate", "ssl"),
+        ("gzip", "gzip"),
+        ("allow", "access"),
+        ("http2", "v2"),
+    ],
+)
+def test_a_directive_of_a_module_that_the_build_lacks_is_said_as_that(name: str, module: str) -> None:
+    words = advised(f'unknown directive "{name}"')
+    assert f"ngx_http_{module}_module" in words.en
+    assert f"ngx_http_{module}_module" in words.zh
+    assert "not shown" not in words.en
+    assert "load the module" in advised(f'unknown directive "{name}s"').en
 
 
 # Each line by itself; the first and the second of the pair stand in the lines that are given.

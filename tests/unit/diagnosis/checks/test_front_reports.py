@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.diagnosis import nginx_message
-from ops.facts.certificates import Lineages, RenewalConf, RevocationList
+from ops.facts.certificates import Lineages, RenewalConf, RevocationList, Served
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
@@ -18,6 +19,7 @@ from tests.unit.diagnosis.checks.test_fifth_collection import GOOD, OF, users
 from tests.unit.made_snapshot import (
     DAY,
     DOMAIN,
+    HEALTHY,
     NGINX_ERROR_LOG,
     NOW,
     PREDICT,
@@ -109,6 +111,10 @@ def by_own_server(port: int = 80, days: float = 10, **renewal: Any) -> Snapshot:
 
 def resolved(*addresses: str, expected: tuple[str, ...] = ("203.0.113.5",)) -> Snapshot:
     return but(resolution__addresses=addresses, target__expected_addresses=expected)
+
+
+assert isinstance(HEALTHY.served, Served)
+HERE_TOO = msgspec.structs.replace(HEALTHY.served, address="[2001:db8::7]:443")
 
 
 # --- rules for certificates
@@ -328,6 +334,23 @@ CASES = (
         "DNS002",
         "every address is expected",
         resolved("203.0.113.5", "198.51.100.7", expected=("203.0.113.5", "198.51.100.7")),
+    ),
+    quiet(
+        "DNS002",
+        "this host's other address is not among the expected ones",
+        but(resolved("203.0.113.5", "2001:db8::7"), host__addresses=("203.0.113.5", "2001:db8::7")),
+    ),
+    quiet(
+        "DNS002",
+        "the address that is not among the expected ones presents this certificate",
+        but(resolved("203.0.113.5", "2001:db8::7"), elsewhere=HERE_TOO),
+    ),
+    fires(
+        "DNS002",
+        "one presents this certificate, another does not",
+        but(resolved("203.0.113.5", "2001:db8::7", "198.51.100.7"), elsewhere=HERE_TOO),
+        severity="warn",
+        facts={"addresses": "198.51.100.7"},
     ),
     quiet(
         "DNS002",
