@@ -1,14 +1,12 @@
-"""What clients are given with an answer whose status is good: its type, its encoding, the headers that browsers need,
-and whose answer it is.
+"""What clients are given with an answer whose status is good: its type, its encoding, and whose answer it is.
 
-Sources: nginx documentation, ngx_http_headers_module (add_header: inheritance, always), ngx_http_core_module (types,
-default_type), ngx_http_proxy_module (proxy_set_header, proxy_cache, proxy_ignore_headers); Fetch standard (CORS);
-RFC 9110, 12.5.3 (Accept-Encoding); WHATWG MIME Sniffing and HTML (types of scripts and style sheets)."""
+Sources: nginx documentation, ngx_http_core_module (types, default_type), ngx_http_proxy_module (proxy_set_header,
+proxy_cache, proxy_ignore_headers); RFC 9110, 12.5.3 (Accept-Encoding); WHATWG MIME Sniffing and HTML (types of scripts
+and style sheets)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.diagnosis.steps import put_before_line, without_line
@@ -25,9 +23,6 @@ from ops.text.language import Text
 
 # So many requests are no accident of one client.
 _FEW = 3
-# The statuses to which add_header without always adds.
-_ADDED_TO = {"200", "201", "204", "206", "301", "302", "303", "304", "307", "308"}
-_CORS = "access-control-allow-origin"
 
 
 def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
@@ -41,135 +36,6 @@ def _written(directive: Directive) -> str:
 
 def _counted(located: LocatedTraffic, item: Answers) -> Evidence:
     return quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}")
-
-
-# --- headers --------------------------------------------------------------------------------------------------------
-
-
-class _Lost(NamedTuple):
-    """An add_header that is not in force, the line that is beside it, and why."""
-
-    header: Directive
-    instead: Directive
-    words: Text
-
-
-@check(
-    "nginx.added_headers",
-    "NGX090",
-    en="answers have the headers for browsers that nginx adds elsewhere",
-    zh="响应带有 nginx 在别处添加的浏览器所需响应头",
-)
-def added_headers(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
-    """NGX090: users ask for a path at which Access-Control-Allow-Origin of an outer block is not added, because an
-    inner one adds another header; or errors lack it, because it is not added always."""
-    for located in users_traffic(logs)[:1]:
-        for item in located.traffic.answers:
-            scope = _scope(nginx_config, target, item.path)
-            if scope is None or item.count < _FEW:
-                continue
-            if item.status in _ADDED_TO:
-                lost = _not_inherited(scope) or _lost_in_a_condition(scope, item.method)
-            else:
-                lost = _not_always(scope, item)
-            if lost is None:
-                continue
-            header, where = lost.header, lost.header.where
-            yield Finding(
-                "NGX090",
-                (
-                    _counted(located, item),
-                    quote(where, _written(header)),
-                    *(
-                        (quote(lost.instead.where, _written(lost.instead)),)
-                        if lost.instead is not header
-                        else ()
-                    ),
-                ),
-                {
-                    "header": header.args[0],
-                    "request": f"{item.method} {item.path}",
-                    "where": where,
-                    "why": lost.words,
-                },
-                fix=(_headers_again(lost), target.test_nginx, target.reload_nginx),
-            )
-            return
-
-
-def _is_cors(directive: Directive) -> bool:
-    return bool(directive.args) and directive.args[0].lower() == _CORS
-
-
-def _not_inherited(scope: Scope) -> _Lost | None:
-    """The line of an outer block that an add_header of the innermost block puts out of force."""
-    if scope.value("add_header_inherit") in ("on", "merge"):
-        return None
-    own = scope.effective("add_header")
-    level = next((n for n, block in enumerate(scope.blocks) if own and own[0] in (block.block or ())), None)
-    if level is None or any(map(_is_cors, own)):
-        return None
-    outer = Scope(scope.blocks[level + 1 :]).effective("add_header") if scope.blocks[level + 1 :] else ()
-    header = next(filter(_is_cors, outer), None)
-    if header is None:
-        return None
-    return _Lost(
-        header,
-        own[0],
-        Text(
-            en=f"the add_header at {own[0].where} puts every add_header of the blocks around it out of force",
-            zh=f"{own[0].where} 的 add_header 使外层的所有 add_header 失效",
-        ),
-    )
-
-
-def _lost_in_a_condition(scope: Scope, method: str) -> _Lost | None:
-    """The line that an add_header inside an if puts out of force, where the condition may hold: an if is a location of
-    its own."""
-    header = next(filter(_is_cors, scope.effective("add_header")), None)
-    for condition in scope.own("if") if header else ():
-        added = [d for d in condition.block or () if d.name == "add_header" and d.args]
-        is_of_another = condition.args[:2] == ("$request_method", "=") and condition.args[2:] != (method,)
-        if header is None or not added or any(map(_is_cors, added)) or is_of_another:
-            continue
-        words = f"if ({' '.join(condition.args)})"
-        return _Lost(
-            header,
-            added[0],
-            Text(
-                en=f"where {words} holds ({condition.where}), its add_header puts every other one out of force",
-                zh=f"{words} 成立时（{condition.where}），其中的 add_header 使其他 add_header 全部失效",
-            ),
-        )
-    return None
-
-
-def _not_always(scope: Scope, item: Answers) -> _Lost | None:
-    """The line that does not count for errors, where users meet errors."""
-    header = next(filter(_is_cors, scope.effective("add_header")), None)
-    if header is None or header.args[-1] == "always" or item.status < "400":
-        return None
-    return _Lost(
-        header,
-        header,
-        Text(
-            en=f"it is not added to {item.status}, because always is missing: pages see a network error in its place",
-            zh=f"缺少 always，所以不会加到 {item.status} 上：网页只看到网络错误",
-        ),
-    )
-
-
-def _headers_again(lost: _Lost) -> Text:
-    header, place = lost.header, lost.instead.where
-    if lost.instead is header:
-        return Text(
-            en=f"Write always at the end of add_header {header.args[0]} ({place})",
-            zh=f"在 add_header {header.args[0]} 末尾加上 always（{place}）",
-        )
-    return Text(
-        en=f"Repeat the add_header lines of {header.where} in the block of {place} (one include for all of them)",
-        zh=f"在 {place} 所在的块里重复 {header.where} 的那些 add_header（可放进一个 include 文件）",
-    )
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -451,4 +317,4 @@ def _ignored(scope: Scope) -> Directive | None:
     )
 
 
-CHECKS = (added_headers, file_types, encoding, private_answers)
+CHECKS = (file_types, encoding, private_answers)

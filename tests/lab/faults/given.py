@@ -7,11 +7,18 @@ from tests.lab.faults.case import fault
 from tests.lab.stack import Stack
 
 PLACE = "    location / {\n        limit_req"
-ORIGIN = {"Origin": "https://shop.example"}
-ORDERS_APP = PLAIN_APP + (
+# What a browser sends for a page of another site.
+BY_A_PAGE = {
+    "Origin": "https://shop.example",
+    "Referer": "https://shop.example/",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/128.0",
+}
+ORDERS_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
     """
 @app.get("/orders")
 def orders():
+    if "of" in request.args:
+        return jsonify(orders=[])
     return jsonify(error="which?"), 400
 """
 )
@@ -22,7 +29,8 @@ def _in_server(stack: Stack, lines: str) -> None:
 
 
 def _page_sees_no_reason(stack: Stack) -> bool:
-    answers = [stack.request(path="/orders", headers=ORIGIN) for _ in range(5)]
+    assert stack.request(path="/orders?of=me", headers=BY_A_PAGE).status == 200
+    answers = [stack.request(path="/orders", headers=BY_A_PAGE) for _ in range(5)]
     return all(a.status == 400 and not a.headers["Access-Control-Allow-Origin"] for a in answers)
 
 

@@ -34,6 +34,7 @@ from tests.unit.made_snapshot import (
     nginx_config,
     nginx_logs,
     page,
+    traffic,
 )
 
 
@@ -151,16 +152,44 @@ def listed(
 # --- what clients are given
 
 ASKED = answered("200", 5, path="/items", method="GET")
-REFUSED = answered("404", 5, path="/items", method="GET")
+# A browser's line: the page of another site that asked, and the agent that all of them name.
+BY_A_PAGE = '"GET /items HTTP/1.1" 404 12 "https://shop.example/" "Mozilla/5.0 (X11; Linux x86_64)"'
+OWN_PAGE = BY_A_PAGE.replace("shop.example", DOMAIN)
+BY_CURL = BY_A_PAGE.replace("https://shop.example/", "-").replace("Mozilla/5.0", "curl/8.0")
 CORS = "add_header Access-Control-Allow-Origin *"
-LOOSE, POSTS = "if ($http_x ~ y)", "if ($request_method = POST)"
+HIDES = "{ add_header X-A b; }"
 PLACE = "    location / {\n        limit_req"
 
 
-def adding(answers: Any, outer: str, inner: str = "") -> Snapshot:
+def adding(answers: Any, outer: str, inner: str = "", path: str = "/items") -> Snapshot:
     """Answers at /items, with headers that the server block and the location add."""
-    lines = f"    {outer}\n    location /items {{ {inner} proxy_pass http://gte_backend; }}\n"
+    lines = f"    {outer}\n    location {path} {{ {inner} proxy_pass http://gte_backend; }}\n"
     return at_site(SITE.replace(PLACE, f"{lines}{PLACE}"), GOOD, answers)
+
+
+def failing(
+    line: str = BY_A_PAGE,
+    status: str = "404",
+    path: str = "/items",
+    outer: str = f"{CORS};",
+    *,
+    served: bool = True,
+) -> Snapshot:
+    """Requests in vain, whose newest line is ``line``; others for the path may have been served."""
+    failed = answered(status, 5, path=path, method="GET", newest=(line,))
+    snapshot = adding(failed, outer)
+    good = answered("200", 5, path=path, method="GET")
+    return but(snapshot, logs__gunicorn_access__traffic=traffic(GOOD, *((good,) if served else ())))
+
+
+def hiding(condition: str, method: str = "GET", path: str = "/items") -> Snapshot:
+    """A condition whose add_header puts the other one out of force."""
+    return adding(answered("200", 20, path=path, method=method), f"{CORS};", condition)
+
+
+def asked_at(path: str, method: str = "GET", inner: str = "add_header X-A b;", **changes: Any) -> Snapshot:
+    """Good answers at a path whose location adds a header of its own."""
+    return but(adding(answered("200", 20, path=path, method=method), f"{CORS};", inner, path), **changes)
 
 
 STYLE = answered("200", 5, path="/static/app.css", method="GET")
@@ -223,17 +252,54 @@ CASES = (
     ),
     quiet("NGX090", "the location adds it again", adding(ASKED, f"{CORS};", f"add_header X-A b; {CORS};")),
     quiet("NGX090", "the location adds nothing", adding(ASKED, f"{CORS};")),
-    fires(
-        "NGX090", "a condition hides it", adding(ASKED, f"{CORS};", f"{LOOSE} {{ add_header X-A b; }}"), "X-A"
+    fires("NGX090", "a condition hides it", hiding(f"if ($request_method = GET) {HIDES}"), "X-A"),
+    fires("NGX090", "a negated condition hides it", hiding(f"if ($request_method != POST) {HIDES}"), "X-A"),
+    *(
+        quiet(
+            "NGX090",
+            f"the condition did not hold, or nobody knows: {condition}",
+            hiding(f"if ({condition}) {HIDES}"),
+        )
+        for condition in (
+            "$request_method = POST",
+            "$request_method ~ ^(TRACE|PUT)$",
+            "$request_method !~ ^(GET|POST)$",
+            "$uri ~ ^/it",
+            "$http_x_debug = 1",
+            "$http_x !~ y",
+            "$arg_x = 1",
+            "$is_debugged",
+            "$request_method = $http_x",
+        )
     ),
     quiet(
         "NGX090",
-        "the condition is for another method",
-        adding(ASKED, f"{CORS};", f"{POSTS} {{ add_header X-A b; }}"),
+        "the condition answers with another status",
+        hiding("if ($request_method != POST) { add_header Allow POST; return 405; }"),
+    ),
+    quiet(
+        "NGX090",
+        "whether a later condition held is not known",
+        hiding(f"if ($request_method = GET) {HIDES} if ($http_origin ~ x) {{ {CORS}; }}"),
+    ),
+    quiet("NGX090", "a monitor asks for its health", asked_at("/health")),
+    quiet("NGX090", "a monitor asks for its state", asked_at("/nginx_status")),
+    quiet("NGX090", "a monitor asks for the head", asked_at("/items", method="HEAD")),
+    quiet("NGX090", "pages show pictures of any site", asked_at("/assets/logo.png")),
+    quiet("NGX090", "strangers may not ask", asked_at("/items", inner="auth_basic x; add_header X-A b;")),
+    quiet(
+        "NGX090",
+        "the service answers pages itself",
+        asked_at("/items", backend__predict=packed_answer((("Vary", "Accept, Origin"),))),
     ),
     quiet("NGX090", "nobody asks across sites", adding(ASKED, "add_header X-C d;", "add_header X-A b;")),
-    fires("NGX090", "errors lack it", adding(REFUSED, f"{CORS};"), "404"),
-    quiet("NGX090", "errors have it too", adding(REFUSED, f"{CORS} always;")),
+    fires("NGX090", "errors lack it", failing(), "404"),
+    quiet("NGX090", "errors have it too", failing(outer=f"{CORS} always;")),
+    quiet("NGX090", "no browser met the errors", failing(BY_CURL)),
+    quiet("NGX090", "pages of this site met the errors", failing(OWN_PAGE)),
+    quiet("NGX090", "the path is never served", failing(path="/wp-login.php", served=False)),
+    quiet("NGX090", "the clients had gone", failing(status="499")),
+    quiet("NGX090", "nginx closed without an answer", failing(status="444")),
     fires("NGX091", "a types block replaces those above", typed(OWN), "/static/app.css", "text/plain"),
     fires(
         "NGX091", "no types are included", typed("default_type application/octet-stream;", ""), "octet-stream"
