@@ -15,6 +15,7 @@ from ops.installation.steps import Record
 from ops.interpret.address import is_wildcard, split_address
 from ops.interpret.gunicorn import is_gunicorn
 from ops.interpret.nginx import servers
+from ops.interpret.port_holder import container_stop, is_of_container, own_unit
 from ops.settings import Settings
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
@@ -47,11 +48,11 @@ def taken_addresses(deployment: Deployment, table: Processes, *, has_systemd: bo
         address = listen if ":" in listen else f"0.0.0.0:{listen}"
         for holder in _holders(table, address):
             if holder.name != "nginx":
-                yield _taken(listen, holder, "nginx")
+                yield _taken(listen, address, holder, "nginx", table)
     for holder in _holders(table, deployment.site.backend):
         is_own = holder.unit == deployment.unit if has_systemd else is_gunicorn(holder)
         if not is_own:
-            yield _taken(deployment.site.backend, holder, deployment.unit)
+            yield _taken(deployment.site.backend, deployment.site.backend, holder, deployment.unit, table)
 
 
 def _holders(table: Processes, address: str) -> Iterator[Process]:
@@ -68,10 +69,10 @@ def _clash(one: str, other: str) -> bool:
     return port == other_port and (host == other_host or is_wildcard(host) or is_wildcard(other_host))
 
 
-def _taken(address: str, holder: Process, by: str) -> Text:
-    where = f"port {address}" if address.isdecimal() else address
+def _taken(shown: str, address: str, holder: Process, by: str, table: Processes) -> Text:
+    where = f"port {shown}" if shown.isdecimal() else shown
     command = safe_line(" ".join(holder.command) or holder.name, 100)
-    stop = f"systemctl stop {holder.unit}" if holder.unit else f"kill {holder.pid}"
+    stop = _stop(holder, address, table)
     adopt = Text(en="", zh="")
     if is_gunicorn(holder):
         adopt = Text(
@@ -80,10 +81,37 @@ def _taken(address: str, holder: Process, by: str) -> Text:
         )
     return Text(
         en=f"{where} is taken by {command} (process {holder.pid}), so {by} cannot listen there; nothing was changed:"
-        f" stop it ({stop}) or move it{adopt.en}",
+        f" {stop.en} or move it{adopt.en}",
         zh=f"{where} 已被 {command}（进程 {holder.pid}）占用，{by} 无法在此监听；未作任何改动："
-        f"请停止它（{stop}）或让它改用其他地址{adopt.zh}",
+        f"请{stop.zh}或让它改用其他地址{adopt.zh}",
     )
+
+
+def _stop(holder: Process, address: str, table: Processes) -> Text:
+    """How this program alone is ended."""
+    port = split_address(address)[1]
+    if is_of_container(holder):
+        command = container_stop(holder, port) or "docker ps, podman ps, lxc list"
+        return Text(
+            en=f"stop the container that has the port ({command})", zh=f"停掉占用该端口的容器（{command}）"
+        )
+    unit = own_unit(holder, table)
+    if unit is None:
+        more = holder.unit is not None
+        return Text(
+            en=f"stop it (kill {holder.pid}"
+            + (
+                f"; its unit {holder.unit} may have other programs: end this one where it is started)"
+                if more
+                else ")"
+            ),
+            zh=f"停止它（kill {holder.pid}"
+            + (f"；所属的 {holder.unit} 可能还有别的程序：请在启动它的地方停掉它）" if more else "）"),
+        )
+    is_activated = any(1 in item.pids and _clash(item.address, address) for item in table.listeners)
+    # Its socket unit would start it again at the next connection.
+    socket = f"$(systemctl show -p TriggeredBy --value {unit}) " if is_activated else ""
+    return Text(en=f"stop it (systemctl stop {socket}{unit})", zh=f"停止它（systemctl stop {socket}{unit}）")
 
 
 def foreign_sites(settings: Settings, deployment: Deployment, config: NginxConfig) -> Iterator[Text]:

@@ -17,6 +17,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import split_address
 from ops.interpret.listeners import described, not_nginx, taking
 from ops.interpret.nginx_error_line import own_words
+from ops.interpret.port_holder import container_stop, is_of_container, own_unit
 from ops.interpret.service_name import reaches_service
 from ops.text.language import Text
 
@@ -51,7 +52,7 @@ def holder(
         ),
         {"holder": described(owner), "pid": str(owner.pid)},
         summary=_sentence(target.connect_to, owner, master),
-        fix=tuple(_steps(target, owner, master)),
+        fix=tuple(_steps(target, owner, master, processes)),
     )
 
 
@@ -128,19 +129,22 @@ def _published(owner: Process) -> Iterator[Evidence]:
         )
 
 
-def _steps(target: Target, owner: Process, master: Process | None) -> Iterator[str | Text]:
+def _steps(
+    target: Target, owner: Process, master: Process | None, processes: Processes
+) -> Iterator[str | Text]:
     port = split_address(target.connect_to or "")[1]
     yield Text(
         en=f"Decide which of the two is to serve port {port}. If nginx is, stop the other one, and keep it from"
         " starting again:",
         zh=f"先确定端口 {port} 应由谁提供。如果应由 nginx 提供，就停掉另一个程序，并防止它再次启动：",
     )
-    if owner.name.startswith("docker-proxy"):
-        yield f"docker stop $(docker ps -q --filter publish={port})"
-    elif owner.container:
-        yield f"docker stop {owner.container} || podman stop {owner.container}"
-    elif owner.unit and owner.ppid == 1:  # else cron or supervisord started it, and the unit has more
-        yield f"systemctl disable --now {shlex.quote(owner.unit)}"
+    if is_of_container(owner):
+        yield container_stop(owner, port) or Text(
+            en=f"Stop the container that publishes port {port}: docker ps, podman ps, lxc list",
+            zh=f"停掉发布端口 {port} 的容器：docker ps、podman ps、lxc list",
+        )
+    elif (unit := own_unit(owner, processes)) is not None:
+        yield f"systemctl disable --now {shlex.quote(unit)}"
     else:
         yield f"kill {owner.pid}"
     yield target.test_nginx

@@ -7,7 +7,9 @@ import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 
 from ops.deployment.install import RefusedError
@@ -66,6 +68,75 @@ def test_an_address_that_another_program_has_is_named_with_its_holder(address: s
 )
 def test_what_is_in_nobodys_way_is_not_refused(table: Processes) -> None:
     assert taken(table) == []
+
+
+def of_unit(pid: int, ppid: int, program: str, unit: str | None = None, **known: Any) -> Process:
+    return Process(
+        pid,
+        ppid,
+        program,
+        (program, "-x"),
+        "root",
+        "running",
+        0.0,
+        executable=f"/bin/{program}",
+        unit=unit,
+        **known,
+    )
+
+
+PROXY = of_unit(7, 6, "docker-proxy", "docker.service")
+CONMON = msgspec.structs.replace(of_unit(7, 1, "conmon"), command=("conmon", "-c", "4f0c", "-n", "shop"))
+
+
+@pytest.mark.parametrize(
+    ("processes", "ended"),
+    [
+        (
+            (PROXY, of_unit(6, 1, "dockerd", "docker.service")),
+            "docker stop $(docker ps -q --filter publish=80)",
+        ),
+        (
+            (of_unit(7, 5, "caddy", "docker.service", container="4f0c1d2e3a4b"),),
+            "docker stop 4f0c1d2e3a4b || ",
+        ),
+        ((of_unit(7, 5, "caddy", is_nested=True),), "the container that has the port (docker ps, podman ps"),
+        ((CONMON,), "(podman stop shop)"),
+        ((of_unit(7, 5, "rootlessport", uid=1000),), "runuser -l root -c 'podman stop $(podman ps --format"),
+        ((of_unit(7, 5, "lxd", "snap.lxd.daemon.service"),), "the container that has the port (docker ps"),
+        ((of_unit(7, 1, "caddy", "caddy.service"),), "(systemctl stop caddy.service)"),
+        (
+            (of_unit(6, 1, "apache2", "apache2.service"), of_unit(7, 6, "apache2", "apache2.service")),
+            "stop apache2.s",
+        ),
+        (
+            (of_unit(6, 1, "cron", "cron.service"), of_unit(7, 6, "caddy", "cron.service")),
+            "kill 7; its unit cron.service may",
+        ),
+        ((of_unit(7, 6, "caddy", "supervisor.service"),), "kill 7; its unit supervisor.service may"),
+        (
+            (of_unit(7, 1, "caddy", "all.service"), of_unit(8, 1, "redis", "all.service")),
+            "kill 7; its unit all.service may",
+        ),
+        ((of_unit(7, 6, "caddy"),), "(kill 7)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "by",
+)
+def test_what_ends_the_holder_ends_nothing_else(processes: tuple[Process, ...], ended: str) -> None:
+    others = (Listener("127.0.0.1:6379", (8,)),)
+    table = Processes(processes, (Listener("0.0.0.0:80", (7,)), *others))
+    deployment = Deployment(site=NginxSite())
+    (told,) = taken_addresses(deployment, table, has_systemd=True)
+    assert ended in told.en
+    command = ended.rpartition("(")[2].partition(";")[0].rstrip(")")
+    assert command in told.zh
+    assert "docker.service" not in told.en
+
+
+def test_a_socket_unit_is_stopped_with_its_service() -> None:
+    table = Processes((of_unit(7, 1, "caddy", "caddy.service"),), (Listener("[::]:443", (1, 7)),))
+    (told,) = taken(table)
+    assert "systemctl stop $(systemctl show -p TriggeredBy --value caddy.service) caddy.service" in told
 
 
 def test_a_site_at_one_address_is_not_in_the_way_of_another_address() -> None:
