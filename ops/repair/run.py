@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ops.diagnosis.model import Diagnosis
 from ops.doctor import Examination
-from ops.files.host_lock import only_change
+from ops.files.host_lock import HostLock, HostLockedError, only_change
 from ops.files.signals import end_in_order
 from ops.repair.apply import Applier
 from ops.repair.apply.session import RepairSession
@@ -28,6 +28,10 @@ NOT_ASKED = Text(
 )
 
 GONE = Text(en="its cause has gone with an earlier repair", zh="原因已随之前的修复消失")
+GONE_MEANWHILE = Text(
+    en="its cause has gone while you were asked: another gte-ops command changed this host",
+    zh="询问期间原因已消失：另一个 gte-ops 命令改动了本机",
+)
 # How often what a repair has brought to light is repaired in turn.
 MAX_ROUNDS = 3
 
@@ -60,7 +64,7 @@ def repair(
         not_applied = tuple(_not_applied(remedy, level) for remedy in remedies)
         return Repair(level, first, not_applied, first, None)
     end_in_order()
-    with only_change(), AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
+    with only_change() as lock, AuditLog(log_path) as audit_log, contextlib.ExitStack() as stack:
         audit_log.note(
             AuditStep.DIAGNOSED, status=first.status, causes=[cause.code for cause in first.causes]
         )
@@ -88,7 +92,13 @@ def repair(
             return again, plan(fresh, examination.snapshot, context)
 
         results = _rounds(
-            session, remedies, level, ask, next_round, lambda remedies: show(diagnoses[-1], remedies, None)
+            session,
+            remedies,
+            level,
+            ask,
+            lock,
+            next_round,
+            lambda remedies: show(diagnoses[-1], remedies, None),
         )
         repaired = Repair(level, first, tuple(results), diagnoses[-1], str(log_path))
         _note_result(repaired, audit_log)
@@ -100,6 +110,7 @@ def _rounds(
     remedies: Sequence[Remedy],
     level: Safety,
     ask: Callable[[Remedy], bool],
+    lock: HostLock,
     next_round: Callable[[Sequence[RemedyResult]], tuple[RepairSession, tuple[Remedy, ...]]],
     show: Callable[[tuple[Remedy, ...]], None],
 ) -> list[RemedyResult]:
@@ -110,7 +121,7 @@ def _rounds(
         applier = Applier(session)
         outcomes: list[RemedyResult] = []
         for remedy in remedies:
-            outcomes.append(_carry_out(remedy, level, ask, applier, session, outcomes))
+            outcomes.append(_carry_out(remedy, level, ask, lock, applier, session, outcomes))
         results += outcomes
         if not any(result.outcome.is_attempt for result in outcomes):
             break
@@ -137,6 +148,7 @@ def _carry_out(
     remedy: Remedy,
     level: Safety,
     ask: Callable[[Remedy], bool],
+    lock: HostLock,
     applier: Applier,
     session: RepairSession,
     earlier: Sequence[RemedyResult],
@@ -146,12 +158,22 @@ def _carry_out(
     # Files are exchanged in place of another remedy of the same cause, and not after it.
     is_alternative = isinstance(remedy.action, ExchangeFiles)
     applied = {result.remedy.cause.code for result in earlier if result.outcome is Outcome.APPLIED}
-    is_gone = remedy.cause.code not in {cause.code for cause in session.latest().causes}
-    if is_gone or (is_alternative and remedy.cause.code in applied):
+    if _is_gone(remedy, session) or (is_alternative and remedy.cause.code in applied):
         return RemedyResult(remedy, Outcome.NOT_NEEDED, GONE)
-    if not ask(remedy):
-        return RemedyResult(remedy, Outcome.DECLINED)
+    try:
+        if not lock.agreed(lambda: ask(remedy)):
+            return RemedyResult(remedy, Outcome.DECLINED)
+    except HostLockedError as locked:
+        return RemedyResult(remedy, Outcome.BLOCKED, locked.words)
+    if lock.was_taken:
+        session.diagnoses.append(session.look(None))
+        if _is_gone(remedy, session):
+            return RemedyResult(remedy, Outcome.NOT_NEEDED, GONE_MEANWHILE)
     return applier.apply(remedy)
+
+
+def _is_gone(remedy: Remedy, session: RepairSession) -> bool:
+    return remedy.cause.code not in {cause.code for cause in session.latest().causes}
 
 
 def _not_applied(remedy: Remedy, level: Safety) -> RemedyResult:

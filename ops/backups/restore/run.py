@@ -23,7 +23,7 @@ from ops.backups.restore.plan import Difference, LackingAccount, is_below, paren
 from ops.backups.restore.rollback_backup import drop_oldest, keep_replaced
 from ops.backups.signature import SignatureError, SignatureState
 from ops.errors import OpsError
-from ops.files.host_lock import only_change
+from ops.files.host_lock import HostLock, only_change
 from ops.files.nofollow_tree import NoFollowTree
 from ops.settings import Settings
 from ops.text.language import Text
@@ -158,26 +158,43 @@ def restore(
     keeper = Path(settings.backup.dir) if on_host else root
     if not dry_run:
         _make(keeper, private=on_host)
+    lock = HostLock(None)
     with contextlib.ExitStack() as stack:
         if dry_run:
             recovery = finish_earlier(settings, keeper)
         else:
             if on_host:
-                stack.enter_context(only_change())
+                lock = stack.enter_context(only_change())
             stack.enter_context(only_restore(keeper))
             recovery = _recover(settings, keeper)
         path = _archive(settings, archive)
-        check_authenticity(settings, path, vouch, on_host=on_host, dry_run=dry_run)
+        asked = (lambda doubt: lock.agreed(lambda: vouch(doubt))) if vouch else None
+        check_authenticity(settings, path, asked, on_host=on_host, dry_run=dry_run)
         tree = stack.enter_context(_tree(root, dry_run=dry_run))
         with _opened():
             prospect = look(tree, path, identities, paths)
         preview = _preview(tree, prospect)
         outcome = RestoreOutcome(preview, recovery)
         outcome.notes += [account.words for account in preview.lacking_accounts]
-        if prospect.plan.is_empty or not ask(preview) or dry_run:
+        if prospect.plan.is_empty or not lock.agreed(lambda: ask(preview)) or dry_run:
             return outcome
+        if lock.was_taken:
+            with _opened():
+                _refuse_other(prospect, look(tree, path, identities, paths))
         _carry_out(settings, tree, keeper, prospect, outcome, on_host=on_host)
         return outcome
+
+
+def _refuse_other(shown: RestorePreview, now: RestorePreview) -> None:
+    """Raises OpsError if a restore would now change something else than was shown."""
+    if (shown.plan, shown.places) != (now.plan, now.places):
+        raise OpsError(
+            Text(
+                en="another gte-ops command has changed this host while you were asked; nothing was restored: run it"
+                " again, and look at what it shows",
+                zh="询问期间另一个 gte-ops 命令改动了本机；未恢复任何内容：请重新运行并查看其显示的改动",
+            )
+        )
 
 
 def check_authenticity(

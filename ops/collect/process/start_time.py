@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
-
-def start_ticks(pid: int) -> int:
-    """The start of a process, in clock ticks since boot (proc(5), stat field 22); 0 if it cannot be read."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return int(stat.rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
+from ops.files.start_ticks import start_ticks as start_ticks
 
 
 def start_time(ticks: int) -> float:

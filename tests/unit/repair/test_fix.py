@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ import ops.doctor
 from ops.cli.main import main
 from ops.errors import OpsError
 from ops.facts.snapshot import Snapshot
+from ops.files.host_lock import HostLock, only_change
 from ops.repair.apply.files import change_mode
 from ops.repair.apply.session import NotAppliedError
 from ops.repair.audit_log import AuditLog
@@ -352,3 +354,45 @@ def test_the_record_never_follows_a_link(tmp_path: Path) -> None:
     with pytest.raises(OpsError), AuditLog(tmp_path / "fix.jsonl"):
         pass
     assert victim.read_text() == "mine\n"
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], bool]) -> None:
+    """Have a person at a terminal answer so."""
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: answer())
+
+
+@pytest.mark.parametrize("is_mended", [False, True])
+def test_another_command_may_act_while_a_person_is_asked(
+    run: Run, key: Path, monkeypatch: pytest.MonkeyPatch, is_mended: bool
+) -> None:
+    def answer() -> bool:
+        with only_change():
+            if is_mended:
+                key.chmod(0o600)
+        return True
+
+    answer_with(monkeypatch, answer)
+    code, out, _ = run("--fix=risky")
+    assert code == 0
+    assert mode(key) == 0o600
+    assert ("while you were asked" in " ".join(out.split())) == is_mended
+
+
+def test_after_a_yes_it_does_not_act_beside_another_command(
+    run: Run, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.files.host_lock.SHORT_CHANGE_SECONDS", 0.0)
+    with contextlib.ExitStack() as other:
+        held: list[HostLock] = []
+
+        def answer() -> bool:
+            if not held:
+                held.append(other.enter_context(only_change()))
+            return True
+
+        answer_with(monkeypatch, answer)
+        _, out, _ = run("--fix=risky")
+    assert mode(key) == 0o644
+    assert "is changing this host" in " ".join(out.split())
