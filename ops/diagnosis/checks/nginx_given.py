@@ -7,9 +7,10 @@ and style sheets)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_before_line, without_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement
 from ops.facts.base import NotSeen
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
@@ -69,33 +70,67 @@ def file_types(
         return
     for located in users_traffic(logs)[:1]:
         for item in located.answers("200", "304"):
-            taken = _TAKEN_AS.get(item.path.rpartition(".")[2].lower())
+            taken = _TAKEN_AS.get(_end(item.path))
             scope = _scope(nginx_config, target, item.path)
             if taken is None or scope is None or item.method != "GET" or item.count < _FEW:
                 continue
             given = _type_of(item.path, scope)
-            if given in taken or not _is_from_a_file(item, nginx_config, target, host_names):
+            if (
+                given in taken
+                or _is_meant(scope)
+                or not _is_from_a_file(item, nginx_config, target, host_names)
+            ):
                 continue
             blocks = scope.effective("types")
             place = (*scope.blocks[:1], *scope.effective("default_type")[-1:], *blocks[-1:])[-1]
             yield Finding(
                 "NGX091",
-                (_counted(located, item), _what_is_listed(place, given, bool(blocks))),
+                (_counted(located, item), _what_is_listed(place, given, scope)),
                 {
                     "request": f"GET {item.path}",
                     "given": given,
                     "wanted": taken[0],
                     "where": place.where,
                 },
-                fix=_listed(place, nginx_config, target, has_types=bool(blocks)),
+                fix=(
+                    *_listed(place, item.path, nginx_config, has_types=bool(blocks)),
+                    target.test_nginx,
+                    target.reload_nginx,
+                ),
             )
             return
+
+
+def _is_meant(scope: Scope) -> bool:
+    """Whether the type was chosen: for a download (Content-Disposition), by a header, or by an emptied table beside
+    default_type."""
+    chosen = {"content-disposition", "content-type"}
+    if scope.effective("more_set_headers") or any(
+        line.args[0].lower() in chosen for line in scope.effective("add_header") if line.args
+    ):
+        return True
+    tables = scope.effective("types")
+    return bool(tables) and not any(table.block for table in tables) and _is_of_one_block(scope, tables[0])
+
+
+def _is_of_one_block(scope: Scope, table: Directive) -> bool:
+    """Whether default_type is in the block that has ``table``."""
+    block = next(block for block in scope.blocks if table in (block.block or ()))
+    return any(line.name == "default_type" for line in block.block or ())
+
+
+def _end(path: str) -> str:
+    return path.rpartition(".")[2].lower()
+
+
+def _lists(table: Directive, end: str) -> bool:
+    return any(end in line.args for line in table.block or ())
 
 
 def _type_of(path: str, scope: Scope) -> str:
     """The type that nginx gives a file (ngx_http_core_module, types: by its end, else default_type). Without any types
     nginx knows html, gif and jpg alone."""
-    end = path.rpartition(".")[2].lower()
+    end = _end(path)
     for block in scope.effective("types"):
         for line in block.block or ():
             if end in line.args:
@@ -115,40 +150,77 @@ def _is_from_a_file(
     return there.outcome.kind is OutcomeKind.FILE and missing.outcome.passed is None
 
 
-def _what_is_listed(place: Directive, given: str, has_types: bool) -> Evidence:
-    if has_types:
+def _what_is_listed(place: Directive, given: str, scope: Scope) -> Evidence:
+    tables = [line for block in scope.blocks for line in block.block or () if line.name == "types"]
+    if not tables:
+        words = Text(
+            en=f"no types are included, so it is sent as {given}",
+            zh=f"没有 include 任何 types，因此以 {given} 发送",
+        )
+    elif len(tables) == len(scope.effective("types")):
+        words = Text(
+            en=f"the types in force here do not list it, so it is sent as {given}",
+            zh=f"这里生效的 types 没有列出它，因此以 {given} 发送",
+        )
+    else:
         words = Text(
             en=f"the types in force here do not list it, so it is sent as {given}; a types block replaces those of the"
             " blocks around it (mime.types too)",
             zh=f"这里生效的 types 没有列出它，因此以 {given} 发送；types 块会替换外层的 types（包括 mime.types）",
         )
-    else:
-        words = Text(
-            en=f"no types are included, so it is sent as {given}",
-            zh=f"没有 include 任何 types，因此以 {given} 发送",
-        )
     return Evidence(place.where, words)
 
 
-def _listed(
-    place: Directive, config: NginxConfig, target: Target, *, has_types: bool
-) -> tuple[str | Text, ...]:
-    file = next(
-        (d.file for d in every(config, "types") if d.file.endswith("mime.types")), "/etc/nginx/mime.types"
-    )
-    include = f"include {file};"
-    reload = (target.test_nginx, target.reload_nginx)
+def _listed(place: Directive, path: str, config: NginxConfig, *, has_types: bool) -> tuple[str | Text, ...]:
+    """Steps to have the file's end in the table in force: the whole of mime.types where another table took its place
+    and it lists the end; else a line in that table."""
+    end = _end(path)
+    tables = [table for table in every(config, "types") if table.file.endswith("/mime.types")]
     if not has_types:
-        return (Text(en=f"In http {{ }} write {include}", zh=f"在 http {{ }} 里写 {include}"), *reload)
+        include = f"include {tables[0].file if tables else '/etc/nginx/mime.types'};"
+        return (Text(en=f"In http {{ }} write {include}", zh=f"在 http {{ }} 里写 {include}"),)
+    usual = next((table for table in tables if table.file != place.file and _lists(table, end)), None)
+    if usual is None:
+        line = f"{_TAKEN_AS[end][0]} {end};"
+        return (
+            Text(
+                en=f"Add the line {line} to the types block at {place.where}:",
+                zh=f"在 {place.where} 的 types 块里加一行 {line}：",
+            ),
+            _with_line(place, line),
+        )
+    include = f"include {usual.file};"
     return (
         Text(
             en=f"Give the block the usual types too: {include} beside types at {place.where} (or delete that types"
             " block):",
             zh=f"让这个块也有常用的类型：在 {place.where} 的 types 旁写 {include}（或删除该 types 块）：",
         ),
-        put_before_line(place.where, include),
-        *reload,
+        put_before_line(place.where, include)
+        if _stands_alone(place, config)
+        else replaced_in_line(place.where, "types {", f"{include} types {{"),
     )
+
+
+def _stands_alone(block: Directive, config: NginxConfig) -> bool:
+    """Whether nothing but ``block`` begins on its line."""
+
+    def beside(directives: tuple[Directive, ...]) -> Iterator[Directive]:
+        for directive in directives:
+            if directive != block:
+                yield directive
+                yield from beside(directive.block or ())
+
+    return not any((d.file, d.line) == (block.file, block.line) for d in beside(config.directives))
+
+
+def _with_line(table: Directive, line: str) -> str:
+    """The command that adds ``line`` to a types block: between two of its lines, else behind its brace."""
+    lines = table.block or ()
+    later = next((b for a, b in pairwise(lines) if a.file == b.file and a.line < b.line), None)
+    if later is not None:
+        return put_before_line(later.where, line)
+    return replaced_in_line(table.where, "types {", f"types {{ {line}")
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------
@@ -214,7 +286,7 @@ def _as_the_client_asks(asked: Directive | None, where: str, target: Target) -> 
             zh=f"删除 {where} 的 proxy_set_header Accept-Encoding：nginx 会转发每个客户端自己的值"
             "（gunzip on; 可为不支持的客户端解压）",
         ),
-        without_line(where),
+        replaced_statement(where, f"{asked.name} {asked.args[0]}", ""),
         target.test_nginx,
         target.reload_nginx,
     )
@@ -287,7 +359,7 @@ def private_answers(nginx_config: NginxConfig, target: Target, logs: Logs) -> It
                         zh=f"让后端的 Set-Cookie 和 Cache-Control 重新生效（删除 {where} 那一行），或让已登录用户的请求"
                         "不经缓存：proxy_cache_bypass 和 proxy_no_cache $http_authorization $cookie_NAME；再清空缓存",
                     ),
-                    without_line(where),
+                    replaced_statement(where, ignored.name, ""),
                     target.test_nginx,
                     target.reload_nginx,
                 ),

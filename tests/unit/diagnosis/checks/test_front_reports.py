@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +12,7 @@ import pytest
 
 from ops.diagnosis import nginx_message
 from ops.facts.certificates import Lineages, RenewalConf, RevocationList, Served
-from ops.facts.nginx import NginxConfig
+from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Spread, UnservedFile
@@ -28,6 +31,7 @@ from tests.unit.made_snapshot import (
     answered,
     but,
     certificate,
+    directives,
     entry,
     exchange,
     lineage,
@@ -310,6 +314,21 @@ CASES = (
         "the location says it itself",
         typed(OWN, location="alias /s/; types { } default_type text/css;"),
     ),
+    *(
+        quiet("NGX091", f"the type is meant: {lines}", typed(OWN, location=f"alias /s/; {lines}"))
+        for lines in (
+            "types { } default_type application/octet-stream;",
+            "add_header Content-Disposition attachment;",
+            "add_header Content-Type text/css;",
+            "more_set_headers 'Content-Type: text/css';",
+        )
+    ),
+    fires(
+        "NGX091",
+        "the table was emptied, and nothing was chosen in its place",
+        typed("default_type text/plain;", location="alias /s/; types { }"),
+        "/static/app.css",
+    ),
     quiet("NGX091", "the service sends it", typed(OWN, location="proxy_pass http://gte_backend;")),
     fires(
         "NGX092",
@@ -473,3 +492,78 @@ def test_the_record_to_delete_is_named_by_its_kind() -> None:
     finding = found(resolved("203.0.113.5", "2001:db8::7"))["DNS002"]
     assert DOMAIN in (finding.summary.en if finding.summary else "")
     assert "AAAA record of 2001:db8::7" in str(finding.fix)
+
+
+USUAL = """types {
+    text/html                             html htm shtml;
+    text/css                              css;
+    application/javascript                js;
+}
+"""
+
+
+def with_usual_types(site: str, path: str, directory: Path) -> tuple[Snapshot, dict[str, Path]]:
+    """A configuration in files: the site's, and mime.types, which http includes."""
+    files = {"mime": directory / "mime.types", "site": directory / "site.conf"}
+    files["mime"].write_text(USUAL)
+    files["site"].write_text(site)
+    config = nginx_config(SITE)
+    *others, http = config.directives
+    inside = (*directives(USUAL, str(files["mime"])), *directives(site, str(files["site"])))
+    asked = answered("200", 5, path=path, method="GET")
+    config = msgspec.structs.replace(
+        config, directives=(*others, msgspec.structs.replace(http, block=inside))
+    )
+    return but(users(GOOD, asked), nginx_config=config), files
+
+
+def carried_out(snapshot: Snapshot, code: str) -> None:
+    """Run the edits among the steps of a finding."""
+    steps = found(snapshot)[code].fix or ()
+    for step in steps:
+        if isinstance(step, str) and step.startswith("sed "):
+            subprocess.run(shlex.split(step), check=True)
+
+
+def test_a_type_that_the_usual_table_lacks_is_a_line_in_it(tmp_path: Path) -> None:
+    site = SITE.replace(PLACE, f"    location /app/ {{ root /srv; }}\n{PLACE}")
+    snapshot, files = with_usual_types(site, "/app/main.mjs", tmp_path)
+    carried_out(snapshot, "NGX091")
+    (table,) = directives(files["mime"].read_text())
+    assert Directive("application/javascript", ("mjs",), SITE_FILE, 3) in (table.block or ())
+    assert files["site"].read_text() == site
+
+
+@pytest.mark.parametrize(
+    ("lines", "edited"),
+    [
+        ("types { text/html html; }", "include {mime};\ntypes {{ text/html html; }}"),
+        (
+            "location /s/ { types { text/html html; } alias /s/; }",
+            "location /s/ {{ include {mime}; types {{ text/html html; }} alias /s/; }}",
+        ),
+    ],
+)
+def test_the_usual_types_are_put_beside_the_block_s_own(tmp_path: Path, lines: str, edited: str) -> None:
+    place = lines if lines.startswith("location") else f"{lines}\nlocation /s/ {{ alias /s/; }}"
+    site = SITE.replace(PLACE, f"{place}\n{PLACE}")
+    snapshot, files = with_usual_types(site, "/s/app.css", tmp_path)
+    carried_out(snapshot, "NGX091")
+    assert edited.format(mime=files["mime"]) in files["site"].read_text()
+    assert files["mime"].read_text() == USUAL
+
+
+def test_a_block_that_no_other_table_helps_gets_the_line(tmp_path: Path) -> None:
+    site = SITE.replace(PLACE, f"location /s/ {{ types {{ text/html html; }} alias /s/; }}\n{PLACE}")
+    snapshot, files = with_usual_types(site, "/s/app.wasm", tmp_path)
+    carried_out(snapshot, "NGX091")
+    assert "types { application/wasm wasm; text/html html; } alias" in files["site"].read_text()
+
+
+def test_only_the_header_is_taken_out_of_a_location_on_one_line(tmp_path: Path) -> None:
+    location = "location = /predict { proxy_set_header Accept-Encoding gzip; proxy_pass http://gte_backend; }"
+    site = SITE.replace(PLACE, f"{location}\n{PLACE}")
+    snapshot, files = with_usual_types(site, "/predict", tmp_path)
+    packs = packed("proxy_set_header Accept-Encoding gzip;")
+    carried_out(but(packs, nginx_config=snapshot.nginx_config), "NGX092")
+    assert "location = /predict {  proxy_pass http://gte_backend; }" in files["site"].read_text()
