@@ -12,12 +12,14 @@ from ops.facts.nginx import Pidfile
 
 class ConfigValue(Facts, frozen=True):
     """One name assigned in gunicorn's configuration file. If ``known``, ``value`` can be written as JSON; an expression
-    that cannot be evaluated without running it is not known."""
+    that cannot be evaluated without running it is not known. ``is_plain``: its line is NAME = NUMBER (or True, False),
+    begins the file's line, and is the whole of it but for a comment."""
 
     line: int
     known: bool
     value: Any = None
     source: str = ""
+    is_plain: bool = False
 
 
 class GunicornConfig(Facts, frozen=True):

@@ -6,18 +6,27 @@ import msgspec
 
 from ops.facts.base import Facts
 
+# Variables by which Python and widespread libraries find their files (their documentation).
+PLACES = frozenset(
+    {
+        "CURL_CA_BUNDLE", "HF_HOME", "HF_HUB_CACHE", "HOME", "MODELSCOPE_CACHE", "MPLCONFIGDIR", "NLTK_DATA",
+        "NUMBA_CACHE_DIR", "PYTHONTZPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP",
+        "TMP", "TMPDIR", "TORCH_HOME", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+    }
+)  # fmt: skip
+
 
 class ServiceProcess(Facts, frozen=True):
     """One process of the service, read if the application raises or its workers exceed the timeout.
 
     ``variables``: those of its environment that lead to files or proxies, by name; ``outputs``: where file descriptors
     1 and 2 lead (``/dev/pts/0 (deleted)``: a terminal that is gone); ``temporary``: the directory of Python's tempfile,
-    ``temporary_bytes``: the size of its file system; ``master_threads``: the number of gunicorn's master's threads,
-    None if not seen."""
+    None if that may not be looked at, ``temporary_bytes``: the size of its file system; ``master_threads``: the number
+    of gunicorn's master's threads, None if not seen."""
 
     pid: int
     variables: dict[str, str] = msgspec.field(default_factory=dict)
     outputs: dict[str, str] = msgspec.field(default_factory=dict)
-    temporary: str = "/tmp"  # noqa: S108  tempfile's own default
+    temporary: str | None = "/tmp"  # noqa: S108  tempfile's own default
     temporary_bytes: int | None = None
     master_threads: int | None = None

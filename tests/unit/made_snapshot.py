@@ -371,7 +371,7 @@ def gunicorn_config(**assigned: Any) -> GunicornConfig:
     return GunicornConfig(
         path=GUNICORN_CONF,
         assigned={
-            name: ConfigValue(line=line, known=True, value=value, source=repr(value))
+            name: ConfigValue(line=line, known=True, value=value, source=repr(value), is_plain=True)
             for line, (name, value) in enumerate(assigned.items(), 1)
         },
     )

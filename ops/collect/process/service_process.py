@@ -7,23 +7,20 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from ops.facts.service_process import ServiceProcess
+from ops.facts.service_process import PLACES, ServiceProcess
 from ops.facts.target import Target
+from ops.files.presence import is_there
 from ops.text.sanitize import safe_line
 
-# Variables by which Python and widespread libraries find their files (their documentation).
-_PLACES = frozenset(
-    {
-        "CURL_CA_BUNDLE", "HF_HOME", "HF_HUB_CACHE", "HOME", "MODELSCOPE_CACHE", "MPLCONFIGDIR", "NLTK_DATA",
-        "NUMBA_CACHE_DIR", "PYTHONTZPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP",
-        "TMP", "TMPDIR", "TORCH_HOME", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
-    }
-)  # fmt: skip
 # Variables of every shell and environment: a path below their value is there for another reason.
 _OF_SHELLS = frozenset({"OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHELL", "VIRTUAL_ENV", "_"})
-_PROXIES = frozenset({"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"})
+_PROXIES = frozenset({"ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"})
+_NOT_THROUGH_PROXIES = "NO_PROXY"
+_SCHEME = re.compile(r"(?i)(?:https?|ftp|socks(?:4a?|5h?)?)://")
+# A name or an address, and a port. What is left of a password that no @ ends has another form.
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{1,45}(?:%\w{1,16})?\])(?::\d{1,5})?")
+_HIDDEN = "***"
 # The order in which Python's tempfile tries them.
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _FIRST = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108  places to look at, not to write to
@@ -46,8 +43,8 @@ def service_process(texts: Sequence[str], target: Target) -> ServiceProcess | No
         pid=pid,
         variables=_telling(environment, texts[-MAX_TEXTS:]),
         outputs=_outputs(pid),
-        temporary=safe_line(temporary, 400),
-        temporary_bytes=_size(pid, temporary),
+        temporary=safe_line(temporary, 400) if temporary else None,
+        temporary_bytes=_size(pid, temporary) if temporary else None,
         master_threads=_threads(target.gunicorn_master),
     )
 
@@ -71,10 +68,12 @@ def _telling(environment: Mapping[str, str], texts: Sequence[str]) -> dict[str, 
         bare = value.rstrip("/")
         if name.upper() in _PROXIES:
             chosen[name] = _without_user(value)
+        elif name.upper() == _NOT_THROUGH_PROXIES:
+            chosen[name] = value.rpartition("@")[2]
         elif (
             value.startswith("/")
             and name not in _OF_SHELLS
-            and (name in _PLACES or (len(bare) > 1 and _is_named(bare, named)))
+            and (name in PLACES or (len(bare) > 1 and _is_named(bare, named)))
         ):
             chosen[name] = value
     return {safe_line(name, 80): safe_line(value, 400) for name, value in list(chosen.items())[:40]}
@@ -85,10 +84,10 @@ def _is_named(path: str, named: set[str]) -> bool:
 
 
 def _without_user(value: str) -> str:
-    if "://" not in value:
-        return value.rpartition("@")[2]
-    parts = urlsplit(value)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    """A proxy's scheme, host and port. A password may have any character unquoted, so the last @ ends it."""
+    scheme = match[0] if (match := _SCHEME.match(value)) else ""
+    host = re.split(r"[/?#]", value[len(scheme) :].rpartition("@")[2], maxsplit=1)[0]
+    return scheme + (host if _HOST.fullmatch(host) else _HIDDEN)
 
 
 def _outputs(pid: int) -> dict[str, str]:
@@ -102,11 +101,16 @@ def _outputs(pid: int) -> dict[str, str]:
     return places
 
 
-def _temporary(pid: int, environment: Mapping[str, str]) -> str:
-    """The directory of Python's tempfile: the first of its places that is there for the process."""
+def _temporary(pid: int, environment: Mapping[str, str]) -> str | None:
+    """The directory of Python's tempfile: the first of its places that is there for the process; None if one before it
+    may not be looked at."""
     places = [environment[name] for name in _TEMPORARY if environment.get(name)]
     for place in (*places, *_FIRST):
-        if Path(f"/proc/{pid}/root{place}").is_dir():
+        at = Path(f"/proc/{pid}/root{place}")
+        there = is_there(at)
+        if there is None:
+            return None
+        if there and at.is_dir():
             return place
     return _FIRST[0]
 

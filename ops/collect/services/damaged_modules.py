@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ops.files.bounded_read import read_regular_file
+from ops.files.presence import is_there
 from ops.text.sanitize import safe_line
 
 MAX_SOURCE_BYTES = 1 << 20
@@ -32,7 +33,7 @@ def damaged_modules(app_dir: str, output: str) -> tuple[str, ...]:
     if messages[-1][0] == "null bytes":
         found: Iterable[Path] = filter(_has_null_bytes, files)
     else:
-        found = (file.parent / "__pycache__" for file in files if (file.parent / "__pycache__").is_dir())
+        found = (file.parent / "__pycache__" for file in files if is_there(file.parent / "__pycache__"))
     return tuple(safe_line(str(place), 1000) for place in dict.fromkeys(found))[:MAX_MODULES]
 
 
@@ -60,7 +61,7 @@ def _imported(path: str, line: int) -> Iterator[str]:
 def _files(name: str, roots: Iterable[Path]) -> Iterator[Path]:
     for root in roots:
         for candidate in (root / f"{name}.py", root / name / "__init__.py"):
-            if candidate.is_file():
+            if is_there(candidate):
                 yield candidate
 
 

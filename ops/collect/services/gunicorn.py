@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import islice
@@ -31,6 +32,8 @@ MAX_RECORDS = 512
 MAX_LISTED = 10_000
 # Workers replace a record by rename; if one is torn all the same, try this many times.
 READ_ATTEMPTS = 3
+# NAME = NUMBER from the line's beginning, with a type and a comment or without.
+_PLAIN = re.compile(rb"\w+[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*(?:\d[\d_]*|True|False)[ \t]*(?:#.*)?\r?")
 
 
 def read_config(path: str) -> GunicornConfig | NotSeen:
@@ -64,11 +67,12 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
     reading = _GunicornReading()
     others: list[str] = []
     stars: list[str] = []
+    lines = content.split(b"\n")
     for statement in _statements(tree.body):
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             if names := [t.id for t in targets if isinstance(t, ast.Name)]:
-                reading.assign(names, statement.value, statement.lineno)
+                reading.assign(names, statement.value, statement.lineno, is_plain=_is_plain(lines, statement))
         elif isinstance(statement, ast.Import | ast.ImportFrom):
             for alias in statement.names:
                 if alias.name == "*":
@@ -87,6 +91,12 @@ def parse_config(path: str, content: bytes) -> GunicornConfig:
         read_names=tuple(sorted(read)),
         star_imports=tuple(stars),
     )
+
+
+def _is_plain(lines: Sequence[bytes], statement: ast.stmt) -> bool:
+    """Whether a line editor can replace the value: all that follows the line's first ``=``. Lines end as sed's do."""
+    begins = statement.col_offset == 0 and statement.lineno <= len(lines)
+    return begins and bool(_PLAIN.fullmatch(lines[statement.lineno - 1]))
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -117,7 +127,7 @@ class _GunicornReading:
         self._left = 0
         self._left_of_all = MAX_VALUES_CHARS
 
-    def assign(self, names: Sequence[str], node: ast.expr, line: int) -> None:
+    def assign(self, names: Sequence[str], node: ast.expr, line: int, *, is_plain: bool) -> None:
         """Bind ``names`` to the expression ``node``."""
         source, value, size = "(nested too deeply)", None, 0
         self._left = min(MAX_VALUE_CHARS, self._left_of_all)
@@ -132,7 +142,7 @@ class _GunicornReading:
         except (ValueError, TypeError, ArithmeticError, KeyError, RecursionError):
             is_known = False
         config_value = ConfigValue(
-            line=line, known=is_known, value=value if is_known else None, source=source
+            line=line, known=is_known, value=value if is_known else None, source=source, is_plain=is_plain
         )
         for name in names:
             self.assigned[name] = config_value

@@ -32,6 +32,7 @@ from ops.facts.start import LastStart, ModulePlace, PidfileHolder, SourceLine, S
 from ops.facts.target import Target
 from ops.files.bounded_read import open_regular_file, read_regular_file
 from ops.files.ownership import ROOT
+from ops.files.presence import is_there
 from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import last_start
 from ops.interpret.target import log_namer
@@ -327,7 +328,7 @@ def _modules(app_dir: str, names: set[str]) -> Iterator[ModulePlace]:
     for name in sorted(filter(None, names))[:8]:
         for directory in directories:
             inner = directory.joinpath(*name.split("."))
-            if inner.with_suffix(".py").is_file() or (inner / "__init__.py").is_file():
+            if is_there(inner.with_suffix(".py")) or is_there(inner / "__init__.py"):
                 yield ModulePlace(name=safe_line(name, 100), directory=safe_line(str(directory), 1000))
 
 
@@ -337,7 +338,7 @@ def _installed(output: str) -> Iterator[ModulePlace]:
     places = dict.fromkeys(directory for directory, _ in _PACKAGE_PATH.findall(output))
     for name in names:
         for place in list(places)[:3]:
-            if (Path(place) / name).is_dir() or (Path(place) / f"{name}.py").is_file():
+            if is_there(Path(place) / name) or is_there(Path(place) / f"{name}.py"):
                 yield ModulePlace(name=name, directory=safe_line(place, 1000))
 
 
@@ -377,7 +378,7 @@ def _interpreter(output: str) -> str | None:
     if last_prefix is None:
         return None
     python = Path(last_prefix) / "bin" / "python"
-    return safe_line(str(python), 1000) if python.exists() else None
+    return safe_line(str(python), 1000) if is_there(python) else None
 
 
 def _broken_scripts(output: str, accounts: Sequence[SupervisorAccount]) -> dict[str, str]:
@@ -391,7 +392,7 @@ def _broken_scripts(output: str, accounts: Sequence[SupervisorAccount]) -> dict[
         except (OSError, ValueError):
             continue
         words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else []
-        if words and words[0].startswith("/") and not Path(words[0]).exists():
+        if words and words[0].startswith("/") and is_there(words[0]) is False:
             interpreters[safe_line(path, 400)] = safe_line(words[0], 400)
     return interpreters
 

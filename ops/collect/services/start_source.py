@@ -14,6 +14,7 @@ import msgspec
 
 from ops.facts.start import Default, EnvironmentFile, EnvironmentRead, Mention, Use
 from ops.files.bounded_read import read_regular_file
+from ops.files.presence import is_there
 from ops.text.sanitize import safe_line
 
 MAX_SOURCE_BYTES = 1 << 20
@@ -96,11 +97,11 @@ def migrations_command(app_dir: str) -> str | None:
     """Return the command that creates the tables of the application's database, judged by the files of Django,
     Flask-Migrate and Alembic."""
     root = Path(app_dir)
-    if (root / "manage.py").is_file():
+    if is_there(root / "manage.py"):
         return "manage.py migrate"
-    if (root / "migrations" / "env.py").is_file():
+    if is_there(root / "migrations" / "env.py"):
         return "-m flask db upgrade"
-    if (root / "alembic.ini").is_file():
+    if is_there(root / "alembic.ini"):
         return "-m alembic upgrade head"
     return None
 
@@ -131,7 +132,7 @@ def _load(path: str, app_dir: str, sources: dict[str, _Source], *, follow: bool)
         for module in _imports(tree):
             for candidate in (Path(app_dir) / f"{module}.py", Path(app_dir) / module / "__init__.py",
                               Path(path).parent / f"{module}.py"):  # fmt: skip
-                if candidate.is_file():
+                if is_there(candidate):
                     _load(str(candidate), app_dir, sources, follow=False)
 
 

@@ -246,6 +246,7 @@ def _temporary_files(raised: Raised, around: Circumstances, target: Target) -> F
     given = around.given
     if (
         given is None
+        or given.temporary is None
         or around.is_disk_full
         or not _NO_ROOM.search(raised.exception)
         or _FILE_IN.search(raised.exception)

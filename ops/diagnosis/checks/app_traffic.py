@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from ops.diagnosis.checks.app_files import is_open_again
 from ops.diagnosis.checks.app_refusals import long_requests
+from ops.diagnosis.checks.gunicorn_configuration import with_number
 from ops.diagnosis.checks.log_reading import (
     TOO_LONG,
     TROUBLE_LEVELS,
@@ -292,7 +293,7 @@ def _present(setting: str, gunicorn: Gunicorn | NotSeen) -> str:
 
 def _raised(
     setting: str, length: int, target: Target, gunicorn: Gunicorn | NotSeen
-) -> tuple[str, ...] | None:
+) -> tuple[str | Text, ...] | None:
     """The steps that raise the limit in gunicorn's file; None if it is no setting of gunicorn's, is high enough, or
     what was refused is too long for any. ``length``: 0 if it is not known."""
     config = gunicorn.config if isinstance(gunicorn, Gunicorn) else None
@@ -310,7 +311,7 @@ def _raised(
             return None
         line = f"printf '\\n{setting} = {_RAISED}\\n' >>{shlex.quote(config.path)}"
     else:
-        line = f"sed -i --follow-symlinks '{present.line}s#=.*#= {usual}#' {shlex.quote(config.path)}"
+        return *with_number(config, setting, int(usual)), target.restart_command
     return line, target.restart_command
 
 

@@ -71,6 +71,22 @@ def place_of(name: str, option: str, master: Process, config: GunicornConfig | N
     return "gunicorn"
 
 
+def with_number(config: GunicornConfig, name: str, number: int) -> tuple[str | Text, ...]:
+    """The steps that give a setting, which the file assigns, this number: a command if the line is nothing but the
+    assignment of a number, else advice: a line editor would break the statement."""
+    assigned = config.assigned[name]
+    file = shlex.quote(config.path)
+    if assigned.is_plain:
+        return (f"sed -i --follow-symlinks '{assigned.line}s#=.*#= {number}#' {file}",)
+    return (
+        Text(
+            en=f"{config.path}:{assigned.line} computes {name}: edit that statement so that it gives"
+            f" {name} = {number} here",
+            zh=f"{config.path}:{assigned.line} 的语句计算出 {name}：请修改该语句，使本机得到 {name} = {number}",
+        ),
+    )
+
+
 @check("gunicorn.reload", "GUN009", en="gunicorn does not run with --reload", zh="gunicorn 没有开启 --reload")
 def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator[Finding]:
     """GUN009: reload is set on the command line, in GUNICORN_CMD_ARGS or in the configuration file."""
@@ -81,7 +97,11 @@ def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator
     if value:
         place = place_of("reload", "reload", master, gunicorn.config)
         words = "--reload" if "reload" in command_line else "reload = True"
-        line = replaced_in_line(place, "True", "False") if ":" in place else None
+        assigned = (
+            gunicorn.config.assigned.get("reload") if isinstance(gunicorn.config, GunicornConfig) else None
+        )
+        is_editable = ":" in place and assigned is not None and assigned.is_plain and assigned.value is True
+        line = replaced_in_line(place, "True", "False") if is_editable else None
         yield Finding(
             "GUN009", (quote(place, words),), fix=(line, target.restart_command) if line is not None else None
         )
@@ -118,12 +138,14 @@ def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Itera
             ),
         )
     else:
-        file, _, line = place.rpartition(":")
-        edited = f"sed -i --follow-symlinks '{line}s#=.*#= 1000#' {shlex.quote(file)}" if file else None
+        config = gunicorn.config
+        steps: tuple[str | Text, ...] = ()
+        if isinstance(config, GunicornConfig) and ":" in place:
+            steps = with_number(config, "max_requests", 1000)
         yield Finding(
             "GUN013",
             (quote(place, f"max_requests = {value}"),),
-            fix=(edited, target.restart_command) if edited else None,
+            fix=(*steps, target.restart_command) if steps else None,
         )
 
 

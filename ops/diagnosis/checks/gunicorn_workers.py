@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
-from ops.diagnosis.checks.gunicorn_configuration import place_of
+from ops.diagnosis.checks.gunicorn_configuration import place_of, with_number
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
-from ops.facts.gunicorn import Gunicorn
+from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Process, Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
@@ -560,17 +562,7 @@ def replaced(
     probe waited, or loading is a large part of their lives (gunicorn's documentation, max_requests)."""
     log = seen(logs.gunicorn_error)
     master = process_of(processes, target.gunicorn_master)
-    waits = [
-        exchange
-        for exchange in (
-            backend.health,
-            backend.ready,
-            backend.predict,
-            *(() if isinstance(front, NotSeen) else (front.health, front.predict)),
-        )
-        if isinstance(exchange, Exchange)
-        and (exchange.failure is ProbeFailure.TIMEOUT or exchange.elapsed > _WAITED)
-    ]
+    waits = _waits(logs, backend, front)
     if master is None:
         return
     since = max(master.started, taken_at - _RECENT)
@@ -608,7 +600,42 @@ def replaced(
             "waited": in_seconds(f"{longest:.1f}"),
         },
         summary=None if waits else _mostly_loading(len(ended), f"max_requests = {value}", loads, life),
-        fix=_fewer_replacements(place, target),
+        fix=_fewer_replacements(config, target) if ":" in place else None,
+    )
+
+
+def _waits(logs: Logs, backend: Backend, front: Front | NotSeen) -> list[Exchange]:
+    """The probes that waited: without an answer, light ones, and predictions that took longer than they usually do.
+    One whose usual time is not known may take as long with workers that have loaded."""
+    doors = (backend,) if isinstance(front, NotSeen) else (backend, front)
+    asked = [(probe, 0.0) for probe in (backend.ready, *(door.health for door in doors))]
+    known: list[float] = []
+    for door in doors:
+        if not isinstance(door.predict, Exchange):
+            continue
+        known += [usual] if (usual := _usual_seconds(logs, door.predict)) is not None else []
+        asked.append((door.predict, min(known, default=math.inf)))
+        # The front's prediction is the later one: what the first has loaded or cached does not slow it down.
+        known += [door.predict.elapsed] if door.predict.status == 200 else []
+    return [
+        probe
+        for probe, usual in asked
+        if isinstance(probe, Exchange)
+        and (probe.failure is ProbeFailure.TIMEOUT or probe.elapsed > usual + _WAITED)
+    ]
+
+
+def _usual_seconds(logs: Logs, probe: Exchange) -> float | None:
+    """The longest median of the answers to users' requests like the probe, in all logs; None if no log has times."""
+    path = general_path(urlsplit(probe.url).path)
+    return max(
+        (
+            item.seconds.median
+            for located in all_traffic(logs)
+            for item in located.traffic.answers
+            if (item.method, item.path) == (probe.method, path) and item.status < "400" and item.seconds
+        ),
+        default=None,
     )
 
 
@@ -651,17 +678,19 @@ def _started(seconds: float) -> Text:
     return Text(en=f"started {seconds:.1f} s ago", zh=f"{seconds:.1f} 秒前启动")
 
 
-def _fewer_replacements(place: str, target: Target) -> tuple[str | Text, ...] | None:
+def _fewer_replacements(
+    config: GunicornConfig | NotSeen | None, target: Target
+) -> tuple[str | Text, ...] | None:
     """The steps, where a line of gunicorn's file has the setting; None for the catalogue's."""
-    file, _, line = place.rpartition(":")
-    if not file or not line.isdigit():
+    if not isinstance(config, GunicornConfig):
         return None
     return (
-        f"sed -i --follow-symlinks '{line}s#=.*#= 1000#' {shlex.quote(file)}",
+        *with_number(config, "max_requests", 1000),
         Text(
-            en=f"In {file} set max_requests_jitter = 100 as well, so that the workers are not replaced at the same"
-            " time; if loading is slow, preload_app = True lets a new worker begin with what the master has loaded",
-            zh=f"在 {file} 里同时设 max_requests_jitter = 100，避免各工作进程同时重启；"
+            en=f"In {config.path} set max_requests_jitter = 100 as well, so that the workers are not replaced at the"
+            " same time; if loading is slow, preload_app = True lets a new worker begin with what the master has"
+            " loaded",
+            zh=f"在 {config.path} 里同时设 max_requests_jitter = 100，避免各工作进程同时重启；"
             "如果加载很慢，preload_app = True 可让新工作进程直接使用主进程已加载的内容",
         ),
         target.restart_command,

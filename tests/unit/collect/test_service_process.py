@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ops.collect.process.service_process import service_process
+from ops.collect.process.service_process import _without_user, service_process
 from ops.facts.service_process import ServiceProcess
 from tests.lab.waiting import wait_for
 from tests.unit.made_snapshot import TARGET
@@ -50,6 +50,43 @@ def test_variables_that_lead_to_files_are_read_and_no_others() -> None:
 def test_a_proxy_is_read_without_user_and_password() -> None:
     with child(HTTPS_PROXY="http://alice:s3cret@proxy.example:3128") as pid:
         assert read(pid).variables == {"HTTPS_PROXY": "http://proxy.example:3128"}
+
+
+@pytest.mark.parametrize(
+    ("value", "read_as"),
+    [
+        ("http://alice:s3#cret@proxy.example:3128", "http://proxy.example:3128"),
+        ("http://alice:s3/cret@proxy.example:3128/", "http://proxy.example:3128"),
+        ("http://alice:s3?cret@proxy.example", "http://proxy.example"),
+        ("http://alice:s3@cret@proxy.example:3128", "http://proxy.example:3128"),
+        ("http://alice:s3[cret@proxy.example:3128", "http://proxy.example:3128"),
+        ("http://alice:s3://cret@proxy.example:3128", "http://proxy.example:3128"),
+        ("alice:s3://cret@proxy.example:3128", "proxy.example:3128"),
+        ("socks5h://alice:s3cret@[2001:db8::1]:1080", "socks5h://[2001:db8::1]:1080"),
+        ("http://alice:s3cret", "http://***"),
+        ("http://[alice:s3cret", "http://***"),
+        ("proxy.example:3128", "proxy.example:3128"),
+    ],
+)
+def test_no_piece_of_a_proxy_s_password_is_read(value: str, read_as: str) -> None:
+    assert _without_user(value) == read_as
+
+
+def test_a_directory_that_may_not_be_looked_at_is_not_seen_and_hides_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:
+        if "/root/closed/tmp" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with child(TMPDIR="/closed/tmp", MODELS="/srv/models") as pid:
+        found = read(pid)
+    assert (found.temporary, found.temporary_bytes) == (None, None)
+    assert found.variables["MODELS"] == "/srv/models"
 
 
 def test_the_directory_of_temporary_files_is_the_first_that_is_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.collect.services.gunicorn import parse_config
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import InFlight, ProgressRecord
 from ops.facts.logs import LogEntry
@@ -18,6 +19,7 @@ from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     AT_BACKEND,
+    GUNICORN_CONF,
     GUNICORN_MASTER,
     GUNICORN_PROCESSES,
     GUNICORN_WORKERS,
@@ -304,12 +306,46 @@ CASES: list[Case] = [
     quiet("GUN022", "they serve for minutes", replacing(ago=(280.0, 150.0, 5.0))),
     quiet("GUN022", "it was a while ago", replacing(ago=(250.0, 245.0, 240.0))),
     quiet("GUN022", "the workers that wait are old", replacing(age=900.0)),
+    quiet(
+        "GUN022",
+        "a prediction takes that long by itself",
+        msgspec.structs.replace(
+            replacing(elapsed=0.05),
+            backend=msgspec.structs.replace(HEALTHY.backend, predict=exchange(**AT_BACKEND, elapsed=1.2)),
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case) -> None:
     hold(case)
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("workers = 2\nmax_requests = 50\n", f"sed -i --follow-symlinks '2s#=.*#= 1000#' {GUNICORN_CONF}"),
+        ("max_requests: int = 50  # leaks\r\n", f"sed -i --follow-symlinks '1s#=.*#= 1000#' {GUNICORN_CONF}"),
+        *(
+            (text, f"{GUNICORN_CONF}:{line} computes max_requests: edit")
+            for text, line in (
+                ("max_requests = (\n    50\n)\n", 1),
+                ('import os\nif os.environ.get("ENV") == "prod": max_requests = 50\n', 2),
+                ("if True:\n    max_requests = 50\n", 2),
+                ('import os\nmax_requests = int(\n    os.environ.get("MAX", "50")\n)\n', 2),
+                ("max_requests = 50; timeout = 3\n", 1),
+                ("max_requests = 50 \\\n    + 1\n", 1),
+                ("max_requests = limit = 50\n", 1),
+                ("try: max_requests = 50\nfinally: pass\n", 1),
+            )
+        ),
+    ],
+)
+def test_only_a_plain_line_is_edited(text: str, step: str) -> None:
+    at = msgspec.structs.replace(HEALTHY.gunicorn, config=parse_config(GUNICORN_CONF, text.encode()))
+    first = (found(msgspec.structs.replace(replacing(), gunicorn=at))["GUN022"].fix or ())[0]
+    assert (first if isinstance(first, str) else first.en).startswith(step)
 
 
 def test_one_starved_and_one_killed_are_two_causes() -> None:

@@ -1,0 +1,13 @@
+"""Whether something is at a path, without an error for what may not be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def is_there(path: Path | str) -> bool | None:
+    """Whether there is a file or directory; None if that cannot be seen (a directory above it is closed to us)."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return None
