@@ -334,12 +334,32 @@ class HostTree:
             return False
         return True
 
+    def has_group(self, name: str) -> bool:
+        """Whether there is such a group."""
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            return False
+        return True
+
+    def login_of(self, name: str) -> tuple[str, str] | None:
+        """Shell and home of an account that a person may log in to, else None."""
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        shell = account.pw_shell or "/bin/sh"  # passwd(5)
+        return None if Path(shell).name in ("nologin", "false") else (shell, account.pw_dir)
+
     def remove_account(self, name: str) -> None:
         """Remove an account and its group. Raises StepError."""
         if self.has_account(name):
             self.run("userdel", name)
-        with contextlib.suppress(KeyError):
-            grp.getgrnam(name)
+        self.remove_group(name)
+
+    def remove_group(self, name: str) -> None:
+        """Remove a group. Raises StepError."""
+        if self.has_group(name):
             self.run("groupdel", name)
 
     # --- the environment ----------------------------------------------------------------------------------------------

@@ -203,8 +203,7 @@ def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
                 commands = [("python3", "-m", "venv", step.directory)] if missing else []
                 commands.append(step.install)
         case AccountsStep():
-            if not all(map(host.has_account, step.names)):
-                commands = list(step.commands)
+            return _accounts(step, host)
         case DirectoriesStep():
             commands = [
                 ("install", "-d", "-m", f"{d.mode:04o}", "-o", d.user, "-g", d.group, d.path)
@@ -234,6 +233,24 @@ def _other(step: Step, host: HostTree, files: dict[str, Assessed]) -> Assessed:
             commands = [("#", "wait", "for", f"{scheme}://{step.domain or step.address}{step.path}")]
     words = tuple(" ".join(command) for command in commands)
     return Assessed(step, StepState.DUE if commands else StepState.UNCHANGED, (), words)
+
+
+def _accounts(step: AccountsStep, host: HostTree) -> Assessed:
+    """What makes missing accounts, and the missing groups of accounts that are there."""
+    is_due = not all(host.has_account(name) and host.has_group(name) for name in step.names)
+    commands = tuple(" ".join(command) for command in _account_commands(step, host)) if is_due else ()
+    logins = tuple((name, *login) for name in step.names if (login := host.login_of(name)) is not None)
+    return Assessed(step, StepState.DUE if is_due else StepState.UNCHANGED, (), commands, logins)
+
+
+def _account_commands(step: AccountsStep, host: HostTree) -> Iterator[tuple[str, ...]]:
+    """systemd-sysusers makes what is missing by itself; useradd and groupadd fail for what is there."""
+    for command in step.commands:
+        name = command[-1]
+        if command[0] != "useradd" or not host.has_account(name):
+            yield command
+        elif not host.has_group(name):
+            yield ("groupadd", "--system", name)
 
 
 def _changed(paths: Iterable[str], files: dict[str, Assessed]) -> bool:
@@ -402,7 +419,9 @@ def _way_back(step: Step, host: HostTree, store: InstallStore, files: dict[str, 
             made = host.missing_directories(Path(step.directory))
             return UndoEnvironment(phase, step.directory, step.python, packages, made)
         case AccountsStep():
-            return UndoAccounts(phase, tuple(name for name in step.names if not host.has_account(name)))
+            missing = tuple(name for name in step.names if not host.has_account(name))
+            there = [name for name in step.names if name not in missing]
+            return UndoAccounts(phase, missing, tuple(name for name in there if not host.has_group(name)))
         case DirectoriesStep():
             missing_paths: list[str] = []
             for directory in step.directories:
@@ -458,7 +477,7 @@ def _apply(step: Step, host: HostTree, files: dict[str, Assessed]) -> None:
                 host.run("python3", "-m", "venv", step.directory, seconds=PACKAGES_SECONDS)
             host.run(*step.install, seconds=PACKAGES_SECONDS)
         case AccountsStep():
-            for command in step.commands:
+            for command in tuple(_account_commands(step, host)):
                 host.run(*command)
         case DirectoriesStep():
             for directory in step.directories:
@@ -711,7 +730,7 @@ def _data_words(item: Undo) -> tuple[str, ...]:
         case UndoData():
             return item.paths
         case UndoAccounts():
-            return item.names
+            return tuple(dict.fromkeys((*item.names, *item.groups)))
         case UndoFile():
             return (item.path,)
         case UndoCertificate():
@@ -760,6 +779,8 @@ def _undo(item: Undo, host: HostTree, store: InstallStore, *, purge: bool) -> It
         case UndoAccounts():
             for name in item.names:
                 host.remove_account(name)
+            for name in item.groups:
+                host.remove_group(name)
         case UndoDirectories():
             host.remove_directories(item.paths)
         case UndoUnits():

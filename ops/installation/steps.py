@@ -263,12 +263,14 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True)
 class Assessed:
-    """A step and what it finds. ``diff``: what changes in a file; ``commands``: what is run."""
+    """A step and what it finds. ``diff``: what changes in a file; ``commands``: what is run; ``logins``: existing
+    accounts that a person may log in to, with shell and home."""
 
     step: Step
     state: StepState
     diff: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    logins: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def is_due(self) -> bool:
@@ -340,10 +342,11 @@ class UndoVersions(msgspec.Struct, frozen=True, tag="versions"):
 
 
 class UndoAccounts(msgspec.Struct, frozen=True, tag="accounts"):
-    """Remove the accounts that were made."""
+    """Remove the accounts that were made. ``groups``: those made for accounts that were there before."""
 
     phase: int
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 class UndoDirectories(msgspec.Struct, frozen=True, tag="directories"):
@@ -469,7 +472,9 @@ def _joined(before: Undo, item: Undo) -> Undo:
         case UndoDirectories(), UndoDirectories():
             return msgspec.structs.replace(before, paths=_both(before.paths, item.paths))
         case UndoAccounts(), UndoAccounts():
-            return msgspec.structs.replace(before, names=_both(before.names, item.names))
+            return msgspec.structs.replace(
+                before, names=_both(before.names, item.names), groups=_both(before.groups, item.groups)
+            )
         case UndoEnable(), UndoEnable():
             return msgspec.structs.replace(
                 before,

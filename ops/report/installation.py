@@ -43,17 +43,20 @@ from ops.installation.steps import (
 from ops.report.model import BLANK, CommandReport, ReportLine, command_line
 from ops.report.sentences import sentence
 from ops.text.language import COLON, Language, Text
+from ops.text.sanitize import safe_line
 
 _DONE = {
     StepState.NEW: Text(en="installed", zh="已安装"),
     StepState.CHANGED: Text(en="replaced", zh="已替换"),
     StepState.DUE: Text(en="done", zh="已完成"),
+    StepState.UNCHANGED: Text(en="as before", zh="未变"),
     StepState.EDITED: Text(en="EDITED BY HAND, left alone", zh="被手工修改过，未改动"),
 }
 _PLANNED = {
     StepState.NEW: Text(en="new", zh="新增"),
     StepState.CHANGED: Text(en="changes", zh="将改动"),
     StepState.DUE: Text(en="run", zh="将运行"),
+    StepState.UNCHANGED: Text(en="as before", zh="未变"),
     StepState.EDITED: Text(en="EDITED BY HAND, left alone", zh="被手工修改过，不会改动"),
 }
 _UNCHANGED = Text(
@@ -74,6 +77,10 @@ _FAILED = Text(en="FAILED", zh="失败")
 _NO_BACKUP = Text(
     en="The service is set up, but has no backup: gte-ops backup create says why; the next install tries again.",
     zh="服务已安装，但还没有备份：gte-ops backup create 会说明原因；下次 install 会再试。",
+)
+_LOGIN = Text(
+    en="; {} is an account that somebody may log in to (shell {}, home {}), and is used as it is",
+    zh="；{} 是可登录的账户（shell {}，主目录 {}），将照原样使用",
 )
 _KEPT = Text(en=" (before: {})", zh="（原文件：{}）")
 
@@ -107,7 +114,8 @@ class InstallationReport(CommandReport):
         kept = dict(result.kept)
         words = _PLANNED if result.is_dry else _DONE
         for item in result.assessed:
-            if item.state is StepState.UNCHANGED or isinstance(item.step, DataStep | DrainStep):
+            is_quiet = item.state is StepState.UNCHANGED and not item.logins
+            if is_quiet or isinstance(item.step, DataStep | DrainStep):
                 continue
             path = _path(item)
             before = _KEPT.to(language).format(kept[path]) if path in kept else ""
@@ -178,7 +186,10 @@ def step_title(item: Assessed, language: Language) -> str:
             words = Text(en="Python environment {} with {}", zh="Python 环境 {}，含 {}")
             return words.to(language).format(step.directory, step.requirement)
         case AccountsStep():
-            return Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(step.names))
+            title = Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(step.names))
+            return title + "".join(
+                _LOGIN.to(language).format(*map(safe_line, login)) for login in item.logins
+            )
         case DirectoriesStep():
             return Text(en="directories", zh="目录").to(language)
         case EnableStep():
@@ -326,7 +337,8 @@ def undo_title(item: Undo, language: Language) -> str:
         case UndoVersions():
             return Text(en="versions in {}", zh="{} 中的各版本").to(language).format(item.directory)
         case UndoAccounts():
-            return Text(en="accounts {}", zh="账户 {}").to(language).format(" ".join(item.names))
+            names = " ".join(dict.fromkeys((*item.names, *item.groups)))
+            return Text(en="accounts {}", zh="账户 {}").to(language).format(names)
         case UndoDirectories():
             return Text(en="empty directories", zh="空目录").to(language)
         case UndoUnits():

@@ -128,8 +128,19 @@ class MadeHost(HostTree):
                 self._issue(options[options.index("--domain") + 1])
             case ["systemd-sysusers", _]:
                 self._set("accounts", self.get("accounts") | {"gte-api", "gte-ops"})
+                self._set("groups", self.get("groups") | {"gte-api", "gte-ops"})
+            case ["useradd", *_, name]:
+                assert name not in self.get("accounts")
+                self._set("accounts", self.get("accounts") | {name})
+                self._set("groups", self.get("groups") | {name})
+            case ["groupadd", "--system", name]:
+                assert name not in self.get("groups")
+                self._set("groups", self.get("groups") | {name})
             case ["userdel", name]:
                 self._set("accounts", self.get("accounts") - {name})
+                self._set("groups", self.get("groups") - {name})
+            case ["groupdel", name]:
+                self._set("groups", self.get("groups") - {name})
             case ["systemctl", "start", "gte-ops-backup.service"]:
                 self._all_known(["gte-ops-backup.service"])
                 directory = self.root / "var/backups/gte-ops"
@@ -210,9 +221,11 @@ class MadeHost(HostTree):
     def has_account(self, name: str) -> bool:
         return name in self.get("accounts")
 
-    def remove_account(self, name: str) -> None:
-        if self.has_account(name):
-            self.run("userdel", name)
+    def has_group(self, name: str) -> bool:
+        return name in self.get("groups")
+
+    def login_of(self, name: str) -> tuple[str, str] | None:
+        return ("/bin/bash", f"/home/{name}") if name in self.get("logins") else None
 
     def wait_until_ready(
         self,
@@ -247,7 +260,8 @@ def bare_host(root: Path) -> MadeHost:
     ):
         (root / directory).mkdir(parents=True)
     host = MadeHost(root)
-    host._set("accounts", set())
+    for kind in ("accounts", "groups", "logins"):
+        host._set(kind, set())
     host._set("active", {"nginx.service"})
     host._set("enabled", {"nginx.service"})
     host._set("served", host._nginx_on_disk())

@@ -463,6 +463,42 @@ def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("has_sysusers", [True, False])
+@pytest.mark.parametrize("accounts", [{"gte-api"}, {"gte-api", "gte-ops"}])
+def test_the_group_of_an_account_of_before_is_made_and_purged(
+    tmp_path: Path, has_sysusers: bool, accounts: set[str]
+) -> None:
+    host = bare_host(tmp_path)
+    host._set("accounts", accounts)
+    host._set("groups", accounts - {"gte-api"})
+    planned = partial(steps, has_sysusers=has_sysusers)
+    install(planned, host, InstallStore(tmp_path))
+    assert host.get("groups") == {"gte-api", "gte-ops"}
+    assert not dry_run(planned, host, InstallStore(tmp_path)).has_changes
+    uninstall(host, InstallStore(tmp_path), purge=True)
+    assert host.get("accounts") == accounts
+    assert host.get("groups") == accounts - {"gte-api"}
+
+
+def test_an_account_that_somebody_may_log_in_to_is_named(tmp_path: Path) -> None:
+    host = bare_host(tmp_path)
+    for kind in ("accounts", "groups"):
+        host._set(kind, {"gte-api", "gte-ops"})
+
+    def said() -> list[str]:
+        results = (
+            dry_run(steps, host, InstallStore(tmp_path)),
+            install(steps, host, InstallStore(tmp_path)),
+        )
+        lines = [line.words for result in results for line in InstallationReport(result).lines("en")]
+        return [line for line in lines if "log in to" in line]
+
+    assert said() == []
+    host._set("logins", {"gte-api"})
+    words = "gte-api is an account that somebody may log in to (shell /bin/bash, home /home/gte-api)"
+    assert [words in line for line in said()] == [True, True]
+
+
 def test_data_of_before_is_never_purged(tmp_path: Path) -> None:
     host = bare_host(tmp_path)
     (tmp_path / "var/backups/gte-ops").mkdir(parents=True)
