@@ -21,7 +21,7 @@ from ops.facts.logs import Logs
 from ops.facts.service_process import ServiceProcess
 from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, setting, worker_class
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 
 # gunicorn's default number of threads of a worker.
 _ONE = 1
@@ -57,9 +57,9 @@ class Circumstances(NamedTuple):
         return max(0, self.given.master_threads - 1 - (_CONTROL_THREADS if self.has_control else 0))
 
     @property
-    def place(self) -> str:
+    def place(self) -> Text:
         """Where a setting of gunicorn's is changed."""
-        return self.config or "gunicorn's command line"
+        return verbatim(self.config) if self.config else Text("gunicorn's command line", "gunicorn 的命令行")
 
 
 def circumstances(
@@ -120,10 +120,10 @@ def _output(raised: Raised, around: Circumstances, target: Target) -> FileRefusa
         (
             Text(
                 en="Restart it with its output in a file or the journal, not from a login's terminal: under its unit or"
-                f" supervisord, or with >>FILE 2>&1 behind the command; or set capture_output = True in {around.place},"
-                " which sends both to gunicorn's error log",
+                f" supervisord, or with >>FILE 2>&1 behind the command; or set capture_output = True in"
+                f" {around.place.en}, which sends both to gunicorn's error log",
                 zh="重启服务，让输出写进文件或 journal，不要留在登录终端上：用 unit 或 supervisord 启动，"
-                f"或在命令后加 >>文件 2>&1；也可在 {around.place} 里设 capture_output = True，"
+                f"或在命令后加 >>文件 2>&1；也可在 {around.place.zh} 里设 capture_output = True，"
                 "把两种输出都写进 gunicorn 的错误日志",
             ),
             target.restart_command,
@@ -303,11 +303,11 @@ def _bound_to_a_thread(raised: Raised, around: Circumstances, target: Target) ->
         zh="代码在一个线程里使用另一个线程创建的对象，而它只能在一个线程里使用",
     )
     until = Text(
-        en=f"Until then: worker_class = 'sync' and threads = 1 in {around.place}, with more workers",
-        zh=f"在此之前：在 {around.place} 里设 worker_class = 'sync'、threads = 1，并增加 workers",
+        en=f"Until then: worker_class = 'sync' and threads = 1 in {around.place.en}, with more workers",
+        zh=f"在此之前：在 {around.place.zh} 里设 worker_class = 'sync'、threads = 1，并增加 workers",
     )
     return FileRefusal(
-        (quote(around.place, how),),
+        (quote(around.config or "gunicorn", how),),
         served if around.serves_in_threads else other,
         (code, *((until,) if around.serves_in_threads else ()), target.restart_command),
     )
@@ -367,7 +367,7 @@ def _pool(raised: Raised, around: Circumstances, target: Target) -> FileRefusal 
         )
     )
     return FileRefusal(
-        (quote(around.place, how),),
+        (quote(around.config or "gunicorn", how),),
         what,
         (
             Text(
@@ -400,7 +400,7 @@ def _patched_late(raised: Raised, around: Circumstances, target: Target) -> File
         return None
     first = "from gevent import monkey; monkey.patch_all()"
     return FileRefusal(
-        (quote(around.place, f"worker_class = {kind}"),),
+        (quote(around.config or "gunicorn", f"worker_class = {kind}"),),
         Text(
             en="ssl was imported before gevent's monkey patching replaced it, by gunicorn's configuration, by"
             " preload_app, or by a library that loads early",
@@ -409,9 +409,9 @@ def _patched_late(raised: Raised, around: Circumstances, target: Target) -> File
         ),
         (
             Text(
-                en=f"Patch first: {first} as the first line of {around.place}, before every other import; and take"
+                en=f"Patch first: {first} as the first line of {around.place.en}, before every other import; and take"
                 " preload_app out if it is set",
-                zh=f"先打补丁：把 {first} 写在 {around.place} 的第一行，在其他所有 import 之前；"
+                zh=f"先打补丁：把 {first} 写在 {around.place.zh} 的第一行，在其他所有 import 之前；"
                 "如果设置了 preload_app，去掉它",
             ),
             Text(
@@ -434,10 +434,10 @@ def forked_steps(around: Circumstances, target: Target) -> tuple[str | Text, ...
     """The steps against threads that stayed in the master."""
     return (
         Text(
-            en=f"Take preload_app out of {around.place} (--preload from the command line), so that each worker loads"
+            en=f"Take preload_app out of {around.place.en} (--preload from the command line), so that each worker loads"
             " the application and starts its own threads; or start them after the fork: in post_fork,"
             " post_worker_init, or at the first request",
-            zh=f"从 {around.place} 去掉 preload_app（命令行则去掉 --preload），让每个工作进程自己加载应用、"
+            zh=f"从 {around.place.zh} 去掉 preload_app（命令行则去掉 --preload），让每个工作进程自己加载应用、"
             "启动自己的线程；或在派生之后再启动线程：post_fork、post_worker_init 或首个请求时",
         ),
         Text(
@@ -453,7 +453,7 @@ def forked_evidence(around: Circumstances) -> tuple[Evidence, ...]:
     """That the application is loaded before the fork, and that the master has threads of its own."""
     master = around.given.master_threads if around.given else 0
     return (
-        quote(around.place, "preload_app = True"),
+        quote(around.config or "gunicorn", "preload_app = True"),
         Evidence(
             "/proc/MASTER/task",
             Text(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
 from ops.interpret.start_failure.kinds import StartFailure
-from ops.interpret.start_failure.place import StartPlace, show_line
+from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words, show_line
 from ops.interpret.start_failure.variable_steps import set_at_the_start
 from ops.text.language import Text, verbatim
 
@@ -74,10 +75,10 @@ def own_port(failure: StartFailure, _last: LastStart, place: StartPlace) -> tupl
     return (
         verbatim(look),
         Text(
-            f"If another program holds it: end that, or choose another port at {failure.where}. If it is a worker of "
+            f"If another program holds it: end that, or choose another port at {failure.at.en}. If it is a worker of "
             f"this service: bind it once, in the master (when_ready in {place.config or 'the configuration'}), or "
             "serve it by a route of the application",
-            f"如果是别的程序占用：结束它，或在 {failure.where} 换端口。如果是本服务的工作进程：只在主进程里监听一次"
+            f"如果是别的程序占用：结束它，或在 {failure.at.zh} 换端口。如果是本服务的工作进程：只在主进程里监听一次"
             f"（{place.config or '配置文件'} 的 when_ready），或改由应用的一个路由提供",
         ),
     )
@@ -122,13 +123,13 @@ def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> t
                 + (
                     f"WorkingDirectory={directory} in the unit"
                     if place.unit
-                    else f"chdir = {directory!r} in {place.config}"
+                    else f"chdir = {directory!r} in {place.config or place.start}"
                 ),
                 f"{module} 在 {directory}，但 gunicorn 是在别处启动的："
                 + (
                     f"在 unit 里设置 WorkingDirectory={directory}"
                     if place.unit
-                    else f"在 {place.config} 里设置 chdir = {directory!r}"
+                    else f"在 {place.config or place.start} 里设置 chdir = {directory!r}"
                 ),
             ),
         )
@@ -145,45 +146,45 @@ def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> t
 
 def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     name = failure.values.get("package", "?")
-    python = shlex.quote(last.interpreter) if last.interpreter else place.python
-    command = f"{python} -m pip install {shlex.quote(name)}"
+    command = f"{python_of(last, place)} -m pip install {shlex.quote(name)}"
     if failure.values.get("listed"):
         return (verbatim(command),)
     module = failure.values.get("module", "?")
     return (
-        Text(
-            f"If {module} is a package's: install it for the service's own interpreter, for PyPI's {name}: {command}",
-            f"如果 {module} 来自第三方包：用服务自己的解释器安装，PyPI 上的 {name}：{command}",
-        ),
+        of_package(module.partition(".")[0], python_of(last, place)),
         Text(
             f"If it is the application's own module: it is not in {place.app_dir}; bring it back, or "
-            f"correct the import at {failure.where}",
-            f"如果它是应用自己的模块：{place.app_dir} 里没有它，请恢复该文件，或修正 {failure.where} 处的 import",
+            f"correct the import at {failure.at.en}",
+            f"如果它是应用自己的模块：{place.app_dir} 里没有它，请恢复该文件，或修正 {failure.at.zh} 处的 import",
         ),
     )
 
 
 def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     package, importer = failure.values.get("package", "?"), failure.values.get("importer")
-    python = shlex.quote(last.interpreter) if last.interpreter else place.python
-    needs = importer or failure.where or "?"
+    python = python_of(last, place)
+    modules = [module for module in (importer, package) if module]
+    # Not by name: a package may be called otherwise than its module.
+    installed = verbatim(_packages(python, f'f.parts[0].partition(".")[0] in {json.dumps(modules)}'))
     if importer:
         return (
             Text(
-                f"{importer} needs another version of {package}: bring both to versions that fit, as the "
-                f"requirements have them, or upgrade {importer} ({python} -m pip install --upgrade {importer})",
-                f"{importer} 需要另一版本的 {package}：让两者版本匹配（按 requirements 安装），或升级 "
-                f"{importer}（{python} -m pip install --upgrade {importer}）",
+                f"{importer} needs another version of {package}: bring their packages to versions that fit, as the "
+                "requirements have them, or upgrade the one of the first; which they are, and what they need:",
+                f"{importer} 需要另一版本的 {package}：让两者所在包的版本匹配（按 requirements 安装），或升级前者；"
+                "它们是哪些包、需要什么：",
             ),
+            installed,
             verbatim(f"{python} -m pip check"),
         )
+    needs = failure.where or "?"
     return (
         Text(
             f"{needs} needs another version of {package}: install the one it was written for, or change the "
             "import; which is installed:",
             f"{needs} 需要另一版本的 {package}：安装与之匹配的版本，或修改 import；当前安装的版本：",
         ),
-        verbatim(f"{python} -m pip show {shlex.quote(package)}"),
+        installed,
     )
 
 
@@ -195,9 +196,9 @@ def attribute(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
             Text(
                 f"Have gunicorn serve what is there ({choices}) in place of {module}:{name}: "
                 f"the end of its command line in {place.script or place.unit or 'the start command'}, or "
-                f"wsgi_app in {place.config}",
+                f"{setting_words(place, 'wsgi_app').en}",
                 f"让 gunicorn 加载实际存在的对象（{choices}），而不是 {module}:{name}："
-                f"改 {place.script or place.unit or '启动命令'} 里命令行末尾，或 {place.config} 里的 wsgi_app",
+                f"改 {place.script or place.unit or '启动命令'} 里命令行末尾，或 {setting_words(place, 'wsgi_app').zh}",
             ),
         )
     return (
@@ -221,7 +222,7 @@ def factory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple
 
 def correct(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     return (
-        Text(f"Correct {failure.where}: {failure.quote}", f"修复 {failure.where}：{failure.quote}"),
+        Text(f"Correct {failure.at.en}: {failure.quote}", f"修复 {failure.at.zh}：{failure.quote}"),
         _BEFORE,
     )
 
@@ -248,13 +249,13 @@ def syntax(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple
     path, line = failure.values.get("path", "?"), failure.values.get("line", "1")
     number = int(line) if line.isdigit() else 1
     return (
-        Text(f"Correct {failure.where}: {failure.quote}", f"修复 {failure.where}：{failure.quote}"),
+        Text(f"Correct {failure.at.en}: {failure.quote}", f"修复 {failure.at.zh}：{failure.quote}"),
         verbatim(f"sed -n {max(1, number - 2)},{number + 2}p {shlex.quote(path)}"),
         _BEFORE,
     )
 
 
-def damaged(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+def damaged(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     path = failure.values.get("path")
     if path is not None and path.endswith("/__pycache__"):
         return (
@@ -264,10 +265,9 @@ def damaged(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple
                 "Python 会重新生成编译文件；如果仍然失败，就是旁边的源文件损坏了",
             ),
         )
-    package = re.search(r"(?:site|dist)-packages/([\w-]+)", path or "")
     back = (
-        verbatim(f"{place.python} -m pip install --force-reinstall {package[1]}")
-        if package
+        verbatim(_installed_again(python_of(last, place), path))
+        if path and "-packages/" in path
         else Text(
             f"Bring {path or 'the damaged file'} back from the release or a backup (git checkout -- FILE, or gte-ops"
             " restore): a full disk or a power failure left it without its contents",
@@ -285,26 +285,45 @@ def damaged(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple
     )
 
 
+def _installed_again(python: str, path: str) -> str:
+    """The command that installs the package again to which a file belongs, in the same version and without others: by
+    what is installed, because a module's name is not its package's."""
+    if path.startswith("/usr/lib/python3/dist-packages/"):
+        return f"apt-get install --reinstall $(dpkg -S {shlex.quote(path)} | cut -d: -f1)"
+    file = json.dumps(path.rpartition("-packages/")[2])
+    return f"{python} -m pip install --force-reinstall --no-deps $({_packages(python, f'str(f) == {file}')})"
+
+
+def _packages(python: str, condition: str) -> str:
+    """The command that prints the installed packages, with versions, one of whose files ``f`` meets the condition."""
+    code = (
+        'import importlib.metadata as m; print(*{d.metadata["Name"] + "==" + d.version for d in m.distributions()'
+        f" if any({condition} for f in d.files or ())}})"
+    )
+    return f"{python} -c {shlex.quote(code)}"
+
+
 def pickled(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    name, module = failure.values.get("name", "?"), failure.values.get("module", "?")
-    file = failure.values.get("path", "the pickle")
+    values, module = failure.values, failure.values.get("module", "?")
+    name = Text(values.get("name", "its classes"), values.get("name", "它的类"))
+    file = Text(values.get("path", "the pickle"), values.get("path", "pickle 文件"))
     return (
         *show_line(failure.where),
         Text(
-            f"A pickle names its classes by their modules, and for {file} that is {module}"
+            f"A pickle names its classes by their modules, and for {file.en} that is {module}"
             + (" (the script that was run when it was saved)" if module == "__main__" else "")
-            + f": put {name} into a module of the application, import it from there in the script that saves the model,"
-            " and save it again",
-            f"pickle 按“模块.类名”引用类，{file} 引用的是 {module}"
+            + f": put {name.en} into a module of the application, import it from there in the script that saves the"
+            " model, and save it again",
+            f"pickle 按“模块.类名”引用类，{file.zh} 引用的是 {module}"
             + ("（保存时直接运行的脚本）" if module == "__main__" else "")
-            + f"：把 {name} 放进应用的某个模块，让保存模型的脚本从那里导入，然后重新保存",
+            + f"：把 {name.zh} 放进应用的某个模块，让保存模型的脚本从那里导入，然后重新保存",
         ),
         Text(
             f"Or, until then, give that module the name before the file is loaded: import sys; import MODULE;"
-            f" sys.modules['{module}'].{name} = MODULE.{name}"
+            f" sys.modules['{module}'].{name.en} = MODULE.{name.en}"
             if module == "__main__"
             else f"Or bring the module {module} back: the version of its package with which the model was saved",
-            f"或暂时在加载之前补上这个名字：import sys; import 模块; sys.modules['{module}'].{name} = 模块.{name}"
+            f"或暂时在加载之前补上这个名字：import sys; import 模块; sys.modules['{module}'].{name.zh} = 模块.{name.zh}"
             if module == "__main__"
             else f"或恢复模块 {module}：安装保存模型时所用的那个版本的包",
         ),
@@ -323,8 +342,8 @@ def source_encoding(failure: StartFailure, _last: LastStart, _place: StartPlace)
 def encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     return (
         Text(
-            f"Say the encoding where the file is opened ({failure.where}): encoding='utf-8'",
-            f"在打开文件处（{failure.where}）写明编码：encoding='utf-8'",
+            f"Say the encoding where the file is opened ({failure.at.en}): encoding='utf-8'",
+            f"在打开文件处（{failure.at.zh}）写明编码：encoding='utf-8'",
         ),
         Text(
             "Or start the service in a UTF-8 locale: LC_ALL=C.UTF-8 and PYTHONUTF8=1 in its environment",
@@ -347,7 +366,7 @@ def runs_itself(failure: StartFailure, last: LastStart, _place: StartPlace) -> t
 
 
 def exits(_failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    python = python_of(last, place)
     module = re.sub(r"[^\w.]", "", place.wsgi.partition(":")[0])
     steps = [
         Text(

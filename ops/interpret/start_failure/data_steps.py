@@ -21,13 +21,13 @@ def data_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
     return (
         verbatim(look),
         Text(
-            f"Correct {whole}, or the path at {failure.where}: {failure.values.get('detail', failure.quote)}"
+            f"Correct {whole}, or the path at {failure.at.en}: {failure.values.get('detail', failure.quote)}"
             + (
                 ""
                 if path.startswith("/")
                 else "; the path is relative to the directory that gunicorn starts in"
             ),
-            f"更正 {whole}，或 {failure.where} 处的路径：{failure.values.get('detail', failure.quote)}"
+            f"更正 {whole}，或 {failure.at.zh} 处的路径：{failure.values.get('detail', failure.quote)}"
             + ("" if path.startswith("/") else "；它是相对路径，从 gunicorn 的启动目录算起"),
         ),
     )
@@ -88,9 +88,9 @@ def connection(failure: StartFailure, _last: LastStart, _place: StartPlace) -> t
     look = (verbatim(f"ss -ltnp | grep {shlex.quote(':' + port)}"),) if port.isdigit() else ()
     return (
         Text(
-            f"Start what the application needs ({peer or 'the service at ' + str(failure.where)}), or correct "
+            f"Start what the application needs ({peer or 'the service at ' + failure.at.en}), or correct "
             "its address in the application's settings",
-            f"先启动应用依赖的服务（{peer or str(failure.where) + ' 处连接的服务'}），或更正应用配置里的地址",
+            f"先启动应用依赖的服务（{peer or failure.at.zh + ' 连接的服务'}），或更正应用配置里的地址",
         ),
         *look,
         Text(

@@ -9,7 +9,7 @@ import unicodedata
 from ops.facts.start import LastStart
 from ops.interpret.packages import worker_package
 from ops.interpret.start_failure.kinds import DASHES, Kind, StartFailure
-from ops.interpret.start_failure.place import StartPlace, setting_words
+from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words
 from ops.text.language import Text, verbatim
 
 
@@ -30,15 +30,19 @@ def worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> t
     name = failure.values.get("name", "?")
     # gthread is part of gunicorn, so it needs a newer gunicorn.
     own = "gunicorn" if name == "gthread" else worker_package(name)
-    package = own or re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
+    module = re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
     detail = failure.values.get("detail", "")
-    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    python = python_of(last, place)
+    if match := re.search(r"No module named '([\w]+)", detail):
+        module = match[1]
+        own = (
+            worker_package(f"{module}.")
+            or worker_package(module)
+            or ("gunicorn" if module == "gunicorn" else None)
+        )
     if match := re.search(r"requires (\w+) ([\d.]+) or higher", detail):
-        command = f"{python} -m pip install {shlex.quote(f'{match[1]}>={match[2]}')}"
-    elif match := re.search(r"No module named '([\w]+)", detail):
-        command = f"{python} -m pip install {shlex.quote(match[1])}"
-    else:
-        command = f"{python} -m pip install {shlex.quote(package)}"
+        own = f"{match[1]}>={match[2]}"
+    command = verbatim(f"{python} -m pip install {shlex.quote(own)}") if own else of_package(module, python)
     setting = setting_words(place, "worker_class")
     if "Entry point (" in detail and name in _REMOVED_CLASSES:
         return (
@@ -59,7 +63,7 @@ def worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> t
             "Install what the worker class needs, for the service's own interpreter:",
             "用服务自己的解释器安装该工作进程类需要的包：",
         ),
-        verbatim(command),
+        command,
         Text(
             f"Or choose a class that gunicorn brings along (sync, gthread): {setting.en}",
             f"或改用 gunicorn 自带的类（sync、gthread）：{setting.zh}",
@@ -86,7 +90,7 @@ def configuration(failure: StartFailure, _last: LastStart, place: StartPlace) ->
                 f"恢复 {path}（从备份或仓库），或更正启动命令里的 -c：{place.start}",
             ),
         )
-    return (Text(f"Correct {failure.where}: {failure.quote}", f"修复 {failure.where}：{failure.quote}"),)
+    return (Text(f"Correct {failure.at.en}: {failure.quote}", f"修复 {failure.at.zh}：{failure.quote}"),)
 
 
 def invalid_setting(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:

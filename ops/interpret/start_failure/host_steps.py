@@ -61,8 +61,9 @@ def forbidden(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
         verbatim(f"namei -l {shlex.quote(path)}"),
         Text(
             f"Give the service's user access to {path} (chown, chmod), as far as it needs; which user that is: "
-            f"User= in the unit, user in {place.config}",
-            f"让服务的用户能访问 {path}（chown、chmod），够用即可；用户见 unit 的 User= 或 {place.config} 的 user",
+            f"User= in the unit, {setting_words(place, 'user').en}",
+            f"让服务的用户能访问 {path}（chown、chmod），够用即可；用户见 unit 的 User= 或 "
+            f"{setting_words(place, 'user').zh}",
         ),
     )
 
@@ -135,14 +136,14 @@ def file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Te
     relative = not path.startswith("/")
     return (
         Text(
-            f"Bring {path} back, or correct the path at {failure.where}"
+            f"Bring {path} back, or correct the path at {failure.at.en}"
             + (
                 "; it is relative to the directory that gunicorn is started in (WorkingDirectory=, chdir: "
                 f"{place.app_dir})"
                 if relative
                 else ""
             ),
-            f"恢复 {path}，或更正 {failure.where} 处的路径"
+            f"恢复 {path}，或更正 {failure.at.zh} 处的路径"
             + (
                 f"；它是相对路径，从 gunicorn 的启动目录算起（WorkingDirectory=、chdir：{place.app_dir}）"
                 if relative

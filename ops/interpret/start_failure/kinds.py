@@ -26,6 +26,7 @@ from ops.facts.start import (
 )
 from ops.interpret.packages import normal_name
 from ops.interpret.start_failure.words import Ended, StartReading, Trace, read_start
+from ops.text.language import Text, verbatim
 
 # Sources written within this many seconds of the newest belong to the same start.
 SAME_START = 90.0
@@ -144,6 +145,11 @@ class StartFailure(msgspec.Struct, frozen=True):
     values: dict[str, str] = {}
     is_loading: bool = False
     count: int = 0
+
+    @property
+    def at(self) -> Text:
+        """``where``, or words for it."""
+        return verbatim(self.where) if self.where else Text("the place that fails", "出错处")
 
 
 class _Proof(msgspec.Struct, frozen=True):
@@ -725,7 +731,7 @@ def _pickled(trace: Trace, name: str, message: str, last: LastStart | None) -> _
         and loads
         and (match := re.match(r"No module named '([\w.]+)'", message))
     ):
-        return Kind.PICKLED, {"name": "its classes", "module": match[1], **values}
+        return Kind.PICKLED, {"module": match[1], **values}
     return None
 
 
@@ -774,7 +780,7 @@ def _uninstalled(trace: Trace, _name: str, message: str, _last: LastStart | None
     if advice is None and match is None:
         return None
     package = advice[1] if advice else next(filter(None, match.groups()), "?") if match else "?"
-    return Kind.PACKAGE, {"module": package, "package": package, "listed": "yes"}
+    return Kind.PACKAGE, {"module": package, "package": PACKAGES.get(package, package), "listed": "yes"}
 
 
 _TABLE = re.compile(
@@ -948,7 +954,7 @@ def _exit_for_a_variable(last: LastStart, last_words: str | None, exits: str | N
     values = {"name": read.name, "where": f"{read.path}:{read.line}"}
     if read.use is Use.UNSET:
         return Kind.VARIABLE, values
-    return Kind.VARIABLE_VALUE, {**values, "detail": last_words or "the application ends itself"}
+    return Kind.VARIABLE_VALUE, {**values, **({"detail": last_words} if last_words else {})}
 
 
 def _said_before(reading: StartReading, ended: Ended) -> str | None:

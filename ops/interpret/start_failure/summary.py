@@ -45,9 +45,14 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
     importer, names = values.get("importer"), ", ".join(last.callables[:5])
     versions = ", ".join(f"{name} {version}" for name, version in last.versions.items())
     call, last_words, unit = values.get("call"), values.get("said"), values.get("unit")
-    call_text = f"{failure.where} ({call})" if call else ""
+    called = Text(f"{failure.at.en} ({call})", f"{failure.at.zh}（{call}）")
     return {
-        "peer": "a service",
+        "peer_en": values.get("peer", "a service"),
+        "peer_zh": values.get("peer", "某个服务"),
+        "class_en": values.get("name", "its classes"),
+        "class_zh": values.get("name", "它的类"),
+        "refusal_en": values.get("detail", "it ends itself"),
+        "refusal_zh": values.get("detail", "应用自行退出"),
         "detail": "-",
         "where": failure.where or "?",
         "quote": failure.quote,
@@ -60,9 +65,10 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         "names_en": f"; it has {names}" if names else "",
         "names_zh": f"；它有 {names}" if names else "",
         "setting": f"{values['name']} = {values.get('value', '?')}: " if "name" in values else "",
-        "call_en": f"{call} at {failure.where}" if call else failure.quote,
-        "call_said_en": f": {call_text} ends the process" if call else "",
-        "call_said_zh": f"：{call_text} 结束了进程" if call else "",
+        "call_en": f"{call} at {failure.at.en}" if call else failure.quote,
+        "call_zh": f"{failure.at.zh} 的 {call}" if call else failure.quote,
+        "call_said_en": f": {called.en} ends the process" if call else "",
+        "call_said_zh": f"：{called.zh} 结束了进程" if call else "",
         "said_en": f"; the last words before it: {last_words}" if last_words else "",
         "said_zh": f"；退出前的最后一句：{last_words}" if last_words else "",
         "interpreter_en": f" ({values['interpreter']})" if "interpreter" in values else "",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ops.diagnosis.checks.app_files import FileRefusal
-from ops.diagnosis.checks.app_process import Circumstances, process_refusal
+from ops.diagnosis.checks.app_process import Circumstances, forked_steps, process_refusal
 from ops.diagnosis.checks.log_reading import Raised, exception_in
 from ops.facts.service_process import ServiceProcess
+from ops.text.language import Text
 from tests.unit.made_snapshot import TARGET, entry
 
 
@@ -109,6 +110,14 @@ def test_the_process_explains_the_exception(
 ) -> None:
     found = words(process_refusal(item, around, TARGET))
     assert [word for word in said if word not in found] == []
+
+
+def test_the_place_of_a_setting_is_worded_in_each_language() -> None:
+    around = Circumstances(is_preloaded=True, given=ServiceProcess(pid=7, master_threads=3))
+    (first, *_) = [step for step in forked_steps(around, TARGET) if isinstance(step, Text)]
+    assert "gunicorn's command line" in first.en
+    assert "gunicorn 的命令行" in first.zh
+    assert FORKED.place.zh == "/srv/app/gunicorn.conf.py"
 
 
 @pytest.mark.parametrize(

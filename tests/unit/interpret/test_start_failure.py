@@ -4,6 +4,9 @@ The kinds themselves are tried on real starts (tests/system/test_failing_starts.
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
 from ops.interpret.start_failure.place import StartPlace
 from ops.interpret.start_failure.summary import summary_of
 from ops.interpret.start_failure.words import last_start
+from ops.text.language import Text
 
 PLACE = StartPlace(
     start="systemctl start shop", begin="systemctl start shop", app_dir="/srv/shop", python="python3",
@@ -433,6 +437,104 @@ def test_the_journal_s_words_of_the_last_start(messages: list[tuple[int, str]], 
 def test_a_unit_that_runs_or_is_not_there_says_nothing() -> None:
     assert read_show("shop", "LoadState=not-found\nActiveState=inactive\n")[0] is None
     assert read_show("shop", "LoadState=loaded\nActiveState=active\nResult=success\n")[0] is None
+
+
+def shown(failure: StartFailure, place: StartPlace = PLACE) -> list[Text]:
+    last = LastStart()
+    return [summary_of(failure, last), *fix_for(failure, last, place)]
+
+
+WORDS_OF_ENGLISH = re.compile(
+    r"\b(?:None|the|its?|an?|at|in|of|is|which|and|command|service|class|classes|itself)\b"
+)
+BY_HAND = StartPlace(
+    start="/srv/start", begin="/srv/start", app_dir="/srv/shop", python="python3", wsgi="app:app"
+)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("where", [None, "/srv/shop/app.py:3"])
+@pytest.mark.parametrize("place", [PLACE, BY_HAND], ids=["unit", "by hand"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"name": "x", "module": "y.z", "path": "/srv/x.bin", "package": "p", "importer": "i", "call": "run"},
+        {"path": "x.json", "module": "__main__", "unit": "u", "variable": "V", "port": "9000"},
+    ],
+    ids=["nothing", "all", "some"],
+)
+def test_what_is_not_known_is_worded_in_each_language(
+    kind: Kind, where: str | None, place: StartPlace, values: dict[str, str]
+) -> None:
+    for text in shown(StartFailure(kind, "QUOTE", "/log", 0.0, where, values), place):
+        assert "None" not in text.en
+        if text.en != text.zh:
+            # Of the code in it nothing is translated.
+            words = re.sub(
+                r"systemctl [^；，。]*|import sys; import|from \. import|if __name__.*?:|`.*?`", "", text.zh
+            )
+            assert not WORDS_OF_ENGLISH.search(words), text.zh
+
+
+def test_the_package_of_a_damaged_file_is_asked_of_the_host_and_not_guessed() -> None:
+    import yaml
+
+    last = LastStart(interpreter=sys.executable)
+    failure = StartFailure(Kind.DAMAGED, "null bytes", "/log", 0.0, None, {"path": yaml.reader.__file__})
+    (command,) = [step.en for step in fix_for(failure, last, PLACE) if "reinstall" in step.en]
+    shell = ["sh", "-c", f"echo {command}"]
+    printed = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert f"--force-reinstall --no-deps PyYAML=={yaml.__version__}\n" in printed
+    debian = StartFailure(
+        Kind.DAMAGED,
+        "null bytes",
+        "/log",
+        0.0,
+        None,
+        {"path": "/usr/lib/python3/dist-packages/yaml/reader.py"},
+    )
+    assert "apt-get install --reinstall $(dpkg -S /usr/lib/" in "".join(
+        step.en for step in fix_for(debian, last, PLACE)
+    )
+
+
+def test_the_packages_of_versions_that_clash_are_asked_of_the_host() -> None:
+    values = {"module": "yaml.reader", "name": "x", "package": "yaml", "importer": "flask"}
+    failure = StartFailure(Kind.VERSION_CLASH, "", "/log", 0.0, None, values)
+    (command,) = [
+        s.en for s in fix_for(failure, LastStart(interpreter=sys.executable), PLACE) if "metadata" in s.en
+    ]
+    printed = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+    assert sorted(word.partition("==")[0] for word in printed.split()) == ["Flask", "PyYAML"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (Kind.PACKAGE, {"module": "yaml", "package": "PyYAML"}, "pip install PyYAML"),
+        (Kind.PACKAGE, {"module": "google.cloud", "package": "google"}, "only if that is its name"),
+        (
+            Kind.PACKAGE,
+            {"module": "shop_tools", "package": "shop-tools", "listed": "yes"},
+            "install shop-tools",
+        ),
+        (
+            Kind.WORKER_CLASS,
+            {"name": "acme.Worker", "detail": "No module named 'acme'"},
+            "only if that is its name",
+        ),
+        (Kind.WORKER_CLASS, {"name": "acme.Worker"}, "only if that is its name"),
+        (Kind.WORKER_CLASS, {"name": "uvicorn_worker.UvicornWorker"}, "pip install uvicorn-worker"),
+        (Kind.WORKER_CLASS, {"name": "x.Worker", "detail": "No module named 'gevent'"}, "pip install gevent"),
+    ],
+)
+def test_a_package_s_name_is_given_where_it_is_known(kind: Kind, values: dict[str, str], said: str) -> None:
+    steps = shown(StartFailure(kind, "", "/log", 0.0, None, values))
+    assert said in "\n".join(step.en for step in steps)
+    assert not any(step.en == step.zh and "install google" in step.en + " acme" for step in steps)
 
 
 def test_every_kind_has_a_sentence_in_both_languages() -> None:
