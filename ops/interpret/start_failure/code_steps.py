@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
@@ -166,6 +167,8 @@ def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Te
     modules = [module for module in (importer, package) if module]
     # Not by name: a package may be called otherwise than its module.
     installed = verbatim(_packages(python, f'f.parts[0].partition(".")[0] in {json.dumps(modules)}'))
+    if package in sys.stdlib_module_names:
+        installed = verbatim(f"{python} -V")  # Python's own
     if importer:
         return (
             Text(
@@ -297,8 +300,8 @@ def _installed_again(python: str, path: str) -> str:
 def _packages(python: str, condition: str) -> str:
     """The command that prints the installed packages, with versions, one of whose files ``f`` meets the condition."""
     code = (
-        'import importlib.metadata as m; print(*{d.metadata["Name"] + "==" + d.version for d in m.distributions()'
-        f" if any({condition} for f in d.files or ())}})"
+        'import importlib.metadata as m; print(*set(d.metadata["Name"] + "==" + d.version for d in m.distributions()'
+        f" if any({condition} for f in d.files or ())))"
     )
     return f"{python} -c {shlex.quote(code)}"
 
