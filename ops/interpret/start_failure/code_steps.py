@@ -164,11 +164,13 @@ def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[
 def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     package, importer = failure.values.get("package", "?"), failure.values.get("importer")
     python = python_of(last, place)
-    modules = [module for module in (importer, package) if module]
+    modules = [each for each in (importer, package) if each and each not in sys.stdlib_module_names]
     # Not by name: a package may be called otherwise than its module.
-    installed = verbatim(_packages(python, f'f.parts[0].partition(".")[0] in {json.dumps(modules)}'))
-    if package in sys.stdlib_module_names:
-        installed = verbatim(f"{python} -V")  # Python's own
+    installed = verbatim(
+        _packages(python, f'f.parts[0].partition(".")[0] in {json.dumps(modules)}')
+        if modules
+        else f"{python} -V"
+    )
     if importer:
         return (
             Text(
