@@ -6,7 +6,7 @@ import msgspec
 
 from ops.facts.base import Facts, NotSeen
 from ops.facts.service_process import ServiceProcess
-from ops.facts.traffic import EventStream, RefusedFile, Traffic, UnservedFile, WebSocketRoute
+from ops.facts.traffic import EventStream, PrivateRoute, RefusedFile, Traffic, UnservedFile, WebSocketRoute
 
 
 class LogEntry(Facts, frozen=True):
@@ -50,7 +50,8 @@ class Logs(Facts, frozen=True):
     locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
     ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
     requests were refused or failed; ``websocket_routes``: of its source, if clients are refused where one may be;
-    ``event_streams``: of its source, if paths are asked for where one may be; ``nginx_plain_access``: the access log of
+    ``event_streams``: of its source, if paths are asked for where one may be; ``private_routes``: of its source, if
+    nginx was told to ignore what answers say to caches; ``nginx_plain_access``: the access log of
     plain HTTP, if users get 405 over HTTPS; ``service_process``: read if the application raises or workers exceed the
     timeout;
     ``serving``: the workers that served when they were read, nginx's and gunicorn's,
@@ -69,5 +70,6 @@ class Logs(Facts, frozen=True):
     application: tuple[Log, ...] = ()
     websocket_routes: tuple[WebSocketRoute, ...] = ()
     event_streams: tuple[EventStream, ...] = ()
+    private_routes: tuple[PrivateRoute, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

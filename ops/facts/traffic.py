@@ -139,3 +139,14 @@ class EventStream(Facts, frozen=True):
     where: str
     written: str
     forbids_buffering: bool = False
+
+
+class PrivateRoute(Facts, frozen=True):
+    """A route of the application's source that marks its answer as one user's, or as not to be kept: a regular
+    expression for its whole path, the header that says so (``mark``: cache-control or set-cookie), FILE:LINE, and the
+    line there."""
+
+    pattern: str
+    mark: str
+    where: str
+    written: str

@@ -51,6 +51,8 @@ _COMPARED = frozenset(
         "name", "what",
     }
 )  # fmt: skip
+# The other names that may follow Set-Cookie in proxy_ignore_headers: no header's value.
+_IGNORED_HEADERS = {"cache-control", "expires", "vary"}
 # Fields with lists in which one word names the next: an option's argument, a header's value.
 _WORDS_IN_PAIRS = ("args", "headers", "command", "commands")
 _NAME = re.compile(r"-{0,2}[\w.-]{1,80}")
@@ -124,7 +126,8 @@ def _without_paired(items: Iterable[Any]) -> list[Any]:
         return values
     values = list(without_secret_arguments(values))
     for at, item in enumerate(values[:-1]):
-        if _NAME.fullmatch(item) and is_secret(item, values[at + 1]):
+        is_a_name = values[at + 1].lower() in _IGNORED_HEADERS
+        if not is_a_name and _NAME.fullmatch(item) and is_secret(item, values[at + 1]):
             values[at + 1] = HIDDEN
     return values
 

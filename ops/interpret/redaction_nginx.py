@@ -24,7 +24,7 @@ JUDGED_DIRECTIVES = frozenset(
         "proxy_buffer_size", "proxy_buffering", "proxy_pass_request_headers", "proxy_ssl_name", "proxy_ssl_server_name",
         "proxy_ssl_verify", "proxy_ssl_verify_depth",
         "proxy_cache", "proxy_cache_valid", "underscores_in_headers", "add_header_inherit", "default_type",
-        "proxy_ignore_headers", "types",
+        "proxy_hide_header", "proxy_ignore_headers", "types",
         # What a balancer does with a server that fails, which a reader of a bundle wants to know.
         "ip_hash", "keepalive_requests", "keepalive_timeout", "least_conn", "proxy_connect_timeout",
         "proxy_next_upstream", "proxy_next_upstream_timeout", "proxy_next_upstream_tries", "proxy_send_timeout", "zone",

@@ -64,6 +64,8 @@ def log_places(
         answering_since=answering_since(target, processes, pidfile),
         probed_since=probed_since,
         nginx_workers=tuple(worker.pid for worker in workers),
+        nginx_ignores_headers=isinstance(nginx, NginxConfig)
+        and any(nginx_topology.every(nginx, "proxy_ignore_headers")),
     )
 
 

@@ -15,6 +15,7 @@ from ops.collect.logs.access_log import count_requests
 from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
+from ops.collect.logs.private_routes import private_routes
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
 from ops.collect.logs.unserved_files import unserved_files
@@ -59,7 +60,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     that of plain HTTP, gunicorn's. ``nginx_streams``: error logs of nginx that are not separate files;
     ``gunicorn_error``: the place of gunicorn's if it is not a separate file; ``answering_since``: when the present
     workers began to answer (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes;
-    ``nginx_workers``: pids."""
+    ``nginx_workers``: pids; ``nginx_ignores_headers``: it has proxy_ignore_headers."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
@@ -70,6 +71,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     answering_since: float = 0.0
     probed_since: float = math.inf
     nginx_workers: tuple[int, ...] = ()
+    nginx_ignores_headers: bool = False
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
@@ -114,6 +116,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         application=application,
         websocket_routes=_websocket_routes(target, nginx_access),
         event_streams=event_streams(target.app_dir, nginx_access),
+        private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
         if places.nginx_plain is not None and _has_lost_methods(nginx_access)
         else None,

@@ -6,7 +6,8 @@ and style sheets)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
@@ -17,10 +18,11 @@ from ops.facts.nginx import Directive, NginxConfig, NginxTest
 from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
-from ops.interpret.nginx import Scope, every
+from ops.interpret.nginx import Scope, every, pattern_found, resolve_proxy_pass
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
 from ops.text.language import Text
+from ops.text.sanitize import HIDDEN
 
 # So many requests are no accident of one client.
 _FEW = 3
@@ -294,26 +296,17 @@ def _as_the_client_asks(asked: Directive | None, where: str, target: Target) -> 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
 
-# With one of these in the key, or as a reason to pass the cache by, each user has answers of their own.
-_OF_ONE_USER = ("$http_authorization", "$cookie_", "$http_cookie", "$remote_user", "$ssl_client_")
-_TELL_WHOSE = ("set-cookie", "cache-control")
-_STATIC = (
-    "css",
-    "js",
-    "mjs",
-    "png",
-    "jpg",
-    "jpeg",
-    "gif",
-    "svg",
-    "ico",
-    "webp",
-    "woff",
-    "woff2",
-    "ttf",
-    "map",
-    "wasm",
-)
+# The variables with which a key or a condition tells no users apart; every other one may.
+_OF_ALL_USERS = frozenset(
+    {
+        "scheme", "host", "http_host", "proxy_host", "proxy_port", "server_name", "server_port", "server_addr",
+        "request_method", "request_uri", "uri", "document_uri", "is_args", "args", "query_string",
+        "http_accept", "http_accept_encoding", "http_accept_language", "http_origin", "http_pragma",
+        "http_cache_control", "http_user_agent",
+    }
+)  # fmt: skip
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+_WHOSE = ("cookie", "authorization")
 
 
 @check(
@@ -322,19 +315,25 @@ _STATIC = (
     en="nginx's cache heeds what the service marks private",
     zh="nginx 缓存遵守后端对私有内容的声明",
 )
-def private_answers(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
-    """NGX093: nginx gives users answers from its cache for a path at which it ignores Set-Cookie or Cache-Control, and
-    nothing in the cache's key or conditions tells users apart."""
+def private_answers(
+    nginx_config: NginxConfig, target: Target, logs: Logs, backend: Backend | NotSeen
+) -> Iterator[Finding]:
+    """NGX093: nginx gives users answers from its cache for a path whose answers the service marks as one user's or not
+    to be kept (in its source, or in its answer to the doctor), which nginx ignores, and nothing in the cache's key or
+    conditions may tell users apart."""
     own = service_traffic(logs)
-    for located in users_traffic(logs)[:1] if own else ():
+    if own is None or own.traffic.is_conditional or own.traffic.omitted:
+        return
+    for located in users_traffic(logs)[:1]:
         for item in located.answers("200"):
             scope = _scope(nginx_config, target, item.path)
-            if scope is None or own is None or item.path.rpartition(".")[2].lower() in _STATIC:
-                continue
-            ignored = _ignored(scope)
             same = (item.method, item.path, item.status)
             asked = sum(a.count for a in own.traffic.answers if (a.method, a.path, a.status) == same)
-            if ignored is None or item.count - asked < _FEW or item.method != "GET":
+            if scope is None or item.method != "GET" or item.count - asked < _FEW:
+                continue
+            marks = _marks(item.path, target, logs, backend)
+            ignored = _ignored(scope, marks, nginx_config)
+            if ignored is None:
                 continue
             where = ignored.where
             yield Finding(
@@ -342,6 +341,7 @@ def private_answers(nginx_config: NginxConfig, target: Target, logs: Logs) -> It
                 (
                     _counted(located, item),
                     Evidence(own.path, Text(en=f"{asked} of them", zh=f"其中 {asked} 个")),
+                    *marks.values(),
                     quote(where, _written(ignored)),
                     *(quote(line.where, _written(line)) for line in scope.effective("proxy_cache")[-1:]),
                 ),
@@ -351,41 +351,87 @@ def private_answers(nginx_config: NginxConfig, target: Target, logs: Logs) -> It
                     "path": item.path,
                     "where": where,
                 },
-                fix=(
-                    Text(
-                        en=f"Let the service's Set-Cookie and Cache-Control count again (delete the line at {where}),"
-                        " or leave requests of known users out: proxy_cache_bypass and proxy_no_cache"
-                        " $http_authorization $cookie_NAME; then empty the cache",
-                        zh=f"让后端的 Set-Cookie 和 Cache-Control 重新生效（删除 {where} 那一行），或让已登录用户的请求"
-                        "不经缓存：proxy_cache_bypass 和 proxy_no_cache $http_authorization $cookie_NAME；再清空缓存",
-                    ),
-                    replaced_statement(where, ignored.name, ""),
-                    target.test_nginx,
-                    target.reload_nginx,
-                ),
+                fix=(_let_it_count(where), *_without(ignored, target)),
             )
             return
 
 
-def _ignored(scope: Scope) -> Directive | None:
-    """The line by which the cache in force does not heed whose an answer is."""
-    if scope.value("proxy_cache") in (None, "off"):
+def _without(line: Directive, target: Target) -> tuple[str, ...]:
+    return (replaced_statement(line.where, line.name, ""), target.test_nginx, target.reload_nginx)
+
+
+def _let_it_count(where: str) -> Text:
+    return Text(
+        en=f"Let the service's Set-Cookie and Cache-Control count again (delete the line at {where}), or leave requests"
+        " of known users out: proxy_cache_bypass and proxy_no_cache $http_authorization $cookie_NAME; then empty the"
+        " cache",
+        zh=f"让后端的 Set-Cookie 和 Cache-Control 重新生效（删除 {where} 那一行），或让已登录用户的请求"
+        "不经缓存：proxy_cache_bypass 和 proxy_no_cache $http_authorization $cookie_NAME；再清空缓存",
+    )
+
+
+def _marks(path: str, target: Target, logs: Logs, backend: Backend | NotSeen) -> dict[str, Evidence]:
+    """The headers by which the service marks its answers at the path as one user's or not to be kept, each with what
+    says so."""
+    marks = {
+        route.mark: quote(route.where, route.written)
+        for route in logs.private_routes
+        if pattern_found(f"^{route.pattern}/?$", path, ignore_case=False)
+    }
+    answer = backend.health if isinstance(backend, Backend) and path == target.health_path else None
+    if isinstance(answer, Exchange):
+        kept = answer.header("cache-control").lower()
+        if "private" in kept or "no-store" in kept:
+            marks["cache-control"] = quote(answer.url, f"Cache-Control: {kept}")
+        if answer.header("set-cookie"):
+            marks["set-cookie"] = quote(answer.url, "Set-Cookie")
+    return marks
+
+
+def _ignored(scope: Scope, marks: Iterable[str], config: NginxConfig) -> Directive | None:
+    """The line by which the cache in force ignores every one of ``marks``; None if users may be told apart, if the
+    service is not told who asks, or if not one address answers alone (another one's log has the rest)."""
+    lines = scope.effective("proxy_ignore_headers")
+    ignored = {word.lower() for line in lines for word in line.args}
+    kept = [line.args for line in scope.effective("proxy_cache_valid")]
+    is_kept = any("200" in args or "any" in args or len(args) == 1 for args in kept)
+    passes = scope.effective("proxy_pass")
+    if (
+        scope.value("proxy_cache") in (None, "off")
+        or not marks
+        or not ignored.issuperset(marks)
+        or not is_kept
+        or not passes
+        or _tells_users_apart(scope)
+    ):
         return None
+    passed = resolve_proxy_pass(config, scope, passes[-1])
+    if not passed.determined or len(passed.addresses) != 1:
+        return None
+    return next(line for line in lines if any(word.lower() in marks for word in line.args))
+
+
+def _tells_users_apart(scope: Scope) -> bool:
     conditions = [
         word
         for name in ("proxy_cache_key", "proxy_cache_bypass", "proxy_no_cache")
         for line in scope.effective(name)
         for word in line.args
     ]
-    if any(variable in word for word in conditions for variable in _OF_ONE_USER):
-        return None
-    return next(
-        (
-            line
-            for line in scope.effective("proxy_ignore_headers")
-            if any(word.lower() in _TELL_WHOSE for word in line.args)
-        ),
-        None,
+    emptied = any(
+        line.args[0].lower() in _WHOSE and line.args[1:] == ("",)
+        for line in scope.effective("proxy_set_header")
+        if line.args
+    )
+    hides = any(
+        line.args[:1] and line.args[0].lower() == "set-cookie"
+        for line in scope.effective("proxy_hide_header")
+    )
+    return (
+        emptied
+        or hides
+        or HIDDEN in conditions
+        or any(set(_VARIABLE.findall(word)) - _OF_ALL_USERS for word in conditions)
     )
 
 

@@ -15,7 +15,7 @@ from ops.facts.certificates import Lineages, RenewalConf, RevocationList, Served
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import Spread, UnservedFile
+from ops.facts.traffic import PrivateRoute, Spread, UnservedFile
 from ops.interpret.redaction_nginx import redacted_nginx
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_fifth_collection import GOOD, OF, users
@@ -229,12 +229,24 @@ CACHE = "proxy_cache pages; proxy_cache_valid 10m;"
 IGNORED = f"{CACHE} proxy_ignore_headers Set-Cookie;"
 
 
-def cached(lines: str, path: str = "/items", asked: int = 1) -> Snapshot:
-    """nginx answers five, and the service so many of them."""
-    site = SITE.replace(PLACE, f"    location /items {{ {lines} proxy_pass http://gte_backend; }}\n{PLACE}")
+BY_COOKIE = PrivateRoute("/items", "set-cookie", "/srv/app.py:9", 'answer.set_cookie("session", of)')
+BY_HEADER = PrivateRoute("/items", "cache-control", "/srv/app.py:8", 'headers["Cache-Control"] = "private"')
+PAIR = SITE.replace("server 127.0.0.1:8000;", "server 127.0.0.1:8000; server 192.0.2.11:8000;")
+
+
+def cached(
+    lines: str,
+    path: str = "/items",
+    asked: int = 1,
+    routes: tuple[PrivateRoute, ...] = (BY_COOKIE,),
+    site: str = SITE,
+) -> Snapshot:
+    """nginx answers five, and the service so many of them; the service's source marks what one route answers."""
+    location = f"    location {path} {{ {lines} proxy_pass http://gte_backend; }}\n"
     five = answered("200", 5, path=path, method="GET")
     own = answered("200", asked, path=path, method="GET")
-    return at_site(site, GOOD, five, at_service=(GOOD, own))
+    snapshot = at_site(site.replace(PLACE, f"{location}{PLACE}"), GOOD, five, at_service=(GOOD, own))
+    return but(snapshot, logs__private_routes=routes)
 
 
 def in_the_clear(*, length: float = 248.0, path: str = "/items", count: int = 8) -> Snapshot:
@@ -349,6 +361,45 @@ CASES = (
         "NGX093", "users have keys of their own", cached(f"{IGNORED} proxy_cache_key $uri$cookie_session;")
     ),
     quiet("NGX093", "known users pass it by", cached(f"{IGNORED} proxy_no_cache $http_authorization;")),
+    fires(
+        "NGX093",
+        "the cache heeds nothing of what the service says",
+        cached(f"{CACHE} proxy_ignore_headers Set-Cookie Cache-Control;", routes=(BY_COOKIE, BY_HEADER)),
+        "/srv/app.py:8",
+        "/srv/app.py:9",
+    ),
+    fires(
+        "NGX093",
+        "the key is of the request alone",
+        cached(f"{IGNORED} proxy_cache_key $scheme$host$request_uri;"),
+    ),
+    *(
+        quiet("NGX093", f"users may be told apart, or are nobody: {lines}", cached(f"{IGNORED} {lines}"))
+        for lines in (
+            "proxy_cache_key $uri$http_x_api_key;",
+            "proxy_cache_key $uri$arg_token;",
+            "proxy_cache_key $uri$remote_addr;",
+            "proxy_cache_bypass $is_private; proxy_no_cache $is_private;",
+            "proxy_no_cache $upstream_http_set_cookie;",
+            "proxy_set_header Cookie '';",
+            "proxy_hide_header Set-Cookie;",
+        )
+    ),
+    quiet("NGX093", "the service marks nothing", cached(IGNORED, routes=())),
+    quiet("NGX093", "the service marks another path", cached(IGNORED, "/models")),
+    quiet("NGX093", "one of its marks counts", cached(IGNORED, routes=(BY_COOKIE, BY_HEADER))),
+    quiet("NGX093", "the other host has the rest", cached(IGNORED, site=PAIR)),
+    quiet("NGX093", "nothing is kept", cached("proxy_cache pages; proxy_ignore_headers Set-Cookie;")),
+    fires(
+        "NGX093",
+        "the service's own answer says so",
+        but(
+            cached(f"{CACHE} proxy_ignore_headers Cache-Control;", "= /health", routes=()),
+            logs__nginx_access__traffic=traffic(GOOD, answered("200", 9, path="/health", method="GET")),
+            backend__health=packed_answer((("Cache-Control", "no-store"),)),
+        ),
+        "no-store",
+    ),
     quiet("NGX093", "the service is asked each time", cached(IGNORED, asked=5)),
     quiet("NGX093", "it is a picture", cached(IGNORED, "/items/logo.png")),
     fires("NGX086", "a balancer speaks plainly", in_the_clear(length=PAGE_497), "497"),
