@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from ops.facts.start import LastStart, ServiceManager
+from ops.facts.start import LastStart, ServiceManager, SupervisorAccount
 from ops.interpret.start_failure.kinds import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace, show_line
 from ops.text.language import Text, verbatim
@@ -25,60 +25,77 @@ def variable(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple
     return (*steps, *set_at_the_start(names, source.path if source else None, failure, last, place))
 
 
+_LOGIN = Text(
+    "A variable that is set in a login shell (.bashrc, export) does not reach the service",
+    "在登录 shell 里设置的变量（.bashrc、export）到不了服务进程",
+)
+
+
 def set_at_the_start(
     names: list[str], file: str | None, failure: StartFailure, last: LastStart, place: StartPlace
 ) -> tuple[Text, ...]:
-    raw_env = ", ".join(f'"{name}=VALUE"' for name in names)
-    assignments = " ".join(f"{name}=VALUE" for name in names)
-    pattern = "|".join(names)
-    login = Text(
-        "A variable that is set in a login shell (.bashrc, export) does not reach the service",
-        "在登录 shell 里设置的变量（.bashrc、export）到不了服务进程",
-    )
+    """Return the steps that set the variables where this host starts the service. ``file``: one that sets them all."""
     if place.unit:
-        by_file = f"EnvironmentFile={file}" if file else f"Environment={assignments}"
-        return (
-            verbatim(f"systemctl edit {place.unit}"),
-            Text(
-                f"There, below [Service]: {by_file}"
-                + ("" if file else " (a secret: EnvironmentFile= with a file of mode 0600)"),
-                f"在其中的 [Service] 下写：{by_file}"
-                + ("" if file else "（机密请写进权限 0600 的文件，用 EnvironmentFile=）"),
-            ),
-            Text(
-                f"{login.en}; whether it has it, after the start, without showing it: "
-                f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {place.unit})/environ | "
-                f"grep -cE '^({pattern})='",
-                f"{login.zh}；启动后检查是否生效（不显示值）："
-                f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {place.unit})/environ | "
-                f"grep -cE '^({pattern})='",
-            ),
-        )
+        return _in_unit(place.unit, names, file)
     program = next((a for a in last.supervisors if a.manager is ServiceManager.SUPERVISORD), None)
     if program is not None:
-        quoted = ",".join(f'{name}="VALUE"' for name in names)
-        config = program.config or "supervisord's configuration"
-        ort = program.config or "supervisord 配置"
-        return (
-            Text(
-                f"In [program:{program.unit}] of {config}: environment={quoted} (a % in a value is written %%)",
-                f"在 {ort} 的 [program:{program.unit}] 里写：environment={quoted}（值里的 % 写成 %%）",
-            ),
-            login,
-            verbatim(f"{program.control} update"),
-        )
+        return _in_program(program, names)
     if place.script:
-        lines = "; ".join(f"export {name}=VALUE" for name in names)
-        if file:
-            lines = f"set -a; . {shlex.quote(file)}; set +a"
-        return (
-            Text(
-                f"Set it in the environment of the start: in {place.script}, above the line that starts "
-                f"gunicorn: {lines}",
-                f"在启动环境里设置：在 {place.script} 中启动 gunicorn 的那一行之前写 {lines}",
-            ),
-            login,
-        )
+        return _in_script(place.script, names, file)
+    return _by_hand(names, failure, place)
+
+
+def _in_unit(unit: str, names: list[str], file: str | None) -> tuple[Text, ...]:
+    assignments = " ".join(f"{name}=VALUE" for name in names)
+    by_file = f"EnvironmentFile={file}" if file else f"Environment={assignments}"
+    has_it = (
+        f"tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value {unit})/environ | "
+        f"grep -cE '^({'|'.join(names)})='"
+    )
+    return (
+        verbatim(f"systemctl edit {unit}"),
+        Text(
+            f"There, below [Service]: {by_file}"
+            + ("" if file else " (a secret: EnvironmentFile= with a file of mode 0600)"),
+            f"在其中的 [Service] 下写：{by_file}"
+            + ("" if file else "（机密请写进权限 0600 的文件，用 EnvironmentFile=）"),
+        ),
+        Text(
+            f"{_LOGIN.en}; whether it has it, after the start, without showing it: {has_it}",
+            f"{_LOGIN.zh}；启动后检查是否生效（不显示值）：{has_it}",
+        ),
+    )
+
+
+def _in_program(program: SupervisorAccount, names: list[str]) -> tuple[Text, ...]:
+    quoted = ",".join(f'{name}="VALUE"' for name in names)
+    config = Text(program.config or "supervisord's configuration", program.config or "supervisord 配置")
+    return (
+        Text(
+            f"In [program:{program.unit}] of {config.en}: environment={quoted} (a % in a value is written %%)",
+            f"在 {config.zh} 的 [program:{program.unit}] 里写：environment={quoted}（值里的 % 写成 %%）",
+        ),
+        _LOGIN,
+        verbatim(f"{program.control} update"),
+    )
+
+
+def _in_script(script: str, names: list[str], file: str | None) -> tuple[Text, ...]:
+    lines = "; ".join(f"export {name}=VALUE" for name in names)
+    if file:
+        lines = f"set -a; . {shlex.quote(file)}; set +a"
+    return (
+        Text(
+            f"Set it in the environment of the start: in {script}, above the line that starts gunicorn: {lines}",
+            f"在启动环境里设置：在 {script} 中启动 gunicorn 的那一行之前写 {lines}",
+        ),
+        _LOGIN,
+    )
+
+
+def _by_hand(names: list[str], failure: StartFailure, place: StartPlace) -> tuple[Text, ...]:
+    raw_env = ", ".join(f'"{name}=VALUE"' for name in names)
+    assignments = " ".join(f"{name}=VALUE" for name in names)
     if "config" in failure.values:
         return (
             Text(
@@ -86,7 +103,7 @@ def set_at_the_start(
                 f"start: env {assignments} {place.start}",
                 f"是配置文件自己读取它，此时 raw_env 尚未生效：在启动环境里设置：env {assignments} {place.start}",
             ),
-            login,
+            _LOGIN,
         )
     return (
         Text(
@@ -96,5 +113,5 @@ def set_at_the_start(
             f"在 gunicorn 的启动环境里设置：{place.config or '配置文件'} 里写 raw_env = [{raw_env}]；"
             f"如果由 systemd unit 启动，则在 [Service] 下写 Environment={assignments}",
         ),
-        login,
+        _LOGIN,
     )
