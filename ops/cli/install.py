@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ops.installation.steps import Step
+    from ops.settings import Settings
     from ops.text.language import Language
 
 CERTIFICATES = ("existing", "certbot", "acme.sh", "throwaway")
@@ -185,13 +186,17 @@ def install(
         return steps_where_nothing_is_in_the_way(settings, path, options, host, store.record())
 
     if not dry_run and host.is_running and store.upgrade() is not None and not store.is_part_of_a_run:
-        from ops.upgrade.here import upgrader_here
-
-        with run_again():
-            upgrader_here(settings, path, wait).recover()
+        _undo_killed_upgrade(settings, path, wait)
     if not dry_run and store.unfinished() is not None:
         load_what_reports(form, InstallationReport(InstallResult(())), language)
     act = preview if dry_run else install_steps
     report = InstallationReport(act(plan, host, store, overwrite=overwrite))
     show(form, report, language)
     sys.exit(EXIT_CODES[report.status])
+
+
+def _undo_killed_upgrade(settings: Settings, path: Path | None, wait: float) -> None:
+    from ops.upgrade.here import upgrader_here
+
+    with run_again():
+        upgrader_here(settings, path, wait).recover()

@@ -115,18 +115,9 @@ class _Builder:
             nginx_owner,
             writer,
         )
-        access, error = (
-            name if name_refusal(name) is None else example
-            for name, example in (
-                (access, _EXAMPLE.gunicorn_access_log),
-                (error, _EXAMPLE.gunicorn_error_log),
-            )
-        )
-        metrics = settings.watchdog.metrics_file or str(
-            PurePosixPath(settings.watchdog.state_file).with_suffix(".prom")
-        )
-        config_file = settings.nginx.config_file or (self.target and self.target.nginx_config_file)
-        nginx_dir = str(PurePosixPath(config_file).parent) if config_file else _EXAMPLE.nginx_dir
+        access = access if name_refusal(access) is None else _EXAMPLE.gunicorn_access_log
+        error = error if name_refusal(error) is None else _EXAMPLE.gunicorn_error_log
+        metrics, nginx_dir = self._metrics_file(), self._nginx_dir()
         file = _logrotate_file(settings)
         logs: tuple[str, ...] = (site.access_log, site.error_log, access, error)
         if rotated is not None:
@@ -172,6 +163,14 @@ class _Builder:
             docs_url=settings.notify.docs_url or _EXAMPLE.docs_url,
             reload_nginx=self.target.reload_nginx if self.target else _EXAMPLE.reload_nginx,
         )
+
+    def _metrics_file(self) -> str:
+        watchdog = self.settings.watchdog
+        return watchdog.metrics_file or str(PurePosixPath(watchdog.state_file).with_suffix(".prom"))
+
+    def _nginx_dir(self) -> str:
+        config_file = self.settings.nginx.config_file or (self.target and self.target.nginx_config_file)
+        return str(PurePosixPath(config_file).parent) if config_file else _EXAMPLE.nginx_dir
 
     def _found(self, name: str, configured: str | None, example: str) -> str:
         """A value of the target: from the settings, else as found, else the example's. A value that the target has only

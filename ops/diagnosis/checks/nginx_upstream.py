@@ -10,7 +10,7 @@ from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
-from ops.facts.host import Processes
+from ops.facts.host import Process, Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probe_failure import ProbeFailure
@@ -215,43 +215,52 @@ def proxied_service(
         owners = gunicorn_topology.holder(processes, address) if not isinstance(processes, NotSeen) else ()
         if any(owner.pid in members for owner in owners):
             continue
-        server_header = answer.header("server")
-        if not owners and server_header.startswith("gunicorn"):
+        if not owners and answer.header("server").startswith("gunicorn"):
             continue  # its owner is not visible: it may be the service's
-        owner = owners[0] if owners else None
-        holder = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
-        place = _written_at(proxy_pass, address)
-        is_one_of_several = len(proxy_pass.addresses) > 1 and place != proxy_pass.where
-        yield Finding(
-            "NGX012",
-            (
-                quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
-                *((quote(place, f"server {address}"),) if is_one_of_several else ()),
-                *failed,
-                quote(
-                    f"GET {address}{target.health_path}",
-                    f"{answer.status} Server: {server_header or '-'}, {answer.media_type or '-'}: {answer.body[:80]}",
-                ),
-                *((quote(f"ss -ltnp {address}", holder),) if owner else ()),
-            ),
-            {
-                "upstream": address,
-                "answer": f"{answer.status} {answer.media_type}".strip(),
-                "owner": holder,
-            },
-            severity=Severity.WARN if is_shared and not failed else None,
-            fix=(
-                Text(
-                    en=f"Take server {address}; at {place} out, or lead it to this service: {holder} answers there",
-                    zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {holder}",
-                ),
-                target.test_nginx,
-                target.reload_nginx,
-            )
-            if is_one_of_several
-            else _led_to_the_service(proxy_pass, address, holder, target),
+        severity = Severity.WARN if is_shared and not failed else None
+        yield _another_answers(
+            proxy_pass, address, answer, owners[0] if owners else None, failed, severity, target
         )
         return
+
+
+def _another_answers(
+    proxy_pass: nginx_topology.ProxyPass,
+    address: str,
+    answer: Exchange,
+    owner: Process | None,
+    failed: tuple[Evidence, ...],
+    severity: Severity | None,
+    target: Target,
+) -> Finding:
+    """NGX012 of the server at ``address``, which answered so. ``owner``: who holds the port, if that was seen."""
+    holder = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
+    place = _written_at(proxy_pass, address)
+    is_one_of_several = len(proxy_pass.addresses) > 1 and place != proxy_pass.where
+    program, kind = answer.header("server") or "-", answer.media_type or "-"
+    answered = f"{answer.status} Server: {program}, {kind}: {answer.body[:80]}"
+    return Finding(
+        "NGX012",
+        (
+            quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
+            *((quote(place, f"server {address}"),) if is_one_of_several else ()),
+            *failed,
+            quote(f"GET {address}{target.health_path}", answered),
+            *((quote(f"ss -ltnp {address}", holder),) if owner else ()),
+        ),
+        {"upstream": address, "answer": f"{answer.status} {answer.media_type}".strip(), "owner": holder},
+        severity=severity,
+        fix=(
+            Text(
+                en=f"Take server {address}; at {place} out, or lead it to this service: {holder} answers there",
+                zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {holder}",
+            ),
+            target.test_nginx,
+            target.reload_nginx,
+        )
+        if is_one_of_several
+        else _led_to_the_service(proxy_pass, address, holder, target),
+    )
 
 
 def _led_to_the_service(
