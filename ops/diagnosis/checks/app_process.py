@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ops.diagnosis.checks.app_files import FileRefusal
-from ops.diagnosis.checks.log_reading import Raised, innermost_own
+from ops.diagnosis.checks.log_reading import Raised, innermost_own, package_frame
 from ops.diagnosis.finding import Evidence, quote
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Process
 from ops.facts.logs import Logs
-from ops.facts.service_process import ServiceProcess
+from ops.facts.service_process import PLACES, ServiceProcess
 from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, setting, worker_class
 from ops.text.language import Text, verbatim
@@ -90,32 +90,59 @@ def process_refusal(raised: Raised, around: Circumstances, target: Target) -> Fi
 
 # --- output -----------------------------------------------------------------------------------------------------------
 
-_OUTPUT_GONE = re.compile(r"\[Errno (?:5|9|32)\]")
+_OUTPUT_GONE = re.compile(r"\[Errno (?:5|32)\]")
 _WRITES = re.compile(r"\bprint\(|\b(?:sys\.)?std(?:out|err)\.(?:write|flush|buffer)|\bclick\.s?echo\(")
+_TO_ERROR = re.compile(r"\b(?:file\s*=\s*)?(?:sys\.)?stderr\b")
+# What is printed elsewhere, and what reads or sends while its result is printed.
+_NOT_ITS_OUTPUT = re.compile(
+    r"\bfile\s*=\s*(?!(?:sys\.)?(?:std(?:out|err)|__std(?:out|err)__)\b)"
+    r"|\.(?:read|recv|get|post|put|send|request|result|fetch|execute|load|communicate|writelines?)\w*\("
+    r"|\b(?:open|urlopen|input)\("
+)
+_TERMINALS = ("/dev/pts/", "/dev/tty")
+_PIPES = ("pipe:", "socket:")
+# Packages that print in an application's place.
+_PRINTERS = re.compile(r"/(?:click|colorama|rich|tqdm|typer)/")
+
+
+def _is_written_to(raised: Raised) -> str | None:
+    """The number of the standard output that the application wrote to when the exception was raised; None if the line
+    may have done something else."""
+    text = raised.entry.text
+    line = innermost_own(text)
+    package = package_frame(text)
+    if not _WRITES.search(line) or _NOT_ITS_OUTPUT.search(line):
+        return None
+    if package is not None and not _PRINTERS.search(package):
+        return None
+    # The rest of a statement of several lines may say where it prints.
+    if line.count("(") > line.count(")"):
+        return None
+    return "2" if _TO_ERROR.search(line) else "1"
 
 
 def _output(raised: Raised, around: Circumstances, target: Target) -> FileRefusal | None:
     """What the application prints cannot be written: its terminal, or the program behind its pipe, is gone."""
-    if not _OUTPUT_GONE.search(raised.exception) or not _WRITES.search(innermost_own(raised.entry.text)):
+    number = _is_written_to(raised) if _OUTPUT_GONE.search(raised.exception) else None
+    if number is None:
         return None
-    outputs = around.given.outputs if around.given else {}
-    gone = {number: place for number, place in outputs.items() if _is_of_a_session(place)}
-    what = Text(
-        en="what the application prints goes to a terminal that is closed",
-        zh="应用打印的内容要写到一个已经关闭的终端",
-    )
-    if "Errno 32" in raised.exception:
+    place = around.given.outputs.get(number) if around.given else None
+    is_pipe = "Errno 32" in raised.exception
+    if place is not None and not place.startswith(_PIPES if is_pipe else _TERMINALS):
+        return None
+    if is_pipe:
         what = Text(
             en="what the application prints goes into a pipe whose reader has ended",
             zh="应用打印的内容要写进一个管道，而读取管道的程序已经退出",
         )
-    elif outputs and not gone:
-        return None
+    else:
+        what = Text(
+            en="what the application prints goes to a terminal that is closed",
+            zh="应用打印的内容要写到一个已经关闭的终端",
+        )
     pid = around.given.pid if around.given else 0
     return FileRefusal(
-        tuple(
-            quote(f"/proc/{pid}/fd/{number}", place) for number, place in list((gone or outputs).items())[:2]
-        ),
+        (quote(f"/proc/{pid}/fd/{number}", place),) if place is not None else (),
         what,
         (
             Text(
@@ -131,10 +158,6 @@ def _output(raised: Raised, around: Circumstances, target: Target) -> FileRefusa
     )
 
 
-def _is_of_a_session(place: str) -> bool:
-    return place.startswith(("/dev/pts/", "/dev/tty", "pipe:"))
-
-
 # --- variables --------------------------------------------------------------------------------------------------------
 
 _PATH = re.compile(r"/[^\s'\"<>|*?:;,()]{2,400}")
@@ -143,7 +166,30 @@ _OF_A_FILE = re.compile(
     r"\[Errno (?:2|13|17|20|21|30)\]|(?i:no such|not found|does not exist|doesn't exist|invalid path|not a directory"
     r"|not writable|permission denied|could not (?:find|open|load)|cannot (?:find|open|load|write)|unable to)"
 )
-_PROXY_WORDS = re.compile(r"(?i)proxy|tunnel connection failed")
+_NOT_ALLOWED = re.compile(
+    r"\[Errno (?:1|13|30)\]|(?i:not writable|permission denied|not permitted|read-only)"
+)
+# Of the interpreter and of systemd (systemd.exec(5)): nobody sets them by hand.
+_OF_OTHERS = frozenset(
+    {
+        *(
+            "CONDA_PREFIX",
+            "VIRTUAL_ENV",
+            "CACHE_DIRECTORY",
+            "CONFIGURATION_DIRECTORY",
+            "CREDENTIALS_DIRECTORY",
+        ),
+        *("LOGS_DIRECTORY", "RUNTIME_DIRECTORY", "STATE_DIRECTORY"),
+    }
+)
+# Much is in the directory for temporary files that did not come there by the variable.
+_TEMPORARY = frozenset({"TEMP", "TMP", "TMPDIR"})
+# The words of urllib, urllib3 (requests), httpx, aiohttp and curl for a proxy that fails.
+_PROXY_WORDS = re.compile(
+    r"\b(?:Client(?:Http)?)?Proxy(?:Connection|Timeout)?Error\b|\bInvalidProxyURL\b|\bProxySchemeUnknown\b"
+    r"|(?i:tunnel connection failed|proxy authentication required|\b407 proxy"
+    r"|(?:cannot|can't|could not|unable to|failed to) (?:connect to|resolve) (?:the )?proxy|from proxy after connect)"
+)
 
 
 def naming_variable(text: str, around: Circumstances) -> tuple[str, str] | None:
@@ -152,20 +198,28 @@ def naming_variable(text: str, around: Circumstances) -> tuple[str, str] | None:
     if around.given is None or not _OF_A_FILE.search(text):
         return None
     named = [path.rstrip("/.") for path in _PATH.findall(text)]
+    is_refused = _NOT_ALLOWED.search(text) is not None
     leading = [
         (name, value)
         for name, value in around.given.variables.items()
-        if value.startswith("/") and any(_leads_to(name, value.rstrip("/"), path) for path in named)
+        if value.startswith("/")
+        and name not in _OF_OTHERS
+        and any(_leads_to(name, value.rstrip("/"), path, is_refused=is_refused) for path in named)
     ]
     return max(leading, key=lambda pair: len(pair[1]), default=None)
 
 
-def _leads_to(name: str, value: str, path: str) -> bool:
-    """Whether a path is a variable's value or below it. Much lies below a home; what the variable brings there are the
-    libraries' own directories (XDG Base Directory Specification)."""
+def _leads_to(name: str, value: str, path: str, *, is_refused: bool) -> bool:
+    """Whether a path is a variable's value, or what is looked for there: below it for a variable by which libraries
+    find their files, directly in it for any other, whose files' owners it does not choose. Much lies below a home;
+    what the variable brings there are the libraries' own directories (XDG Base Directory Specification)."""
+    if len(value) <= 1:
+        return False
     if name == "HOME":
         return path.startswith(f"{value}/.")
-    return len(value) > 1 and f"{path}/".startswith(f"{value}/")
+    if name in PLACES - _TEMPORARY:
+        return f"{path}/".startswith(f"{value}/")
+    return path == value or (not is_refused and name not in _TEMPORARY and path.rpartition("/")[0] == value)
 
 
 def variable_steps(name: str, value: str) -> tuple[Evidence, Text]:
@@ -228,7 +282,14 @@ def _proxy(raised: Raised, around: Circumstances, target: Target) -> FileRefusal
 
 # --- temporary files --------------------------------------------------------------------------------------------------
 
-_NO_ROOM = re.compile(r"\[Errno (?:28|122)\]|No space left on device|Disk quota exceeded")
+# The process's own words: a database says the same of its own disk.
+_NO_ROOM = re.compile(r"^OSError: \[Errno (?:28|122)\] (?:No space left on device|Disk quota exceeded)")
+# Frames that have other limits with the same number: watched files, semaphores and shared memory.
+_OF_NO_DISK = re.compile(
+    r'File "[^"\n]*(?:inotify|watchdog|watchfiles|multiprocessing/|shared_memory|select)[^"\n]*"'
+)
+# A request does not fill more without a trace of it.
+_LARGE = 4 << 30
 _SPOOLS = re.compile(
     r'File "[^"]*(?:/tempfile|werkzeug/formparser|werkzeug/sansio/multipart|django/core/files/\w+'
     r'|starlette/formparsers|multipart/\w+|cgi|bottle)\.py"'
@@ -250,11 +311,14 @@ def _temporary_files(raised: Raised, around: Circumstances, target: Target) -> F
         or around.is_disk_full
         or not _NO_ROOM.search(raised.exception)
         or _FILE_IN.search(raised.exception)
+        or _OF_NO_DISK.search(raised.entry.text)
     ):
+        return None
+    sure = is_spooled(raised.entry.text)
+    if not sure and (given.temporary_bytes or 0) > _LARGE:
         return None
     size = f", {given.temporary_bytes >> 20} MiB" if given.temporary_bytes is not None else ""
     place = shlex.quote(given.temporary)
-    sure = is_spooled(raised.entry.text)
     return FileRefusal(
         (quote(f"df {given.temporary}", f"{given.temporary}{size}"),),
         Text(
@@ -339,8 +403,8 @@ def _in_the_right_thread(raised: Raised) -> Text:
 
 _POOL = re.compile(r"QueuePool limit of size (\d+) overflow (-?\d+)")
 _POOL_WORDS = re.compile(
-    r"PoolTimeout|couldn't get a connection after|connection pool (?:is )?exhausted|PoolError"
-    r"|No connection available|pool queue is full"
+    r"PoolTimeout|couldn't get a connection after|pool (?:is )?exhausted"
+    r"|No connection available"
 )
 
 
@@ -425,9 +489,36 @@ def _patched_late(raised: Raised, around: Circumstances, target: Target) -> File
 
 # --- the fork ---------------------------------------------------------------------------------------------------------
 
+# Without words of its own: a connection says what timed out.
 _WAITED = re.compile(
-    r"^(?:_?queue\.Empty|(?:concurrent\.futures\._base\.|asyncio\.(?:exceptions\.)?|multiprocessing\.\w*\.?)?TimeoutError)\b"
+    r"^(?:_?queue\.Empty|(?:concurrent\.futures\.(?:_base\.)?|multiprocessing\.(?:\w+\.)?)?TimeoutError)"
+    r"(?::\s*(?:\d+ \(of \d+\) futures unfinished)?)?$"
 )
+_WAITS_THERE = re.compile(r"\.(?:get|result|as_completed)\(|\bas_completed\(|\bwait\(")
+_AT_ONCE = re.compile(r"get_nowait\(|block\s*=\s*False|\.get\(False")
+_FILES = re.compile(r'File "([^"\n]+)", line \d+')
+# Modules of Python's that wait for another thread.
+_OF_THREADS = re.compile(
+    r"(?:^|/)(?:threading|queue|concurrent/futures/(?:_base|thread)|multiprocessing/pool)\.py$"
+)
+
+
+def waits_in_a_thread_module(text: str) -> bool:
+    """Whether a traceback ends in one of Python's modules that wait for another thread."""
+    files = _FILES.findall(text)
+    return bool(files) and bool(_OF_THREADS.search(files[-1]))
+
+
+def _waited_for_a_thread(raised: Raised) -> bool:
+    """Whether it waited until its own time limit, in a module for threads, or in the application's own line for what
+    has no frame (queue.SimpleQueue)."""
+    text = raised.entry.text
+    line = innermost_own(text)
+    if not _WAITED.match(raised.exception) or _AT_ONCE.search(line):
+        return False
+    files = _FILES.findall(text)
+    is_own_line = bool(files) and raised.where.startswith(f"{files[-1]}:")
+    return waits_in_a_thread_module(text) or (is_own_line and bool(_WAITS_THERE.search(line)))
 
 
 def forked_steps(around: Circumstances, target: Target) -> tuple[str | Text, ...]:
@@ -466,7 +557,7 @@ def forked_evidence(around: Circumstances) -> tuple[Evidence, ...]:
 
 def _left_in_the_master(raised: Raised, around: Circumstances, target: Target) -> FileRefusal | None:
     """A request waits for a thread that was started before the fork, and is in no worker."""
-    if not around.lost_threads or not _WAITED.match(raised.exception):
+    if not around.lost_threads or not _waited_for_a_thread(raised):
         return None
     return FileRefusal(
         forked_evidence(around),

@@ -190,7 +190,7 @@ _SURROUNDINGS = (
         ),
     ),
     ExceptionKind(
-        re.compile(r"\[Errno 28\]|No space left on device"),
+        re.compile(r"\[Errno 28\](?! inotify)|No space left on device"),
         Text(en="there is no space, or no inode, left", zh="磁盘空间或 inode 用完了"),
         Text(
             en="df -h and df -i show which file system; what it wrote last is the likely one",

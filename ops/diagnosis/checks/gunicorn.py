@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.diagnosis.checks.log_reading import (
+    LocatedEntry,
     Raised,
     entries_with,
     innermost_own,
@@ -37,10 +38,10 @@ from ops.interpret.gunicorn import (
     setting,
     wsgi,
 )
-from ops.interpret.nginx_error_line import own_words, upstream
+from ops.interpret.nginx_error_line import own_words, request_of, upstream
 from ops.interpret.progress import all_stuck, beat_age, in_flight_ages, stuck_for
 from ops.interpret.service_name import is_service, serves
-from ops.interpret.traffic import judged_since, service_traffic, users_traffic
+from ops.interpret.traffic import all_traffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.duration import age, age_zh
 from ops.text.language import Text, in_seconds, listed
 
@@ -104,7 +105,7 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     from ops.diagnosis.checks.app_exceptions import running_circumstances
 
     around = running_circumstances(logs, gunicorn, processes, target)
-    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(log, entries, around, target)
+    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(logs, log, entries, around, target)
     yield Finding(
         "GUN004",
         (
@@ -119,45 +120,99 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
 
 
 def _waits_after_the_fork(
-    log: Log, entries: tuple[LogEntry, ...], around: Circumstances, target: Target
+    logs: Logs, log: Log, entries: tuple[LogEntry, ...], around: Circumstances, target: Target
 ) -> _Wait | None:
     """Why workers exceed the timeout, if the master loads the application and has threads of its own, and a worker
-    waited: it did not heed SIGABRT, by which gunicorn asks it to end (Python's code would have, a library's that waits
-    does not), or the application's line that it was ended in waits for a thread."""
+    waited for a thread when it was ended, or did not heed SIGABRT (a library's code), for a path that was never
+    answered: what waits for a thread that is in the master alone is never answered."""
+    if not around.lost_threads:
+        return None
+    waits = [
+        raised
+        for raised in raised_in(log)
+        if raised.exception.startswith("SystemExit")
+        and abs(raised.entry.time - entries[-1].time) <= SAME_MOMENT
+        and _ended_in_a_wait(raised.entry.text)
+    ]
+    if waits:
+        served = _SERVED_REQUEST.search(waits[-1].entry.text)
+        is_answered = served is not None and _is_answered(logs, served[1])
+        return None if is_answered else _waits_for_a_thread(waits[-1], log, around, target)
     pids = {match[1] for entry in entries for match in [re.search(r"\(pid:(\d+)\)", entry.text)] if match}
     killed = [
         entry
         for entry in entries_with(log, "was sent SIGKILL")
         if any(f"(pid:{pid})" in entry.text for pid in pids)
     ]
-    waits = [
-        raised
-        for raised in raised_in(log)
-        if raised.exception.startswith("SystemExit")
-        and abs(raised.entry.time - entries[-1].time) <= SAME_MOMENT
-        and _WAITS.search(innermost_own(raised.entry.text))
+    asked = [
+        request.path
+        for _, entry in _closed_connections(logs, entries[-1].time)
+        if (request := request_of(entry.text)) is not None
     ]
-    if not (killed or waits) or not around.lost_threads:
+    if not killed or not asked or any(_is_answered(logs, path) for path in asked):
         return None
-    from ops.diagnosis.checks.app_process import forked_evidence, forked_steps
+    return _hung_in_a_library(killed, asked[-1], len(entries), log, around, target)
 
-    if waits:
-        return _waits_for_a_thread(waits[-1], log, around, target)
-    return _Wait(
-        (last_quote(log.path, killed), *forked_evidence(around)),
-        Text(
-            en=f"gunicorn killed workers {len(entries)} times: they hung inside a library and did not heed SIGABRT. The"
-            " application is loaded, and the library's threads are started, before the fork (preload_app): most likely"
-            " they wait for threads that only the master has.",
-            zh=f"gunicorn 有 {len(entries)} 次强制结束工作进程：它们卡在某个库里，对 SIGABRT 没有反应。应用在 fork 之前"
-            "加载（preload_app），库的线程那时已经启动：工作进程等的很可能是只存在于主进程里的线程。",
-        ),
-        forked_steps(around, target)[:-1],
+
+def _is_answered(logs: Logs, path: str) -> bool:
+    """Whether any request for a path was answered by the application."""
+    return any(
+        item.path == general_path(path) and "100" <= item.status < "499"
+        for located in all_traffic(logs)
+        for item in located.traffic.answers
     )
 
 
-# What waits for another thread: locks, events, queues, futures, threads (their documentation).
-_WAITS = re.compile(r"\bwith \w*(?i:lock|mutex|sem|cond)\w*|\.(?:acquire|wait|get|join|result)\(")
+def _hung_in_a_library(
+    killed: list[LogEntry], path: str, count: int, log: Log, around: Circumstances, target: Target
+) -> _Wait:
+    from ops.diagnosis.checks.app_process import forked_evidence, forked_steps
+
+    return _Wait(
+        (last_quote(log.path, killed), *forked_evidence(around)),
+        Text(
+            en=f"gunicorn killed workers {count} times: they were inside a library, serving {path}, and did not heed"
+            " SIGABRT; no request for it was answered. The application is loaded, and the library's threads are"
+            " started, before the fork (preload_app): they may wait for threads that only the master has, or compute"
+            " for longer than the timeout.",
+            zh=f"gunicorn 有 {count} 次强制结束工作进程：它们处理 {path} 时停在某个库里，对 SIGABRT 没有反应；该路径"
+            "没有任何请求得到应答。应用在 fork 之前加载（preload_app），库的线程那时已经启动：工作进程可能在等只存在于"
+            "主进程里的线程，也可能是计算超过了 timeout。",
+        ),
+        (
+            Text(
+                en=f"See which: while a worker serves {path}, top shows it near 0 % of a core if it waits, near 100 %"
+                " if it computes (then give it more timeout, or less to compute). If it waits:",
+                zh=f"先判断：工作进程处理 {path} 时看 top，等待时 CPU 接近 0%，计算时接近 100%"
+                "（那就调大 timeout 或减少计算量）。如果是等待：",
+            ),
+            *forked_steps(around, target)[:-1],
+        ),
+    )
+
+
+_ABORTED = re.compile(r'\n\s*File "[^"\n]*", line \d+, in handle_abort')
+# A lock has no frame of its own: the application's line is the last.
+_TAKES_A_LOCK = re.compile(
+    r"\bwith [\w.]{0,80}(?i:lock|mutex|semaphore)\w{0,80}\s*:|(?i:lock|mutex|semaphore)\w{0,80}\.acquire\("
+)
+# Threads that were lost in a fork are joined at once; an executor joins the ones that it has started here.
+_JOINS = re.compile(
+    r'/(?:threading\.py", line \d+, in join|concurrent/futures/thread\.py", line \d+, in shutdown)\b'
+)
+
+
+def _ended_in_a_wait(text: str) -> bool:
+    """Whether the code that gunicorn's handle_abort interrupted waited for another thread: in one of Python's modules
+    for threads, which the application called, or at a lock."""
+    before = _ABORTED.split(text)[0]
+    line = innermost_own(before)
+    if not line or before == text or _JOINS.search(before):
+        return False
+    from ops.diagnosis.checks.app_process import waits_in_a_thread_module
+
+    is_last = before.rstrip().endswith(line)
+    return waits_in_a_thread_module(before) or (is_last and bool(_TAKES_A_LOCK.search(line)))
 
 
 def _waits_for_a_thread(raised: Raised, log: Log, around: Circumstances, target: Target) -> _Wait:
@@ -267,15 +322,20 @@ def _of_this_master(log: Log, entries: tuple[LogEntry, ...], master: Process | N
     )
 
 
+def _closed_connections(logs: Logs, time: float) -> list[LocatedEntry]:
+    """nginx's complaints of that moment about connections that the service closed before it answered."""
+    return [
+        (path, entry)
+        for path, entry in nginx_entries(logs, "prematurely closed connection", "Connection reset by peer")
+        if abs(entry.time - time) <= SAME_MOMENT and "upstream" in own_words(entry.text)
+    ]
+
+
 def _cut_off(logs: Logs, log: Log, entries: tuple[LogEntry, ...]) -> Iterator[Evidence]:
     """Quote the newest request that ended with its worker: nginx's complaint of that moment, and where the worker was
     (gunicorn's handle_abort raises SystemExit in the code that runs)."""
     last = entries[-1].time
-    closed = [
-        (path, entry)
-        for path, entry in nginx_entries(logs, "prematurely closed connection", "Connection reset by peer")
-        if abs(entry.time - last) <= SAME_MOMENT and "upstream" in own_words(entry.text)
-    ]
+    closed = _closed_connections(logs, last)
     yield from (quote(path, entry.text.partition("\n")[0]) for path, entry in closed[-1:])
     aborted = [
         raised

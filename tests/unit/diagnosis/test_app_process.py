@@ -40,6 +40,10 @@ THREADS = Circumstances(kind="gthread", threads=8)
 FORKED = Circumstances(
     is_preloaded=True, config="/srv/app/gunicorn.conf.py", given=ServiceProcess(pid=7, master_threads=3)
 )
+PIPE = given(outputs={"1": "pipe:[1]", "2": "pipe:[1]"})
+PROXY = given(variables={"HTTP_PROXY": "http://proxy:3128"})
+MISSING = "FileNotFoundError: [Errno 2] No such file or directory: '{}'"
+_CLIENT = "/srv/venv/lib/python3.12/site-packages/client/api.py"
 TERMINAL = given(outputs={"1": "/dev/pts/0 (deleted)", "2": "/dev/pts/0 (deleted)"})
 SQLITE_THREAD = (
     "sqlite3.ProgrammingError: SQLite objects created in a thread can only be used in that same thread."
@@ -60,6 +64,24 @@ RECURSION = f'    w()\n  File "{_SSL}", line 561, in minimum_version\n    super(
             ("terminal", "capture_output"),
         ),
         (raised("BrokenPipeError: [Errno 32] Broken pipe", "sys.stdout.flush()"), Circumstances(), ("pipe",)),
+        (raised("BrokenPipeError: [Errno 32] Broken pipe", 'print("x")'), PIPE, ("pipe",)),
+        (
+            raised(
+                "TimeoutError", "job.result(timeout=1)", "/usr/lib/python3.12/concurrent/futures/_base.py"
+            ),
+            FORKED,
+            ("preload_app",),
+        ),
+        (
+            raised("_queue.Empty", "answer.get(timeout=1)", "/usr/lib/python3.12/queue.py"),
+            FORKED,
+            ("preload_app",),
+        ),
+        (raised("OSError: Tunnel connection failed: 403 Forbidden"), PROXY, ("HTTP_PROXY",)),
+        (raised("httpx.ProxyError: 407 Proxy Authentication Required"), PROXY, ("HTTP_PROXY",)),
+        (raised(MISSING.format("/srv/rates")), given(variables={"RATES": "/srv/rates/"}), ("RATES",)),
+        (raised(MISSING.format("/srv/rates/a.csv")), given(variables={"RATES": "/srv/rates"}), ("RATES",)),
+        (raised("psycopg2.pool.PoolError: connection pool exhausted"), THREADS, ("threads = 8",)),
         (raised(SQLITE_THREAD), THREADS, ("threads = 8", "check_same_thread", "worker_class = 'sync'")),
         (
             raised("RuntimeError: There is no current event loop in thread 'ThreadPoolExecutor-0_0'."),
@@ -130,6 +152,53 @@ def test_the_place_of_a_setting_is_worded_in_each_language() -> None:
             raised("OSError: [Errno 5] Input/output error", 'print("x")'),
             given(outputs={"1": "/var/log/shop.log"}),
         ),
+        # Another file's, a file that is read, a client's answer, or a descriptor of another kind.
+        (raised("BrokenPipeError: [Errno 32] Broken pipe", "print(x, file=conn)"), PIPE),
+        (
+            raised("BrokenPipeError: [Errno 32] Broken pipe", 'print("x")'),
+            given(outputs={"1": "/var/log/shop.log"}),
+        ),
+        (raised("BrokenPipeError: [Errno 32] Broken pipe", "print(client.call(x))", _CLIENT), PIPE),
+        (raised("BrokenPipeError: [Errno 32] Broken pipe", "print("), Circumstances()),
+        (raised("OSError: [Errno 5] Input/output error", "print(open(p).read())"), TERMINAL),
+        (raised("OSError: [Errno 5] Input/output error", 'print("x")'), PIPE),
+        (raised("OSError: [Errno 9] Bad file descriptor", "print(x, file=self.f)"), PIPE),
+        # A connection that timed out, a loop's own limit, and what does not wait.
+        (raised("TimeoutError: [Errno 110] Connection timed out"), FORKED),
+        (raised("TimeoutError: timed out", "answer.result(timeout=1)"), FORKED),
+        (
+            raised("TimeoutError: The read operation timed out", "call()", "/usr/lib/python3.12/ssl.py"),
+            FORKED,
+        ),
+        (raised("TimeoutError", "await call()", "/usr/lib/python3.12/asyncio/timeouts.py"), FORKED),
+        (raised("TimeoutError", "client.get(url)", _CLIENT), FORKED),
+        (raised("_queue.Empty", "jobs.get_nowait()", "/usr/lib/python3.12/queue.py"), FORKED),
+        (raised("queue.Empty", "answers.get()", "/usr/lib/python3.12/multiprocessing/queues.py"), FORKED),
+        # Proxies of another kind.
+        (raised("TypeError: Object of type LocalProxy is not JSON serializable"), PROXY),
+        (raised("AttributeError: 'mappingproxy' object has no attribute 'pop'"), PROXY),
+        (raised("ReferenceError: weakly-referenced object no longer exists (proxy)"), PROXY),
+        (raised("ValueError: SECURE_PROXY_SSL_HEADER must be a tuple"), PROXY),
+        # A directory far above the path, a variable that nobody set, a file's own permission, a missing upload.
+        (raised(MISSING.format("/srv/app/uploads/42.png")), given(variables={"APP_HOME": "/srv/app"})),
+        (raised(MISSING.format("/tmp/42.png")), given(variables={"TMPDIR": "/tmp"})),
+        (raised(MISSING.format("/opt/conda/x")), given(variables={"CONDA_PREFIX": "/opt/conda"})),
+        (
+            raised("PermissionError: [Errno 13] Permission denied: '/var/log/shop/audit.log'"),
+            given(variables={"LOGS_DIRECTORY": "/var/log/shop", "LOG_DIR": "/var/log/shop"}),
+        ),
+        # Another limit of the same number, another program's disk, a file system that no request fills.
+        (raised("OSError: [Errno 28] inotify watch limit reached"), given(temporary_bytes=1 << 20)),
+        (raised(NO_ROOM, "Lock()", "/usr/lib/python3.12/multiprocessing/synchronize.py"), given()),
+        (
+            raised('psycopg2.errors.DiskFull: could not extend file "base/1": No space left on device'),
+            given(temporary_bytes=1 << 20),
+        ),
+        (raised(NO_ROOM), given(temporary_bytes=32 << 30)),
+        (raised(NO_ROOM, "request.files", "/usr/lib/python3.12/tempfile.py"), given(temporary=None)),
+        # A pool that is not used up.
+        (raised("psycopg2.pool.PoolError: trying to put unkeyed connection"), THREADS),
+        (raised("psycopg2.pool.PoolError: connection pool is closed"), THREADS),
         # No thread that the master has and the workers have not.
         (
             raised("_queue.Empty"),
