@@ -99,7 +99,11 @@ def test_one_file_and_one_command(web: Machine) -> None:
         wait_for(lambda: "北京" in client.sh(ask, check=False), "a prediction after the kill", within=90)
         web.sh("systemctl kill --signal=STOP gte-api.service")
         wait_for(lambda: "北京" not in client.sh(f"{ask} --max-time 3", check=False), "the hang", within=30)
-        wait_for(lambda: "北京" in client.sh(ask, check=False), "a prediction after the hang", within=180)
+        wait_for(
+            lambda: "北京" in client.sh(f"{ask} --max-time 5", check=False),
+            "a prediction after the hang",
+            within=180,
+        )
         wait_for(lambda: "recovered" in web.sh("cat /root/alerts", check=False), "both alerts", within=600)
         assert "gunicorn" in web.sh("cat /root/alerts")
 
