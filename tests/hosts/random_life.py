@@ -26,21 +26,11 @@ from tests.hosts.test_install import LISTING, PAIR
 from tests.hosts.test_upgrade import BREAKS, GOOD, REFUSED, SECOND, WRONG
 from tests.hosts.wheelhouse import add_version, make_wheelhouse
 from tests.lab.authority import Authority
+from tests.unit.upgrade.random_life import Action
 
 RUN_SECONDS = 900.0
 STORE = "/var/lib/gte-ops/install"
 LINK = "/opt/gte-api/venv"
-
-
-class Action(StrEnum):
-    """What an operator does."""
-
-    INSTALL = "install"
-    UPGRADE = "upgrade"
-    BAD_UPGRADE = "bad upgrade"
-    ROLLBACK = "rollback"
-    UNINSTALL = "uninstall"
-    PURGE = "uninstall --purge"
 
 
 class Outcome(StrEnum):

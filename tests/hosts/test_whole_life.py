@@ -4,6 +4,7 @@ back without a hand. Debian 12 and 13, an ACME authority and a client on hosts o
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,17 @@ SOON = "[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=
 
 @pytest.fixture(params=sorted(PYTHONS))
 def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
-    """A host with Debian's nginx and certbot, and gte-ops in its environment alone."""
+    """A host with Debian's nginx and certbot, and gte-ops in its environment alone. Prints at its end what the watchdog
+    did, which pytest shows of a test that fails."""
     layer = make_environment(tmp_path / "layer", PYTHONS[request.param])
     with Machine(layer, suite=request.param) as machine:
         yield machine
+        sys.stdout.write(
+            machine.sh(
+                f"journalctl --no-pager -n 60 -u gte-ops-watchdog -u gte-api; {GTE_OPS} watchdog status",
+                check=False,
+            )
+        )
     shutil.rmtree(layer)
 
 
