@@ -27,6 +27,8 @@ def outcome_of(
         and not _boots_in_time(assessment)
     ):
         return ActionOutcome.NEXT
+    if _is_stopped_since(pending, assessment, observation):
+        return ActionOutcome.NEXT
     if ended and pending.kind == ActionKind.RESTART and observation.master is None:
         return ActionOutcome.FAILED
     if observation.clocks.boottime >= pending.until or _has_no_effect(pending, observation, gone=gone):
@@ -52,6 +54,17 @@ def _has_no_effect(pending: Pending, observation: Observation, *, gone: bool) ->
     if pending.kind == ActionKind.KILL_WORKER:
         return not gone and age > KILL_SHOWS_WITHIN
     return pending.kind == ActionKind.RESTART and observation.master is None and age > START_SHOWS_WITHIN
+
+
+def _is_stopped_since(pending: Pending, assessment: Assessment, observation: Observation) -> bool:
+    """Whether somebody has stopped (SIGSTOP) what the action waits for: it gets no further by itself. A restart's
+    master is the new one only: the old one may have been stopped too, and is still being ended."""
+    if not assessment.confirmed or pending.kind == ActionKind.CONTINUE_MASTER or observation.master is None:
+        return False
+    if pending.kind == ActionKind.RESTART:
+        is_new = observation.master.started > pending.at - 1.0
+        return is_new and assessment.fault in (Fault.MASTER_STOPPED, Fault.WORKER_STOPPED)
+    return assessment.fault == Fault.MASTER_STOPPED
 
 
 def _others_stuck(assessment: Assessment, pending: Pending) -> bool:

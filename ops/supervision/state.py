@@ -80,8 +80,9 @@ class ActionKind(StrEnum):
 class ActionOutcome(StrEnum):
     """What became of an action.
 
-    BEGUN: not known yet. NEXT: the worker was replaced, but another one is stuck. GONE: there was nothing left to act
-    on. CLEARED: the service has been healthy for so long since that the action no longer counts."""
+    BEGUN: not known yet. NEXT: the action is over, and something else must be acted on: another worker is stuck, or
+    somebody has stopped what it started. GONE: there was nothing left to act on. CLEARED: the service has been healthy
+    for so long since that the action no longer counts."""
 
     BEGUN = "begun"
     RECOVERED = "recovered"

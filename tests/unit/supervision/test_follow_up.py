@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from ops.facts.probe_failure import ProbeFailure
 from ops.interpret.process_ref import ProcessRef
@@ -15,6 +16,7 @@ from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.evidence_capture import EvidenceCapture
 from ops.supervision.follow_up import outcome_of
 from ops.supervision.health.assess import assess
+from ops.supervision.observation import RunState
 from ops.supervision.state import ActionKind, ActionOutcome, ActionRecord, Fault, Pending
 from ops.supervision.state_store import StateStore
 from tests.unit.supervision.made_observation import (
@@ -100,3 +102,26 @@ def test_a_start_whose_command_has_ended_is_not_waited_for() -> None:
     found = assess(nothing, made_state(), RULES)
     assert outcome_of(pending, found, nothing, gone=True, ended=True) == ActionOutcome.FAILED
     assert outcome_of(pending, found, nothing, gone=True) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "started", "expected"),
+    [
+        (ActionKind.RESTART, BOOT - 1, ActionOutcome.NEXT),
+        # Of the restart's own: it is still being ended.
+        (ActionKind.RESTART, BOOT - 900, None),
+        (ActionKind.KILL_WORKER, BOOT - 900, ActionOutcome.NEXT),
+        (ActionKind.CONTINUE_MASTER, BOOT - 900, None),
+    ],
+)
+def test_what_somebody_stops_while_it_starts_is_not_waited_for_until_the_boot_deadline(
+    kind: ActionKind, started: float, expected: ActionOutcome | None
+) -> None:
+    seen = made_observation(health=exchange(failure=ProbeFailure.TIMEOUT))
+    assert seen.master is not None
+    master = msgspec.structs.replace(seen.master, state=RunState.STOPPED, started=started)
+    stopped = msgspec.structs.replace(seen, master=master)
+    found = assess(stopped, made_state(failures=RULES.failures), RULES)
+    assert (found.fault, found.confirmed) == (Fault.MASTER_STOPPED, True)
+    pending = Pending(kind, at=BOOT - 2, until=BOOT + 299)
+    assert outcome_of(pending, found, stopped, gone=True) == expected
