@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
@@ -217,50 +218,64 @@ def proxied_service(
             continue
         if not owners and answer.header("server").startswith("gunicorn"):
             continue  # its owner is not visible: it may be the service's
-        severity = Severity.WARN if is_shared and not failed else None
-        yield _another_answers(
-            proxy_pass, address, answer, owners[0] if owners else None, failed, severity, target
+        program = _AnotherProgram(proxy_pass, address, answer, owners[0] if owners else None)
+        yield Finding(
+            "NGX012",
+            program.evidence(failed, target),
+            program.details(),
+            severity=Severity.WARN if is_shared and not failed else None,
+            fix=program.fix(target),
         )
         return
 
 
-def _another_answers(
-    proxy_pass: nginx_topology.ProxyPass,
-    address: str,
-    answer: Exchange,
-    owner: Process | None,
-    failed: tuple[Evidence, ...],
-    severity: Severity | None,
-    target: Target,
-) -> Finding:
-    """NGX012 of the server at ``address``, which answered so. ``owner``: who holds the port, if that was seen."""
-    holder = f"pid {owner.pid} {' '.join(owner.command)[:120]}" if owner else "?"
-    place = _written_at(proxy_pass, address)
-    is_one_of_several = len(proxy_pass.addresses) > 1 and place != proxy_pass.where
-    program, kind = answer.header("server") or "-", answer.media_type or "-"
-    answered = f"{answer.status} Server: {program}, {kind}: {answer.body[:80]}"
-    return Finding(
-        "NGX012",
-        (
-            quote(proxy_pass.where, f"proxy_pass {proxy_pass.written}"),
-            *((quote(place, f"server {address}"),) if is_one_of_several else ()),
+class _AnotherProgram(NamedTuple):
+    """What answers at ``address`` in the service's place. ``owner``: who holds the port, if that was seen."""
+
+    proxy_pass: nginx_topology.ProxyPass
+    address: str
+    answer: Exchange
+    owner: Process | None
+
+    @property
+    def holder(self) -> str:
+        return f"pid {self.owner.pid} {' '.join(self.owner.command)[:120]}" if self.owner else "?"
+
+    @property
+    def place(self) -> str:
+        return _written_at(self.proxy_pass, self.address)
+
+    @property
+    def is_one_of_several(self) -> bool:
+        return len(self.proxy_pass.addresses) > 1 and self.place != self.proxy_pass.where
+
+    def evidence(self, failed: tuple[Evidence, ...], target: Target) -> tuple[Evidence, ...]:
+        program, kind = self.answer.header("server") or "-", self.answer.media_type or "-"
+        answered = f"{self.answer.status} Server: {program}, {kind}: {self.answer.body[:80]}"
+        return (
+            quote(self.proxy_pass.where, f"proxy_pass {self.proxy_pass.written}"),
+            *((quote(self.place, f"server {self.address}"),) if self.is_one_of_several else ()),
             *failed,
-            quote(f"GET {address}{target.health_path}", answered),
-            *((quote(f"ss -ltnp {address}", holder),) if owner else ()),
-        ),
-        {"upstream": address, "answer": f"{answer.status} {answer.media_type}".strip(), "owner": holder},
-        severity=severity,
-        fix=(
+            quote(f"GET {self.address}{target.health_path}", answered),
+            *((quote(f"ss -ltnp {self.address}", self.holder),) if self.owner else ()),
+        )
+
+    def details(self) -> dict[str, str]:
+        answer = f"{self.answer.status} {self.answer.media_type}".strip()
+        return {"upstream": self.address, "answer": answer, "owner": self.holder}
+
+    def fix(self, target: Target) -> tuple[str | Text, ...] | None:
+        if not self.is_one_of_several:
+            return _led_to_the_service(self.proxy_pass, self.address, self.holder, target)
+        return (
             Text(
-                en=f"Take server {address}; at {place} out, or lead it to this service: {holder} answers there",
-                zh=f"去掉 {place} 的 server {address};，或让它指向本服务：在那里应答的是 {holder}",
+                en=f"Take server {self.address}; at {self.place} out, or lead it to this service:"
+                f" {self.holder} answers there",
+                zh=f"去掉 {self.place} 的 server {self.address};，或让它指向本服务：在那里应答的是 {self.holder}",
             ),
             target.test_nginx,
             target.reload_nginx,
         )
-        if is_one_of_several
-        else _led_to_the_service(proxy_pass, address, holder, target),
-    )
 
 
 def _led_to_the_service(
