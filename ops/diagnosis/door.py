@@ -114,7 +114,7 @@ def _demands(scope: nginx_topology.Scope, status: int, client: str, snapshot: Sn
 
 
 def _place(directive: Directive) -> str:
-    return f"{directive.name} {' '.join(directive.args)}; at {directive.file}:{directive.line}"
+    return f"{directive.written}; at {directive.where}"
 
 
 def _condition(scope: nginx_topology.Scope, variable: str) -> Directive | None:

@@ -21,6 +21,14 @@ class Directive(Facts, frozen=True, cache_hash=True):
         """Its place, ``FILE:LINE``."""
         return f"{self.file}:{self.line}"
 
+    @property
+    def written(self) -> str:
+        """As in the configuration, without its block."""
+        arguments = " ".join(self.args)
+        if self.name == "if":
+            arguments = f"({arguments})"
+        return f"{self.name} {arguments}".strip()
+
 
 class ParseError(Facts, frozen=True):
     """A place in the configuration that could not be parsed, or an included file that could not be read."""

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from ops.facts.nginx import NginxConfig
+from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.address import dialled
 from ops.settings import is_host
@@ -32,6 +33,12 @@ def find_site(config: NginxConfig, domain: str | None, backend: str | None) -> N
     leading = [s for s in proxying if backend and any(backend in p.addresses for p in s.passes)]
     groups = ([s for s in by_name if s.passes], leading, by_name, proxying)
     return next((group[0] for group in groups if group), None)
+
+
+def scope_for(config: NginxConfig, target: Target, path: str) -> nginx_topology.Scope | None:
+    """Return the location of the service's server block that takes ``path``, or the block itself; None without one."""
+    site = find_site(config, target.domain, target.backend)
+    return (site.server.location_for(path) or site.server) if site else None
 
 
 @lru_cache(maxsize=4)

@@ -290,7 +290,7 @@ def _other_place(config: NginxConfig | NotSeen, message: str, file: str, line: s
     if isinstance(config, NotSeen) or not line.isdecimal():
         return ()
     first = first_declaration(config, message, file, int(line))
-    return (quote(first.where, f"{first.name} {' '.join(first.args)}"),) if first else ()
+    return (quote(first.where, first.written),) if first else ()
 
 
 def _failures(test: NginxTest) -> list[str]:

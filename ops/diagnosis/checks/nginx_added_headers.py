@@ -71,12 +71,12 @@ def added_headers(
             if lost is None:
                 continue
             header, where = lost.header, lost.header.where
-            beside = () if lost.instead is header else (quote(lost.instead.where, _written(lost.instead)),)
+            beside = () if lost.instead is header else (quote(lost.instead.where, lost.instead.written),)
             yield Finding(
                 "NGX090",
                 (
                     quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}"),
-                    quote(where, _written(header)),
+                    quote(where, header.written),
                     *beside,
                 ),
                 {
@@ -88,10 +88,6 @@ def added_headers(
                 fix=(_headers_again(lost), target.test_nginx, target.reload_nginx),
             )
             return
-
-
-def _written(directive: Directive) -> str:
-    return f"{directive.name} {' '.join(directive.args)}"
 
 
 def _answers_pages_itself(backend: Backend | NotSeen) -> bool:
@@ -174,7 +170,7 @@ def _lost_in_a_condition(
     added = [d for d in (condition.block or () if condition else ()) if d.name == "add_header" and d.args]
     if header is None or condition is None or not added or any(map(_is_cors, added)):
         return None
-    words = f"if ({' '.join(condition.args)})"
+    words = condition.written
     return _Lost(
         header,
         added[0],
@@ -192,7 +188,6 @@ def _condition_that_held(
     on what the log does not tell."""
     from ops.interpret.routing.model import OutcomeKind, StepKind
     from ops.interpret.routing.request import probe_route
-    from ops.interpret.routing.state import written
 
     conditions = tuple(scope.own("if"))
     if not conditions or not all(_is_told(condition) for condition in conditions):
@@ -204,7 +199,7 @@ def _condition_that_held(
     held = {
         (step.where, step.words.en.rpartition(":")[0]) for step in computed.steps if step.kind is StepKind.IF
     }
-    return next((c for c in reversed(conditions) if (c.where, written(c)) in held), None)
+    return next((c for c in reversed(conditions) if (c.where, c.written) in held), None)
 
 
 def _is_told(condition: Directive) -> bool:

@@ -26,7 +26,7 @@ from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
 from ops.interpret.nginx_error_line import message
 from ops.interpret.service_name import reaches_service
-from ops.interpret.site import find_site
+from ops.interpret.site import find_site, scope_for
 from ops.text.language import Text
 
 _SERVER = re.compile(r", server: ([^,]*),")
@@ -92,8 +92,7 @@ def _larger_bodies(
     messages: list[str], config: NginxConfig | NotSeen, target: Target
 ) -> tuple[str | Text, ...] | None:
     """Steps to set client_max_body_size to the largest refused body, at least 50 MiB; None if no place is known."""
-    site = find_site(config, target.domain, target.backend) if isinstance(config, NginxConfig) else None
-    scope = (site.server.location_for(target.predict_path) or site.server) if site else None
+    scope = scope_for(config, target, target.predict_path) if isinstance(config, NginxConfig) else None
     if scope is None:
         return None
     sizes = [

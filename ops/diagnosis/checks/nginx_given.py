@@ -19,22 +19,13 @@ from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
 from ops.interpret.nginx import Scope, every, pattern_found, resolve_proxy_pass
-from ops.interpret.site import find_site
+from ops.interpret.site import scope_for
 from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
 from ops.text.language import Text
 from ops.text.sanitize import HIDDEN
 
 # So many requests are no accident of one client.
 _FEW = 3
-
-
-def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
-    site = find_site(config, target.domain, target.backend)
-    return (site.server.location_for(path) or site.server) if site else None
-
-
-def _written(directive: Directive) -> str:
-    return f"{directive.name} {' '.join(directive.args)}"
 
 
 def _counted(located: LocatedTraffic, item: Answers) -> Evidence:
@@ -73,7 +64,7 @@ def file_types(
     for located in users_traffic(logs)[:1]:
         for item in located.answers("200", "304"):
             taken = _TAKEN_AS.get(_end(item.path))
-            scope = _scope(nginx_config, target, item.path)
+            scope = scope_for(nginx_config, target, item.path)
             if taken is None or scope is None or item.method != "GET" or item.count < _FEW:
                 continue
             given = _type_of(item.path, scope)
@@ -245,7 +236,7 @@ def encoding(
     name = answer.header("content-encoding").strip().lower()
     if not name or name == "identity":
         return
-    scope = _scope(nginx_config, target, target.predict_path)
+    scope = scope_for(nginx_config, target, target.predict_path)
     lines = [
         line
         for line in (scope.effective("proxy_set_header") if scope else ())
@@ -261,7 +252,7 @@ def encoding(
         "NGX092",
         (
             quote(f"{answer.method} {answer.url}", f"Accept-Encoding: identity; Content-Encoding: {name}"),
-            *((quote(asked.where, _written(asked)),) if asked else ()),
+            *((quote(asked.where, asked.written),) if asked else ()),
             *(
                 (quote(own.url, f"Content-Encoding: {own.header('content-encoding') or '-'}"),)
                 if isinstance(own, Exchange)
@@ -326,7 +317,7 @@ def private_answers(
         return
     for located in users_traffic(logs)[:1]:
         for item in located.answers("200"):
-            scope = _scope(nginx_config, target, item.path)
+            scope = scope_for(nginx_config, target, item.path)
             same = (item.method, item.path, item.status)
             asked = sum(a.count for a in own.traffic.answers if (a.method, a.path, a.status) == same)
             if scope is None or item.method != "GET" or item.count - asked < _FEW:
@@ -342,8 +333,8 @@ def private_answers(
                     _counted(located, item),
                     Evidence(own.path, Text(en=f"{asked} of them", zh=f"其中 {asked} 个")),
                     *marks.values(),
-                    quote(where, _written(ignored)),
-                    *(quote(line.where, _written(line)) for line in scope.effective("proxy_cache")[-1:]),
+                    quote(where, ignored.written),
+                    *(quote(line.where, line.written) for line in scope.effective("proxy_cache")[-1:]),
                 ),
                 {
                     "given": str(item.count - asked),

@@ -308,10 +308,9 @@ def _empty_variable(config: NginxConfig, server: Server, path: str) -> _EmptyVar
                     Evidence(
                         place,
                         Text(
-                            en=f"{block.name} {' '.join(block.args)} has no {default}: ${name} is empty for every"
+                            en=f"{block.written} has no {default}: ${name} is empty for every"
                             " request that no line of it fits",
-                            zh=f"{block.name} {' '.join(block.args)} 没有 {default}："
-                            f"没有匹配到任何一行的请求，${name} 为空",
+                            zh=f"{block.written} 没有 {default}：没有匹配到任何一行的请求，${name} 为空",
                         ),
                     ),
                 ),

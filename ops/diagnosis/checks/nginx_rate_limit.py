@@ -65,7 +65,7 @@ def rate_limit(
         "NGX008",
         (
             quote(path, entry.text),
-            *((quote(limit.where, f"{limit.name} {' '.join(limit.args)}"),) if limit else ()),
+            *((quote(limit.where, limit.written),) if limit else ()),
             *(
                 (quote(access.path, f"{refusals} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)

@@ -26,9 +26,8 @@ from ops.facts.nginx import Directive, NginxConfig, NginxTest
 from ops.facts.probes import Backend, Exchange, Front, HostNames
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
-from ops.interpret.nginx import Scope
 from ops.interpret.nginx_error_line import message
-from ops.interpret.site import find_site
+from ops.interpret.site import find_site, scope_for
 from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
@@ -324,11 +323,6 @@ def _is_about(entry: LogEntry, item: Answers) -> bool:
     return abs(entry.time - item.last) <= 2.0 and f'request: "{item.method} ' in entry.text
 
 
-def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
-    site = find_site(config, target.domain, target.backend)
-    return (site.server.location_for(path) or site.server) if site else None
-
-
 def _closed_method(
     item: Answers, config: NginxConfig, target: Target, host_names: HostNames | NotSeen, *, is_known: bool
 ) -> _Proof | None:
@@ -356,7 +350,7 @@ def _closed_method(
         for step in route.steps
         if step.where and step.kind in (StepKind.IF, StepKind.ACCESS, StepKind.RETURN)
     ]
-    scope = _scope(config, target, path)
+    scope = scope_for(config, target, path)
     lists = [line for line in (scope.own("limit_except") if scope else ()) if item.method not in line.args]
     where = lists[0].where if lists else decision.where
     return _Proof(
@@ -394,7 +388,7 @@ def _sent_to_a_file(
     if without.outcome.passed is None or route.outcome.status != 405 or not tries:
         return None
     where = tries[-1].where
-    scope = _scope(config, target, path)
+    scope = scope_for(config, target, path)
     line = next(iter(scope.effective("try_files")[-1:] if scope else ()), None)
     last = line.args[-1] if line and line.where == where else ""
     return _Proof(
@@ -426,7 +420,7 @@ def _locked_preflight(
 ) -> _Proof | None:
     """nginx wants a password of a browser's first question, with which a browser sends none (Fetch standard,
     CORS-preflight fetch: without credentials)."""
-    scope = _scope(config, target, item.path)
+    scope = scope_for(config, target, item.path)
     locks = [
         line
         for name in ("auth_basic", "auth_request")
@@ -439,7 +433,7 @@ def _locked_preflight(
     passes = scope.effective("proxy_pass") if scope else ()
     beside = passes[-1].where if passes else lock.where
     return _Proof(
-        (quote(lock.where, f"{lock.name} {' '.join(lock.args)}"),),
+        (quote(lock.where, lock.written),),
         lock.where,
         Text(
             en=f"{lock.name} at {lock.where} asks browsers for a password before they may ask (OPTIONS); they send none"
@@ -550,7 +544,7 @@ def _is_tried_by_scanners(path: str) -> bool:
 
 def _impatience(item: Answers, config: NginxConfig, target: Target) -> _Proof | None:
     """nginx gave up waiting for the body or the headers."""
-    scope = _scope(config, target, item.path)
+    scope = scope_for(config, target, item.path)
     lines = [
         line
         for name in ("client_body_timeout", "client_header_timeout")
@@ -589,7 +583,7 @@ def _cached_error(
     """nginx's cache keeps such failures for this path, and the service gave fewer of them."""
     from ops.interpret.routing.request import probe_route
 
-    scope = _scope(config, target, item.path)
+    scope = scope_for(config, target, item.path)
     zones = [line for line in (scope.effective("proxy_cache") if scope else ()) if line.args[:1] != ("off",)]
     if scope is None or not zones:
         return None
@@ -609,12 +603,12 @@ def _cached_error(
     beside = kept[-1]
     where = beside.where
     return _Proof(
-        (quote(where, f"{beside.name} {' '.join(beside.args)}"),),
+        (quote(where, beside.written),),
         where,
         Text(
-            en=f"{where} keeps this answer in nginx's cache ({beside.name} {' '.join(beside.args)}), and the service"
+            en=f"{where} keeps this answer in nginx's cache ({beside.written}), and the service"
             f" gave it only {_given_by_service(item, own)} times",
-            zh=f"{where} 让这个响应留在 nginx 缓存里（{beside.name} {' '.join(beside.args)}），"
+            zh=f"{where} 让这个响应留在 nginx 缓存里（{beside.written}），"
             f"而后端只返回过 {_given_by_service(item, own)} 次",
         ),
         (

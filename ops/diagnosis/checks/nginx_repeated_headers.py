@@ -12,7 +12,7 @@ from ops.diagnosis.steps import put_before_line
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.target import Target
-from ops.interpret.site import find_site
+from ops.interpret.site import scope_for
 
 # Browsers refuse two values of any of these, or use neither.
 _ONCE = (
@@ -42,8 +42,7 @@ def repeated(front: Front, backend: Backend, target: Target, nginx_config: Nginx
             values = _values(whole, name)
             if len(values) < 2 or len(_values(own, name)) != 1:
                 continue
-            site = find_site(nginx_config, target.domain, target.backend)
-            scope = (site.server.location_for(path) or site.server) if site else None
+            scope = scope_for(nginx_config, target, path)
             added = [
                 d
                 for d in (scope.effective("add_header") if scope else ())

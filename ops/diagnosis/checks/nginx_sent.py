@@ -27,7 +27,7 @@ from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import Scope, default_server, every, servers
 from ops.interpret.nginx_error_line import message, request_of
 from ops.interpret.service_name import asks_for_key
-from ops.interpret.site import find_site
+from ops.interpret.site import find_site, scope_for
 from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
 from ops.text.language import Text
 
@@ -82,7 +82,7 @@ def sent_host(
     line = _service_s_line(logs, probed.answer, probed.path)
     if line is None and _is_nginx_s_page(probed.answer):
         return
-    scope = _scope(nginx_config, target, probed.path)
+    scope = scope_for(nginx_config, target, probed.path)
     yield Finding(
         "NGX080",
         (
@@ -128,11 +128,6 @@ def _service_s_line(logs: Logs | NotSeen, answer: Exchange, path: str) -> Eviden
 def _is_nginx_s_page(answer: Exchange) -> bool:
     """Whether nginx made this page itself (ngx_http_special_response.c): its last line names the server."""
     return "<hr><center>" in answer.body and "nginx" in answer.body.rpartition("<hr><center>")[2]
-
-
-def _scope(config: NginxConfig, target: Target, path: str) -> Scope | None:
-    site = find_site(config, target.domain, target.backend)
-    return (site.server.location_for(path) or site.server) if site else None
 
 
 def _host_edit(scope: Scope | None, proxy_pass: str) -> tuple[str, ...]:
@@ -523,7 +518,7 @@ def sent_twice(
 ) -> Iterator[Finding]:
     """NGX084: proxy_set_header names Host twice for a path, nginx sends both, and the request is refused with 400 as
     RFC 9112 (3.2) demands."""
-    scope = _scope(nginx_config, target, target.predict_path)
+    scope = scope_for(nginx_config, target, target.predict_path)
     hosts = [
         d
         for d in (scope.effective("proxy_set_header") if scope else ())

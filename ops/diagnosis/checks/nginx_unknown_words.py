@@ -246,10 +246,10 @@ def _place_of(failed: _Failed, words: str, config: NginxConfig, target: Target) 
     location = site.server.location_for(failed.path)
     scopes = _scopes(location, site.server)
     block = scopes[0].blocks[0]
-    around = quote(block.where, f"{block.name} {' '.join(block.args)}".strip())
+    around = quote(block.where, block.written)
     directive = failed.needs or _of_the_module(words, scopes)
     if directive is not None:
-        written = quote(directive.where, f"{directive.name} {' '.join(directive.args)}")
+        written = quote(directive.where, directive.written)
         return _Place(directive.where, (written, around))
     if named := _named_place(words, config):
         return _Place(named, (around,))

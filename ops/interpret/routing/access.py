@@ -12,7 +12,7 @@ import msgspec
 
 from ops.interpret.nginx import Scope
 from ops.interpret.routing.model import StepKind, UndeterminedError, as_text, first_argument
-from ops.interpret.routing.state import State, effective_any, written
+from ops.interpret.routing.state import State, effective_any
 from ops.text.language import Text
 
 _BY_CODE = ("access_by_lua", "access_by_lua_block", "access_by_lua_file", "js_access")
@@ -45,8 +45,8 @@ def _verdicts(state: State) -> Iterator[AccessRefusal | None]:
             state.note(
                 StepKind.ASSUMED,
                 directive.where,
-                f"{written(directive)}: what it answers is not known here; taken to let the request in",
-                f"{written(directive)}：这里不知道它的结果，按放行处理",
+                f"{directive.written}: what it answers is not known here; taken to let the request in",
+                f"{directive.written}：这里不知道它的结果，按放行处理",
             )
             yield None
     for directive in effective_any(state.scope, _BY_CODE):
@@ -63,7 +63,7 @@ def _by_address(state: State) -> Iterator[AccessRefusal | None]:
     if client is None:
         everyone = [rule for rule in rules if rule.args[:1] == ("all",)]
         if rules[0] in everyone:
-            yield _ruled(state, rules[0].name, rules[0].where, written(rules[0]))
+            yield _ruled(state, rules[0].name, rules[0].where, rules[0].written)
             return
         state.note(
             StepKind.ASSUMED,
@@ -75,7 +75,7 @@ def _by_address(state: State) -> Iterator[AccessRefusal | None]:
         return
     for rule in rules:
         if rule.args and _covers(rule.args[0], client):
-            yield _ruled(state, rule.name, rule.where, written(rule))
+            yield _ruled(state, rule.name, rule.where, rule.written)
             return
 
 
@@ -125,8 +125,8 @@ def note_rate_limits(state: State) -> None:
             state.note(
                 StepKind.ASSUMED,
                 directive.where,
-                f"{written(directive)}: more than that is answered {code}; taken not to be reached",
-                f"{written(directive)}：超出的请求返回 {code}，按未超出处理",
+                f"{directive.written}: more than that is answered {code}; taken not to be reached",
+                f"{directive.written}：超出的请求返回 {code}，按未超出处理",
             )
 
 

@@ -24,7 +24,7 @@ from ops.interpret.routing.model import (
     is_on,
 )
 from ops.interpret.routing.rewrite import Answered, Script
-from ops.interpret.routing.state import Next, State, handler_in_force, written
+from ops.interpret.routing.state import Next, State, handler_in_force
 from ops.interpret.routing.uri import escape, split_arguments
 from ops.text.language import Text, verbatim
 
@@ -195,11 +195,11 @@ class Processing:
         other = next((d for d in state.scope.blocks[0].block or () if d.name in OTHER_HANDLERS), None)
         if other is not None:
             if other.name in ("stub_status", "empty_gif"):
-                return self.respond(200, other.where, words=verbatim(written(other)))
+                return self.respond(200, other.where, words=verbatim(other.written))
             raise UndeterminedError(
                 Text(
-                    en=f"{written(other)} answers: a module or code",
-                    zh=f"由 {written(other)} 应答：模块或代码",
+                    en=f"{other.written} answers: a module or code",
+                    zh=f"由 {other.written} 应答：模块或代码",
                 ),
                 other.where,
             )
@@ -276,9 +276,9 @@ class Processing:
         if in_force is None:
             raise UndeterminedError(
                 Text(
-                    en=f"two conditions hold, and the last has nothing to send the request on: {written(directive)}"
+                    en=f"two conditions hold, and the last has nothing to send the request on: {directive.written}"
                     " is of the first; nginx answers 500 or ends abruptly",
-                    zh=f"两个 if 同时成立，后一个没有转发目标：{written(directive)} 属于前一个；"
+                    zh=f"两个 if 同时成立，后一个没有转发目标：{directive.written} 属于前一个；"
                     "nginx 返回 500 或异常退出",
                 ),
                 directive.where,
@@ -302,8 +302,8 @@ class Processing:
         state.note(
             StepKind.PROXY,
             request.where,
-            f"{written(directive)}: the service gets {request.method} {request.uri}, Host {request.host}",
-            f"{written(directive)}：后端收到 {request.method} {request.uri}，Host 为 {request.host}",
+            f"{directive.written}: the service gets {request.method} {request.uri}, Host {request.host}",
+            f"{directive.written}：后端收到 {request.method} {request.uri}，Host 为 {request.host}",
         )
         return self._answer_of(request.where)
 

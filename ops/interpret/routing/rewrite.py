@@ -13,7 +13,7 @@ from ops.facts.nginx import Directive
 from ops.facts.probes import REDIRECTS
 from ops.interpret.nginx import Scope
 from ops.interpret.routing.model import FileKind, StepKind, UndeterminedError, as_bytes, as_text
-from ops.interpret.routing.state import State, written
+from ops.interpret.routing.state import State
 from ops.interpret.routing.uri import ESCAPED_IN_ARGUMENTS, unescape_redirect
 from ops.text.language import Text
 
@@ -96,7 +96,7 @@ class Script:
         if not self._holds(directive):
             return Ending.THROUGH
         self.state.note(
-            StepKind.IF, directive.where, f"{written(directive)}: true", f"{written(directive)}：成立"
+            StepKind.IF, directive.where, f"{directive.written}: true", f"{directive.written}：成立"
         )
         if scope.blocks[0].name != "server":
             inner = Scope((directive, *scope.blocks))
@@ -119,8 +119,8 @@ class Script:
             return (match is not None) != operator.startswith("!")
         raise UndeterminedError(
             Text(
-                en=f"the condition cannot be read: {written(directive)}",
-                zh=f"读不懂条件：{written(directive)}",
+                en=f"the condition cannot be read: {directive.written}",
+                zh=f"读不懂条件：{directive.written}",
             ),
             where,
         )
@@ -178,8 +178,8 @@ class Script:
         state.note(
             StepKind.REWRITE,
             where,
-            f"{written(directive)}: now {new_uri}",
-            f"{written(directive)}：变为 {new_uri}",
+            f"{directive.written}: now {new_uri}",
+            f"{directive.written}：变为 {new_uri}",
         )
         return Ending.EXIT if flag in ("last", "break") else Ending.THROUGH
 

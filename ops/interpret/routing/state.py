@@ -67,7 +67,7 @@ class State:
 
     def quote(self, kind: StepKind, directive: Directive) -> None:
         """Add a step in the directive's own words."""
-        self.steps.append(RouteStep(kind, directive.where, verbatim(written(directive))))
+        self.steps.append(RouteStep(kind, directive.where, verbatim(directive.written)))
 
     def enter(self, scope: Scope) -> None:
         """Apply the directives of ``scope`` (ngx_http_update_location_config)."""
@@ -105,14 +105,6 @@ def own_handler(scope: Scope) -> Directive | None:
 def _allows(limited: Directive, method: str) -> bool:
     methods = {argument.upper() for argument in limited.args}
     return method in methods or (method == "HEAD" and "GET" in methods)
-
-
-def written(directive: Directive) -> str:
-    """Return a directive as in the configuration, without its block."""
-    arguments = " ".join(directive.args)
-    if directive.name == "if":
-        arguments = f"({arguments})"
-    return f"{directive.name} {arguments}".strip()
 
 
 def effective_any(scope: Scope, names: Iterable[str]) -> tuple[Directive, ...]:
