@@ -293,7 +293,7 @@ class InstallStore:
         if not present.is_whole:
             raise OSError(errno.EFBIG, "too large to be kept", str(path))
         content = present.content
-        digest = hashlib.sha256(content).hexdigest()
+        digest = digest_of(content)
         write_atomically(self._originals / digest, content)
         return Original(digest, status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
 
@@ -301,9 +301,14 @@ class InstallStore:
         """The content of a kept file. Raises OSError, also if it is no longer that content."""
         path = self._originals / Path(original.digest).name
         content = read_regular_file(str(path), MAX_FILE_BYTES).content
-        if hashlib.sha256(content).hexdigest() != original.digest:
+        if digest_of(content) != original.digest:
             raise OSError(errno.EIO, "is not what was kept", str(path))
         return content
+
+
+def digest_of(content: bytes) -> str:
+    """By what a record knows a file's content: SHA-256, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _decoded(path: Path, kind: type[T], advice: Text) -> T | None:
