@@ -51,7 +51,7 @@ def archive_of_a_host_that_is_destroyed(
         host.run(GTE_OPS, "install", "--config", "/root/gte-ops.toml", *options, seconds=INSTALL_SECONDS)
         host.sh("echo '# by hand' >>/etc/nginx/conf.d/gte-api.conf")
         host.run(GTE_OPS, "backup", "create")
-        name = host.sh(f"ls {ARCHIVES} | grep age$").strip()
+        name = host.sh(f"ls {ARCHIVES} | grep age$ | sort | tail -n 1").strip()  # the first is install's own
         return name, base64.b64decode(host.sh(f"base64 -w0 {ARCHIVES}/{name}")), host.sh(SERVED)
 
 

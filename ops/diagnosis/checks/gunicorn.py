@@ -53,6 +53,8 @@ SAME_MOMENT = 2.0
 # So many users, and so large a share of them, meet a full queue by no accident.
 _FEW_REFUSED, _REFUSED_SHARE = 3, 0.01
 _STOPPED = ("stopped", "tracing-stop")
+# The master looks at its workers once a second (gunicorn: arbiter.py), here with as much again for a busy host.
+_MASTER_LOOKS_EVERY = 2.0
 # A worker that uses more than this share of a core while observed is spinning; otherwise it is blocked.
 SPINNING = 0.8
 # Requests that the front door's probes add to those a worker completes: plain, health, prediction, redirects.
@@ -362,6 +364,7 @@ def capacity(
     activity: Activity,
     processes: Processes,
     logs: Logs | NotSeen,
+    gunicorn: Gunicorn | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN006: requests queue while others complete. GUN007: connections are accepted, and no request completes."""
@@ -393,7 +396,12 @@ def capacity(
     elif queues:
         queued = max((count for count in activity.queued if count), default=0)
         yield Finding("GUN006", (*((full,) if full else ()), *queues), {"queued": str(queued)})
-    elif unanswered and completes is None and not _some_answer(backend):
+    elif (
+        unanswered
+        and completes is None
+        and not _some_answer(backend)
+        and not _master_ends_them(logs, gunicorn, processes, target, taken_at)
+    ):
         longest = max(x.elapsed for x in unanswered)
         silent = _silence_evidence(target, backend, unanswered[0], longest)
         records = (
@@ -405,6 +413,29 @@ def capacity(
         pids = ", ".join(str(pid) for pid, _ in states) or "?"
         facts = {"pids": pids, "waited": in_seconds(f"{longest:.1f}"), "states": states_text}
         yield Finding("GUN007", (accepted, silent, *records, *by_state), facts, fix=fix)
+
+
+def _master_ends_them(
+    logs: Logs | NotSeen, gunicorn: Gunicorn | NotSeen, processes: Processes, target: Target, taken_at: float
+) -> bool:
+    """Whether the master ends every worker that does not answer (GUN004): each was ended by its timeout while we
+    looked, or took the place of one that was, and has not lived for longer than the timeout itself."""
+    master = process_of(processes, target.gunicorn_master)
+    if isinstance(logs, NotSeen) or isinstance(logs.gunicorn_error, NotSeen) or isinstance(gunicorn, NotSeen):
+        return False
+    log = logs.gunicorn_error
+    entries = _of_this_master(log, entries_with(log, "WORKER TIMEOUT"), master)
+    workers = [p for p in processes.processes if p.pid in target.gunicorn_workers]
+    if not entries or master is None or any(process.state in _STOPPED for process in (master, *workers)):
+        return False
+    limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
+    longest = (float(limit) if re.fullmatch(r"\d{1,9}(\.\d*)?", str(limit)) else 30.0) + _MASTER_LOOKS_EVERY
+    ended = " ".join(entry.text for entry in entries)
+    return all(
+        f"(pid:{worker.pid})" in ended
+        or (worker.started >= entries[0].time and taken_at - worker.started <= longest)
+        for worker in workers
+    )
 
 
 _FULL = Text(

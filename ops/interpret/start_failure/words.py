@@ -24,6 +24,11 @@ _SIGNALLED = re.compile(
 _LEAVING = re.compile(r"Worker exiting \(pid: (\d+)\)$")
 _TIMED_OUT = re.compile(r"WORKER TIMEOUT \(pid:\s?(\d+)\)")
 _BOOTING = re.compile(r"Booting worker with pid: (\d+)")
+# A worker logs these under its own pid, so it had loaded the application.
+_AT_WORK = re.compile(
+    r"^(?:Error handling (?:HTTP/2 )?request|Socket error processing request|Exception in post_request hook"
+    r"|Autorestarting worker after|Invalid request from)"
+)
 # Frames in which gunicorn, or another package's worker, loads the application or starts itself.
 _LOADING = re.compile(
     r"gunicorn/app/(?:wsgiapp|base|pasterapp)\.py|gunicorn/util\.py|gunicorn/pidfile\.py|gunicorn/sock\.py"
@@ -241,15 +246,19 @@ def _ends_exception(exception: Sequence[str], following: str) -> bool:
 
 
 def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
-    """Return the ends of workers that were booted in these lines, oldest first, without those that lived for long.
-    Return none if a worker outlives a later one: then the start succeeded, and only a worker failed."""
+    """Return the ends of workers that were booted in these lines, oldest first, without those that lived for long
+    or handled a request. Return none if a worker outlives a later one: then the start succeeded, and
+    only a worker failed."""
     booted: dict[int, datetime | None] = {}
     ends: dict[int, Ended] = {}
+    loaded: set[int] = set()
     for line in lines:
         match = _STAMPED.match(line)
         if match is None:
             continue
         at, words = _moment(line), match[3]
+        if _AT_WORK.match(words):
+            loaded.add(int(match[1]))
         if boot := _BOOTING.search(words):
             booted[int(boot[1])] = at
         elif (end := _end_of(words)) is not None and end.pid in booted:
@@ -261,7 +270,7 @@ def _ends(lines: Sequence[str]) -> tuple[Ended, ...]:
     living = [pid for pid in booted if pid not in ends]
     if living and set(living) != set(list(booted)[-len(living) :]):
         return ()
-    return tuple(end for end in ends.values() if end.after <= LONG)
+    return tuple(end for end in ends.values() if end.after <= LONG and end.pid not in loaded)
 
 
 def _leaving(lines: Sequence[str], booted: Mapping[int, datetime | None]) -> dict[int, Ended]:

@@ -8,13 +8,19 @@ import shutil
 
 from tests.lab.faults.case import answers, fault
 from tests.lab.stack import MODEL, Stack
+from tests.lab.waiting import wait_for
 
 
 def _serve_the_model(stack: Stack) -> None:
-    """Restart the service so that it looks for the production model."""
+    """Restart the service so that it looks for the production model, and wait until it has looked."""
     stack.set_service_environment(GTE_ENGINE="auto", GTE_MODEL_DIR=str(stack.model_dir))
     stack.stop_gunicorn()
     stack.start_gunicorn(wait="listening")
+    wait_for(
+        lambda: b'"loading"' not in stack.request(path="/ready", door="backend").body,
+        "the service to have looked for its model",
+        within=20,
+    )
 
 
 @fault("MOD001", sees=answers(503, path="/ready"), explains=("MOD006",))

@@ -147,6 +147,19 @@ ENDED = {
 }
 
 
+AT_WORK = "[2026-11-30 06:18:{0:02} +0000] [1{0:02}] [ERROR] Error handling request POST /predict\n"
+
+
+@pytest.mark.parametrize("kind", ENDED)
+def test_workers_that_handled_a_request_had_loaded_the_application(kind: Kind) -> None:
+    ended = [BOOTING.format(number) + ENDED[kind].format(number) for number in (1, 2)]
+    assert failure_of("".join(ended) + BOOTING.format(3)) is not None
+    served = [
+        BOOTING.format(number) + AT_WORK.format(number) + ENDED[kind].format(number) for number in (1, 2)
+    ]
+    assert failure_of("".join(served) + BOOTING.format(3)) is None
+
+
 LEAVING = "[2026-11-30 06:18:{0:02} +0000] [1{0:02}] [INFO] Worker exiting (pid: 1{0:02})\n"
 
 

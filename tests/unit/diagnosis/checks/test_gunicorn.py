@@ -160,6 +160,12 @@ def hung(state: str = "sleeping", cpu: tuple[float, float] = (4.0, 4.0), **more:
     return but(front__predict=timed_out(**PREDICT), activity__seconds=4.0, **{**facts, **more})
 
 
+def ended_while_looked_at(only: int | None = None) -> Snapshot:
+    """Nothing completes, and gunicorn's log has the end of each worker by its timeout, or of one."""
+    entries = (entry(f"WORKER TIMEOUT (pid:{pid})", ago=1) for pid in (901, 902) if only in (None, pid))
+    return hung(logs=logged(*entries).logs)
+
+
 def configured(text: str) -> Snapshot:
     """gunicorn's configuration file holds this."""
     return but(gunicorn__config=parse_config(GUNICORN_CONF, text.encode()))
@@ -531,6 +537,22 @@ CASES: list[Case] = [
         ),
     ),
     quiet("GUN007", "nothing takes the connection", without_gunicorn()),
+    quiet(
+        "GUN007", "the master ends the hung workers by its timeout: that is GUN004", ended_while_looked_at()
+    ),
+    fires("GUN007", "the master ended one worker, and another hangs", ended_while_looked_at(only=901)),
+    fires(
+        "GUN007",
+        "the master that would end them is stopped",
+        but(
+            ended_while_looked_at(),
+            processes=processes(
+                NGINX_PROCESSES,
+                (process(GUNICORN_MASTER, 1, *GUNICORN_COMMAND, state="stopped"),),
+                GUNICORN_PROCESSES[1:],
+            ),
+        ),
+    ),
     quiet(
         "GUN007",
         "another program holds the port and hangs: GUN012",
