@@ -10,6 +10,7 @@ import click
 from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     config_option,
+    group_language_option,
     language_option,
     option,
     read_settings,
@@ -35,6 +36,7 @@ REFUSED = 2
 
     服务持续健康时由 watchdog 记录；gte-ops doctor 在故障时与之比较。""",
 )
+@group_language_option
 def baseline() -> None:
     """Record the host's healthy state, and show what has changed since. 健康时的基线与此后的变更。
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualGroup
-from ops.cli.options import config_option, language_option, option, report_format_option, settings_from, show
+from ops.cli.options import (
+    config_option,
+    group_language_option,
+    language_option,
+    option,
+    report_format_option,
+    settings_from,
+    show,
+)
 from ops.facts.status import EXIT_CODES
 from ops.text.language import Text
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     文件放在 /etc/gte-ops/causes.d/*.toml，格式见 docs/site-causes.zh-CN.md。gte-ops doctor 会判断它们，gte-ops
     explain 会解释它们。""",
 )
+@group_language_option
 def causes() -> None:
     """Causes that the site defines itself, without Python. 站点自定义的故障原因。
 

@@ -12,6 +12,7 @@ from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     Duration,
     config_option,
+    group_language_option,
     language_option,
     option,
     output_option,
@@ -33,6 +34,7 @@ PROGRESS_FROM = 10
 
 
 @click.group(cls=BilingualGroup, zh="证书：有哪些、还剩多久、谁来续期。")
+@group_language_option
 def cert() -> None:
     """Check certificates: which exist, how long they last, who renews them. 证书：有哪些、还剩多久、谁来续期。
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.cli.help import BilingualGroup
-from ops.cli.options import config_option, find_file, language_option, report_format_option, show
+from ops.cli.options import (
+    config_option,
+    find_file,
+    group_language_option,
+    language_option,
+    report_format_option,
+    show,
+)
 from ops.errors import UsageError
 from ops.text.language import Text
 
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.group(cls=BilingualGroup, zh="查看、检查、说明 gte-ops.toml。")
+@group_language_option
 def config() -> None:
     """Show, check and describe gte-ops.toml. 查看、检查、说明 gte-ops.toml。
 

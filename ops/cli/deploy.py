@@ -9,6 +9,7 @@ import click
 from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     config_option,
+    group_language_option,
     language_option,
     option,
     report_format_option,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.group(cls=BilingualGroup, zh="记录部署；把一台主机移出或放回 upstream。")
+@group_language_option
 def deploy() -> None:
     """Record deployments; take a host out of its balancer and put it back. 记录部署，移出和放回主机。
 

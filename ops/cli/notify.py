@@ -13,6 +13,7 @@ from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     config_option,
     error_format_option,
+    group_language_option,
     language_option,
     option,
     report_format_option,
@@ -29,6 +30,7 @@ OUTBOX_NAME = "alerts-outbox.json"
 
 
 @click.group(cls=BilingualGroup, zh="通知目标。")
+@group_language_option
 def notify() -> None:
     """Notification destinations. 通知目标。
 

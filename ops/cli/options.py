@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,8 @@ def _language(ctx: click.Context, _parameter: click.Parameter, value: str | None
 config_option = option(
     "--config", metavar="FILE", callback=_config, en="Read this gte-ops.toml.", zh="读取这个 gte-ops.toml。"
 )
-language_option = option(
+_language_option = functools.partial(
+    option,
     "--lang",
     "language",
     type=click.Choice(["zh", "en"]),
@@ -76,6 +78,9 @@ language_option = option(
     en="Language of messages and reports; default: the locale's.",
     zh="消息与报告的语言；默认按系统区域设置。",
 )
+language_option = _language_option()
+# Of a group that only holds commands: they inherit it.
+group_language_option = _language_option(expose_value=False)
 report_format_option = option(
     "--format",
     "form",

@@ -11,6 +11,7 @@ from ops.cli.help import BilingualGroup
 from ops.cli.options import (
     Duration,
     config_option,
+    group_language_option,
     language_option,
     option,
     report_format_option,
@@ -35,6 +36,7 @@ wait_option = option(
     cls=BilingualGroup,
     zh="启动、停止、重启、重新加载服务：有 systemd 用其 unit，否则用 gunicorn.start_command。",
 )
+@group_language_option
 def service() -> None:
     """Start, stop, restart and reload the service: by its unit, else by gunicorn.start_command. 管理服务。
 

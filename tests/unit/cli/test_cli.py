@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -457,6 +457,27 @@ def test_help_is_chinese_for_who_reads_chinese(run: Run, words: tuple[str, ...])
     assert out.startswith("用法：")
     for english in ("Options:", "Usage:", "Show this", "Language of", "Read this"):
         assert english not in out
+
+
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group below ``group``, as they are typed."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*path, name))
+
+
+def test_every_command_and_group_takes_the_language(run: Run) -> None:
+    commands = list(all_commands(ops.cli.main.commands))
+    assert {("service",), ("service", "stop"), ("cert", "check"), ("version",)} <= set(commands)
+    answers = {words: run(*words, "--lang", "zh", "--help") for words in commands}
+    assert [words for words, (code, out, _) in answers.items() if code or not out.startswith("用法：")] == []
+
+
+def test_a_group_s_language_is_that_of_its_command(run: Run) -> None:
+    assert run("config", "--lang", "zh", "check")[1] == run("config", "check", "--lang", "zh")[1]
 
 
 def test_the_chinese_list_of_commands_has_whole_sentences(run: Run) -> None:
