@@ -29,10 +29,10 @@ NEW = "0.3.0"
 # Installing what pip has to unpack and compile takes most of it.
 BLOCK_SECONDS = 900.0
 # A page's language, and the Debian that its commands are run on.
-READERS = (("", "bookworm"),)
+READERS = (("", "bookworm"), (".zh-CN", "trixie"))
 
 
-@pytest.fixture(scope="module", params=READERS, ids=["en-bookworm"])
+@pytest.fixture(scope="module", params=READERS, ids=["en-bookworm", "zh-trixie"])
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     """The language's part of a page's name, a suite, and a layer with the checkout and what pip finds."""
     language, suite = request.param
