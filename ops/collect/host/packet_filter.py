@@ -24,9 +24,9 @@ MAX_OUTPUT_BYTES = 4 << 20
 MAX_RULES = 4000
 MAX_ELEMENTS = 2000
 # Statements of nftables that decide nothing (nft(8), Statements).
-_NO_VERDICT = frozenset(
-    {"counter", "log", "comment", "mangle", "notrack", "quota", "meter", "flow", "ct helper"}
-)
+_NO_VERDICT = frozenset({"counter", "log", "comment", "mangle", "notrack", "flow", "ct helper"})
+# Those after which the rule goes on for some packets alone: up to a rate, a number or an amount, or above it.
+_CONDITIONS = frozenset({"limit", "ct count", "connlimit", "quota", "meter", "fib", "socket", "osf"})
 # Targets of iptables after which the next rule is looked at (iptables-extensions(8)).
 _CONTINUING = frozenset(
     {
@@ -180,8 +180,11 @@ def _nft_rules(
                 else:
                     yield FilterRule(tuple(matches), _of_target(str(value.get("name"))), text=text)
                     return
-            elif name in ("limit", "ct count", "connlimit", "fib", "socket", "osf"):
+            elif name in _CONDITIONS:
                 matches.append(FilterMatch(name))
+            elif name == "set" and isinstance(value, dict):
+                if value.get("stmt"):  # `update @clients { ip saddr limit rate over 10/second }`
+                    matches.append(FilterMatch("set elements"))
             elif name not in _NO_VERDICT:
                 yield FilterRule(tuple(matches), "other", text=text)
                 return

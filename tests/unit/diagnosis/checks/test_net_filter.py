@@ -93,6 +93,11 @@ VMAP: Statement = {
         "data": {"set": [["established", ACCEPT], ["related", ACCEPT], ["invalid", DROP]]},
     }
 }
+CLIENT: Statement = {"payload": {"protocol": "ip", "field": "saddr"}}
+RATE: Statement = {"limit": {"rate": 10, "burst": 5, "per": "second", "inv": True}}
+METER: Statement = {
+    "meter": {"key": CLIENT, "stmt": {"ct count": {"val": 100, "inv": True}}, "name": "gte_api"}
+}
 CASES = [
     fires("NET030", "drop", nft((port(443), DROP)), "dport 443 drop", severity="fail"),
     fires("NET030", "reject with a counter before it", nft(
@@ -172,6 +177,16 @@ CASES = [
     )),
     quiet("NET030", "above a rate alone", nft(
         (port(443), {"limit": {"rate": 10, "burst": 5, "per": "second", "inv": True}}, DROP)
+    )),
+    quiet("NET030", "above a number of connections of one client", nft((port(443), state("new"), METER, REJECT))),
+    quiet("NET030", "above a client's rate, by a dynamic set", nft(
+        (port(443), {"set": {"op": "update", "elem": CLIENT, "set": "@clients", "stmt": [RATE]}}, DROP)
+    )),
+    quiet("NET030", "above an amount", nft(
+        (port(443), {"quota": {"val": 1, "val_unit": "gbytes", "inv": True}}, DROP)
+    )),
+    fires("NET030", "clients are noted in a set, and dropped", nft(
+        (port(443), {"set": {"op": "add", "elem": CLIENT, "set": "@clients"}}, DROP)
     )),
     quiet("NET030", "by another interface", nft((meta("iifname", "wg0"), port(443), DROP))),
     quiet("NET030", "an interface that is not known", nft(
