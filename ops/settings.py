@@ -1077,6 +1077,16 @@ class NotifySettings(Section, frozen=True):
             secret=True,
         ),
     ] = ()
+    ca_file: Annotated[
+        str,
+        key(
+            "PEM file of roots that destinations may have beside the public ones: a private authority, a relay's.",
+            "除公共根证书外，通知目标还可使用的根证书（PEM 文件）：私有 CA、代理的 CA。",
+            example="/etc/gte-ops/our-root.pem",
+            since="0.3.0",
+            unset=_NONE,
+        ),
+    ] = ""
     docs_url: Annotated[
         str,
         key(

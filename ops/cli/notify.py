@@ -126,7 +126,12 @@ def serve(
 
     end_in_order()
     try:
-        receiver = Receiver(place, Outbox(path, settings.notify.urls, language), token=token, report=report)
+        receiver = Receiver(
+            place,
+            Outbox(path, settings.notify.urls, language, ca_file=settings.notify.ca_file),
+            token=token,
+            report=report,
+        )
     except OSError as error:
         raise _address_error(address, error) from None
     with suppress(KeyboardInterrupt):

@@ -75,7 +75,10 @@ def send_test(settings: Settings, language: Language, within: float = TEST_WITHI
         (target.url, (Letter(number, title, body, message.kind),)) for number, target in enumerate(targets)
     )
     try:
-        send_round(Round(routes, within), lambda report: reports.__setitem__(report.number, report))
+        send_round(
+            Round(routes, within, settings.notify.ca_file),
+            lambda report: reports.__setitem__(report.number, report),
+        )
     except OSError as error:
         raise OpsError(
             Text(

@@ -61,7 +61,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """Messages on their way to ``urls``, kept in ``path`` (mode 0600, no URL in it).
+    """Messages on their way to ``urls``, kept in ``path`` (mode 0600, no URL in it). ``ca_file``: notify.ca_file.
 
     Raises SettingsError for an entry of ``urls`` that cannot be a URL. Nothing else raises: if the file cannot be used,
     messages are kept in memory and sent all the same, and `problems` reports it. The rules for queueing and retrying
@@ -69,11 +69,18 @@ class Outbox:
     """
 
     def __init__(
-        self, path: Path, urls: Sequence[str], language: Language, *, send: Send = send_round
+        self,
+        path: Path,
+        urls: Sequence[str],
+        language: Language,
+        *,
+        ca_file: str = "",
+        send: Send = send_round,
     ) -> None:
         self._store = Store(path)
         self._destinations: tuple[Destination, ...] = destinations(urls)
         self._language: Language = language
+        self._ca_file = ca_file
         self._send = send
         # The ledger in memory, while the file cannot be written.
         self._afloat: Ledger | None = None
@@ -171,7 +178,7 @@ class Outbox:
         why = _NO_ANSWER
         detail = f"{max(0.0, ends - begun):.0f}"
         try:
-            self._send(Round(routes, max(0.0, ends - begun)), on_report)
+            self._send(Round(routes, max(0.0, ends - begun), self._ca_file), on_report)
         except OSError as error:
             why, detail = _NOT_STARTED, error.strerror or type(error).__name__
         reason = Text(en=why.en.format(detail), zh=why.zh.format(detail))

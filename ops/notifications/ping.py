@@ -60,10 +60,12 @@ class PingKind(StrEnum):
 
 
 class PingRequest(msgspec.Struct, frozen=True):
-    """One request of the sending process. ``within``: its length in seconds."""
+    """One request of the sending process. ``within``: its length in seconds. ``ca_file``: of roots that are trusted
+    beside the public ones."""
 
     url: str
     within: float
+    ca_file: str = ""
 
 
 class PingFailure(msgspec.Struct, frozen=True):
@@ -108,7 +110,7 @@ def event_url(url: str, kind: PingKind, event: PingEvent, words: str) -> str | N
 class _Child:
     """The process that sends one request."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca_file: str) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._give_up = time.monotonic() + WITHIN_S + _START_S
         environment = environment_for_sending(os.environ)
@@ -127,7 +129,7 @@ class _Child:
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError), self._process.stdin as stdin:
                 # Less than a pipe holds: writing never waits.
-                stdin.write(msgspec.json.encode(PingRequest(url, WITHIN_S)) + b"\n")
+                stdin.write(msgspec.json.encode(PingRequest(url, WITHIN_S, ca_file)) + b"\n")
             self._process.stdin = None
 
     def result(self) -> DeliveryResult:
@@ -159,6 +161,7 @@ class Ping:
         self._task = task
         self._url: str = getattr(settings.notify.ping, task)
         self._kind = kind_of(self._url, settings.notify.ping.kind)
+        self._ca_file = settings.notify.ca_file
         self._child: _Child | None = None
 
     def send(self, event: PingEvent, exit_code: int | None = None) -> None:
@@ -166,7 +169,7 @@ class Ping:
         words = self._task if exit_code is None else f"{self._task}: exit code {exit_code}"
         url = event_url(self._url, self._kind, event, words) if self._url else None
         self.stop()
-        self._child = None if url is None else _Child(url)
+        self._child = None if url is None else _Child(url, self._ca_file)
 
     def wait(self) -> PingFailure | None:
         """Wait for the request under way, WITHIN_S and a process's start at most; how it failed, None if it did not."""

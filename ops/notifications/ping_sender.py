@@ -59,7 +59,7 @@ def main() -> None:
     proxy_bypass.install()
     # Where a unit withholds CAP_SETUID, the unit is the sandbox: only an answer's head is read here.
     with contextlib.suppress(OSError):
-        sandbox.enter(())
+        sandbox.enter((), request.ca_file)
     signal.setitimer(signal.ITIMER_REAL, request.within)
     result = send(request)
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")

@@ -224,7 +224,10 @@ def trouble(error: BaseException, waited: float) -> Text:
             ]
     names = {type(link).__name__ for link in chain}
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
-        return Text(en="its certificate is not trusted here", zh="对方证书不受本机信任")
+        return Text(
+            en="its certificate is not trusted here (notify.ca_file names further roots)",
+            zh="对方证书不受本机信任（notify.ca_file 可指定更多根证书）",
+        )
     # Requests' own words for a file or directory that it does not find or may not read.
     if any(isinstance(link, OSError) and "CA certificate bundle" in str(link) for link in chain):
         return _NO_AUTHORITIES

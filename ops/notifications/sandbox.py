@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
 from ops.files.unprivileged import drop_privileges, unprivileged_account
@@ -56,16 +56,19 @@ def environment_for_sending(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def enter(urls: Iterable[str]) -> None:
-    """Load the plug-ins that ``urls`` need, then become a user without privileges. A process that is not root keeps its
-    user.
+def enter(urls: Iterable[str], ca_file: str = "") -> None:
+    """Load the plug-ins that ``urls`` need and the trusted roots, those of ``ca_file`` too, then become a user without
+    privileges. A process that is not root keeps its user.
 
     Call it before the process has threads: no_new_privs belongs to a thread (prctl(2)). Raises OSError if root cannot
     be given up; then nothing may be sent."""
     _load(urls)
+    with contextlib.suppress(
+        OSError
+    ):  # no memory file can be made: then what may be read of the files counts
+        _take_up_authorities(os.environ, ca_file)
     account = unprivileged_account()
     if account is not None:
-        _keep_certificates_readable()
         os.environ["HOME"] = _NO_HOME
         os.chdir("/")
     drop_privileges(account, network=True)()
@@ -87,30 +90,45 @@ def _load(urls: Iterable[str]) -> None:
             apprise.Apprise.instantiate(url, asset=asset)
 
 
-def _keep_certificates_readable() -> None:
-    """Keep the files of certificate authorities readable: opened by root, they are read again as nobody."""
+def _take_up_authorities(environment: MutableMapping[str, str], ca_file: str) -> None:
+    """Have Requests (REQUESTS_CA_BUNDLE) and OpenSSL, which mail uses (SSL_CERT_FILE), trust what the environment says,
+    and the roots of ``ca_file`` besides. Without a word in the environment Requests trusts certifi's roots, OpenSSL the
+    system's.
+
+    The files are copied into memory: root opens them, and they are read again as nobody."""
+    import ssl
+
     import certifi
 
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    own = _held(certifi.where())
-    if own is not None:
+    public = _content(certifi.where())
+    further = _content(ca_file)
+    system = environment.get("SSL_CERT_FILE", "")
+    bundle = environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE") or ""
+    if public:
+        own = _held(public)
         certifi.where = lambda: own
-    authorities = _held(bundle) if bundle else own
-    if authorities is not None:
-        os.environ["REQUESTS_CA_BUNDLE"] = authorities
-    if (system := _held(os.environ.get("SSL_CERT_FILE", ""))) is not None:
-        os.environ["SSL_CERT_FILE"] = system
+    # A bundle that is missing, or a directory, is left to Requests, which says so.
+    authorities = _content(bundle) if bundle else _content(system) or public
+    if authorities:
+        environment["REQUESTS_CA_BUNDLE"] = _held(authorities + further)
+    # OpenSSL reads a directory of the system's roots besides (SSL_CERT_DIR).
+    own_file = _content(system or (ssl.get_default_verify_paths().openssl_cafile if further else ""))
+    if own_file or further:
+        environment["SSL_CERT_FILE"] = _held(own_file + further)
 
 
-def _held(path: str) -> str | None:
-    """A path to a copy of the file in memory, valid as long as this process lives; None if there is no such file."""
-    if not path:
-        return None
+def _content(path: str) -> bytes:
+    """What is in a file of certificates, ended by a line's end; empty if there is none that can be read: whoever needs
+    it reports that."""
     try:
-        content = Path(path).read_bytes()
-        descriptor = os.memfd_create("certificates")
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
-    except OSError:  # whoever needs a missing file reports it
-        return None
+        return Path(path).read_bytes() + b"\n" if path else b""
+    except OSError:
+        return b""
+
+
+def _held(content: bytes) -> str:
+    """A path to ``content`` in memory, valid as long as this process lives."""
+    descriptor = os.memfd_create("certificates")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
     return f"/proc/self/fd/{descriptor}"

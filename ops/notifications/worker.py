@@ -49,10 +49,12 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """All messages of one process: letters by URL, in order. ``within``: seconds for all."""
+    """All messages of one process: letters by URL, in order. ``within``: seconds for all. ``ca_file``: of roots that
+    are trusted beside the public ones."""
 
     routes: tuple[tuple[str, tuple[Letter, ...]], ...]
     within: float
+    ca_file: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -209,7 +211,7 @@ def main() -> None:
     register()
     still_root = ""
     try:
-        sandbox.enter(url for url, _ in work.routes)
+        sandbox.enter((url for url, _ in work.routes), work.ca_file)
     except OSError as error:
         still_root = error.strerror or type(error).__name__
     parent = Parent()

@@ -24,6 +24,7 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     from ops.notifications.message import MessageKind
     from ops.notifications.notify import Outbox
+    from ops.settings import NotifySettings
 
 # How long one series of deliveries may take, seconds.
 DELIVERY_SECONDS = 15.0
@@ -83,23 +84,28 @@ def _safe(value: Any) -> Any:
 
 
 class Notifier:
-    """Sends messages to ``urls`` by way of the outbox at ``path``. Failures go to the journal and are never raised."""
+    """Sends messages to the destinations of ``settings`` by way of the outbox at ``path``. Failures go to the journal
+    and are never raised."""
 
     def __init__(
-        self, path: Path, urls: tuple[str, ...], language: Language, journal: WatchdogJournal
+        self, path: Path, settings: NotifySettings, language: Language, journal: WatchdogJournal
     ) -> None:
         self._journal = journal
-        self._arguments = (path, urls, language)
+        self._arguments = (path, settings, language)
         self._outbox: Outbox | None = None
         self._thread: threading.Thread | None = None
-        if urls:
+        if settings.urls:
             try:
-                # Imported only if somebody is to be notified: a healthy cycle from cron must be short.
-                from ops.notifications.notify import Outbox
-
-                self._outbox = Outbox(*self._arguments)
+                self._outbox = self._make_outbox()
             except Exception as error:  # noqa: BLE001  an unusable outbox must not keep the service down
                 journal.note("notify_unusable", detail=safe_line(str(error)))
+
+    def _make_outbox(self) -> Outbox:
+        # Imported only if somebody is to be notified: a healthy cycle from cron must be short.
+        from ops.notifications.notify import Outbox
+
+        path, settings, language = self._arguments
+        return Outbox(path, settings.urls, language, ca_file=settings.ca_file)
 
     def notify(self, key: str, kind: MessageKind, title: Text, body: Text, wall: float) -> None:
         """Queue one message, without any network."""
@@ -133,11 +139,11 @@ class Notifier:
             return True
 
     def _deliver(self) -> None:
-        from ops.notifications.notify import DeliveryOutcome, Outbox
+        from ops.notifications.notify import DeliveryOutcome
 
         try:
             now = time.time()
-            for delivery in Outbox(*self._arguments).deliver(now, now + DELIVERY_SECONDS):
+            for delivery in self._make_outbox().deliver(now, now + DELIVERY_SECONDS):
                 if delivery.outcome != DeliveryOutcome.ACCEPTED:
                     self._journal.note(
                         "notify",

@@ -74,7 +74,7 @@ class Watchdog:
         self.journal = journal
         self.language = language
         self.resident = resident
-        self.notifier = Notifier(self._beside("outbox"), settings.notify.urls, language, journal)
+        self.notifier = Notifier(self._beside("outbox"), settings.notify, language, journal)
         self.alert_policy = AlertPolicy(self.notifier, journal, self.rules)
         self.evidence = EvidenceCapture(settings, settings_path, self.rules)
         output = self._beside("start-output.log")

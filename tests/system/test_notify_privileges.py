@@ -127,10 +127,12 @@ def notify_test(
     urls: list[str],
     python: str = sys.executable,
     preexec_fn: Callable[[], Any] | None = None,
+    ca_file: str = "",
     **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
     config = tmp_path / "gte-ops.toml"
-    config.write_text(f"[notify]\nurls = {json.dumps(urls)}\n", encoding="utf-8")
+    trusted = f"ca_file = {json.dumps(ca_file)}\n" if ca_file else ""
+    config.write_text(f"[notify]\nurls = {json.dumps(urls)}\n{trusted}", encoding="utf-8")
     return subprocess.run(
         [python, "-P", "-c", RUN, "test", "--config", str(config), "--lang", "en"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", **environment},
@@ -242,6 +244,23 @@ def test_mail_is_sent_with_certificates_that_only_root_can_read(tmp_path: Path) 
         accepted = notify_test(tmp_path, [url], SSL_CERT_FILE=str(authority.path))
     assert (refused.returncode, accepted.returncode) == (2, 0), refused.stdout + accepted.stdout
     assert any(line.upper().startswith(b"RCPT TO") for line in said)
+
+
+@pytest.mark.parametrize("trusted_by", ["SSL_CERT_FILE", "notify.ca_file"])
+def test_a_robot_and_mail_behind_an_authority_of_ones_own_are_trusted(tmp_path: Path, trusted_by: str) -> None:
+    authority = Authority(tmp_path / "authority")
+    said: list[bytes] = []
+    with peer(accepting, authority.tls) as robot, peer(mail_server(said), authority.tls) as mail:
+        ports = [address.rpartition(":")[2] for address in (robot, mail)]
+        urls = [
+            f"wecombot://fine1?endpoint=https://localhost:{ports[0]}",
+            f"mailtos://localhost:{ports[1]}?smtp=localhost&mode=ssl&from=a@example.com&to=b@example.com",
+        ]
+        if trusted_by == "SSL_CERT_FILE":
+            done = notify_test(tmp_path, urls, SSL_CERT_FILE=str(authority.path))
+        else:
+            done = notify_test(tmp_path, urls, ca_file=str(authority.path))
+    assert done.returncode == 0, done.stdout
 
 
 def test_certificates_that_are_not_there_are_said_in_one_verdict(tmp_path: Path) -> None:
