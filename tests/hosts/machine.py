@@ -82,6 +82,10 @@ class Machine:
         """Copy a file or a directory into a directory there."""
         _host("copy-in", self.name, str(source), directory)
 
+    def copy_out(self, source: str, directory: Path) -> None:
+        """Copy a file or a directory from there into a directory here."""
+        _host("copy-out", self.name, source, str(directory))
+
     def show(self, unit: str, name: str) -> str:
         """One property of a unit (systemctl show)."""
         return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()

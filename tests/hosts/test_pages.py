@@ -14,10 +14,14 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from ops.deployment.render import NginxSite
 from tests.hosts.internet import admit_backups, join_internet, messages, start_internet
 from tests.hosts.layer import PYTHONS, REPOSITORY
 from tests.hosts.machine import HostError, Machine
+from tests.hosts.test_adoption import APPLICATION, GUNICORN, UNIT
 from tests.hosts.wheelhouse import PRESENT, add_version, copy_checkout, make_wheelhouse
+from tests.lab.authority import Authority
+from tests.lab.guide import guide_site
 from tests.pages import Block, blocks
 
 pytestmark = pytest.mark.long
@@ -26,6 +30,11 @@ NAME = "api.example.org"
 CHECKOUT = "/root/gte-ops"
 # A version that the index has beside the present one.
 NEW = "0.3.0"
+# What gte-ops has left of itself, but for what the test brought; systemd keeps the times of timers.
+LEFT_BEHIND = (
+    "find / -xdev -name '*gte*' ! -path '/root/*' ! -path '/srv/wheels/*' ! -path '/proc/*' ! -path '/sys/*'"
+    " ! -path '/var/lib/systemd/timers/*'"
+)
 # Installing what pip has to unpack and compile takes most of it.
 BLOCK_SECONDS = 900.0
 # A page's language, and the Debian that its commands are run on.
@@ -143,12 +152,13 @@ def test_a_lost_host(reader: tuple[str, str, Path], internet: Machine) -> None:
         host.sh(f"curl --silent --show-error --fail https://{NAME}/ready")
 
 
-def test_the_readme_and_installing(reader: tuple[str, str, Path], internet: Machine) -> None:
-    readme, quickstart, page = (
-        f"{name}{reader[0]}.md" for name in ("README", "docs/quickstart", "docs/install")
+def test_the_readme_installing_and_uninstalling(reader: tuple[str, str, Path], internet: Machine) -> None:
+    readme, quickstart, page, removal = (
+        f"{name}{reader[0]}.md" for name in ("README", "docs/quickstart", "docs/install", "docs/uninstall")
     )
     *first, commands = tried_blocks(readme)
-    install, service, remove = tried_blocks(page)
+    install, service = tried_blocks(page)
+    uninstall, purge, remove = tried_blocks(removal)
     (describe,) = (block for block in tried_blocks(quickstart) if "gte-ops.toml <<" in block.text)
     with fresh_host(reader, internet) as host:
         try_blocks(host, readme, first)
@@ -160,7 +170,110 @@ def test_the_readme_and_installing(reader: tuple[str, str, Path], internet: Mach
         assert_healthy(host)
         try_blocks(host, page, [service])
         assert host.show("gte-api", "ActiveState") == "inactive"
-        try_blocks(host, page, [remove])
+        try_blocks(host, removal, [uninstall])
         assert "0 loaded units" in host.sh("systemctl --failed")
         assert host.show("gte-api", "LoadState") == "not-found"
-        assert host.sh("ls -d /etc/gte-api /var/backups/gte-ops", check=False) == ""
+        assert host.sh("ls -d /etc/gte-api /var/backups/gte-ops /etc/letsencrypt/live/*")
+        try_blocks(host, removal, [purge, remove])
+        assert host.sh(LEFT_BEHIND).splitlines() == []
+        assert "gte" not in host.sh("getent passwd; getent group")
+        host.run("nginx", "-t")
+
+
+def test_operating(reader: tuple[str, str, Path], internet: Machine) -> None:
+    """Backups, certificates, the watchdog and restoring, on the host of the quickstart."""
+    quickstart, backup, certificates, watchdog, restore = (
+        f"docs/{name}{reader[0]}.md"
+        for name in ("quickstart", "backup", "certificates", "watchdog", "restore")
+    )
+    commands, one_cycle, journal = tried_blocks(watchdog)
+    with fresh_host(reader, internet) as host:
+        try_blocks(host, quickstart, tried_blocks(quickstart)[:3])
+        for page in (backup, certificates, restore):
+            try_blocks(host, page, tried_blocks(page))
+        try_blocks(host, watchdog, [commands, journal])
+        host.run("systemctl", "stop", "gte-ops-watchdog")
+        try_blocks(host, watchdog, [one_cycle])
+        host.run("systemctl", "start", "gte-ops-watchdog")
+        for unit in ("backup", "drill", "cert"):
+            host.run("systemctl", "start", f"gte-ops-{unit}.service")
+        assert_healthy(host)
+
+
+def test_deploying_by_hand(reader: tuple[str, str, Path], internet: Machine) -> None:
+    quickstart, page = (f"docs/{name}{reader[0]}.md" for name in ("quickstart", "deployment"))
+    with fresh_host(reader, internet) as host:
+        try_blocks(host, quickstart, tried_blocks(quickstart)[:2])
+        try_blocks(host, page, tried_blocks(page))
+        assert_healthy(host)
+        host.run("certbot", "renew", "--dry-run")
+
+
+def test_without_a_network(reader: tuple[str, str, Path], tmp_path: Path) -> None:
+    quickstart, page = (f"docs/{name}{reader[0]}.md" for name in ("quickstart", "offline"))
+    _, suite, layer = reader
+    make, pair, install, upgrade, uninstall = tried_blocks(page)
+    with Machine(layer, suite=suite) as host:
+        try_blocks(host, page, [make])
+        host.sh(
+            f"cd {CHECKOUT} && cp /srv/wheels/gte_ops-{NEW}-*.whl wheelhouse && tar -cf wheelhouse-{NEW}.tar wheelhouse"
+        )
+        for name in ("wheelhouse.tar", "wheelhouse.tar.sha256", f"wheelhouse-{NEW}.tar"):
+            host.copy_out(f"{CHECKOUT}/{name}", tmp_path)
+    issued = (authority := Authority()).issue([NAME])
+    with Machine(suite=suite) as host:
+        host.sh(f"echo '{host.address} {NAME}' >>/etc/hosts; mkdir {CHECKOUT}")
+        for file in sorted(tmp_path.iterdir()):
+            host.copy_in(file, "/root")
+        for path, content in (
+            ("/etc/ssl/gte-api/fullchain.pem", issued.fullchain_pem),
+            ("/etc/ssl/gte-api/privkey.pem", issued.key_pem),
+            ("/etc/gte-ops/root.pem", authority.root.pem),
+        ):
+            host.write(path, content.decode())
+        host.sh("chmod 600 /etc/ssl/gte-api/privkey.pem")
+        try_blocks(
+            host, quickstart, [block for block in tried_blocks(quickstart) if "gte-ops.toml <<" in block.text]
+        )
+        try_blocks(host, page, [pair, install])
+        assert_healthy(host)
+        try_blocks(host, page, [upgrade])
+        assert_healthy(host)
+        assert host.sh("readlink /opt/gte-api/venv").strip().endswith(NEW)
+        try_blocks(host, page, [uninstall])
+        assert host.show("gte-api", "LoadState") == "not-found"
+
+
+def test_adopting(reader: tuple[str, str, Path], internet: Machine) -> None:
+    page = f"docs/adopt{reader[0]}.md"
+    adopt, undo = tried_blocks(page)
+    with fresh_host(reader, internet) as host:
+        set_up_by_the_guide(host)
+        try_blocks(host, page, [adopt])
+        assert_healthy(host)
+        try_blocks(host, page, [undo])
+        assert "0 loaded units" in host.sh("systemctl --failed")
+        assert host.show("gte", "ActiveState") == "active"
+
+
+def set_up_by_the_guide(host: Machine) -> None:
+    """A service as people have it, with a unit, behind the guide's site, whose certificate certbot obtained."""
+    for name, text in (("app.py", APPLICATION), ("gunicorn.conf.py", GUNICORN)):
+        host.write(f"/root/build/{name}", text)
+    host.write("/etc/systemd/system/gte.service", UNIT)
+    live = f"/etc/letsencrypt/live/{NAME}"
+    site = NginxSite(
+        domain=NAME,
+        public_url=f"https://{NAME}",
+        certificate=f"{live}/fullchain.pem",
+        private_key=f"{live}/privkey.pem",
+        read_timeout="30s",
+        max_body="50M",
+    )
+    host.write("/etc/nginx/conf.d/gte-api.conf", guide_site(site, ()))
+    host.sh(
+        "set -e; cd /root/build; python3 -m venv venv; venv/bin/pip --quiet install flask gunicorn;"
+        " systemctl stop nginx;"
+        f" certbot certonly --quiet --standalone -d {NAME} --email you@example.org --agree-tos;"
+        " rm /etc/nginx/sites-enabled/default; nginx -t; systemctl start nginx; systemctl enable --now gte"
+    )

@@ -247,7 +247,9 @@ def test_mail_is_sent_with_certificates_that_only_root_can_read(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("trusted_by", ["SSL_CERT_FILE", "notify.ca_file"])
-def test_a_robot_and_mail_behind_an_authority_of_ones_own_are_trusted(tmp_path: Path, trusted_by: str) -> None:
+def test_a_robot_and_mail_behind_an_authority_of_ones_own_are_trusted(
+    tmp_path: Path, trusted_by: str
+) -> None:
     authority = Authority(tmp_path / "authority")
     said: list[bytes] = []
     with peer(accepting, authority.tls) as robot, peer(mail_server(said), authority.tls) as mail:
