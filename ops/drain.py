@@ -17,17 +17,19 @@ from ops.backups.nginx_probe import health_problem, reload_nginx
 from ops.backups.restore.validate import serving_now
 from ops.baselines.deployment_mark import mark_deployment
 from ops.collect.net.connection import Deadline
-from ops.collect.net.http_probe import exchange
+from ops.collect.net.http_probe import PROXIED, exchange
 from ops.collect.surroundings import Surroundings, look_around
-from ops.deployment.install import accepted_by_nginx, present_text, reason_not_to_replace
-from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, with_drained
+from ops.deployment.install import accepted_by_nginx, nginx_complaint, present_text, reason_not_to_replace
+from ops.deployment.upstream import UPSTREAM_FILE, matching, present_servers, socket_of, with_drained
 from ops.deployment.values import LOOK_SECONDS, deployment_from
 from ops.errors import OpsError
 from ops.facts.nginx import Directive, NginxConfig
+from ops.facts.probes import Exchange
 from ops.files.atomic_file import replace_content
 from ops.files.host_lock import SHORT_CHANGE_SECONDS, only_change
 from ops.files.signals import undisturbed
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.address import join_address, join_host
 from ops.interpret.process_ref import ProcessRef
 from ops.interpret.site import find_site
 from ops.settings import Settings
@@ -37,6 +39,9 @@ from ops.text.sanitize import safe_line
 
 RELOAD_SECONDS = 15.0
 HOST_SECONDS = 5.0
+# For all servers that are left together.
+OTHERS_SECONDS = 15.0
+SERVER_ERROR = 500
 CLIENT_SECONDS = 10.0
 # So many requests in turn reach every host of a small upstream.
 CLIENT_REQUESTS = 5
@@ -95,6 +100,7 @@ def drain(
             _refuse(planned, settings, around)
         return planned
     masters = _masters(path, deployment.test_nginx, around)
+    _refuse_broken(deployment.test_nginx)
     with only_change(SHORT_CHANGE_SECONDS):
         # Another run may have changed the file until now.
         planned = _plan(path, host, action, dry_run=False)
@@ -145,12 +151,16 @@ def _refuse_unread(path: Path, around: Surroundings) -> None:
 
 def _upstreams(config: NginxConfig, around: Surroundings) -> Iterator[Directive]:
     """The upstreams that the site passes to; all of them, if a variable selects one."""
-    site = find_site(config, around.target.domain, around.target.backend)
-    passes = site.passes if site else ()
+    passes = _passes(config, around)
     if any(not item.determined for item in passes):
         yield from nginx_topology.every(config, "upstream")
         return
     yield from (item.upstream for item in passes if item.upstream is not None)
+
+
+def _passes(config: NginxConfig, around: Surroundings) -> Sequence[nginx_topology.ProxyPass]:
+    site = find_site(config, around.target.domain, around.target.backend)
+    return site.passes if site else ()
 
 
 def _is_from(path: Path, upstream: Directive) -> bool:
@@ -161,7 +171,8 @@ def _is_from(path: Path, upstream: Directive) -> bool:
 
 def _masters(path: Path, test_nginx: Sequence[str], around: Surroundings) -> tuple[ProcessRef, ...]:
     """The nginx that will load the file. Raises DrainError where nothing may or can be loaded."""
-    why = reason_not_to_replace(path)
+    # A link stays one: the file that it leads to is replaced.
+    why = reason_not_to_replace(path) or reason_not_to_replace(path.resolve())
     if why is not None or not test_nginx:
         reason = safe_line(why or "nginx -t is not run as root on what others may change")
         raise DrainError(
@@ -178,33 +189,80 @@ def _masters(path: Path, test_nginx: Sequence[str], around: Surroundings) -> tup
     return masters
 
 
+def _refuse_broken(test_nginx: Sequence[str]) -> None:
+    """Refuse while nginx would not load its files even without this change."""
+    complaint = nginx_complaint(test_nginx)
+    if complaint is not None:
+        raise DrainError(
+            Text(
+                en=f"nginx refuses its configuration as it is: {complaint}; nothing was changed: mend that first",
+                zh=f"nginx 现在就不接受其配置：{chinese(complaint)}；未作任何改动：请先修复",
+            )
+        )
+
+
 def _refuse(planned: DrainResult, settings: Settings, around: Surroundings) -> None:
     """Refuse what would leave nobody to serve, or send requests to a host that does not answer."""
-    address = planned.address
     if planned.action is DrainAction.DRAIN:
-        if not any(not item.is_drained and not item.is_backup for item in present_servers(planned.after)):
-            raise DrainError(
-                Text(
-                    en=f"{address}: the last server that gets requests; put another back first, or add --force",
-                    zh=f"{address}：这是最后一台接收请求的服务器；请先恢复另一台，或加上 --force",
-                )
-            )
+        _refuse_last(planned, settings, around)
         return
-    url = f"http://{around.target.domain}{settings.target.ready_path}"
-    answer = exchange("GET", url, address, Deadline(time.monotonic() + HOST_SECONDS))
+    answer = _asked(planned.address, settings, around, time.monotonic() + HOST_SECONDS)
     if answer.status != 200:
-        said = (
-            safe_line(str(answer.detail or answer.failure))
-            if answer.status is None
-            else f"HTTP {answer.status}"
-        )
-        place = f"{address}{settings.target.ready_path}"
+        place, said = f"{planned.address}{settings.target.ready_path}", _said(answer)
         raise DrainError(
             Text(
                 en=f"{place}: {said}; it stays out: fix it first, or add --force",
                 zh=f"{place}：{chinese(said)}；仍不接收请求：请先修复，或加 --force",
             )
         )
+
+
+def _refuse_last(planned: DrainResult, settings: Settings, around: Surroundings) -> None:
+    """Refuse if no other server gets requests, or if none of those that do answers. A backup counts: nginx sends it the
+    requests while every other server is down."""
+    if not planned.serving:
+        raise DrainError(
+            Text(
+                en=f"{planned.address}: the last server that gets requests; put another back first, or add --force",
+                zh=f"{planned.address}：这是最后一台接收请求的服务器；请先恢复另一台，或加上 --force",
+            )
+        )
+    deadline = time.monotonic() + OTHERS_SECONDS
+    silent: list[str] = []
+    for address in planned.serving:
+        answer = _asked(address, settings, around, min(deadline, time.monotonic() + HOST_SECONDS))
+        if answer.status is not None and answer.status < SERVER_ERROR:
+            return
+        silent.append(f"{address}: {_said(answer)}")
+    others = "; ".join(silent)
+    raise DrainError(
+        Text(
+            en=f"{planned.address}: no other server answers ({others}); mend one first, or add --force",
+            zh=f"{planned.address}：其他服务器都没有应答（{chinese(others)}）；请先修复一台，或加上 --force",
+        )
+    )
+
+
+def _asked(address: str, settings: Settings, around: Surroundings, deadline: float) -> Exchange:
+    """What a server says at the ready path, asked as nginx would: over TLS where nginx passes to it so."""
+    config = around.config
+    passes = _passes(config, around) if isinstance(config, NginxConfig) else ()
+    scheme = "https" if any(item.written.startswith("https:") for item in passes) else "http"
+    host, port = socket_of(address)
+    return exchange(
+        "GET",
+        f"{scheme}://{join_host(around.target.domain)}{settings.target.ready_path}",
+        join_address(host, port) if port else host,
+        Deadline(deadline),
+        headers=PROXIED,
+    )
+
+
+def _said(answer: Exchange) -> str:
+    """One line: its status, or why there is none."""
+    if answer.status is None:
+        return safe_line(str(answer.detail or answer.failure))
+    return f"HTTP {answer.status}"
 
 
 def _exchange(
@@ -218,7 +276,7 @@ def _exchange(
     logs = around.target.nginx_error_logs
     try:
         if planned.after != planned.before:
-            replace_content(path, planned.after.encode())
+            replace_content(path.resolve(), planned.after.encode())
         accepted_by_nginx(test_nginx)
         reload_nginx(masters, logs, time.monotonic() + RELOAD_SECONDS)
         _verify(around)
@@ -250,7 +308,7 @@ def _put_back(path: Path, planned: DrainResult, masters: Sequence[ProcessRef], l
             zh=f"；{path} 期间被他人改动，保持不动：请运行 nginx -t 并重新加载 nginx",
         )
     try:
-        replace_content(path, planned.before.encode())
+        replace_content(path.resolve(), planned.before.encode())
     except OSError as error:
         stays = Text(en="; the new file stays", zh="；新文件仍在原处")
         raise DrainError(system_error(path, error, stays)) from None

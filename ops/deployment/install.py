@@ -369,9 +369,22 @@ def _put_back(results: Sequence[Installed]) -> None:
 
 def accepted_by_nginx(command: Sequence[str]) -> None:
     """Let nginx test its configuration. Raises RefusedError."""
+    complaint = nginx_complaint(command)
+    if complaint is not None:
+        raise RefusedError(
+            Text(
+                en=f"nginx refuses its configuration with the new files: {complaint}; the old files are back",
+                zh=f"nginx 不接受加入新文件后的配置：{chinese(complaint)}；已恢复原文件",
+            )
+        )
+
+
+def nginx_complaint(command: Sequence[str]) -> str | None:
+    """Why nginx, by its own test, would not load its configuration; None if it would, or if there is no nginx yet: it
+    will read the files once it is installed."""
     program = _program(command[0])
     if program is None:
-        return  # no nginx here yet: it will read the file once it is installed
+        return None
     try:
         ran = subprocess.run(
             [program, *command[1:]],
@@ -382,21 +395,11 @@ def accepted_by_nginx(command: Sequence[str]) -> None:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RefusedError(
-            Text(
-                en=f"nginx -t: {safe_line(str(error))}; the old files are back",
-                zh=f"nginx -t：{chinese(safe_line(str(error)))}；已恢复原文件",
-            )
-        ) from None
-    if ran.returncode:
-        errors = [line for line in ran.stderr.splitlines() if "[emerg]" in line] or ran.stderr.splitlines()
-        raise RefusedError(
-            Text(
-                en=f"nginx refuses its configuration with the new files: {safe_line(errors[0] if errors else '?')}; "
-                "the old files are back",
-                zh=f"nginx 不接受加入新文件后的配置：{safe_line(errors[0] if errors else '?')}；已恢复原文件",
-            )
-        )
+        return safe_line(f"nginx -t: {error}")
+    if not ran.returncode:
+        return None
+    lines = ran.stderr.splitlines()
+    return safe_line(next((line for line in lines if "[emerg]" in line), lines[0] if lines else "?"))
 
 
 def present_text(path: Path) -> str | None:

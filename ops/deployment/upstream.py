@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from ops.errors import UsageError
+from ops.interpret.address import split_address
 from ops.text.language import Text
 
 UPSTREAM_FILE = "snippets/gte-api-upstream.conf"
@@ -22,10 +24,15 @@ _HEADER = """\
 """
 # address of a host or unix socket, as nginx reads one word
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}|unix:/[A-Za-z0-9_./-]+")
-_SERVER_LINE = re.compile(
-    r"^(?P<begin>[ \t]*server[ \t]+(?P<address>[^\s;]+))(?P<rest>[^;#\n]*);", re.MULTILINE
+# nginx's grammar (ngx_conf_read_token): a word in quotes may hold anything, and # begins a comment only where a word
+# could begin.
+_TOKEN = re.compile(
+    r"""\s+ | \#[^\n]* | (?P<end>[;{}])
+    | (?P<word> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s;{}\\])+ )""",
+    re.VERBOSE | re.DOTALL,
 )
-_DOWN = re.compile(r"[ \t]+down(?=\s|$)")
+# nginx's port of a server that names none
+_DEFAULT_PORT = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +49,12 @@ class BalancedServer:
 
 @dataclass(frozen=True)
 class PresentServer:
-    """A server as the file has it."""
+    """A server as the file has it. ``words``: where each word of its directive begins and ends in the file's text."""
 
     address: str
     is_drained: bool
     is_backup: bool
+    words: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
 
 
 def render_upstream(servers: Sequence[BalancedServer]) -> str:
@@ -79,26 +87,40 @@ def present_servers(text: str) -> tuple[PresentServer, ...]:
 
 
 def _present(text: str) -> Iterator[PresentServer]:
-    for match in _SERVER_LINE.finditer(text):
-        words = match["rest"].split()
-        yield PresentServer(match["address"], "down" in words, "backup" in words)
+    words: list[tuple[str, int, int]] = []
+    for match in _TOKEN.finditer(text):
+        if match["word"] is not None:
+            words.append((_unquoted(match["word"]), *match.span()))
+        elif match["end"] is not None:
+            if match["end"] == ";" and len(words) > 1 and words[0][0] == "server":
+                parameters = [word for word, _, _ in words[2:]]
+                yield PresentServer(words[1][0], "down" in parameters, "backup" in parameters, tuple(words))
+            words = []
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1] if word[0] in "\"'" and word[-1] == word[0] else word
 
 
 def matching(servers: Sequence[PresentServer], host: str) -> PresentServer:
     """The server that ``host`` names, by its address or by its host alone. Raises UsageError if none or several do."""
-    matches = [
-        item for item in servers if host in (item.address, item.address.rpartition(":")[0].strip("[]"))
-    ]
+    wanted, wanted_port = _host_and_port(host)
+    matches = {
+        address: item
+        for item in servers
+        if (address := socket_of(item.address))[0] == wanted and wanted_port in (0, address[1])
+    }
     if len(matches) == 1:
-        return matches[0]
-    known = ", ".join(item.address for item in servers)
+        return next(iter(matches.values()))
     if matches:
+        several = ", ".join(item.address for item in matches.values())
         raise UsageError(
             Text(
-                en=f"{host}: several servers; write one of {known}",
-                zh=f"{host}：对应多台，请写明其一：{known}",
+                en=f"{host}: several servers; write one of {several}",
+                zh=f"{host}：对应多台，请写明其一：{several}",
             )
         )
+    known = ", ".join(item.address for item in servers)
     raise UsageError(
         Text(
             en=f"{host}: not among the servers of the upstream; they are {known or 'none'}",
@@ -107,13 +129,39 @@ def matching(servers: Sequence[PresentServer], host: str) -> PresentServer:
     )
 
 
+def socket_of(address: str) -> tuple[str, int]:
+    """Host and port that nginx connects to, in one form for every way to write them; port 0 for a unix socket."""
+    host, port = _host_and_port(address)
+    return host, port or (0 if host.startswith("unix:") else _DEFAULT_PORT)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """The same, port 0 if there is none."""
+    if address.startswith(("unix:", "/")):
+        return f"unix:{address.removeprefix('unix:')}", 0
+    for host, port in ((address.strip("[]"), 0), split_address(address)):
+        try:
+            return ip_address(host).compressed, port
+        except ValueError:
+            continue
+    return host.lower(), port
+
+
 def with_drained(text: str, address: str, *, drained: bool) -> str:
     """``text`` with the server at ``address`` taken out or put back; its other parameters, and all else, stay."""
+    changed = text
+    # From the end, so that the places before it stay right.
+    for item in reversed(present_servers(text)):
+        if socket_of(item.address) == socket_of(address) and item.is_drained is not drained:
+            changed = _with_one_drained(changed, item, drained=drained)
+    return changed
 
-    def changed(match: re.Match[str]) -> str:
-        if match["address"] != address:
-            return match.group()
-        rest = _DOWN.sub("", match["rest"]).rstrip()
-        return f"{match['begin']}{rest}{' down' if drained else ''};"
 
-    return _SERVER_LINE.sub(changed, text)
+def _with_one_drained(text: str, server: PresentServer, *, drained: bool) -> str:
+    if drained:
+        end = server.words[-1][2]
+        return f"{text[:end]} down{text[end:]}"
+    for word, begin, end in reversed(server.words[2:]):
+        if word == "down":
+            text = text[:begin].rstrip(" \t") + text[end:]
+    return text

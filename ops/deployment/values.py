@@ -20,7 +20,7 @@ from ops.collect.surroundings import Surroundings, look_around
 from ops.deployment.install import present_text
 from ops.deployment.render import Deployment, NginxSite, RotatedLog, is_plain_argument
 from ops.deployment.running_gunicorn import gunicorn_note, located_gunicorn, running_gunicorn
-from ops.deployment.upstream import UPSTREAM_FILE, BalancedServer, present_servers
+from ops.deployment.upstream import UPSTREAM_FILE, BalancedServer, present_servers, socket_of
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
 from ops.facts.host import Process, Processes
@@ -224,10 +224,10 @@ class _Builder:
 
     def _servers(self, nginx_dir: str) -> tuple[BalancedServer, ...]:
         """The hosts behind this name; one that is drained on this host stays drained."""
-        drained: set[str] = set()
+        drained: set[tuple[str, int]] = set()
         if self.around is not None and self.settings.nginx.upstream:
             text = present_text(Path(nginx_dir, UPSTREAM_FILE)) or ""
-            drained = {server.address for server in present_servers(text) if server.is_drained}
+            drained = {socket_of(server.address) for server in present_servers(text) if server.is_drained}
         return tuple(
             BalancedServer(
                 address=server.address,
@@ -235,7 +235,7 @@ class _Builder:
                 max_fails=server.max_fails,
                 fail_timeout=max(1, round(server.fail_timeout)),
                 backup=server.backup,
-                is_drained=server.address in drained,
+                is_drained=socket_of(server.address) in drained,
             )
             for server in self.settings.nginx.upstream
         )

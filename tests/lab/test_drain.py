@@ -115,15 +115,48 @@ def test_what_would_harm_users_is_refused_and_changes_nothing(balanced: tuple[St
     exit_code, report, _ = deploy(stack, "drain", stack.bind)
     assert exit_code == 2
     assert "the last server" in json.dumps(report)
+    nobody = f"server {stack.bind};\nserver {dead};\nserver {second} down;\n"
+    file.write_text(nobody)
+    exit_code, report, _ = deploy(stack, "drain", stack.bind)
+    assert exit_code == 2
+    assert f"no other server answers ({dead}: " in json.dumps(report)
+    assert file.read_text() == nobody
 
 
-def test_a_configuration_that_nginx_refuses_puts_the_file_back(balanced: tuple[Stack, Path, str]) -> None:
+def test_a_primary_is_drained_while_its_backup_serves_and_a_link_stays_one(
+    balanced: tuple[Stack, Path, str],
+) -> None:
+    stack, file, second = balanced
+    real = file.with_name("by-hand.conf")
+    file.rename(real)
+    file.symlink_to(real.name)
+    text = f"server {stack.bind}; server {second} # the older model\n  backup;\r\n"
+    real.write_text(text, newline="")
+    try:
+        exit_code, report, error = deploy(stack, "drain", stack.address)
+        assert exit_code == 3, "two servers have that address"
+        exit_code, report, error = deploy(stack, "drain", stack.bind)
+        assert (exit_code, report["serving"]) == (0, [second]), error
+        assert versions(stack) == {"0.0.9"}
+        assert deploy(stack, "undrain", stack.bind)[0] == 0
+        assert real.read_bytes().decode() == text
+        assert file.is_symlink()
+    finally:
+        file.unlink()
+        real.rename(file)
+
+
+def test_a_configuration_that_nginx_refuses_beforehand_leaves_the_file(
+    balanced: tuple[Stack, Path, str],
+) -> None:
     stack, file, second = balanced
     before = file.read_text()
     broken = stack.site_file.with_name("broken.conf")
     broken.write_text("no_such_directive on;\n")
     exit_code, report, _ = deploy(stack, "drain", second)
     assert exit_code == 2, report
+    assert "nginx refuses its configuration as it is: " in json.dumps(report)
+    assert "no_such_directive" in json.dumps(report)
     assert file.read_text() == before
     broken.unlink()
     assert stack.request(path="/health").status == 200
@@ -211,7 +244,7 @@ def test_a_run_that_is_ended_puts_the_file_back(balanced: tuple[Stack, Path, str
     dead = f"{stack.address}:{stack.free_port()}"
     before = f"server {dead};\nserver {second};\n"
     file.write_text(before)
-    words = ("deploy", "drain", second, "--config", str(stack.config_file))
+    words = ("deploy", "drain", second, "--force", "--config", str(stack.config_file))
     # No client is served by what is left: it asks again and again.
     with subprocess.Popen(
         stack.gte_ops_command(*words),

@@ -72,9 +72,33 @@ def test_a_file_written_by_hand_keeps_its_words() -> None:
     text = "# server 1.1.1.1:1;\n  server  a.example:80   weight=5 down  max_conns=3 ; # mine\nserver b:1;"
     changed = with_drained(text, "a.example:80", drained=False)
     assert (
-        changed == "# server 1.1.1.1:1;\n  server  a.example:80   weight=5  max_conns=3; # mine\nserver b:1;"
+        changed == "# server 1.1.1.1:1;\n  server  a.example:80   weight=5  max_conns=3 ; # mine\nserver b:1;"
     )
     assert [item.address for item in present_servers(text)] == ["a.example:80", "b:1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("server a:1; server b:1;", "server a:1; server b:1 down;"),
+        ("server a:1;\r\nserver b:1 weight=2;\r\n", "server a:1;\r\nserver b:1 weight=2 down;\r\n"),
+        ("zone z 64k; # server b:1;\nserver b:1;", "zone z 64k; # server b:1;\nserver b:1 down;"),
+        ("server\n  b:1 # second; one\n  backup;", "server\n  b:1 # second; one\n  backup down;"),
+        ("server 'b:1' \"route=a;b\";", "server 'b:1' \"route=a;b\" down;"),
+        ("server b:1 weight=5\n  down;", "server b:1 weight=5\n  down;"),
+        (
+            "server b:1; server c:1; server b:1 backup;",
+            "server b:1 down; server c:1; server b:1 backup down;",
+        ),
+        ("server b:1; # down\n", "server b:1 down; # down\n"),
+    ],
+)
+def test_a_server_is_found_wherever_nginx_reads_one(before: str, after: str) -> None:
+    server = matching(present_servers(before), "b:1")
+    assert with_drained(before, server.address, drained=True) == after
+    back = with_drained(after, server.address, drained=False)
+    assert not any(item.is_drained for item in present_servers(back))
+    assert back == before or " down" in before.replace("# down", "").replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -83,10 +107,20 @@ def test_a_file_written_by_hand_keeps_its_words() -> None:
         ("192.0.2.11", "192.0.2.11:8000"),
         ("192.0.2.11:8000", "192.0.2.11:8000"),
         ("2001:db8::2", "[2001:db8::2]:8000"),
+        ("[2001:DB8:0::2]", "[2001:db8::2]:8000"),
+        ("[2001:db8::0:2]:8000", "[2001:db8::2]:8000"),
     ],
 )
 def test_a_host_is_named_by_address_or_alone(host: str, address: str) -> None:
     assert matching(present_servers(TEXT), host).address == address
+
+
+@pytest.mark.parametrize(
+    "host", ["A.example", "a.example:80", "::2", "[::2]:80", "unix:/run/c.sock", "/run/c.sock"]
+)
+def test_an_address_without_a_port_and_a_socket_have_names_too(host: str) -> None:
+    servers = present_servers("server a.example; server [::2]; server unix:/run/c.sock;")
+    assert matching(servers, host).address in ("a.example", "[::2]", "unix:/run/c.sock")
 
 
 def test_a_host_that_is_not_there_or_is_there_twice_is_refused() -> None:
