@@ -4,13 +4,13 @@ They come from the snapshot and from files that are read quickly, such as packag
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
 
 from ops.baselines.state import Ordinary
 from ops.collect.host.environment import package_directories, packages_in
+from ops.collect.process.boot_clock import boot_id
 from ops.facts.certificates import Served
 from ops.facts.changes import PlaceKind
 from ops.facts.host import Processes
@@ -79,10 +79,8 @@ def _seconds(answer: object) -> float | None:
 
 
 def _host() -> dict[str, str]:
-    values = {"kernel": os.uname().release}
-    with contextlib.suppress(OSError):
-        values["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return values
+    boot = boot_id()
+    return {"kernel": os.uname().release, **({"boot": boot} if boot else {})}
 
 
 def _packages(target: Target) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ops.report.model import CommandReport, ReportLine
 from ops.settings import Settings
 from ops.supervision.alerts import fault_name
 from ops.supervision.health.assessment import AILING
+from ops.supervision.observation import Clocks
 from ops.supervision.sentences import ACTIONS, STATES
 from ops.supervision.state import ServiceState, WatchdogState
 from ops.supervision.state_store import Pause, StateStore, clocks, is_locked
@@ -39,7 +40,7 @@ class WatchdogStatus:
     state: WatchdogState
     pause: Pause | None
     running: bool
-    now: float
+    now: Clocks
     trouble: str | None
 
 
@@ -53,7 +54,7 @@ def read_status(settings: Settings) -> WatchdogStatus:
         state=state,
         pause=state_store.paused(moment.wall),
         running=path.parent.is_dir() and is_locked(path),
-        now=time.time(),
+        now=moment,
         trouble=state_store.trouble
         or (f"the state was torn: {state_store.set_aside}" if state_store.set_aside else None),
     )
@@ -151,15 +152,15 @@ def _document(status: WatchdogStatus) -> dict[str, Any]:
     trouble = state.trouble
     return {
         "state": state.service_state,
-        "since": state.state_wall or None,
-        "last_round": state.clocks.wall if state.clocks else None,
+        "since": status.now.calendar(state.state_since) if state.state_wall else None,
+        "last_round": status.now.calendar(state.clocks.boottime) if state.clocks else None,
         "running": status.running,
         "consecutive_failures": state.failures,
         "saturated": state.saturated,
         "holding": state.suspended,
         "next_attempt": None
         if state.rearm_at is None or state.clocks is None
-        else state.clocks.wall + state.rearm_at - state.clocks.boottime,
+        else status.now.calendar(state.rearm_at),
         "paused_until": status.pause.until if status.pause else None,
         "trouble": None
         if trouble is None
@@ -200,14 +201,18 @@ def _texts(status: WatchdogStatus) -> list[Text]:
             line("the watchdog has never run", "watchdog 从未运行过")
     else:
         name = STATES[state.service_state]
-        since = f" for {age(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
-        since_zh = f"，已持续 {age_zh(max(0.0, status.now - state.state_wall))}" if state.state_wall else ""
+        since = f" for {age(max(0.0, status.now.boottime - state.state_since))}" if state.state_wall else ""
+        since_zh = (
+            f"，已持续 {age_zh(max(0.0, status.now.boottime - state.state_since))}"
+            if state.state_wall
+            else ""
+        )
         line(f"state: {name.en}{since}", f"状态：{name.zh}{since_zh}")
-        ago = age(max(0.0, status.now - state.clocks.wall))
+        ago = age(max(0.0, status.now.boottime - state.clocks.boottime))
         run = _RUNNING[0 if status.running else 1]
         line(f"last cycle: {ago} ago; {run.en}", f"上次检查：{in_chinese_units(ago)}前；{run.zh}")
     if status.pause:
-        remaining = age(max(0.0, status.pause.until - status.now))
+        remaining = age(max(0.0, status.pause.until - status.now.wall))
         line(f"paused for another {remaining}", f"暂停中，还剩 {in_chinese_units(remaining)}")
     if state.trouble is not None:
         fault = fault_name(state.trouble.fault)

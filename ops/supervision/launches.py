@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops.collect.process.boot_clock import boot_id
 from ops.control import launch
 from ops.control.launch import Launch, Remembered
 from ops.files.time_limit import BlockedError, within
@@ -18,7 +19,6 @@ from ops.supervision.alerts import WatchdogJournal
 from ops.supervision.health.assessment import ALIVE, Assessment
 from ops.supervision.observation import Observation
 from ops.supervision.state import WatchdogState
-from ops.supervision.state_store import boot_id
 from ops.text.sanitize import safe_line
 
 READ_SECONDS = 2.0

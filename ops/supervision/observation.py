@@ -37,6 +37,10 @@ class Clocks(Facts, frozen=True):
     monotonic: float
     boottime: float
 
+    def calendar(self, since_boot: float) -> float:
+        """Unix seconds of another moment of this boot, with the calendar's clock set as it is in this one."""
+        return self.wall - (self.boottime - since_boot)
+
 
 class ProcessState(Facts, frozen=True):
     """One process of the service.

@@ -17,6 +17,7 @@ from typing import Self
 
 import msgspec
 
+from ops.collect.process.boot_clock import boot_id
 from ops.errors import ErrorKind, OpsError
 from ops.files.atomic_file import write_atomically
 from ops.files.bounded_read import read_regular_file
@@ -76,13 +77,6 @@ def clocks() -> Clocks:
         monotonic=time.monotonic(),
         boottime=time.clock_gettime(time.CLOCK_BOOTTIME),
     )
-
-
-def boot_id() -> str:
-    """The id of this boot (random(4), /proc/sys/kernel/random/boot_id); empty if the kernel does not tell."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
 
 
 class StateStore:

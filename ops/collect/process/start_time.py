@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
+from ops.collect.process.boot_clock import calendar_time
 from ops.files.start_ticks import start_ticks as start_ticks
 
 
@@ -13,5 +13,4 @@ def start_time(ticks: int) -> float:
 
     Both use CLOCK_BOOTTIME (proc(5), clock_gettime(2)). Other tools add btime of /proc/stat, which is the boot time in
     whole seconds: up to a second too early."""
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - age
+    return calendar_time(ticks / os.sysconf("SC_CLK_TCK"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ops.collect.process.boot_clock import boot_id, calendar_time
 from ops.facts.base import NotSeen
 from ops.facts.safeguards import WatchdogAction, WatchdogFacts
 from ops.files.bounded_read import read_regular_file
@@ -14,6 +15,7 @@ MAX_FILE_BYTES = 4 << 20
 
 class _Clocks(msgspec.Struct):
     wall: float
+    boottime: float | None = None
 
 
 class _Action(msgspec.Struct):
@@ -25,7 +27,15 @@ class _Action(msgspec.Struct):
 class _State(msgspec.Struct):
     """The part of the file that is read here; `ops/supervision/state.py` has the rest."""
 
+    boot_id: str = ""
     clocks: _Clocks | None = None
+
+    def last_round(self) -> float | None:
+        """When the last cycle was, as the clock is set now: it may have been set since, if that was in this boot."""
+        if self.clocks is None or self.clocks.boottime is None or self.boot_id != boot_id():
+            return self.clocks.wall if self.clocks is not None else None
+        return calendar_time(self.clocks.boottime)
+
     holding: bool = False
     futile: bool = False
     actions: list[_Action] = []
@@ -43,7 +53,7 @@ def watchdog_state(path: str, interval: float) -> WatchdogFacts | NotSeen:
         return NotSeen(reason=safe_line(f"{path} cannot be read: {error}"))
     return WatchdogFacts(
         path=path,
-        last_round=state.clocks.wall if state.clocks else None,
+        last_round=state.last_round(),
         gave_up=state.holding or state.futile,
         actions=len(state.actions),
         interval=interval,

@@ -302,13 +302,10 @@ def watching(
         limit = max(3 * max(watchdog.interval, period), _SHORTEST_SILENCE)
         # Without a schedule another supervisor may run it; but without its process it will not run again.
         resident = any(WATCHDOG_RUN.search(" ".join(p.command)) for p in processes.processes)
-        if (jobs and silent is None) or ((jobs or resident) and (silent or 0.0) <= limit):
+        # Before an earlier boot's clock was set back, the last round has a time that is still to come.
+        if (jobs and silent is None) or ((jobs or resident) and abs(silent or 0.0) <= limit):
             return
-        last = (
-            Text(en="never", zh="从未运行")
-            if silent is None
-            else Text(en=f"{age(silent)} ago", zh=f"{age_zh(silent)}前")
-        )
+        last = _moment(silent)
     evidence = [
         Evidence(job.where, Text(en=f"should run it: {job.when}", zh=f"应当运行它：{job.when}"))
         for job in jobs
@@ -333,6 +330,15 @@ def watching(
         summary=Text(en=f"The watchdog's last run: {last.en}.", zh=f"watchdog 最近一次运行：{last.zh}。"),
         fix=_run_again([unit.name for unit in stopped], jobs, processes, host) if stopped or jobs else None,
     )
+
+
+def _moment(ago: float | None) -> Text:
+    """When the watchdog ran last, ``ago`` in seconds; None: never."""
+    if ago is None:
+        return Text(en="never", zh="从未运行")
+    if ago < 0:
+        return Text(en=f"{age(-ago)} ahead of the clock", zh=f"比当前时钟晚 {age_zh(-ago)}")
+    return Text(en=f"{age(ago)} ago", zh=f"{age_zh(ago)}前")
 
 
 def _run_again(

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.collect.process.boot_clock import boot_id
 from ops.collect.process.start_time import start_ticks
 from ops.control import launch
 from ops.control.account import UserAccount
@@ -27,7 +28,7 @@ from ops.supervision.launches import Launches
 from ops.supervision.observation import Observation
 from ops.supervision.observe import process_state
 from ops.supervision.state import ActionKind, Pending, ServiceState, WatchdogState
-from ops.supervision.state_store import boot_id, clocks
+from ops.supervision.state_store import clocks
 from tests.unit.supervision.made_observation import made_observation
 
 HERE = UserAccount(os.getuid(), os.getgid(), tuple(os.getgroups()))

@@ -89,6 +89,7 @@ from ops.report.version import VersionReport
 from ops.report.watchdog import WatchdogChangeReport, WatchdogStatus, WatchdogStatusReport
 from ops.service import Readiness, ServiceAction, ServiceResult
 from ops.settings import Settings, SettingsFile
+from ops.supervision.observation import Clocks
 from ops.supervision.state import Fault, ServiceState, WatchdogState
 from ops.text.language import Text, verbatim
 from ops.upgrade.planned_files import PlannedFiles, PlannedStep
@@ -198,7 +199,9 @@ def _route() -> CommandReport:
 
 def _watchdog_status() -> CommandReport:
     return WatchdogStatusReport(
-        WatchdogStatus(WatchdogState(), None, False, 1_795_309_200.0, f"torn: {LONG_PATH}")
+        WatchdogStatus(
+            WatchdogState(), None, False, Clocks(1_795_309_200.0, 900.0, 900.0), f"torn: {LONG_PATH}"
+        )
     )
 
 

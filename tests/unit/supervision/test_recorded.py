@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ops.collect.process.boot_clock import boot_id
 from ops.collect.services.watchdog_state import watchdog_state
 from ops.facts.safeguards import WatchdogFacts
 from ops.interpret.process_ref import ProcessRef
@@ -37,7 +38,7 @@ from ops.supervision.state import (
     from_json,
     to_json,
 )
-from ops.supervision.state_store import Pause, StateStore
+from ops.supervision.state_store import Pause, StateStore, clocks
 from tests.unit.supervision.made_observation import made_observation
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -157,6 +158,20 @@ def test_the_doctor_reads_the_state_too() -> None:
         ("kill_worker", 15524),
         ("kill_worker", 15525),
     ]
+
+
+@pytest.mark.parametrize("step", [-8 * 3600.0, 8 * 86400.0], ids=["back", "forward"])
+def test_the_doctor_tells_the_last_round_by_the_clock_as_it_is_set_now(tmp_path: Path, step: float) -> None:
+    state, now = json.loads(SPENT.read_bytes()), clocks()
+    state |= {
+        "boot_id": boot_id(),
+        "clocks": {"wall": now.wall - 20 - step, "monotonic": now.monotonic, "boottime": now.boottime - 20},
+    }
+    path = tmp_path / "watchdog.json"
+    path.write_text(json.dumps(state))
+    facts = watchdog_state(str(path), 15.0)
+    assert isinstance(facts, WatchdogFacts)
+    assert facts.last_round == pytest.approx(now.wall - 20, abs=5)
 
 
 def test_a_pause_is_read(tmp_path: Path) -> None:

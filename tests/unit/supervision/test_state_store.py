@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.collect.process.boot_clock import boot_id
 from ops.errors import OpsError
 from ops.files.atomic_file import write_atomically
 from ops.supervision import state_store as on_disk
@@ -30,7 +31,7 @@ from tests.unit.supervision.made_observation import BOOT, WALL, made_state, mome
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "new" / "watchdog.json")
     assert store.load(clocks()).cycles == 0
-    saved = msgspec.structs.replace(made_state(101), boot_id=on_disk.boot_id(), cycles=7)
+    saved = msgspec.structs.replace(made_state(101), boot_id=boot_id(), cycles=7)
     assert store.save(saved)
     assert store.load(clocks()) == saved
     assert (tmp_path / "new" / "watchdog.json").stat().st_mode & 0o777 == 0o600
@@ -52,7 +53,7 @@ def test_a_torn_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
 
 def test_every_prefix_of_a_state_is_either_it_or_torn(tmp_path: Path) -> None:
     path = tmp_path / "watchdog.json"
-    whole = to_json(msgspec.structs.replace(made_state(101, 102), boot_id=on_disk.boot_id()))
+    whole = to_json(msgspec.structs.replace(made_state(101, 102), boot_id=boot_id()))
     for length in range(0, len(whole), 17):
         path.write_bytes(whole[:length])
         StateStore(path).load(clocks())

@@ -266,6 +266,12 @@ CASES: list[Case] = [
         "the schedule went, and what ran is gone",
         watched(7200, processes=(process(77, 1, "/usr/bin/python3", "/usr/bin/gte-ops", "watchdog"),)),
     ),
+    fires(
+        "OPS006",
+        "nothing has run it since the clock was set back",
+        watched(-8 * 3600, EVERY_MINUTE),
+        "last check 8h ahead of the clock",
+    ),
     quiet("OPS006", "cron ran it a minute ago", watched(60, EVERY_MINUTE)),
     quiet("OPS006", "a round takes its time", watched(170, EVERY_MINUTE)),
     quiet("OPS006", "it is installed and has yet to run", watched(None, EVERY_MINUTE)),
