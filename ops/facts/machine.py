@@ -92,11 +92,13 @@ class Footprint(Facts, frozen=True):
 
 
 class KernelKill(Facts, frozen=True):
-    """A process that the kernel killed because memory ran out, by the kernel's log."""
+    """A process that the kernel killed because memory ran out, by the kernel's log. ``group``: the control group it was
+    in, empty if the kernel does not tell (before Linux 5.0)."""
 
     time: float
     pid: int
     text: str
+    group: str = ""
 
 
 class OomCounter(Facts, frozen=True):

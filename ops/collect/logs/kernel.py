@@ -17,15 +17,20 @@ from ops.text.sanitize import safe_line
 
 MAX_RECORDS = 40_000
 MAX_KILLS = 200
-SECONDS = 0.5
+SECONDS = 2.0
 JOURNAL_SECONDS = 2.0
 _RECORD_BYTES = 8192
 # mm/oom_kill.c: "Out of memory: Killed process 1 (x)", "Memory cgroup out of memory: Killed process 1 (x)".
 _KILLED = re.compile(r"(?:[Oo]ut of memory|oom)[^:]*: Kill(?:ed)? process (\d+) \(")
+# The record before that, since Linux 5.0: "oom-kill:constraint=...,task_memcg=/system.slice/a.service,task=x,pid=1".
+_GROUP = re.compile(r"oom-kill:\S*,task_memcg=([^,]*),.*?\bpid=(\d+)")
+# What a record of either kind contains, so that thousands of others are not parsed.
+_SIGNS = (b" process ", b"oom-kill:")
 
 
 def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
     """Read the out-of-memory kills from ``since`` on (Unix seconds), and the counter of the service's memory cgroup."""
+    kills: tuple[KernelKill, ...] | NotSeen
     try:
         kills = _from_device(since)
     except OSError as error:
@@ -34,23 +39,26 @@ def kernel_log(target: Target, since: float) -> KernelLog | NotSeen:
             kills = NotSeen(
                 reason=safe_line(f"/dev/kmsg: {error.strerror}; {refusal_words}"), is_refused=True
             )
-        elif journal_kills is None:
+        elif journal_kills is not None:
+            kills = journal_kills
+        elif isinstance(error, TimeoutError):
+            kills = NotSeen(reason="the kernel's log was not read to its end in time")
+        else:
             words = error.strerror or str(error)
             kills = NotSeen(reason=safe_line(f"/dev/kmsg: {words}"), needs_root=os.geteuid() != 0)
-        else:
-            kills = journal_kills
     group = oom_counter(target)
     if isinstance(kills, NotSeen) and group is None:
         return kills
     return KernelLog(kills=kills, group=group)
 
 
-def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
-    """Read the kills from /dev/kmsg. Raises OSError if it may not be read (kernel.dmesg_restrict)."""
+def _from_device(since: float) -> tuple[KernelKill, ...]:
+    """Read the kills from /dev/kmsg. Raises OSError if it may not be read (kernel.dmesg_restrict), TimeoutError if
+    it was not read to its end in time."""
     # Records have the time since boot, by the clock that stops while the machine sleeps (dev-kmsg, ABI).
     offset = time.time() - time.monotonic()
     descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    kills: list[KernelKill] = []
+    kills = _Kills(since)
     deadline = time.monotonic() + SECONDS
     try:
         for _ in range(MAX_RECORDS):
@@ -63,20 +71,17 @@ def _from_device(since: float) -> tuple[KernelKill, ...] | NotSeen:
                     continue
                 raise
             if time.monotonic() > deadline:
-                return NotSeen(reason="the kernel's log was not read to its end in time")
+                raise TimeoutError
+            if not any(sign in record for sign in _SIGNS):
+                continue
             head, _, text = record.partition(b";")
             fields = head.split(b",")
-            if len(fields) < 3 or not fields[2].isdigit():
-                continue
-            _keep(
-                kills,
-                int(fields[2]) / 1e6 + offset,
-                text.partition(b"\n")[0].decode("utf-8", "replace"),
-                since,
-            )
+            if len(fields) >= 3 and fields[2].isdigit():
+                line = text.partition(b"\n")[0].decode("utf-8", "replace")
+                kills.add(int(fields[2]) / 1e6 + offset, line)
     finally:
         os.close(descriptor)
-    return tuple(kills[-MAX_KILLS:])
+    return kills.newest()
 
 
 def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
@@ -101,17 +106,35 @@ def _from_journal(since: float) -> tuple[KernelKill, ...] | None:
         return None
     if printed.returncode != 0 or not printed.stdout:
         return None
-    kills: list[KernelKill] = []
+    kills = _Kills(since)
     for line in printed.stdout.decode("utf-8", "replace").splitlines():
         stamp, _, text = line.partition(" ")
         if stamp.replace(".", "", 1).isdecimal():
-            _keep(kills, float(stamp), text, since)
-    return tuple(kills[-MAX_KILLS:])
+            kills.add(float(stamp), text)
+    return kills.newest()
 
 
-def _keep(kills: list[KernelKill], at: float, text: str, since: float) -> None:
-    if at >= since and (match := _KILLED.search(text)):
-        kills.append(KernelKill(time=at, pid=int(match[1]), text=safe_line(text, 300)))
+class _Kills:
+    """The kills from ``since`` on among records of the kernel, which are added in their order."""
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+        self._kills: list[KernelKill] = []
+        self._groups: dict[str, str] = {}
+
+    def add(self, at: float, text: str) -> None:
+        """Take one record in."""
+        if at < self._since:
+            return
+        if match := _GROUP.search(text):
+            self._groups = {match[2]: match[1]}
+        elif match := _KILLED.search(text):
+            group = safe_line(self._groups.get(match[1], ""), 300)
+            self._kills.append(KernelKill(time=at, pid=int(match[1]), text=safe_line(text, 300), group=group))
+
+    def newest(self) -> tuple[KernelKill, ...]:
+        """The newest of them, oldest first."""
+        return tuple(self._kills[-MAX_KILLS:])
 
 
 def oom_counter(target: Target) -> OomCounter | None:

@@ -155,15 +155,21 @@ def died(
     )
     started = master.started if master is not None else None
     own = None if isinstance(units, NotSeen) else units.unit(units.service)
-    if own is not None and (kills := _killed_in(own)):
+    kills = _unlogged_kills(own, kernel, logs.gunicorn_error)
+    if own is not None and (
+        evidence := (*_killed_in(own), *(quote("kernel log", k.text) for k in kills[-1:]))
+    ):
         is_over = served_since is not None
+        # Without a limit there was one before, or the machine's own memory ran out.
+        limit = "" if own.memory_max is None else _limit(own)
+        of_limit = Text(en=f" ({limit})" if limit else "", zh=f"（{limit}）" if limit else "")
         yield Finding(
             "GUN005",
-            kills,
-            {"pid": str(own.main_pid or "?")},
+            evidence,
+            {"pid": str(kills[-1].pid if kills else own.main_pid or "?")},
             summary=Text(
-                en=f"The kernel killed a process of {own.name} because memory ran out ({_limit(own)}).",
-                zh=f"内存耗尽（{_limit(own)}），内核杀掉了 {own.name} 的一个进程。",
+                en=f"The kernel killed a process of {own.name} because memory ran out{of_limit.en}.",
+                zh=f"内存耗尽{of_limit.zh}，内核杀掉了 {own.name} 的一个进程。",
             ),
             fix=_limit_fix(units, target),
             severity=Severity.WARN if is_over else None,
@@ -302,6 +308,22 @@ def _killed_in(unit: Unit) -> tuple[Evidence, ...]:
     return (
         quote(f"systemctl show {unit.name}", f"{state_words(unit)}, {_limit(unit)}"),
         *(quote(f"journalctl -u {unit.name}", line) for line in lines[-1:]),
+    )
+
+
+def _unlogged_kills(
+    own: Unit | None, kernel: KernelLog | NotSeen, log: Log | NotSeen
+) -> tuple[KernelKill, ...]:
+    """The kernel's kills in the unit's control group of which gunicorn says nothing: of the master, which leaves nobody
+    to say it, and of a worker's own children."""
+    if own is None or isinstance(kernel, NotSeen) or isinstance(kernel.kills, NotSeen):
+        return ()
+    logged = () if isinstance(log, NotSeen) else deaths(log)
+    return tuple(
+        kill
+        for kill in kernel.kills
+        if own.name in kill.group.split("/")
+        and not any(d.pid == kill.pid and abs(d.entry.time - kill.time) <= ONE_DEATH for d in logged)
     )
 
 

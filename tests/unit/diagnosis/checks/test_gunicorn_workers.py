@@ -389,6 +389,38 @@ def test_systemd_s_word_of_a_kill_for_memory_names_the_limit() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("group", "is_its"),
+    [
+        ("/system.slice/gte-api.service", True),
+        ("/lxc/web/system.slice/gte-api.service/worker", True),
+        ("/system.slice/gte-api.service.d", False),
+        ("/system.slice/mariadb.service", False),
+        ("", False),
+    ],
+)
+def test_a_kill_in_the_unit_s_control_group_is_the_service_s(group: str, is_its: bool) -> None:
+    kill = KernelKill(time=NOW - 8, pid=727, text=STARVED.replace("901", "727"), group=group)
+    own = unit(active="activating", sub="auto-restart", result="signal", memory_max=25 << 20)
+    down = but(without_gunicorn(), units=units(own), kernel=KernelLog(kills=(kill,)))
+    finding = found(down).get("GUN005")
+    assert (finding is not None) == is_its
+    if finding is not None:
+        assert finding.severity is None
+        assert "MemoryMax=25M" in finding.summary.en
+    serving = but(units=units(own), kernel=KernelLog(kills=(kill,)))
+    assert not is_its or found(serving)["GUN005"].severity == "warn"
+
+
+def test_a_kill_that_gunicorn_logged_is_told_once() -> None:
+    own = unit(memory_max=60 << 20)
+    kill = KernelKill(time=NOW - 60.4, pid=901, text=STARVED, group="/system.slice/gte-api.service")
+    finding = found(logged(KILLED, units=units(own), kernel=KernelLog(kills=(kill,))))["GUN005"]
+    assert finding.summary.en.startswith(
+        "The kernel killed worker 901, because gte-api.service reached its limit"
+    )
+
+
 def test_the_kernel_s_word_comes_before_was_meant() -> None:
     killed = entry("Worker (pid:901) was sent SIGKILL! Perhaps out of memory?", ago=60)
     stop = entry("Handling signal: term", ago=70, level="info")
