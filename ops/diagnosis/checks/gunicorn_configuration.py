@@ -165,9 +165,10 @@ def currency(
     gunicorn: Gunicorn,
     application: Application,
     activity: Activity | NotSeen,
+    taken_at: float,
 ) -> Iterator[Finding]:
     """GUN011: the configuration or a module changed after the oldest worker started; with preload_app, a
-    module after the master started.
+    module after the master started. A time that is still to come is from before the clock was set back.
 
     Draining workers do not count: they are about to end after a reload."""
     master = running_master(target, processes)
@@ -186,7 +187,7 @@ def currency(
     newer_files = [
         (file, since)
         for file, since in (*files, *((module, loads) for module in application.modules))
-        if file.modified > since + SAME_MOMENT
+        if since + SAME_MOMENT < file.modified <= taken_at + SAME_MOMENT
     ]
     if newer_files:
         yield Finding(

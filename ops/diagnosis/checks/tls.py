@@ -479,14 +479,16 @@ def archive(target: Target, served: Served, lineages: Lineages, taken_at: float)
 def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float], now: float) -> bool:
     """Whether ``leaf`` is served although ``file`` holds its replacement.
 
-    A hook needs time: for ten minutes after the file changed, the answer is no unless ``leaf`` has expired."""
+    A hook needs time: for ten minutes after the file changed, the answer is no unless ``leaf`` has expired. A time
+    of the file that is still to come tells nothing: the clock was set back since."""
     on_disk = file.certificates[0]
     if on_disk.fingerprint == leaf.fingerprint:
         return False
-    changed_since = bool(workers_started) and (file.modified or 0.0) > min(workers_started)
+    modified = file.modified if file.modified is not None and file.modified <= now else None
+    changed_since = bool(workers_started) and (modified or 0.0) > min(workers_started)
     if not (on_disk.not_before > leaf.not_before or changed_since):
         return False
-    return now > leaf.not_after or file.modified is None or now - file.modified >= RELOAD_GRACE
+    return now > leaf.not_after or modified is None or now - modified >= RELOAD_GRACE
 
 
 @check("tls.versions", "TLS009", en="no withdrawn TLS version is accepted", zh="不接受已废弃的 TLS 版本")

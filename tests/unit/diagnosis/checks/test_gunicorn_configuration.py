@@ -108,6 +108,7 @@ CASES: list[Case] = [
         "the master loaded the code, its workers are younger",
         changed(3000, base=started("--preload")),
     ),
+    quiet("GUN011", "the clock was set back after it was written", changed(-8 * 3600, base=configured(""))),
     quiet("GUN011", "it changed before", changed(7200)),
     quiet("GUN011", "it was written as they started", changed(3599)),
     quiet("GUN011", "nothing runs", changed(60, base=without_gunicorn())),

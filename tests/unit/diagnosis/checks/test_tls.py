@@ -574,6 +574,17 @@ CASES: list[Case] = [
         renewed(served_until=-5, modified=NOW - 60),
         severity="fail",
     ),
+    quiet(
+        "TLS008",
+        "the clock was set back after the file was written, and the served one is the newer",
+        but(
+            served__chain=(certificate(not_before=NOW - 5 * DAY, fingerprint="11" * 32), INTERMEDIATE),
+            certificates__leaf=pem(certificate(), INTERMEDIATE, modified=NOW + 8 * 3600),
+        ),
+    ),
+    fires(
+        "TLS008", "the file's time is still to come", renewed(served_until=5 * DAY, modified=NOW + 8 * 3600)
+    ),
     quiet("TLS008", "the same certificate", HEALTHY),
     quiet(
         "TLS008",
