@@ -86,18 +86,19 @@ def leaf_fingerprint(path: str) -> str:
     raise ValueError(f"{path}: there is no certificate in it")
 
 
-def leaf_problem(site: ProbedSite, deadline: float) -> str | None:
-    """Why ``site`` does not present the leaf on disk, None if it does; tried until ``deadline`` (monotonic)."""
+def leaf_problem(site: ProbedSite, deadline: float, *, is_settled: bool = False) -> str | None:
+    """Why ``site`` does not present the leaf on disk, None if it does; tried until ``deadline`` (monotonic).
+    ``is_settled``: nginx is not being reloaded, so that one handshake tells, and has all of the time."""
     try:
         fingerprints = {leaf_fingerprint(path) for path in site.certificates}
     except (OSError, ValueError) as error:
         return f"{site.name}: the certificate on disk cannot be read: {error}"
     while True:
-        soon = min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
+        soon = deadline if is_settled else min(deadline, time.monotonic() + HANDSHAKE_SECONDS)
         served = served_certificate(site.address, site.name, None, soon)
         if not isinstance(served, NotSeen) and served.chain[0].fingerprint in fingerprints:
             return None
-        if time.monotonic() + ASK_AGAIN > deadline:
+        if is_settled or time.monotonic() + ASK_AGAIN > deadline:
             break
         time.sleep(ASK_AGAIN)
     if isinstance(served, NotSeen):
