@@ -46,7 +46,7 @@ _READINGS = {
     ),
     "http.502": Text(
         en="the proxy in front answers; it got no valid answer from the service behind it (RFC 9110, 15.6.3)",
-        zh="前面的代理有应答，但没有从后面的服务得到有效响应（RFC 9110，15.6.3）",
+        zh="前面的代理有应答，但没有从后面的服务得到有效应答（RFC 9110，15.6.3）",
     ),
     "http.503": Text(
         en="a server refuses for now: overload, a start under way, or maintenance (RFC 9110, 15.6.4)",
@@ -54,7 +54,7 @@ _READINGS = {
     ),
     "http.504": Text(
         en="the proxy in front answers; the service behind it was not in time (RFC 9110, 15.6.5)",
-        zh="前面的代理有应答，但后面的服务没有及时响应（RFC 9110，15.6.5）",
+        zh="前面的代理有应答，但后面的服务没有及时应答（RFC 9110，15.6.5）",
     ),
     "predict.html": Text(
         en="another site, a login page or a CDN may answer in place of the service",

@@ -582,7 +582,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("the peer closed the connection without an answer", "对端没有应答就关闭了连接"),
     (
         "the peer closed the connection in the middle of the answer's head",
-        "对端在应答头中途关闭了连接",
+        "对端在响应头中途关闭了连接",
     ),
     ("not an HTTP answer: {any}", "不是 HTTP 应答：{any}"),
     ("TLS handshake: the peer reset the connection", "TLS 握手：对端重置了连接"),

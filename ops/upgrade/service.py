@@ -268,7 +268,7 @@ class RunningService:
             raise UpgradeError(
                 Text(
                     en=f"{answer.url}: the answer to the test prediction has no {key!r}",
-                    zh=f"{answer.url}：测试预测的应答中没有 {key!r}",
+                    zh=f"{answer.url}：测试预测的响应中没有 {key!r}",
                 )
             )
         return body[key]

@@ -315,7 +315,7 @@ def _raised(
     return line, target.restart_command
 
 
-@check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到响应")
+@check("app.waiting", "APP023", en="clients wait for their answers", zh="客户端能等到应答")
 def waiting(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
     """APP023: a share of a route's clients leaves before the answer (499), after a wait if the log has times.
 
@@ -367,14 +367,14 @@ def waiting(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> 
                 else Text(
                     en=f"{group.count} of {total} clients of {group.method} {group.path} left before they were"
                     " answered.",
-                    zh=f"{group.method} {group.path} 的 {total} 个请求里，有 {group.count} 个客户端没等到响应"
+                    zh=f"{group.method} {group.path} 的 {total} 个请求里，有 {group.count} 个客户端没等到应答"
                     "就断开了。",
                 ),
             )
             return
 
 
-@check("app.failing_share", "APP024", en="users' requests are answered", zh="用户请求都得到正常响应")
+@check("app.failing_share", "APP024", en="users' requests are answered", zh="用户请求都得到正常应答")
 def failing_share(
     logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen, front: Front | NotSeen
 ) -> Iterator[Finding]:
