@@ -21,8 +21,19 @@ from torch.nn import functional
 
 from service.engines.gte import forward
 from service.engines.gte.checkpoint import read_configuration
+from service.engines.gte.precision import parse
 from service.engines.gte.tokens import Tokenizer
 from tests.made_checkpoint import make, varied
+
+# As the engine computes where the processor has no bfloat16 instructions, and where it has.
+CPU_FORMS = (
+    "bfloat16",
+    "bfloat16, products too",
+    "bfloat16, products and attention too",
+    "int8",
+    "int8, attention in bfloat16",
+    "torch dynamic int8",
+)
 
 
 class Dynamic:
@@ -37,6 +48,7 @@ class Dynamic:
         *,
         gelu: bool,
         after_gelu: bool = False,  # noqa: ARG002
+        kind: torch.dtype = torch.float32,  # noqa: ARG002
     ) -> None:
         layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
         layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
@@ -92,9 +104,18 @@ def compare(directory: Path, texts: list[str], device: torch.device) -> None:
     sequences = Tokenizer(directory, 512).encode(texts)
     threads = torch.get_num_threads()
 
-    def vectors(precision: Any, where: str = "cpu") -> Any:
-        products = "float32" if precision == "bfloat16" else precision
-        model = forward.GteModel(directory, configuration, precision, products, threads, torch.device(where))  # type: ignore[arg-type]
+    def vectors(name: str, where: str = "cpu") -> Any:
+        precision, _, options = name.partition(", ")
+        products = "float32" if precision == "bfloat16" and "products" not in options else precision
+        model = forward.GteModel(
+            directory,
+            configuration,
+            parse(precision),
+            parse(products),
+            threads,
+            torch.device(where),
+            attends_by_products="attention" in options,
+        )
         return numpy.concatenate([model.encode(sequences[i : i + 4]) for i in range(0, len(sequences), 4)])
 
     exact = vectors("float32")
@@ -106,7 +127,7 @@ def compare(directory: Path, texts: list[str], device: torch.device) -> None:
         "| precision | centred cosine mean | lowest | same nearest | of five nearest |\n|---|---|---|---|---|"
     )
     ours = forward.Quantized  # type: ignore[attr-defined]
-    names = ("bfloat16", "int8", "torch dynamic int8") if device.type == "cpu" else ("float32", "bfloat16")
+    names = CPU_FORMS if device.type == "cpu" else ("float32", "bfloat16")
     for name in names:
         if name == "torch dynamic int8":
             forward.Quantized = Dynamic  # type: ignore[assignment, attr-defined]

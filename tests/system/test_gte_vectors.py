@@ -31,7 +31,12 @@ KINDS = {
 
 
 def model_of(
-    directory: Path, precision: str = "float32", products: str | None = None, threads: int = 2
+    directory: Path,
+    precision: str = "float32",
+    products: str | None = None,
+    threads: int = 2,
+    *,
+    attends_by_products: bool = False,
 ) -> tuple[Any, Tokenizer, Configuration]:
     """``products``: float32 for bfloat16 weights, unless said otherwise."""
     from service.engines.gte.forward import GteModel
@@ -39,7 +44,14 @@ def model_of(
 
     configuration = read_configuration(directory)
     products = products or ("float32" if precision == "bfloat16" else precision)
-    model = GteModel(directory, configuration, parse(precision), parse(products), threads)
+    model = GteModel(
+        directory,
+        configuration,
+        parse(precision),
+        parse(products),
+        threads,
+        attends_by_products=attends_by_products,
+    )
     return model, Tokenizer(directory, 512), configuration
 
 
@@ -186,6 +198,40 @@ def test_lanes_compute_what_one_thread_computes(precision: str, pooling: str, tm
         sequences = tokenizer.encode(texts)
         wanted, found = alone.encode(sequences), shared.encode(sequences)
         assert cosines(wanted, found).min() > (0.999999 if precision == "float32" else 0.9999)
+
+
+@pytest.mark.parametrize(("threads", "pooling"), [(1, "avg"), (3, "cls")])
+def test_attention_by_products_stays_as_close_to_float32(threads: int, pooling: str, tmp_path: Path) -> None:
+    """Texts long enough for it beside such that are not, some of one length."""
+    made = make(tmp_path / "gte", **SHORT, configuration={"emb_pooler_type": pooling})  # type: ignore[arg-type]
+    texts = [*VARIED, *(text * 5 for text in VARIED[:6]), LONG, "今天天气真好" * 12, "真好今天天气" * 12]
+    exact = vectors_of(made, texts)
+    flash, tokenizer, _ = model_of(made, "int8", threads=threads)
+    other, *_ = model_of(made, "int8", threads=threads, attends_by_products=True)
+    sequences = tokenizer.encode(texts)
+    without, found = (cosines(centred(exact), centred(one.encode(sequences))) for one in (flash, other))
+    assert found.mean() > without.mean() - 0.002
+    assert found.min() > 0.9
+
+
+def test_a_batch_whose_products_overflow_is_computed_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.engines.gte import attention
+
+    made = make(tmp_path / "gte", **SHORT)  # type: ignore[arg-type]
+    model, tokenizer, _ = model_of(made, "int8", attends_by_products=True)
+    sequences = tokenizer.encode([LONG, "今天天气真好"])
+    near = model.encode(sequences)
+    asked = []
+
+    def overflows(query: Any, *_: Any) -> Any:
+        asked.append(query)
+        return query.new_full(query.shape, float("nan"))
+
+    monkeypatch.setattr(attention, "by_products", overflows)
+    assert cosines(near, model.encode(sequences)).min() > 0.999
+    assert asked
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])

@@ -15,6 +15,7 @@ import numpy
 import torch
 from torch.nn import functional
 
+from service.engines.gte import attention as forms
 from service.engines.gte import device as devices
 from service.engines.gte.checkpoint import Configuration
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored, in_turn
@@ -58,11 +59,11 @@ class Attention:
         self._query = None
         if first_only:
             with weights.stacked(names[:1], hidden, hidden) as (weight, bias):
-                self._query = make(weight, bias)
+                self._query = make(weight, bias, attended=True)
             names = names[1:]
         # One product for all three, or both, because they read the same rows.
         with weights.stacked(names, hidden, hidden) as (weight, bias):
-            self._project = make(weight, bias)
+            self._project = make(weight, bias, attended=True)
         self._parts = len(names)
         with weights.stacked([f"{name}.output.dense"], hidden, hidden) as (weight, bias):
             self._out = make(weight, bias)
@@ -96,8 +97,13 @@ class Attention:
             texts = slice(share.first, share.first + share.count)
             asking = query[texts].view(share.count, self._heads, 1, -1)[:, share.heads]
             target = mixed[texts].view(share.count, 1, self._heads, -1)
-        answer = functional.scaled_dot_product_attention(asking, key, value)
-        target[:, :, share.heads].copy_(answer.transpose(1, 2))
+        if share.by_products and query is None:
+            for place in range(share.count):
+                answer = forms.by_products(asking[place], key[place], value[place])
+                target[place, :, share.heads].copy_(answer.transpose(0, 1))
+        else:
+            answer = forms.flash(asking, key, value)
+            target[:, :, share.heads].copy_(answer.transpose(1, 2))
 
     def mix_ragged(
         self,
@@ -149,20 +155,30 @@ class Feed:
 @dataclass(frozen=True)
 class Share:
     """What is attended to at once: ``heads`` of ``count`` texts of ``length`` tokens each, whose rows begin at
-    ``begin`` and which are the ``first`` and following texts of the batch."""
+    ``begin`` and which are the ``first`` and following texts of the batch. ``by_products``: see ``attention``."""
 
     begin: int
     first: int
     count: int
     length: int
     heads: slice
+    by_products: bool
 
 
 class Texts:
     """The texts of a batch, sorted by length, as rows of one matrix."""
 
-    def __init__(self, lengths: Sequence[int], heads: int, rows: ParallelRows, device: torch.device) -> None:
-        """``lengths``: ascending. ``heads``: of the attention, which ``rows`` computes."""
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        heads: int,
+        rows: ParallelRows,
+        device: torch.device,
+        *,
+        by_products: bool = False,
+    ) -> None:
+        """``lengths``: ascending. ``heads``: of the attention, which ``rows`` computes, for texts that are long enough
+        ``by_products``."""
         starts = numpy.cumsum([0, *lengths[:-1]])
         self.tokens, self.longest = sum(lengths), lengths[-1]
         self.firsts = devices.to_device(torch.from_numpy(starts), device)
@@ -184,7 +200,11 @@ class Texts:
         edges = [heads * index // pieces for index in range(pieces + 1)]
         cuts = [slice(begin, end) for begin, end in pairwise(edges)]
         # The longest first, so that the threads end together.
-        self.shares = [Share(*run, cut) for run in reversed(runs) for cut in cuts]
+        self.shares = [
+            Share(*run, cut, by_products and run[-1] >= forms.LEAST_LENGTH)
+            for run in reversed(runs)
+            for cut in cuts
+        ]
 
 
 class GteModel:
@@ -198,15 +218,18 @@ class GteModel:
         products: Precision,
         threads: int = 1,
         device: torch.device | None = None,
+        *,
+        attends_by_products: bool = False,
     ) -> None:
         """Read the checkpoint in ``directory``. ``products``: what the matrix products are computed in. ``device``:
-        ``available()`` if None.
+        ``available()`` if None. ``attends_by_products``: see ``attention``; on a CPU.
 
         Raises:
             CheckpointError: its files do not hold the model that ``configuration`` describes.
         """
         self.configuration = configuration
         self.device = device or devices.available()
+        self._attends_by_products = attends_by_products
         weights = Weights(directory)
         hidden = configuration.hidden
         self._words = weights.copy("embeddings.word_embeddings.weight", configuration.vocabulary, hidden)
@@ -243,13 +266,19 @@ class GteModel:
         device = self.device
 
         def make(
-            weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool = False, after_gelu: bool = False
+            weight: torch.Tensor,
+            bias: torch.Tensor,
+            *,
+            gelu: bool = False,
+            after_gelu: bool = False,
+            attended: bool = False,
         ) -> Linear:
             if device.type != "cpu":
                 kind = torch.float32 if precision == "float32" else torch.bfloat16
                 return Plain(weight.to(device, kind), bias.to(device, kind), gelu=gelu)
             if precision == "int8":
-                return Quantized(weight, bias, gelu=gelu, after_gelu=after_gelu)
+                kind = torch.bfloat16 if attended and self._attends_by_products else torch.float32
+                return Quantized(weight, bias, gelu=gelu, after_gelu=after_gelu, kind=kind)
             if precision == "float32":
                 return Packed(weight, bias, torch.float32, gelu=gelu)
             if products == "bfloat16":
@@ -273,16 +302,23 @@ class GteModel:
             raise ValueError(f"sequences of 1 to {self.configuration.positions} tokens are taken")
         tokens = numpy.concatenate([sequences[index] for index in order])
         ids = devices.to_device(torch.from_numpy(tokens), self.device)
-        texts = Texts(lengths, self.configuration.heads, self._rows, self.device)
+        x = self._vectors(ids, lengths, by_products=self._attends_by_products)
+        if self._attends_by_products and not bool(x.isfinite().all()):
+            x = self._vectors(ids, lengths, by_products=False)
+        vectors = numpy.empty((len(order), self.configuration.hidden), dtype=numpy.float32)
+        vectors[order] = devices.to_host(x).numpy()
+        return vectors
+
+    def _vectors(self, ids: torch.Tensor, lengths: Sequence[int], *, by_products: bool) -> torch.Tensor:
+        """A row for each text; ``ids``: its tokens, text by text."""
+        texts = Texts(lengths, self.configuration.heads, self._rows, self.device, by_products=by_products)
         x = self._norm(functional.embedding(ids, self._words).float() + self._places[texts.places])
         x = self._encoded(functional.pad(x, (0, 0, 0, texts.rows - len(x))), texts)
         if self.configuration.pooling == "avg":
             x = torch.stack([part.mean(dim=0) for part in torch.split(x[: sum(lengths)], lengths)])
         if self.configuration.normalize:
             x = functional.normalize(x, dim=-1)
-        vectors = numpy.empty((len(order), self.configuration.hidden), dtype=numpy.float32)
-        vectors[order] = devices.to_host(x).numpy()
-        return vectors
+        return x
 
     def _encoded(self, x: torch.Tensor, texts: Texts) -> torch.Tensor:
         """The last layer's rows: all tokens, or ``[CLS]`` alone."""

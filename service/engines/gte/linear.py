@@ -18,6 +18,9 @@ from torch.nn import functional
 _ROWS = 512
 # Rows of a wide layer that a core's own cache holds: 64 of 4096 in float32 are 1 MB.
 _CACHED_ROWS = 64
+# Added to a float32 of at most 2**22, it leaves the nearest integer in the lowest bits: without the pass that a
+# conversion takes.
+_ROUNDING = float(1 << 23)
 # GELU's lowest value is -0.16997.
 _LEAST_GELU = -0.17
 
@@ -118,10 +121,16 @@ class Quantized:
     """
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor, *, gelu: bool, after_gelu: bool = False
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        *,
+        gelu: bool,
+        after_gelu: bool = False,
+        kind: torch.dtype = torch.float32,
     ) -> None:
-        """``gelu``: followed by GELU; ``after_gelu``: ``x`` is the output of GELU."""
-        self.kind = torch.float32
+        """``gelu``: followed by GELU; ``after_gelu``: ``x`` is the output of GELU; ``kind``: of the result."""
+        self.kind = kind
         squares = sum(block.square().sum(dim=0) for block in weight.split(_CACHED_ROWS))
         columns = torch.as_tensor(squares).div_(len(weight)).sqrt_().clamp_min_(1e-12)
         self._widths = (columns / columns.mean()).clamp_(0.05, 20)
@@ -149,11 +158,14 @@ class Quantized:
         self._gelu = gelu
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._of_levels(*self._quantized(x))
+        return self._of_levels(*self._quantized(x)).to(self.kind)
 
     def write(self, x: torch.Tensor, target: torch.Tensor) -> None:
         """See ``Linear``."""
-        self._of_levels(*self._quantized(x), target)
+        if self.kind is torch.float32:
+            self._of_levels(*self._quantized(x), target)
+        else:
+            target.copy_(self._of_levels(*self._quantized(x)))
 
     def then(self, following: "Quantized", x: torch.Tensor) -> torch.Tensor:
         """``following(self(x))``. What lies between the two products, some ten passes over the values, is computed a
@@ -179,13 +191,13 @@ class Quantized:
         if self._shift is None:
             x = x * self._widths
             scale = _largest(x).clamp_min_(1e-12).div_(127)
-            x.mul_(scale.reciprocal()).add_(128.5)
+            x.mul_(scale.reciprocal()).add_(_ROUNDING + 128)
         else:
             x = torch.addcmul(self._shift, x, self._widths)
             scale = x.amax(dim=1, keepdim=True).clamp_min_(1e-12).div_(255)
-            x.mul_(scale.reciprocal()).add_(0.5)
-        # To 8 bits via 32: twice as fast as directly.
-        return x.to(torch.int32), scale
+            x.mul_(scale.reciprocal()).add_(_ROUNDING)
+        # Their lowest 8 bits are the level.
+        return x.view(torch.int32), scale
 
     def _of_levels(
         self, levels: torch.Tensor, scale: torch.Tensor, target: torch.Tensor | None = None

@@ -96,7 +96,8 @@ def _load(directory: Path, requested: str, threads: int) -> Loaded:
         # The 8-bit product is the CPU's.
         precision = "bfloat16"
     products = precisions.products(precision, measured)
-    model = GteModel(directory, configuration, precision, products, threads)
+    by_products = precisions.attends_by_products(products, measured)
+    model = GteModel(directory, configuration, precision, products, threads, attends_by_products=by_products)
     facts = {
         "precision": precision,
         "products": products,

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the model extra is not installed")
 
-from service.engines.gte.precision import Measured, choose, products
+from service.engines.gte.precision import Measured, Precision, attends_by_products, choose, products
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,29 @@ def test_bfloat16_weights_are_multiplied_in_float32_where_that_is_faster(
     assert products("bfloat16", measured) == precision
     assert products("int8", measured) == "int8"
     assert products("float32", measured) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("products", "measured"),
+    [
+        ("float32", Measured(200, 400)),
+        ("bfloat16", None),  # a GPU
+        ("int8", Measured(230, 45)),  # imitated
+        ("int8", Measured(200, None)),
+    ],
+)
+def test_attention_is_by_products_only_where_bfloat16_is_quick_and_wanted(
+    products: Precision, measured: Measured | None
+) -> None:
+    assert not attends_by_products(products, measured)
+
+
+@pytest.mark.parametrize("seconds", [(1.0, 2.0), (2.0, 1.0)])
+def test_the_quicker_form_of_attention_is_taken(
+    seconds: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.engines.gte import precision as module
+
+    rates = iter(seconds)
+    monkeypatch.setattr(module, "_best_of", lambda _times, _run: next(rates))
+    assert attends_by_products("int8", Measured(200, 400)) == (seconds[0] < seconds[1])
