@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
+from service.engines.gte.prepacking import Prepacking
+
 # oneDNN chooses the layout for this number of rows; the products are as fast with other numbers.
 _ROWS = 512
 # Rows of a wide layer that a core's own cache holds: 64 of 4096 in float32 are 1 MB.
@@ -23,6 +25,9 @@ _CACHED_ROWS = 64
 _ROUNDING = float(1 << 23)
 # GELU's lowest value is -0.16997.
 _LEAST_GELU = -0.17
+
+
+_prepacked = Prepacking(_ROWS)
 
 
 class Linear(Protocol):
@@ -154,7 +159,7 @@ class Quantized:
             self._bias += sums * self._scale * _LEAST_GELU
         else:
             self._offset = sums * self._scale * -128
-        self._weight = torch.ops.onednn.qlinear_prepack(levels, [_ROWS, weight.shape[1]])
+        self._weight = _prepacked(levels)
         self._gelu = gelu
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
