@@ -228,7 +228,8 @@ def serving(max_requests: int) -> Iterator[Stack]:
         }
         # All clients have one address: nginx's limit for an address is not what is measured.
         site = {"rate": "60000r/m", "burst": "1000"}
-        with Stack(service_environment=settings, site=site) as stack:
+        with Stack(service_environment=settings, site=site, wait="answering") as stack:
+            stack.wait_for_gunicorn("ready", within=180.0)
             yield stack
 
 

@@ -7,6 +7,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from service.admission.gate import Places, Turns
+from service.admission.rate_limit import RateLimit
 from service.api import (
     access,
     cors,
@@ -29,7 +30,7 @@ from service.keys.keyring import Keyring
 from service.monitoring import metrics as counts
 from service.monitoring import progress
 from service.prediction.context import Context, attach, context_of
-from service.settings import Settings, SettingsError, read_server_settings, read_settings
+from service.settings import Settings, SettingsError, per_second, read_server_settings, read_settings
 from service.version import version
 
 
@@ -65,8 +66,9 @@ def create_app(settings: Settings | None = None, engines: EngineRegistry | None 
     attach(app.extensions, here)
     proxies = Proxies(read_server_settings().forwarded_allow_ips)
     keyring = None if settings.api_keys_file is None else Keyring(settings.api_keys_file)
-    _register_routes(app, settings, proxies, keyring)
-    app.door = entrance.Door(here, proxies, keyring)
+    limit = None if settings.rate is None else RateLimit(per_second(settings.rate), settings.burst)
+    _register_routes(app, settings, entrance.Entrance(proxies, limit), keyring)
+    app.door = entrance.Door(here, proxies, keyring, limit)
     record = progress.current()
     engines.start(then=lambda: record.enter(progress.Phase.READY) if record else None)
     return app
@@ -95,13 +97,15 @@ def _flask_application(settings: Settings) -> Service:
     return app
 
 
-def _register_routes(app: Service, settings: Settings, proxies: Proxies, keyring: Keyring | None) -> None:
+def _register_routes(
+    app: Service, settings: Settings, inside: entrance.Entrance, keyring: Keyring | None
+) -> None:
     errors.register(app)
     if settings.cors_origins:
         cors.register(app, settings.cors_origins)
     if keyring is not None:
-        access.register(app, keyring)
-    entrance.register(app, proxies)
+        access.register(app, keyring, inside.count_refused)
+    inside.register(app)
     unread_body.register(app)
     for group in (health.api, predict.api, embeddings.api, models.api, rerank.api, metrics.api):
         app.register_api(group)

@@ -300,6 +300,28 @@ class Settings:
             default=("none: no key is needed", "无：不需要密钥"),
         ),
     ]
+    rate: Annotated[
+        str | None,
+        Variable(
+            "Predictions of one client per second (`10r/s`) or minute (`600r/m`), in each worker; others get 429"
+            " `rate_limited`. A client is an accepted API key, else an address.",
+            "每个客户端每秒（`10r/s`）或每分钟（`600r/m`）的预测数，按工作进程计；超出的得到 429 `rate_limited`。"
+            "客户端指有效的 API 密钥，没有密钥时指地址。",
+            example="600r/m",
+            since="0.3.0",
+            default=("none: nginx's limit alone", "无：只有 nginx 的限流"),
+        ),
+    ]
+    burst: Annotated[
+        int,
+        Variable(
+            "Predictions of one client above GTE_RATE that are taken at once.",
+            "每个客户端超出 GTE_RATE 后仍立即接受的预测数。",
+            example="200",
+            since="0.3.0",
+            unit="predictions",
+        ),
+    ]
     cors_origins: Annotated[
         tuple[str, ...],
         Variable(
@@ -477,6 +499,7 @@ _DEFAULT_THREADS_GTE = 80
 _RESERVED_THREADS = 4
 
 # Browsers send it in small letters and without a path; Electron's pages have schemes of their own (app://obsidian.md).
+_RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 _LARGEST = 2**31 - 1
@@ -535,6 +558,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         prediction_timeout=_seconds(environ, "PREDICTION_TIMEOUT", 60.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
         api_keys_file=Path(keys_file) if keys_file else None,
+        rate=_rate(environ),
+        burst=_integer(environ, "BURST", 20, least=0),
         cors_origins=_origins(environ),
     )
 
@@ -594,6 +619,22 @@ def unknown_names(environ: Mapping[str, str] = os.environ) -> list[str]:
         for name in environ
         if name.startswith(PREFIX) and not name.startswith(_TOOLKIT_PREFIX) and name not in _SETTINGS_NAMES
     )
+
+
+def per_second(rate: str) -> float:
+    """Of a rate such as ``600r/m``."""
+    count, _, unit = rate.partition("r/")
+    return int(count) / (60 if unit == "m" else 1)
+
+
+def _rate(environ: Mapping[str, str]) -> str | None:
+    """``RATE``, as nginx's limit_req_zone writes it."""
+    text = environ.get(PREFIX + "RATE", "").strip()
+    if not text:
+        return None
+    if not _RATE.fullmatch(text):
+        raise _unusable("RATE", text, "a rate such as 10r/s or 600r/m", "速率，如 10r/s 或 600r/m")
+    return text
 
 
 def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ routes need no key: ``/health`` and ``/ready``, which monitoring asks, ``/metric
 public, and the pages that describe the API. A new route needs a key until it is listed here.
 """
 
+from collections.abc import Callable
+
 from flask import Flask, g, request
 
 from service.http.problems import Problem
@@ -35,8 +37,11 @@ def needs_key(rule: str) -> bool:
     return rule not in _OPEN_RULES
 
 
-def register(app: Flask, keyring: Keyring) -> None:
-    """Refuse a request without an accepted key to any route of ``app`` that is not open, before its body is read."""
+def register(app: Flask, keyring: Keyring, count_refused: Callable[[], None]) -> None:
+    """Refuse a request without an accepted key to any route of ``app`` that is not open, before its body is read.
+
+    ``count_refused`` is called first: it may raise another problem, for a client that tries too often.
+    """
 
     def require_key() -> None:
         rule = request.url_rule
@@ -51,12 +56,14 @@ def register(app: Flask, keyring: Keyring) -> None:
             return
         scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
+            count_refused()
             # RFC 6750, section 3.1: no error code for a request without credentials.
             raise Problem(
                 "unauthorized", "send an API key as Authorization: Bearer KEY", challenge=_CHALLENGE
             )
         name = keyring.name_of(key.strip())
         if name is None:
+            count_refused()
             raise Problem(
                 "unauthorized",
                 "the API key is not one that is accepted",

@@ -13,6 +13,7 @@ from flask import Flask, g, request
 
 from service.admission.client import Client, of_address
 from service.admission.gate import OverloadedError, Place, arrived_with, place_on_arrival
+from service.admission.rate_limit import RateLimit
 from service.api.access import LOG_KEY
 from service.api.answers import NO_STORE, encoded
 from service.api.errors import LOG_PATH
@@ -86,13 +87,20 @@ class Door:
     for the interpreter lock behind those that compute.
     """
 
-    def __init__(self, here: Context, proxies: Proxies, keyring: Keyring | None) -> None:
-        """``keyring``: the API keys, if keys are in use."""
+    def __init__(
+        self, here: Context, proxies: Proxies, keyring: Keyring | None, limit: RateLimit | None
+    ) -> None:
+        """``keyring``: the API keys, if keys are in use; ``limit``: of each client's rate, if there is one."""
         self._here = here
         self._proxies = proxies
         self._keyring = keyring
+        self._limit = limit
         # Looked up once: a lookup by label takes a lock.
-        self._refused = {path: metrics.REQUESTS.labels(path, "", "overloaded") for path in PREDICTION_PATHS}
+        self._refused = {
+            (path, code): metrics.REQUESTS.labels(path, "", code)
+            for path in PREDICTION_PATHS
+            for code in ("overloaded", "rate_limited")
+        }
         self._checked = metrics.REQUESTS.labels("/health", "", "ok")
         self._health_body = encoded(health_members(here.settings)).encode()
         self._check_seconds = metrics.LATENCY.labels("/health", "")
@@ -111,19 +119,36 @@ class Door:
         if dear is None:
             return nullcontext(), None
         headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
-        name = self._name(headers, peer)
         # The refusal of a request from a browser's page needs the application's headers.
-        if name is None or b"origin" in headers:
+        if b"origin" in headers:
             return nullcontext(), None
+        key, address = self._key(headers), self._address(headers, peer)
+        if self._keyring and key is None:
+            # The application refuses it, and counts it. An address that has tried too often costs no thread.
+            seconds = self._limit.excess(address) if self._limit else None
+            problem = None if seconds is None else _too_fast(seconds)
+        else:
+            client = Client(key or address, client_disconnect.checker(connection))
+            entered = self._enter(client, dear=dear)
+            if isinstance(entered, Place):
+                return arrived_with(entered), None
+            problem = entered
+        if problem is None:
+            return nullcontext(), None
+        self._refused[path, problem.code].inc()
+        environ = _environ("POST", path, head, peer, headers)
+        if key:
+            environ[LOG_KEY] = key.removeprefix("key:")
+        return nullcontext(), _refusal(problem, path, headers.get(b"x-request-id"), environ)
+
+    def _enter(self, client: Client, *, dear: bool) -> Place | Problem:
+        seconds = self._limit.take(client.name) if self._limit else None
+        if seconds is not None:
+            return _too_fast(seconds)
         try:
-            client = Client(name, client_disconnect.checker(connection))
-            return arrived_with(_take(self._here, client, dear=dear)), None
+            return _take(self._here, client, dear=dear)
         except OverloadedError as overload:
-            self._refused[path].inc()
-            environ = _environ("POST", path, head, peer, headers)
-            if self._keyring:
-                environ[LOG_KEY] = name.removeprefix("key:")
-            return nullcontext(), _refusal(_problem(overload), path, headers.get(b"x-request-id"), environ)
+            return _problem(overload)
 
     def refuse(self, status: HTTPStatus, head: bytes, peer: object, why: str = "") -> DoorAnswer:
         """The answer to a request with this head whose body is not waited for, which is why it gets no thread. ``why``:
@@ -160,41 +185,71 @@ class Door:
         self._check_seconds.observe(time.perf_counter() - began)
         return answer
 
-    def _name(self, headers: dict[bytes, str], peer: object) -> str | None:
-        if self._keyring is not None:
-            scheme, _, key = headers.get(b"authorization", "").partition(" ")
-            name = self._keyring.name_of(key.strip()) if scheme.lower() == "bearer" else None
-            return None if name is None else f"key:{name}"
+    def _key(self, headers: dict[bytes, str]) -> str | None:
+        """The name of the key that is sent, if it is accepted."""
+        scheme, _, key = headers.get(b"authorization", "").partition(" ")
+        if self._keyring is None or scheme.lower() != "bearer":
+            return None
+        name = self._keyring.name_of(key.strip())
+        return None if name is None else f"key:{name}"
+
+    def _address(self, headers: dict[bytes, str], peer: object) -> str:
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         return of_address(self._proxies.client_of(address, headers.get(b"x-forwarded-for")))
 
 
-def register(app: Flask, proxies: Proxies) -> None:
-    """Let every prediction of ``app`` take a place first, unless it took one at the door. After the keys of the API are
-    checked, which name clients."""
+class Entrance:
+    """What the door does, for requests that did not come through it: those of browsers' pages, over TLS, or in a
+    ``sync`` worker."""
 
-    def enter() -> None:
+    def __init__(self, proxies: Proxies, limit: RateLimit | None) -> None:
+        """``limit``: of each client's rate, if there is one."""
+        self._proxies, self._limit = proxies, limit
+
+    def register(self, app: Flask) -> None:
+        """Let every prediction of ``app`` take a place first, unless it took one at the door. After the keys of the API
+        are checked, which name clients."""
+        app.before_request(self._enter)
+        app.teardown_request(_leave)
+
+    def count_refused(self) -> None:
+        """Count a request without an accepted key against the address that it comes from.
+
+        Raises:
+            Problem: the address has sent too many.
+        """
+        if request.path in PREDICTION_PATHS and request.method == "POST":
+            self._count(self._address())
+
+    def _enter(self) -> None:
         dear = PREDICTION_PATHS.get(request.path)
         if dear is None or request.method != "POST":
             return
         g.place = place_on_arrival()
         if g.place is not None:
             return
-        address = proxies.client_of(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
-        name = f"key:{g.key_name}" if "key_name" in g else of_address(address)
+        name = f"key:{g.key_name}" if "key_name" in g else self._address()
+        self._count(name)
         client = Client(name, client_disconnect.checker(request.environ.get("gunicorn.socket")))
         try:
             g.place = _take(context(), client, dear=dear)
         except OverloadedError as overload:
             raise _problem(overload) from None
 
-    def leave(_error: BaseException | None) -> None:
-        held = g.get("place")
-        if held is not None:
-            held.leave()
+    def _address(self) -> str:
+        peer = request.remote_addr or ""
+        return of_address(self._proxies.client_of(peer, request.headers.get("X-Forwarded-For")))
 
-    app.before_request(enter)
-    app.teardown_request(leave)
+    def _count(self, name: str) -> None:
+        seconds = self._limit.take(name) if self._limit else None
+        if seconds is not None:
+            raise _too_fast(seconds)
+
+
+def _leave(_error: BaseException | None) -> None:
+    held = g.get("place")
+    if held is not None:
+        held.leave()
 
 
 def place() -> Place:
@@ -211,6 +266,10 @@ def _take(here: Context, client: Client, *, dear: bool) -> Place:
 
 def _problem(overload: OverloadedError) -> Problem:
     return Problem("overloaded", overload.detail, retry_after=overload.retry_after)
+
+
+def _too_fast(seconds: int) -> Problem:
+    return Problem("rate_limited", f"too many predictions: try again in {seconds} s", retry_after=seconds)
 
 
 def _refusal(problem: Problem, path: str, offered_id: str | None, environ: dict[str, str]) -> DoorAnswer:

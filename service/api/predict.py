@@ -137,6 +137,7 @@ ERRORS: dict[int | str, Any] = {
         400: "bad_json, bad_request, unknown_task, text_too_long or batch_too_large",
         413: "payload_too_large",
         415: "unsupported_media_type",
+        429: "rate_limited (with Retry-After)",
         500: "internal",
         503: "model_unavailable or overloaded (with Retry-After)",
         504: "timeout",

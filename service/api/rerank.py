@@ -83,6 +83,7 @@ class RerankAnswer(BaseModel):
         400: OpenAIError,
         413: OpenAIError,
         415: OpenAIError,
+        429: OpenAIError,
         503: OpenAIError,
         504: OpenAIError,
     },

@@ -25,6 +25,7 @@ CODES: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "The path does not take this method"),
     "payload_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is of an unsupported media type"),
+    "rate_limited": (429, "The rate limit for this client is reached"),
     "internal": (500, "The service failed on this request"),
     "model_unavailable": (503, "The model behind this task is not available"),
     "overloaded": (503, "The service has more work than it can take"),

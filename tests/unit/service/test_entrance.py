@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from service.admission.client import Client
-from service.api.entrance import Door
+from service.api.entrance import Door, DoorAnswer
 from service.app import create_app
 from service.engines.registry import EngineRegistry
 from service.http.arrival import Arrival
 from service.keys import key_file
 from service.prediction.context import Context, context_of
+from service.settings import SettingsError, per_second, read_settings
 from tests.unit.service.test_app import SETTINGS
 
 PEER = ("192.0.2.1", 4711)
@@ -183,6 +184,86 @@ def test_a_browsers_page_is_refused_by_the_application_with_its_headers(connecti
     door, here = service(cors_origins=("*",))
     fill(here)
     assert door(head("/predict", "Origin: https://a.example"), PEER, connection)[1] is None
+
+
+def status_of(answer: DoorAnswer | None) -> str:
+    return "passed" if answer is None else answer.status[:3]
+
+
+def test_above_its_rate_an_address_is_refused_with_the_time_to_come_again(connection: socket.socket) -> None:
+    door, here = service(rate="6r/m", burst=1)
+    answers = [door(head("/v1/embeddings"), PEER, connection) for _ in range(3)]
+    refusal = answers[-1][1]
+    assert [status_of(answer) for _, answer in answers] == ["passed", "passed", "429"]
+    assert refusal is not None
+    assert 1 <= int(refusal.headers["Retry-After"]) <= 10
+    assert json.loads(refusal.body)["error"]["code"] == "rate_limited"
+    assert here.places.inside == 2
+    assert status_of(door(head("/predict"), ("192.0.2.2", 1), connection)[1]) == "passed"
+
+
+def test_a_key_has_a_rate_of_its_own_wherever_it_comes_from(
+    tmp_path: Path, connection: socket.socket
+) -> None:
+    path = tmp_path / "keys.json"
+    one, two = (f"Authorization: Bearer {key_file.add(path, name)}" for name in ("one", "two"))
+    door, _ = service(api_keys_file=path, rate="6r/m", burst=0)
+    peers = [("192.0.2.7", 1), ("192.0.2.8", 1)]
+    answers = [door(head("/predict", one), peer, connection)[1] for peer in peers]
+    assert list(map(status_of, answers)) == ["passed", "429"]
+    assert answers[1] is not None
+    assert answers[1].environ["gte.key"] == "one"
+    assert status_of(door(head("/predict", two), peers[0], connection)[1]) == "passed"
+
+
+def test_keys_that_are_made_up_share_the_rate_of_their_address(
+    tmp_path: Path, connection: socket.socket
+) -> None:
+    path = tmp_path / "keys.json"
+    key = key_file.add(path, "one")
+    app = create_app(
+        replace(SETTINGS, api_keys_file=path, rate="6r/m", burst=2), EngineRegistry({}, load_wait=0)
+    )
+    assert app.door is not None
+    client = app.test_client()
+    statuses = []
+    for number in range(5):
+        sent = f"Bearer made-up-{number}"
+        answer = app.door(head("/predict", f"Authorization: {sent}"), ("127.0.0.1", 1), connection)[1]
+        statuses.append(
+            status_of(answer)
+            if answer
+            else str(client.post("/predict", json={}, headers={"Authorization": sent}).status_code)
+        )
+    assert statuses == ["401", "401", "401", "429", "429"]
+    # Nor does the header of a browser's page, with which the application itself refuses, begin anew.
+    page = {"Authorization": "Bearer another", "Origin": "https://a.example"}
+    refused = client.post("/predict", json={}, headers=page)
+    assert (refused.status_code, refused.get_json()["code"]) == (429, "rate_limited")
+    assert int(refused.headers["Retry-After"]) >= 1
+    # Who has a key is not held back by them.
+    accepted = app.door(head("/predict", f"Authorization: Bearer {key}"), ("127.0.0.1", 1), connection)
+    assert accepted[1] is None
+    # What needs no key, and what is no prediction, is not counted.
+    assert [client.get("/health").status_code for _ in range(5)] == [200] * 5
+
+
+@pytest.mark.parametrize(("text", "rate"), [("10r/s", 10.0), ("600r/m", 10.0), ("1r/m", 1 / 60)])
+def test_a_rate_is_written_as_for_nginx(text: str, rate: float) -> None:
+    assert per_second(read_settings({"GTE_RATE": text}).rate or "") == rate
+
+
+@pytest.mark.parametrize("text", ["10", "0r/s", "10r/h", "10 r/s", "1.5r/s", "10r/s;"])
+def test_what_is_no_rate_ends_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="GTE_RATE"):
+        read_settings({"GTE_RATE": text})
+
+
+def test_a_request_that_came_by_no_door_is_counted_too() -> None:
+    app = create_app(replace(SETTINGS, rate="6r/m", burst=1), EngineRegistry({}, load_wait=0))
+    client = app.test_client()
+    statuses = [client.post("/%70redict", json={"task_type": "?"}).status_code for _ in range(4)]
+    assert statuses == [400, 400, 429, 429]
 
 
 @pytest.mark.parametrize(
