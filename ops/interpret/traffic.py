@@ -152,10 +152,12 @@ def gunicorn_access_format(master: Process | None, config: GunicornConfig | NotS
 
 def answering_since(target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen) -> float:
     """Return the start of the oldest current worker, of gunicorn or of nginx, whichever is later (Unix seconds); 0 if
-    none was seen. Earlier answers are no evidence about the running code and configuration."""
+    none was seen. A master that has no worker yet counts as its first. Earlier answers are no evidence about the
+    running code and configuration."""
     if isinstance(processes, NotSeen):
         return 0.0
-    workers = [p.started for p in processes.processes if p.pid in target.gunicorn_workers]
+    ours = target.gunicorn_workers or (target.gunicorn_master,)
+    workers = [p.started for p in processes.processes if p.pid in ours]
     nginx = [
         worker.started
         for master in nginx_topology.serving_masters(target, processes, pidfile)

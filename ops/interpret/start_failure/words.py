@@ -145,12 +145,13 @@ def last_start(lines: Sequence[str]) -> tuple[str, ...]:
 
 def read_start(lines: Sequence[str]) -> StartReading:
     """Parse the lines of one start (`last_start`)."""
-    nonblank = [line for line in lines if line.strip()]
+    nonblank = _without_orphans([line for line in lines if line.strip()])
     stamped = [_STAMPED.match(line) for line in nonblank]
     last_timed = max((at for at, line in enumerate(nonblank) if _TIMED.match(line)), default=-1)
     words = [match[3] if match else line for line, match in zip(nonblank, stamped, strict=True)]
     reason = next((w.partition("Reason: ")[2] for w in reversed(words) if w.startswith("Reason: ")), None)
-    gave_up = reason is not None or any(w.startswith("Can't connect to ") for w in words)
+    is_halted = bool(nonblank) and nonblank[-1].startswith(_HALT)
+    gave_up = is_halted or reason is not None or any(w.startswith("Can't connect to ") for w in words)
     traces = tuple(_traces(nonblank, last_timed))
     error = _own_error(nonblank, last_timed)
     return StartReading(
@@ -165,6 +166,14 @@ def read_start(lines: Sequence[str]) -> StartReading:
         reason=reason,
         serves_itself=next((line.strip() for line in reversed(nonblank) if _RUNNING.search(line)), None),
     )
+
+
+def _without_orphans(lines: list[str]) -> list[str]:
+    """The lines without those by which workers leave after the master has ended: they are no sign that it went on."""
+    end = len(lines)
+    while end and _LEAVING.search(lines[end - 1]):
+        end -= 1
+    return lines[:end] if end and lines[end - 1].startswith(_HALT) else lines
 
 
 def _own_error(lines: Sequence[str], last_timed: int) -> str | None:

@@ -617,3 +617,12 @@ def test_the_master_s_own_end_hides_no_worker_s_reason() -> None:
     failure = failure_of(STARTED + BOOT_FAILED + halt)
     assert failure is not None
     assert failure.kind is Kind.VARIABLE
+    # A worker that had booted leaves once the master is gone.
+    boots = "[2026-11-30 06:18:03 +0000] [100] [INFO] Booting worker with pid: 101\n"
+    first = "[2026-11-30 06:18:03 +0000] [99] [INFO] Booting worker with pid: 99\n" + boots
+    failed = BOOT_FAILED.partition("[2026-11-30 06:18:03 +0000] [100] [ERROR] Shutting")[0]
+    leaves = "[2026-11-30 06:18:04 +0000] [99] [INFO] Worker exiting (pid: 99)\n"
+    for text in (halt, halt + leaves):
+        failure = failure_of(STARTED.partition(boots)[0] + first + failed + text)
+        assert failure is not None
+        assert failure.kind is Kind.VARIABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from ops.facts.gunicorn import ConfigValue, GunicornConfig
 from ops.facts.nginx import Pidfile
@@ -98,6 +99,10 @@ def test_counted_is_what_the_oldest_worker_of_now_answered() -> None:
     assert answering_since(TARGET, some, pidfile) == NOW - 3600, "the other worker's answers still count"
     every = tuple(process(p.pid, p.ppid, *p.command, started=NOW - 5) for p in GUNICORN_PROCESSES)
     assert answering_since(TARGET, processes(NGINX_PROCESSES, every), pidfile) == NOW - 5
+    starting = replace(TARGET, gunicorn_master=every[0].pid, gunicorn_workers=())
+    assert answering_since(starting, processes(NGINX_PROCESSES, every[:1]), pidfile) == NOW - 5, (
+        "no worker yet"
+    )
     reloaded = (NGINX_PROCESSES[0], process(702, 700, "nginx: worker process", started=NOW - 9))
     assert answering_since(TARGET, processes(reloaded, GUNICORN_PROCESSES), pidfile) == NOW - 9
 
