@@ -61,6 +61,10 @@ class Dynamic:
         y: torch.Tensor = self._layer(x)
         return functional.gelu(y) if self._gelu else y
 
+    def write(self, x: torch.Tensor, target: torch.Tensor) -> None:
+        """See ``linear.Linear``."""
+        target.copy_(self(x))
+
 
 def unit(vectors: Any) -> Any:
     """Rows of length 1."""
