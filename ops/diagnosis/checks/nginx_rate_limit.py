@@ -26,6 +26,13 @@ from ops.text.language import Text
 SMALL_SHARE = 0.10
 _REQUESTS, _CONNECTIONS = "limiting requests", "limiting connections by zone"
 # ngx_http_limit_req_module.c and ngx_http_limit_conn_module.c.
+# So many, all from one address, are no accident of one client.
+_MANY = 5
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# RFC 1918, RFC 6598, RFC 4193: where proxies of a deployment are. Python's is_private has more, all kinds of them.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
 _ZONE = re.compile(r'by zone "([^"]+)"')
 _CLIENT = re.compile(r"client: ([^,\s]+)")
 
@@ -83,7 +90,14 @@ def rate_limit(
     )
 
 
-def _summary(count: str, share: str, shared: str | None, *, connections: bool) -> Text | None:
+def _summary(count: str, share: str, shared: _Address | None, *, connections: bool) -> Text | None:
+    if shared and not shared.is_loopback:
+        return Text(
+            en=f"nginx's rate limit turned {count} requests away ({share} of all), all of them from {shared}, a private"
+            " address. If that is a proxy, balancer or tunnel, the limit counts all visitors as one.",
+            zh=f"nginx 的限流拒绝了 {count} 个请求（占 {share}），全部来自内网地址 {shared}。如果它是代理、"
+            "负载均衡或隧道，限流就把所有访问者算作一个。",
+        )
     if shared:
         return Text(
             en=f"nginx's rate limit turned {count} requests away ({share} of all), all of them from {shared}: a proxy"
@@ -99,13 +113,27 @@ def _summary(count: str, share: str, shared: str | None, *, connections: bool) -
     return None
 
 
-def _shared_fix(address: str, target: Target) -> tuple[str | Text, ...]:
+def _shared_fix(address: _Address, target: Target) -> tuple[str | Text, ...]:
+    condition = (
+        ("", "") if address.is_loopback else (f"If {address} is a proxy: ", f"如果 {address} 是代理：")
+    )
     return (
         Text(
-            en=f"In the server block write set_real_ip_from {address}; real_ip_header X-Forwarded-For; (or the header"
-            " that the proxy sets): limits and logs then have each visitor's own address",
-            zh=f"在 server 块里写 set_real_ip_from {address}; real_ip_header X-Forwarded-For;（或该代理实际使用的头）："
-            "限流和日志就会按每个访问者自己的地址计算",
+            en=f"{condition[0]}In the server block write set_real_ip_from {address}; real_ip_header"
+            " X-Forwarded-For; (or the header that the proxy sets): limits and logs then have each visitor's own"
+            " address",
+            zh=f"{condition[1]}在 server 块里写 set_real_ip_from {address}; real_ip_header X-Forwarded-For;"
+            "（或该代理实际使用的头）：限流和日志就会按每个访问者自己的地址计算",
+        ),
+        *(
+            ()
+            if address.is_loopback
+            else (
+                Text(
+                    en=f"Otherwise {address} is one client: contact its owner, or raise rate= or burst=",
+                    zh=f"否则 {address} 就是单个客户端：联系其负责人，或调大 rate= 或 burst=",
+                ),
+            )
         ),
         target.test_nginx,
         target.reload_nginx,
@@ -141,20 +169,24 @@ def _limit_of(message: str, config: NginxConfig | NotSeen, target: Target) -> Di
 
 def _shared_address(
     entries: Iterable[LocatedEntry], limit: Directive | None, config: NginxConfig | NotSeen, target: Target
-) -> str | None:
-    """The loopback address from which all refused requests came, if nginx does not look for the visitor's own behind
-    it: a proxy of this host."""
+) -> _Address | None:
+    """The address from which all refused requests came, if nginx does not look for the visitor's own behind it:
+    loopback, a proxy of this host; or a private address, which may be a proxy."""
     server = None if isinstance(config, NotSeen) else site_server(config, target)
-    clients = {match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))}
+    named = [match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))]
+    clients = set(named)
     if limit is None or server is None or len(clients) != 1:
         return None
     if any(scope.effective("set_real_ip_from") for scope in (server, *server.locations())):
         return None
-    (address,) = clients
     try:
-        return address if ipaddress.ip_address(address).is_loopback else None
+        address = ipaddress.ip_address(named[0])
     except ValueError:
         return None
+    may_be_proxy = (
+        len(named) >= _MANY and limit.name == "limit_req" and any(address in network for network in _PRIVATE)
+    )
+    return address if address.is_loopback or may_be_proxy else None
 
 
 def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:

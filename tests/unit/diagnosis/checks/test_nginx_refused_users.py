@@ -390,7 +390,13 @@ def test_the_cache_keeps_good_answers_alone() -> None:
 
 def test_the_proxy_s_address_is_looked_behind() -> None:
     assert "set_real_ip_from 127.0.0.1" in steps(limited("127.0.0.1"), "NGX008")
-    assert "set_real_ip_from" not in steps(limited("10.0.0.7"), "NGX008")
+    assert "If 10.0.0.7 is a proxy: In the server block write set_real_ip_from 10.0.0.7" in steps(
+        limited("10.0.0.7"), "NGX008"
+    )
+    # A client's own address, and a limit of connections, which a browser may reach alone.
+    assert "set_real_ip_from" not in steps(limited("203.0.113.9"), "NGX008")
+    connections = limited("10.0.0.7", "limit_conn gte_api 2; limit_conn_status 429;", "limiting connections")
+    assert "set_real_ip_from" not in steps(connections, "NGX008")
     assert "set_real_ip_from" not in steps(
         limited("127.0.0.1", "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;"), "NGX008"
     )
