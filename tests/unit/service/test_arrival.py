@@ -99,3 +99,11 @@ def test_a_head_of_many_bytes_one_by_one_takes_linear_time() -> None:
     for _ in range(60_000):
         arrival.add(b"a")
     assert not arrival.is_whole
+
+
+@pytest.mark.parametrize(("count", "status"), [(8191, None), (8192, 413), (200_000, 413)])
+def test_a_body_in_very_many_chunks_is_refused(count: int, status: int | None) -> None:
+    arrival = Arrival(1 << 20)
+    arrival.add(CHUNKED + b"1\r\na\r\n" * count + b"0\r\n\r\n")
+    assert arrival.is_whole
+    assert arrival.refusal == status
