@@ -19,14 +19,19 @@ from ops.collect.host.versions import certbot_version, installed, libraries
 from ops.collect.host_files import Source
 from ops.collect.services.acme_clients import scheduled_clients
 from ops.collect.surroundings import Surroundings, look_around
+from ops.errors import OpsError
+from ops.facts.base import NotSeen
 from ops.facts.nginx import NginxConfig
 from ops.files.bounded_read import read_regular_file
 from ops.interpret.nginx import compiled_path
 from ops.interpret.target import gunicorn_hints
 from ops.settings import LogrotateSettings, Settings
+from ops.text.language import Text
+from ops.text.reasons import chinese
 
 # Time limit of the discovery, seconds.
-LOOK_SECONDS = 8.0
+# A backup can wait for a busy host; one without nginx's files looks whole and is not.
+LOOK_SECONDS = 60.0
 MAX_TEXT_BYTES = 1 << 20
 MAX_RENEWALS = 5000
 
@@ -45,8 +50,16 @@ class BackupPlan:
 
 
 def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
-    """Inspect processes and configurations of this host; read no key."""
+    """Inspect processes and configurations of this host; read no key. Raises OpsError if that took too long."""
     around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    for section in (around.processes, around.config):
+        if isinstance(section, NotSeen) and section.is_unfinished:
+            raise OpsError(
+                Text(
+                    en=f"what belongs into a backup was not found within {LOOK_SECONDS:g} s: {section.reason}",
+                    zh=f"{LOOK_SECONDS:g} 秒内未能查明备份应包含的内容：{chinese(section.reason)}",
+                )
+            )
     certbot = os.path.abspath(settings.tls.letsencrypt_dir)  # noqa: PTH100  links are to be kept
     texts = tuple(_certbot_texts(Path(certbot)))
     config = around.config if isinstance(around.config, NginxConfig) else None

@@ -88,7 +88,7 @@ def leaf_fingerprint(path: str) -> str:
 
 def leaf_problem(site: ProbedSite, deadline: float, *, is_settled: bool = False) -> str | None:
     """Why ``site`` does not present the leaf on disk, None if it does; tried until ``deadline`` (monotonic).
-    ``is_settled``: nginx is not being reloaded, so that one handshake tells, and has all of the time."""
+    ``is_settled``: nginx is not being reloaded, so that one answer tells, and has all of the time."""
     try:
         fingerprints = {leaf_fingerprint(path) for path in site.certificates}
     except (OSError, ValueError) as error:
@@ -98,7 +98,8 @@ def leaf_problem(site: ProbedSite, deadline: float, *, is_settled: bool = False)
         served = served_certificate(site.address, site.name, None, soon)
         if not isinstance(served, NotSeen) and served.chain[0].fingerprint in fingerprints:
             return None
-        if is_settled or time.monotonic() + ASK_AGAIN > deadline:
+        is_answer = not isinstance(served, NotSeen)
+        if (is_settled and is_answer) or time.monotonic() + ASK_AGAIN > deadline:
             break
         time.sleep(ASK_AGAIN)
     if isinstance(served, NotSeen):
