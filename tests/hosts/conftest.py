@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts.emulated import emulated
 from tests.hosts.layer import PYTHONS, make_environment, make_layer
 from tests.hosts.machine import Machine, clear_up
 
@@ -46,4 +47,11 @@ def machine(layer: Path) -> Iterator[Machine]:
 def bare() -> Iterator[Machine]:
     """A fresh host without anything of this project."""
     with Machine() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The one virtual machine of a run, with the service: whoever changes it, undoes that."""
+    with emulated(tmp_path_factory.mktemp("vm-environment")) as host:
         yield host
