@@ -83,7 +83,8 @@ class Trait(msgspec.Struct, frozen=True):
 class HostDiagnosis(msgspec.Struct, frozen=True):
     """One host's diagnosis, without its checks, and its traits. ``file``: the bundle's name; ``kinds``: the kinds of
     traits that were seen on it; ``fitting``: for each cause, the changes that belong to its proof;
-    ``identity``: its name and addresses, empty if they were not seen."""
+    ``identity``: its name and addresses, empty if they were not seen; ``clock_ahead``: by how many seconds its time
+    daemon found the clock ahead of the true time (negative: behind), None if none measured it."""
 
     file: str
     name: str
@@ -98,6 +99,7 @@ class HostDiagnosis(msgspec.Struct, frozen=True):
     fitting: dict[str, tuple[Trait, ...]] = msgspec.field(default_factory=dict)
     omitted_causes: int = 0
     identity: tuple[str, ...] = ()
+    clock_ahead: float | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -137,6 +139,7 @@ def host_diagnosis(file: str, snapshot: Snapshot, diagnosis: Diagnosis) -> HostD
         fitting=fitting,
         omitted_causes=max(0, len(diagnosis.causes) - MAX_CAUSES),
         identity=_identity(host),
+        clock_ahead=_clock_ahead(snapshot.machine),
     )
 
 
@@ -291,8 +294,21 @@ def _clock(machine: Machine) -> Iterator[_Reading]:
         return
     for clock in machine.clocks:
         state = "synchronised" if clock.synchronised else "not synchronised"
-        is_off = abs(clock.offset) > CLOCK_SECONDS
-        yield _Reading("", clock.source, f"{state}, {'wrong' if is_off else 'right'}")
+        yield _Reading("", clock.source, f"{state}, {_direction(clock.ahead)}")
+
+
+def _direction(ahead: float) -> str:
+    """In so few words that hosts whose clocks are wrong in one way have the same."""
+    if abs(ahead) <= CLOCK_SECONDS:
+        return "right"
+    return "wrong: ahead" if ahead > 0 else "wrong: behind"
+
+
+def _clock_ahead(machine: object) -> float | None:
+    """By how many seconds the clock is ahead, by the first daemon that measured it; None if none did."""
+    if not isinstance(machine, Machine) or isinstance(machine.clocks, NotSeen):
+        return None
+    return next((clock.ahead for clock in machine.clocks), None)
 
 
 def _system(host: Host) -> Iterator[_Reading]:

@@ -65,11 +65,17 @@ class OpenFiles(Facts, frozen=True):
 
 
 class Clock(Facts, frozen=True):
-    """A time daemon's own estimate of the clock's offset, in seconds."""
+    """A time daemon's own estimate of the clock's offset, in seconds, with its own sign: what is to be added to the
+    clock, so that a positive one is behind (chrony's current correction; systemd-timesyncd's offset, RFC 5905)."""
 
     source: str
     offset: float
     synchronised: bool = True
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds the clock is ahead of the true time; negative if it is behind."""
+        return -self.offset
 
 
 class Machine(Facts, frozen=True):

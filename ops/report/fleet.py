@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ops.diagnosis.fleet import FleetDiagnosis, HostGroup, OlderBundle, SharedTrait
-from ops.diagnosis.host_traits import HostDiagnosis, TraitKind
+from ops.diagnosis.host_traits import CLOCK_SECONDS, HostDiagnosis, TraitKind
 from ops.facts.status import EXIT_CODES, Severity, Status
 from ops.report.doctor.json import cause_document
 from ops.report.model import (
@@ -22,7 +22,7 @@ from ops.report.model import (
     Samples,
 )
 from ops.report.sentences import STATUS_NAMES, STATUS_STYLES, sentence
-from ops.text.duration import age
+from ops.text.duration import age, age_zh
 from ops.text.language import COLON, Language, Text
 from ops.text.timestamps import local_time
 
@@ -67,6 +67,12 @@ _IN_ORDER = Text(en="In order: {}", zh="正常：{}")
 _COMMANDS = Text(
     en="Commands and quotations are the bundles' own words in part: read a command before you run it on its host.",
     zh="命令与引文部分直接取自诊断包：在所属主机上运行命令之前请先看清楚。",
+)
+_AHEAD = Text(en="{name} {by} ahead", zh="{name} 快 {by}")
+_BEHIND = Text(en="{name} {by} behind", zh="{name} 慢 {by}")
+_CLOCKS = Text(
+    en="Clocks: {shown}; the {measured} that were measured are up to {apart} apart",
+    zh="时钟：{shown}；测得的 {measured} 台之间最多相差 {apart}",
 )
 _FULL_REPORT = Text(
     en="One host's report: gte-ops doctor --from-bundle FILE",
@@ -122,6 +128,8 @@ class FleetReport(CommandReport):
         for group in self.fleet.groups:
             yield from self._group_lines(group, language)
         yield from self._host_lines(language)
+        if clocks := _clock_words(self.fleet, language):
+            yield ReportLine(clocks, indent=3)
         if self.fleet.refused or self.fleet.older:
             yield BLANK
             yield ReportLine(_REFUSED.to(language), style="bold")
@@ -176,6 +184,7 @@ class FleetReport(CommandReport):
             "verdict": self.headline(language),
             "notice": _COMMANDS.to(language),
             "seconds": f"{self.fleet.seconds:.1f}",
+            "clocks": _clock_words(self.fleet, language),
             "groups": [self._group_page(group, language) for group in self.fleet.groups],
             "hosts": [
                 {
@@ -370,6 +379,31 @@ def _host_words(host: HostDiagnosis, language: Language) -> str:
     return f"{first.code} {sentence(first.summary, language)}{more}"
 
 
+def _clock_words(fleet: FleetDiagnosis, language: Language) -> str:
+    """The clocks that are off, each by how much and in which direction, and how far the hosts are apart; empty if all
+    that were measured are right."""
+    measured = [(host.clock_ahead, host) for host in fleet.hosts if host.clock_ahead is not None]
+    off = sorted((item for item in measured if abs(item[0]) > CLOCK_SECONDS), key=lambda item: -abs(item[0]))
+    if not off:
+        return ""
+    comma = ", " if language == "en" else "、"
+    shown = comma.join(
+        (_AHEAD if ahead > 0 else _BEHIND)
+        .to(language)
+        .format(name=sentence(host.name, language), by=_duration(abs(ahead), language))
+        for ahead, host in off[:MAX_NAMES]
+    )
+    if len(off) > MAX_NAMES:
+        shown += _MORE.to(language).format(len(off) - MAX_NAMES)
+    offsets = [ahead for ahead, _ in measured]
+    apart = _duration(max(offsets) - min(offsets), language)
+    return _CLOCKS.to(language).format(shown=shown, apart=apart, measured=len(measured))
+
+
+def _duration(seconds: float, language: Language) -> str:
+    return age(seconds) if language == "en" else age_zh(seconds)
+
+
 def _older_words(item: OlderBundle, language: Language) -> str:
     return _OLDER.to(language).format(
         name=sentence(item.name, language),
@@ -427,4 +461,5 @@ def _host_document(host: HostDiagnosis, language: Language) -> dict[str, Any]:
             for symptom in host.symptoms
         ],
         "omitted_causes": host.omitted_causes,
+        "clock_ahead_seconds": None if host.clock_ahead is None else round(host.clock_ahead, 3),
     }

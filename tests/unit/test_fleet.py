@@ -161,11 +161,24 @@ def test_a_change_since_the_baseline_that_belongs_to_the_proof_comes_first(tmp_p
 def test_a_wrong_clock_is_a_difference(tmp_path: Path) -> None:
     right = Clock(source="chrony", offset=0.001)
     wrong = Clock(source="chrony", offset=300.0, synchronised=False)
+    early = Clock(source="chrony", offset=-7300.0)
     good = [but(host(f"web{n}"), machine__clocks=(right,)) for n in range(3)]
     bad = but(host("bad", without_gunicorn()), machine__clocks=(wrong,))
-    assert (TraitKind.CLOCK, "chrony", "not synchronised, wrong") in traits(
-        group(fleet_of(tmp_path, [*good, bad]), "GUN001")
-    )
+    fleet = fleet_of(tmp_path, [*good, bad, but(host("early"), machine__clocks=(early,)), host("unknown")])
+    assert (TraitKind.CLOCK, "chrony", "not synchronised, wrong: behind") in traits(group(fleet, "GUN001"))
+    text = written("text", FleetReport(fleet))
+    assert "Clocks: early 2h ahead, bad 5m behind; the 5 that were measured are up to 2h apart" in text
+    assert "时钟：early 快 2 小时、bad 慢 5 分钟" in written("text", FleetReport(fleet), "zh")
+    assert "early 2h ahead" in written("html", FleetReport(fleet))
+    hosts = json.loads(written("json", FleetReport(fleet)))["hosts"]
+    assert {item["name"]: item["clock_ahead_seconds"] for item in hosts} == {
+        "web0": -0.001, "web1": -0.001, "web2": -0.001, "bad": -300.0, "early": 7300.0, "unknown": None,
+    }  # fmt: skip
+
+
+def test_clocks_that_are_right_are_not_worth_a_line(tmp_path: Path) -> None:
+    right = but(host("web1"), machine__clocks=(Clock(source="chrony", offset=0.4),))
+    assert "Clocks" not in written("text", FleetReport(fleet_of(tmp_path, [right])))
 
 
 def test_what_everything_runs_on_is_a_difference_though_one_host_in_order_has_it_too(tmp_path: Path) -> None:

@@ -186,10 +186,10 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
             yield Finding(
                 "HST003",
                 (
-                    quote(daemon.source, f"{daemon.offset:+.1f} s"),
+                    quote(daemon.source, _of_true_time(daemon.ahead)),
                     *(() if daemon.synchronised else (quote(daemon.source, "Not synchronised"),)),
                 ),
-                {"offset": _offset(daemon.offset)},
+                {"offset": _offset(daemon.ahead)},
             )
             return
     if isinstance(front, NotSeen):
@@ -216,7 +216,13 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
     )
 
 
+def _of_true_time(ahead: float) -> str:
+    """In chronyc's words."""
+    return f"{abs(ahead):.1f} s {'fast' if ahead > 0 else 'slow'} of NTP time"
+
+
 def _offset(seconds: float) -> str:
+    """With +, this clock is ahead of the true time."""
     return f"{'+' if seconds > 0 else '-'}{age(abs(seconds))}"
 
 
