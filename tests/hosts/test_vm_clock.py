@@ -1,4 +1,4 @@
-"""The clock of a virtual machine is set: safeguards run by their own timers, a certificate that is due is renewed, and
+"""The clock of a virtual machine is set: safeguards run by their own timers, a certificate expires and is renewed, and
 the doctor and the watchdog are right about all of it. In a container this would be every process's clock."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.hosts.emulated import BUDGET, WITHIN, assert_green
+from tests.hosts.emulated import BUDGET, WITHIN, assert_green, wait_until_ready
 from tests.hosts.layer import DOMAIN
 from tests.hosts.machine import GTE_OPS, Machine
 from tests.lab.waiting import wait_for
@@ -35,6 +35,10 @@ def clocked(vm: Machine) -> Iterator[Machine]:
     vm.sh("systemctl daemon-reload; systemctl start logrotate.service certbot.timer")
     yield vm
     vm.sh("rm -r /run/systemd/system/certbot.timer.d; systemctl daemon-reload; systemctl start certbot.timer")
+
+
+def now(machine: Machine) -> int:
+    return int(machine.sh("date +%s"))
 
 
 def move_clock(machine: Machine, seconds: int) -> int:
@@ -95,4 +99,26 @@ def test_what_was_missed_runs_by_its_own_timer_and_a_due_certificate_is_renewed(
     assert clocked.show("gte-api", "MainPID") == before, "nothing was restarted"
     assert actions(clocked) == done
     assert "state: healthy" in clocked.run(GTE_OPS, "watchdog", "status").stdout
+    assert_green(clocked)
+
+
+def test_an_expired_certificate_is_named_and_the_renewal_mends_it(clocked: Machine) -> None:
+    clocked.run("systemctl", "stop", "certbot.timer")
+    since = move_clock(clocked, 91 * DAY)
+    wait_for_timers(clocked, ("gte-ops-cert", "gte-ops-backup", "gte-ops-drill"), since)
+    report = clocked.doctor("--budget", BUDGET)
+    assert (report.exit_code, report.first) == (2, "TLS001"), report.stdout
+    assert "certbot renew" in report.report["causes"][0]["fix"]
+    assert set(report.codes) == {"TLS001", "OPS009"}, "and the timer that should have renewed it"
+    checked = clocked.run(GTE_OPS, "cert", "check", check=False)
+    assert (checked.returncode, checked.stdout.count("TLS001")) == (2, 2), checked.stdout
+    assert 'source="served",where="127.0.0.1:443"} 2' in clocked.sh(
+        "grep ^gte_ops_certificate_status /var/lib/gte-ops-cert/gte_ops_cert.prom"
+    )
+
+    renewed = now(clocked)
+    clocked.run("systemctl", "start", "certbot.timer")
+    wait_for_timers(clocked, ("certbot",), renewed)
+    wait_until_ready(clocked)
+    assert clocked.run(GTE_OPS, "cert", "check", check=False).returncode == 0
     assert_green(clocked)
