@@ -34,6 +34,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
+from ops.interpret.gunicorn import arguments, options, process_of
 from ops.interpret.nginx import serving_masters
 from ops.settings import Ignore
 from ops.text.language import Text, verbatim
@@ -330,7 +331,23 @@ def host_values(snapshot: Snapshot) -> dict[str, str]:
     values["install_schedule"] = f"gte-ops render {'systemd' if has_systemd else 'cron'} --install"
     if isinstance(snapshot.settings_file, str):
         values["settings_file"] = snapshot.settings_file
+    if where := _settings_of_module(snapshot, target):
+        values["gunicorn_config"] = where
     return {name: value for name, value in values.items() if value}
+
+
+def _settings_of_module(snapshot: Snapshot, target: Target) -> str | None:
+    """Where gunicorn's settings stand if its command names a module for them (``-c python:...``): the unit's file of
+    variables, from which such a module takes them, or the module. None if the command names none."""
+    if isinstance(snapshot.processes, NotSeen):
+        return None
+    module = options(arguments(process_of(snapshot.processes, target.gunicorn_master))).get("config", "")
+    if not module.startswith("python:"):
+        return None
+    units = snapshot.units
+    unit = None if isinstance(units, NotSeen) else units.unit(units.service)
+    files = unit.environment_files if unit is not None else ()
+    return files[0].path if files else module
 
 
 def target_values(target: Target) -> dict[str, str]:

@@ -199,6 +199,9 @@ def _undo_enable(item: UndoEnable, host: HostTree) -> None:
     disabled = [unit for unit in item.disabled if host.is_enabled(unit)]
     if disabled:
         host.run("systemctl", "disable", *disabled)
+    for unit in item.disabled:
+        if unit.endswith(".timer"):  # when it last ran (systemd.timer(5), Persistent=)
+            host.remove(host.place(f"/var/lib/systemd/timers/stamp-{unit}"))
 
 
 def not_written(error: OSError) -> OpsError:

@@ -82,6 +82,7 @@ def test_from_a_bare_host_to_a_watched_service_and_back(host: Machine) -> None:
 
     host.run(GTE_OPS, "uninstall", "--purge", seconds=INSTALL_SECONDS)
     assert host.sh(LISTING) == before
+    assert host.sh("ls /var/lib/systemd/timers | grep gte-", check=False) == ""
     assert host.answers() == 0
     assert "0 loaded units" in host.sh("systemctl --failed")
 

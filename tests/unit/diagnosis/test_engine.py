@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
-from ops.diagnosis.engine import diagnose, find_causes, target_values, with_duration
+from ops.diagnosis.engine import diagnose, find_causes, host_values, target_values, with_duration
 from ops.diagnosis.finding import Check, Finding, Severity, check, quote
 from ops.diagnosis.model import Cause, Diagnosis
 from ops.diagnosis.symptoms import Observed
@@ -25,6 +25,7 @@ from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Front, Upstreams
 from ops.facts.snapshot import Snapshot, from_json, to_json
 from ops.facts.target import Target
+from ops.facts.units import Unit, UnitEnvironmentFile, Units
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
 from tests.unit.made_snapshot import (
@@ -32,6 +33,8 @@ from tests.unit.made_snapshot import (
     BACKEND,
     DAY,
     GUNICORN_CONF,
+    GUNICORN_MASTER,
+    GUNICORN_PROCESSES,
     HEALTHY,
     INTERMEDIATE,
     MODEL_DIR,
@@ -573,3 +576,14 @@ def test_whatever_the_host_no_judge_crashes_and_the_diagnosis_travels(snapshot: 
 def test_the_made_gunicorn_file_stands_where_the_target_says() -> None:
     assert isinstance(HEALTHY.target, Target)
     assert HEALTHY.target.gunicorn_config_file == GUNICORN_CONF
+
+
+def test_settings_that_a_module_holds_are_made_in_the_unit_s_file_of_variables() -> None:
+    command = ("/opt/venv/bin/gunicorn", "-c", "python:service.gunicorn_conf", "service.app:create_app()")
+    by_module = processes(NGINX_PROCESSES, (process(GUNICORN_MASTER, 1, *command),), GUNICORN_PROCESSES[1:])
+    file = UnitEnvironmentFile(path="/etc/gte-api/environment")
+    unit = Unit(name="gte-api.service", load="loaded", active="active", environment_files=(file,))
+    units = Units(units=(unit,), service=unit.name)
+    assert host_values(HEALTHY)["gunicorn_config"] == GUNICORN_CONF
+    assert host_values(but(processes=by_module, units=units))["gunicorn_config"] == file.path
+    assert host_values(but(processes=by_module))["gunicorn_config"] == "python:service.gunicorn_conf"

@@ -113,6 +113,10 @@ class MadeHost(HostTree):
                 self._all_known(units)
                 self._set("enabled", self.get("enabled") | set(units))
                 self._set("active", self.get("active") | set(units))
+                for unit in units:
+                    stamp = self.root / f"var/lib/systemd/timers/stamp-{unit}"
+                    if unit.endswith(".timer"):
+                        stamp.touch()
             case ["systemctl", "stop", *units]:
                 self._set("active", self.get("active") - set(units))
             case ["systemctl", "disable", *units]:
@@ -251,7 +255,7 @@ def bare_host(root: Path) -> MadeHost:
     (root / "etc/logrotate.d/gte-api").chmod(0o640)
     for directory in (
         "usr/local/bin",
-        "var/lib",
+        "var/lib/systemd/timers",
         "var/backups",
         "var/log/nginx",
         "var/cache",
