@@ -17,6 +17,7 @@ from tests.lab.reported import (
     looking,
     paths,
     routing,
+    seventh_app,
     share,
     sixth_front,
     start,
@@ -44,6 +45,7 @@ _MODULES = (
     fifth,
     application_and_host,
     sixth_front,
+    seventh_app,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
