@@ -22,7 +22,10 @@ class ServiceProcess(Facts, frozen=True):
     ``variables``: those of its environment that lead to files or proxies, by name; ``outputs``: where file descriptors
     1 and 2 lead (``/dev/pts/0 (deleted)``: a terminal that is gone); ``temporary``: the directory of Python's tempfile,
     None if that may not be looked at, ``temporary_bytes``: the size of its file system; ``master_threads``: the number
-    of gunicorn's master's threads, None if not seen."""
+    of gunicorn's master's threads, None if not seen; ``path``: its PATH; ``programs``: those that an exception names
+    and that are in no directory of it, with where else they are, empty if nowhere that was looked at;
+    ``shared_memory``: what its /dev/shm is like; ``held``: what its descriptors lead to, if many lead to the same, and
+    how many: ``10.0.0.5:6379 CLOSE_WAIT``, ``/srv/app/a.log``."""
 
     pid: int
     variables: dict[str, str] = msgspec.field(default_factory=dict)
@@ -30,3 +33,7 @@ class ServiceProcess(Facts, frozen=True):
     temporary: str | None = "/tmp"  # noqa: S108  tempfile's own default
     temporary_bytes: int | None = None
     master_threads: int | None = None
+    path: str | None = None
+    programs: dict[str, str] = msgspec.field(default_factory=dict)
+    shared_memory: str | None = None
+    held: dict[str, int] = msgspec.field(default_factory=dict)

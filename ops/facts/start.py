@@ -158,7 +158,9 @@ class LastStart(Facts, frozen=True):
     ``prefixes``: of the variables of a class of settings; ``environment_files``: beside the application;
     ``migrations``: what the interpreter is given to make the database's tables; ``servers``: other servers than
     gunicorn that a supervisor runs at the service's address or in its directory; ``damaged``: files of modules that
-    Python could not read, or directories of its compiled files."""
+    Python could not read, or directories of its compiled files; ``extensions``: by module that was not found, a file
+    of it that was compiled for another Python; ``other_python``: the directory of the packages of the virtual
+    environment's former Python, if it has none of its present one's."""
 
     words: tuple[StartWords, ...] = ()
     supervisors: tuple[SupervisorAccount, ...] = ()
@@ -179,3 +181,5 @@ class LastStart(Facts, frozen=True):
     migrations: str | None = None
     servers: tuple[DeclaredServer, ...] = ()
     damaged: tuple[str, ...] = ()
+    extensions: dict[str, str] = msgspec.field(default_factory=dict)
+    other_python: str | None = None

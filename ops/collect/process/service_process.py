@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from ops.facts.service_process import PLACES, ServiceProcess
 from ops.facts.target import Target
@@ -46,6 +50,10 @@ def service_process(texts: Sequence[str], target: Target) -> ServiceProcess | No
         temporary=safe_line(temporary, 400) if temporary else None,
         temporary_bytes=_size(pid, temporary) if temporary else None,
         master_threads=_threads(target.gunicorn_master),
+        path=safe_line(environment["PATH"], 1000) if "PATH" in environment else None,
+        programs=_programs(pid, environment.get("PATH", os.defpath), texts[-MAX_TEXTS:], target),
+        shared_memory=_shared_memory(pid),
+        held=held_descriptors(pid),
     )
 
 
@@ -129,3 +137,67 @@ def _threads(pid: int | None) -> int | None:
         return len(list(Path(f"/proc/{pid}/task").iterdir())) if pid else None
     except OSError:
         return None
+
+
+# A program that is not found is named without a directory.
+_PROGRAM = re.compile(r"No such file or directory: '([A-Za-z0-9][\w.+-]{0,80})'")
+_MORE_PLACES = (
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/sbin",
+    "/opt/bin",
+    "/snap/bin",
+)
+MANY_OF_ONE_KIND = 8
+MAX_DESCRIPTORS = 4096
+
+
+def _programs(pid: int, path: str, texts: Sequence[str], target: Target) -> dict[str, str]:
+    """The programs that exceptions name and PATH does not lead to, with where else they are."""
+    names = dict.fromkeys(name for text in texts for name in _PROGRAM.findall(text))
+    found: dict[str, str] = {}
+    for name in list(names)[:8]:
+        if any(
+            is_there(Path(f"/proc/{pid}/root{part}") / name)
+            for part in path.split(":")
+            if part.startswith("/")
+        ):
+            continue
+        beside = [str(Path(target.python).parent)] if target.python.startswith("/") else []
+        places = (f"{place}/{name}" for place in (*beside, *_MORE_PLACES))
+        found[name] = next((place for place in places if is_there(Path(f"/proc/{pid}/root{place}"))), "")
+    return found
+
+
+def _shared_memory(pid: int) -> str:
+    """The mode, owner and room of /dev/shm as the process sees it."""
+    place = f"/proc/{pid}/root/dev/shm"
+    try:
+        status, room = Path(place).stat(), os.statvfs(place)
+    except OSError as error:
+        return (error.strerror or "?").lower()
+    free, total = room.f_frsize * room.f_bavail >> 20, room.f_frsize * room.f_blocks >> 20
+    mode = stat.S_IMODE(status.st_mode)
+    return f"{mode:04o}, uid {status.st_uid}, {free} of {total} MiB free, {room.f_ffree} inodes free"
+
+
+def held_descriptors(pid: int) -> dict[str, int]:
+    """What the descriptors of a process lead to, if many lead to the same, the most first: a peer and the state of its
+    connection, or a file."""
+    counts: Counter[str] = Counter()
+    try:
+        process = psutil.Process(pid)
+        counts.update(
+            f"{connection.raddr[0]}:{connection.raddr[1]} {connection.status}"
+            for connection in process.net_connections("inet")
+            if connection.raddr
+        )
+        counts.update(item.path for item in process.open_files()[:MAX_DESCRIPTORS])
+    except (psutil.Error, OSError, ValueError):
+        return {}
+    return {
+        safe_line(place, 200): count for place, count in counts.most_common(4) if count >= MANY_OF_ONE_KIND
+    }

@@ -4,6 +4,7 @@ and packages that those words name. Everything is read within limits; nothing is
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import time
@@ -66,7 +67,8 @@ _OUTPUT_NAME = re.compile(
 )
 _OTHERS_NAME = re.compile(r"access|nginx|letsencrypt|celery|redis|mysql|postgres", re.IGNORECASE)
 _OF_A_START = re.compile(
-    rb"gunicorn|Traceback \(most recent|^Error: |No such file or directory|not found|Permission denied",
+    rb"gunicorn|Traceback \(most recent|^Fatal Python error|^Error: |No such file or directory|not found"
+    rb"|Permission denied",
     re.MULTILINE,
 )
 _REDIRECTION = re.compile(
@@ -124,6 +126,8 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
             *_modules(target.app_dir, {*_NO_SUBMODULE.findall(output), *([module] if "." in module else [])}),
             *_installed(output),
         ),
+        extensions=_extensions(output),
+        other_python=_other_python(output, target.python),
         requirements=_requirements(target.app_dir),
         versions=_versions(output),
         callables=callables,
@@ -340,6 +344,54 @@ def _installed(output: str) -> Iterator[ModulePlace]:
         for place in list(places)[:3]:
             if is_there(Path(place) / name) or is_there(Path(place) / f"{name}.py"):
                 yield ModulePlace(name=name, directory=safe_line(place, 1000))
+
+
+_FRAME_FILE = re.compile(r'File "(/[^"]{1,400})", line')
+_MISSING_MODULE = re.compile(r"No module named '?([A-Za-z_]\w*(?:\.\w+)*)")
+_SCRIPT = re.compile(r'File "(/[^"]{1,400})/bin/[\w.-]+", line')
+_ENVIRONMENT = "pyvenv.cfg"
+
+
+def _extensions(output: str) -> dict[str, str]:
+    """Return, for modules that were not found, the files of them that were compiled for another Python: in the
+    directories of the traceback's files, with the module's last name and another ending."""
+    directories = dict.fromkeys(str(Path(file).parent) for file in _FRAME_FILE.findall(output))
+    found: dict[str, str] = {}
+    for module in dict.fromkeys(_NO_SUBMODULE.findall(output)):
+        *_, package, name = module.split(".")
+        for directory in list(directories)[-20:]:
+            if Path(directory).name != package:
+                continue
+            with contextlib.suppress(OSError):
+                names = sorted(entry.name for entry in islice(Path(directory).iterdir(), 2000))
+                file = next((each for each in names if each.startswith(f"{name}.") and ".so" in each), None)
+                if file is not None:
+                    found[safe_line(module, 100)] = safe_line(f"{directory}/{file}", 1000)
+    return found
+
+
+def _other_python(output: str, python: str) -> str | None:
+    """Return the packages' directory of the virtual environment's former Python, if its present one has none there:
+    the system's python3, which it links to, was exchanged."""
+    if not _MISSING_MODULE.search(output):
+        return None
+    scripts = _SCRIPT.findall(output)
+    prefixes = dict.fromkeys(
+        [*scripts[-1:], str(Path(python).parent.parent)] if python.startswith("/") else scripts[-1:]
+    )
+    for prefix in map(Path, prefixes):
+        if not is_there(prefix / _ENVIRONMENT):
+            continue
+        present = Path(os.path.realpath(prefix / "bin" / "python")).name
+        try:
+            libraries = sorted(
+                path.name for path in (prefix / "lib").iterdir() if path.name.startswith("python3")
+            )
+        except OSError:
+            continue
+        if libraries and present.startswith("python3.") and present not in libraries:
+            return safe_line(str(prefix / "lib" / libraries[-1]), 1000)
+    return None
 
 
 def _requirements(app_dir: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ops.facts.machine import Machine
 from ops.facts.target import Target
 from ops.facts.traffic import RefusedFile
 from ops.interpret.access import READ, SEARCH, WRITE, may
+from ops.interpret.exception_words import ExceptionKind, kind_of
 from ops.text.language import Text
 
 # System directories: no fix gives anything below them to a service, whatever a log line names.
@@ -153,19 +154,6 @@ def _missing(file: RefusedFile, target: Target) -> FileRefusal:
         Text(en=f"{missing} is not there", zh=f"{missing} 不存在"),
         (f"namei -l {shlex.quote(file.path)}", elsewhere if is_system_s else make),
     )
-
-
-class ExceptionKind(NamedTuple):
-    """A kind of exceptions that their own words tell: the words, what is wrong, and the step against it."""
-
-    words: re.Pattern[str]
-    what: Text
-    step: Text
-
-
-def kind_of(exception: str, kinds: tuple[ExceptionKind, ...]) -> ExceptionKind | None:
-    """The first of ``kinds`` whose words the exception has."""
-    return next((kind for kind in kinds if kind.words.search(exception)), None)
 
 
 # errno(3): EMFILE, ENFILE, EAGAIN, ENOMEM; getrlimit(2); systemd.exec(5), systemd.resource-control(5).

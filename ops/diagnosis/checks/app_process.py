@@ -402,20 +402,21 @@ def _in_the_right_thread(raised: Raised) -> Text:
 
 
 _POOL = re.compile(r"QueuePool limit of size (\d+) overflow (-?\d+)")
-_POOL_WORDS = re.compile(
-    r"PoolTimeout|couldn't get a connection after|pool (?:is )?exhausted"
-    r"|No connection available"
-)
+_POOL_WORDS = re.compile(r"pool (?:is )?exhausted|No connection available")
+# psycopg_pool says so whether every connection is in use or none could be made (its documentation, PoolTimeout).
+_NO_CONNECTION_GOT = re.compile(r"PoolTimeout|couldn't get a connection after")
 
 
 def _pool(raised: Raised, around: Circumstances, target: Target) -> FileRefusal | None:
-    """The application's own pool of connections has fewer than requests at a time; the server is not asked."""
+    """The application's own pool of connections has none to give; the server was not asked for this request."""
+    is_async = around.kind is not None and around.kind not in ("sync", "gthread")
+    how = f"worker_class {around.kind}" if is_async else f"threads = {around.threads}"
+    if _NO_CONNECTION_GOT.search(raised.exception):
+        return _either_way(around, how, target)
     sizes = _POOL.search(raised.exception)
     if sizes is None and not _POOL_WORDS.search(raised.exception):
         return None
     held = int(sizes[1]) + max(0, int(sizes[2])) if sizes else 0
-    is_async = around.kind is not None and around.kind not in ("sync", "gthread")
-    how = f"worker_class {around.kind}" if is_async else f"threads = {around.threads}"
     too_few = bool(sizes) and (is_async or held < around.threads)
     size = f" ({held})" if sizes else ""
     what = (
@@ -431,18 +432,42 @@ def _pool(raised: Raised, around: Circumstances, target: Target) -> FileRefusal 
         )
     )
     return FileRefusal(
+        (quote(around.config or "gunicorn", how),), what, (_larger_pool(how), target.restart_command)
+    )
+
+
+def _larger_pool(how: str) -> Text:
+    return Text(
+        en=f"Let pool_size + max_overflow (SQLAlchemy's create_engine, max_size of other pools) be at least the"
+        f" threads of a worker ({how}), and workers x that pool less than the database's max_connections; have"
+        " the code give each connection back at once (with engine.connect(), session.close()), before slow"
+        " work",
+        zh=f"让 pool_size + max_overflow（SQLAlchemy 的 create_engine；其他连接池为 max_size）不小于一个工作"
+        f"进程的线程数（{how}），并让“workers × 连接池”小于数据库的 max_connections；代码用完连接立即归还"
+        "（with engine.connect()、session.close()），不要占着连接做耗时的事",
+    )
+
+
+def _either_way(around: Circumstances, how: str, target: Target) -> FileRefusal:
+    """The pool gave no connection in time, and does not say why."""
+    return FileRefusal(
         (quote(around.config or "gunicorn", how),),
-        what,
+        Text(
+            en="its pool had no connection to give in time: either the database cannot be reached (or refuses the"
+            " pool, which then tries again in the background), or every connection is in use",
+            zh="应用的连接池没能按时给出连接：要么数据库连不上（或拒绝了连接池，而它在后台不断重试），要么所有连接都被占用",
+        ),
         (
             Text(
-                en=f"Let pool_size + max_overflow (SQLAlchemy's create_engine, max_size of other pools) be at least the"
-                f" threads of a worker ({how}), and workers x that pool less than the database's max_connections; have"
-                " the code give each connection back at once (with engine.connect(), session.close()), before slow"
-                " work",
-                zh=f"让 pool_size + max_overflow（SQLAlchemy 的 create_engine；其他连接池为 max_size）不小于一个工作"
-                f"进程的线程数（{how}），并让“workers × 连接池”小于数据库的 max_connections；代码用完连接立即归还"
-                "（with engine.connect()、session.close()），不要占着连接做耗时的事",
+                en="First see whether the database answers, with the service's own address, user and password (psql"
+                " CONNINFO -c 'select 1', pg_isready), and the pool's own lines ('error connecting in') in the log. A"
+                " pool that was opened before the fork (preload_app) gives nothing in a worker: open it there",
+                zh="先看数据库是否应答：用服务自己的地址、用户和密码（psql 连接串 -c 'select 1'、pg_isready），"
+                "再看日志里连接池自己的行（error connecting in）。在 fork 之前（preload_app）打开的连接池在工作进程里"
+                "给不出"
+                "连接：要在工作进程里打开",
             ),
+            Text(en=f"If it answers: {_larger_pool(how).en}", zh=f"如果能应答：{_larger_pool(how).zh}"),
             target.restart_command,
         ),
     )
@@ -571,7 +596,121 @@ def _left_in_the_master(raised: Raised, around: Circumstances, target: Target) -
     )
 
 
+# --- the environment, programs, shared memory -------------------------------------------------------------------------
+
+_OF_ENVIRON = re.compile(r'File "(?:<frozen os>|[^"\n]*/os\.py)", line \d+, in __getitem__')
+_KEY = re.compile(r"^KeyError: '([A-Za-z_][A-Za-z0-9_]{0,79})'$")
+_BARE_NAME = re.compile(
+    r"^(?:FileNotFoundError: \[Errno 2\]|PermissionError: \[Errno 13\]) [^:]{1,60}: '([^'/]{1,100})'$"
+)
+_OF_SUBPROCESS = re.compile(r'File "[^"\n]*/(?:subprocess|pty)\.py", line \d+|in (?:posix_)?spawn\w*\b')
+_OF_SHARED_MEMORY = re.compile(
+    r'File "[^"\n]*/multiprocessing/(?:synchronize|shared_memory|heap)\.py"|\bSemLock\b|\bshm_open\b'
+)
+
+
+def _missing_variable(raised: Raised, _around: Circumstances, target: Target) -> FileRefusal | None:
+    """The code asks for a variable of the environment that the service does not have."""
+    key = _KEY.match(raised.exception) if _OF_ENVIRON.search(raised.entry.text) else None
+    if key is None:
+        return None
+    return FileRefusal(
+        (),
+        Text(
+            en=f"the variable {key[1]} is missing from the service's environment",
+            zh=f"服务的环境里没有变量 {key[1]}",
+        ),
+        (
+            Text(
+                en=f"Set {key[1]} where the service is started: Environment= or EnvironmentFile= of its unit,"
+                " environment= in supervisord.conf, raw_env in gunicorn's configuration; a login shell's variables do"
+                " not reach a service",
+                zh=f"在启动服务的地方设置 {key[1]}：unit 的 Environment= 或 EnvironmentFile=、supervisord.conf 的"
+                " environment=、gunicorn 配置的 raw_env；登录 shell 里的变量传不到服务",
+            ),
+            target.restart_command,
+        ),
+    )
+
+
+def _missing_program(raised: Raised, around: Circumstances, target: Target) -> FileRefusal | None:
+    """A program that the application runs is not on the PATH of its process."""
+    named = _BARE_NAME.match(raised.exception)
+    if named is None or not _OF_SUBPROCESS.search(raised.entry.text):
+        return None
+    name, given = named[1], around.given
+    place = given.programs.get(name) if given else None
+    path = given.path if given and given.path is not None else "?"
+    if place:
+        return FileRefusal(
+            (quote("environ", f"PATH={path}"), Evidence(place, Text(en="is there", zh="存在"))),
+            Text(
+                en=f"the program {name} is at {place}, which is not on the PATH of the service's process",
+                zh=f"程序 {name} 在 {place}，但不在服务进程的 PATH 里",
+            ),
+            (
+                Text(
+                    en=f"Add {place.rpartition('/')[0]} to the service's PATH (Environment=PATH=... of its unit), or"
+                    f" have the code call {place}",
+                    zh=f"把 {place.rpartition('/')[0]} 加进服务的 PATH（unit 的 Environment=PATH=...），或让代码直接"
+                    f"调用 {place}",
+                ),
+                target.restart_command,
+            ),
+        )
+    return FileRefusal(
+        (quote("environ", f"PATH={path}"),),
+        Text(
+            en=f"the program {name} is not in any directory of the service's PATH",
+            zh=f"服务 PATH 的各个目录里都没有程序 {name}",
+        ),
+        (
+            Text(
+                en=f"Install {name} on this host (apt-cache search {name}), or, if a login shell finds it (command -v"
+                f" {name}), add that directory to PATH in the service's environment: a unit does not read a shell's"
+                " profile",
+                zh=f"在本机安装 {name}（apt-cache search {name}）；如果登录 shell 能找到它（command -v {name}），"
+                "把所在目录加进服务环境的 PATH：unit 不读 shell 的 profile",
+            ),
+            target.restart_command,
+        ),
+    )
+
+
+def _shared_memory(raised: Raised, around: Circumstances, target: Target) -> FileRefusal | None:
+    """Semaphores and shared memory are files below /dev/shm, which no message names (shm_overview(7))."""
+    if not raised.exception.startswith(("OSError", "PermissionError", "FileNotFoundError")):
+        return None
+    if not _OF_SHARED_MEMORY.search(raised.entry.text):
+        return None
+    seen = around.given.shared_memory if around.given else None
+    return FileRefusal(
+        (quote("/dev/shm", seen),) if seen else (),  # noqa: S108  what is looked at
+        Text(
+            en="semaphores and shared memory are files below /dev/shm, and the process cannot make one there: closed to"
+            " its user, full, or not there",
+            zh="信号量和共享内存是 /dev/shm 下的文件，而进程无法在那里创建：不允许该用户写、已满，或不存在",
+        ),
+        (
+            "ls -ld /dev/shm; df -h /dev/shm; df -i /dev/shm",
+            Text(
+                en="It is to be a tmpfs with mode 1777: mount -o remount,mode=1777 /dev/shm, with size= for more"
+                " room (a"
+                " container: --shm-size); a unit's PrivateTmp, InaccessiblePaths or TemporaryFileSystem may give it"
+                " another. Remove what crashed processes have left there",
+                zh="它应是模式 1777 的 tmpfs：mount -o remount,mode=1777 /dev/shm，不够大就加 size=（容器用"
+                " --shm-size）；"
+                "unit 的 InaccessiblePaths、TemporaryFileSystem 可能给了服务另一个。清掉崩溃进程留下的文件",
+            ),
+            target.restart_command,
+        ),
+    )
+
+
 _RULES: tuple[_Rule, ...] = (
+    _missing_variable,
+    _missing_program,
+    _shared_memory,
     _output,
     _temporary_files,
     _bound_to_a_thread,

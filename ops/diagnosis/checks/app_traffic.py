@@ -104,7 +104,7 @@ def some_requests(
     count = sum(item.count for item in failed)
     total = sum({(a.method, a.path): located.total_like(a) for a in failed}.values())
     # Its many patterns are compiled for a service that raises, not for each healthy run.
-    from ops.diagnosis.checks.app_exceptions import explanation, running_circumstances
+    from ops.diagnosis.checks.app_exceptions import at_the_line, explanation, running_circumstances
 
     around = running_circumstances(logs, gunicorn, processes, target)
     refusal = explanation(newest, logs, machine, around, target)
@@ -116,6 +116,7 @@ def some_requests(
             *(quote(located.path, line) for line in answers.newest[:1]),
             quote(source, newest.entry.text.partition("\n")[0]),
             quote(newest.where, newest.exception),
+            *at_the_line(newest),
             *(refusal.evidence if refusal else ()),
         ),
         {

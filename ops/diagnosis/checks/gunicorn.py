@@ -107,7 +107,11 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     from ops.diagnosis.checks.app_exceptions import running_circumstances
 
     around = running_circumstances(logs, gunicorn, processes, target)
-    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(logs, log, entries, around, target)
+    awaited = (
+        _asked_itself(logs, log, entries)
+        or _waits_after_the_fork(logs, log, entries, around, target)
+        or _was_interrupted(log, entries, limit, gunicorn)
+    )
     yield Finding(
         "GUN004",
         (
@@ -118,6 +122,43 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
         {"count": str(len(entries)), "timeout": f"{limit if limit is not None else 30} s"},
         summary=awaited.words if awaited else None,
         fix=(*awaited.steps, target.restart_command) if awaited else None,
+    )
+
+
+def _was_interrupted(
+    log: Log, entries: tuple[LogEntry, ...], limit: object, gunicorn: Gunicorn
+) -> _Wait | None:
+    """What the worker that was ended last was doing, if its traceback shows it."""
+    from ops.diagnosis.checks.gunicorn_waits import interrupted_work
+
+    aborted = [
+        raised
+        for raised in raised_in(log)
+        if raised.exception.startswith("SystemExit")
+        and abs(raised.entry.time - entries[-1].time) <= SAME_MOMENT
+        and _SERVED_REQUEST.search(raised.entry.text)
+    ]
+    served = _SERVED_REQUEST.search(aborted[-1].entry.text) if aborted else None
+    work = interrupted_work(aborted[-1], served[1]) if served else None
+    if work is None:
+        return None
+    seconds = limit if limit is not None else 30
+    place = gunicorn.config.path if isinstance(gunicorn.config, GunicornConfig) else "gunicorn.conf.py"
+    return _Wait(
+        work.evidence,
+        Text(
+            en=f"gunicorn killed workers {len(entries)} times for exceeding the timeout of {seconds} s:"
+            f" {work.words.en}.",
+            zh=f"gunicorn 有 {len(entries)} 次因超过 {seconds} 秒的 timeout 结束工作进程：{work.words.zh}。",
+        ),
+        (
+            *work.steps,
+            Text(
+                en=f"If such requests are legitimate, raise timeout in {place}, and nginx's proxy_read_timeout above"
+                " it",
+                zh=f"如果这类请求本来就该这么久，调大 {place} 里的 timeout，并让 nginx 的 proxy_read_timeout 更大",
+            ),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from email.utils import parsedate_to_datetime
 
+from ops.diagnosis.checks.held_descriptors import closing_step, held_evidence
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote, seen
@@ -16,6 +17,7 @@ from ops.facts.logs import LogEntry, Logs
 from ops.facts.machine import CpuTime, FileSystem, Machine, Memory, OpenFiles
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
+from ops.facts.service_process import ServiceProcess
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, split_address
 from ops.interpret.traffic import judged_since
@@ -244,7 +246,7 @@ ENOUGH_FILES = 65535
 
 @check("host.open_files", "HST004", en="processes may open enough files", zh="打开文件数上限足够")
 def open_files(
-    machine: Machine, target: Target | NotSeen, nginx_config: NginxConfig | NotSeen
+    machine: Machine, target: Target | NotSeen, nginx_config: NginxConfig | NotSeen, logs: Logs | NotSeen
 ) -> Iterator[Finding]:
     """HST004: the soft limit of a running nginx worker or gunicorn is under 1024, or over 80 % of it is used."""
     tight = [
@@ -256,6 +258,7 @@ def open_files(
         return
     worst = max(tight, key=_used_share)
     by_process = {(item.process, item.soft): item for item in sorted(tight, key=_used_share)}
+    short = _short_process(tight, logs)
     yield Finding(
         "HST004",
         tuple(
@@ -267,16 +270,26 @@ def open_files(
                 ),
             )
             for item in by_process.values()
-        ),
+        )
+        + (held_evidence(short) if short else ()),
         {"process": f"{worst.process} ({worst.pid})", "limit": str(worst.soft), "used": _used(worst)},
-        fix=_more_files({item.process for item in tight}, target, nginx_config),
+        fix=_more_files({item.process for item in tight}, target, nginx_config, short),
         # With descriptors to spare, this explains no failure; if nginx logged that it ran out, NGX015 has the symptoms.
         explains=None if _used_share(worst) > MANY_USED else (),
     )
 
 
+def _short_process(tight: Collection[OpenFiles], logs: Logs | NotSeen) -> ServiceProcess | None:
+    """The service's process that was looked at, if it is among those that are short of descriptors."""
+    given = None if isinstance(logs, NotSeen) else logs.service_process
+    return given if given is not None and given.pid in {item.pid for item in tight} else None
+
+
 def _more_files(
-    tight: Collection[str], target: Target | NotSeen, config: NginxConfig | NotSeen
+    tight: Collection[str],
+    target: Target | NotSeen,
+    config: NginxConfig | NotSeen,
+    short: ServiceProcess | None,
 ) -> tuple[str | Text, ...] | None:
     """The steps that raise the limit of the processes that are short, and load it; None for the catalogue's."""
     if isinstance(target, NotSeen):
@@ -290,7 +303,11 @@ def _more_files(
             return None
         steps += [line, target.test_nginx, target.reload_nginx]
     if "gunicorn" in tight:
-        steps += [_raised_for_gunicorn(target), target.restart_command]
+        steps += [
+            *(closing_step(short) if short else ()),
+            _raised_for_gunicorn(target),
+            target.restart_command,
+        ]
     return tuple(steps)
 
 

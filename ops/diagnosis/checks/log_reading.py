@@ -143,6 +143,19 @@ def exception_in(text: str) -> tuple[str, str] | None:
     return raised, f"{frame[0]}:{frame[1]}"
 
 
+# Python's words between the tracebacks of exceptions that led to each other (its documentation, traceback).
+_CHAINED = re.compile(
+    r"\n\s*(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\s*\n"
+)
+
+
+def earlier_exceptions(text: str) -> tuple[str, ...]:
+    """The exceptions that the last one of a traceback was raised from or while handling, the newest first."""
+    found = (exception_in(part) for part in reversed(_CHAINED.split(text)[:-1]))
+    return tuple(pair[0] for pair in found if pair is not None)
+
+
 def is_own_code(where: str) -> bool:
     """Whether ``file:line`` is the application's, or not known."""
     file = where.rpartition(":")[0]

@@ -8,6 +8,7 @@ import re
 from ops.diagnosis.checks.log_reading import Raised
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.traffic import Answers
+from ops.interpret.exception_words import explained
 from ops.interpret.nginx_error_line import upstream
 from ops.interpret.traffic import LocatedTraffic
 
@@ -50,7 +51,7 @@ def is_of_before_the_start(answers: Answers, since: float, logs: Logs) -> bool:
 def is_over(exception: str, answers: Answers, located: LocatedTraffic) -> bool:
     """Whether an exception from outside the application has ended: the same requests have succeeded since then more
     often than is probable while a share of them fails."""
-    if not _OF_THE_HOST.match(exception):
+    if not _OF_THE_HOST.match(exception) and explained(exception) is None:
         return False
     probes = [
         probe

@@ -93,5 +93,8 @@ _STEPS: dict[Kind, _Steps] = {
     Kind.NO_GUNICORN: host_steps.program,
     Kind.NOT_EXECUTABLE: host_steps.program,
     Kind.START_LIMIT: host_steps.limit,
+    Kind.EXTENSION: host_steps.extension,
+    Kind.OLD_ENVIRONMENT: host_steps.old_environment,
+    Kind.NO_LIBRARY: host_steps.standard_library,
     Kind.EXCEPTION: code_steps.correct,
 }

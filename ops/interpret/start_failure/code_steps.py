@@ -9,6 +9,7 @@ import sys
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
+from ops.interpret.exception_words import explained
 from ops.interpret.start_failure.kinds import StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words, show_line
 from ops.interpret.start_failure.variable_steps import set_at_the_start
@@ -226,6 +227,9 @@ def factory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple
 
 
 def correct(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    """Return what the exception's own words ask for; else that the line is to be corrected."""
+    if known := explained(failure.quote):
+        return (known.step,)
     return (
         Text(f"Correct {failure.at.en}: {failure.quote}", f"修复 {failure.at.zh}：{failure.quote}"),
         _BEFORE,

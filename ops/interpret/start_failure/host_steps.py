@@ -274,6 +274,66 @@ def program(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[
     return (*inspection, advice)
 
 
+def extension(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    """Return the steps that put a compiled module for this Python in place of another's."""
+    python = shlex.quote(last.interpreter) if last.interpreter else place.python
+    package, path = failure.values.get("package", "?"), failure.values.get("path", "?")
+    return (
+        verbatim(f"{python} -c 'import sysconfig; print(sysconfig.get_config_var(\"EXT_SUFFIX\"))'"),
+        Text(
+            f"The ending of {path} must be that one. Install the package anew with the service's own Python:"
+            f" {python} -m "
+            f"pip install --force-reinstall --no-cache-dir {package}; packages are not copied from another host,"
+            " another "
+            "Python or a build for another system (pip download --platform)",
+            f"{path} 的后缀必须与它一致。用服务自己的 Python 重装该包：{python} -m pip install --force-reinstall "
+            f"--no-cache-dir {package}；不要从别的主机、别的 Python 或别的平台的构建（pip download --platform）复制包",
+        ),
+    )
+
+
+def old_environment(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
+    """Return the steps that make a virtual environment anew for the system's present Python."""
+    path = PurePosixPath(failure.values.get("path", "?"))
+    environment = path.parent.parent
+    return (
+        verbatim(f"ls -l {shlex.quote(str(environment / 'bin'))} {shlex.quote(str(path.parent))}"),
+        Text(
+            f"Make the environment anew with the present Python, and install everything: python3 -m venv --clear "
+            f"{environment}, then {environment}/bin/pip install -r requirements.txt. Or install {path.name} again"
+            " beside "
+            f"it, and make the environment with that one ({path.name} -m venv --upgrade {environment})",
+            f"用现在的 Python 重建该环境并重装所有包：python3 -m venv --clear {environment}，再 {environment}/bin/pip "
+            f"install -r requirements.txt。或装回 {path.name}，用它重建环境（{path.name} -m venv --upgrade"
+            f" {environment}）",
+        ),
+    )
+
+
+def standard_library(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    """Return the steps for a Python that does not find its standard library."""
+    where = place.unit or place.script or place.start
+    if home := failure.values.get("home"):
+        return (
+            Text(
+                f"Take PYTHONHOME ({home}) out of the service's environment: Environment= and EnvironmentFile= of its "
+                f"unit, environment= in supervisord.conf, or an export in {where}; a virtual environment needs none",
+                f"从服务的环境里去掉 PYTHONHOME（{home}）：unit 的 Environment= 与 EnvironmentFile=、"
+                "supervisord.conf 的 "
+                f"environment=，或 {where} 里的 export；虚拟环境不需要它",
+            ),
+        )
+    return (
+        verbatim(f"{place.python} -c 'import sys; print(sys.prefix)'"),
+        Text(
+            "The interpreter was moved, removed in part, or its package is damaged: install it anew (apt-get install "
+            "--reinstall libpython3-stdlib), then make the virtual environment anew",
+            "解释器被移动、部分删除，或软件包损坏：重装它（apt-get install --reinstall libpython3-stdlib），再重建虚"
+            "拟环境",
+        ),
+    )
+
+
 def limit(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     unit = failure.values.get("unit", place.unit or "?")
     return (

@@ -103,6 +103,9 @@ class Kind(StrEnum):
     NO_GUNICORN = "gunicorn_not_installed"
     NOT_EXECUTABLE = "program_not_executable"
     START_LIMIT = "start_limit"
+    EXTENSION = "extension_of_another_python"
+    OLD_ENVIRONMENT = "environment_of_another_python"
+    NO_LIBRARY = "python_without_its_library"
     EXCEPTION = "exception_at_import"
     UNKNOWN = "unknown"
 
@@ -117,7 +120,7 @@ LOADING = frozenset(
         Kind.DAMAGED, Kind.PICKLED,
         Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
         Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
-        Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION,
+        Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION, Kind.EXTENSION,
     }
 )  # fmt: skip
 
@@ -245,6 +248,7 @@ _ERRORS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"'(?P<path>[^']+)' (?:doesn't exist|not found)$", Kind.CONFIG_MISSING),
         (r"'(?P<name>[^']*)' is not a valid port number", Kind.ADDRESS_INVALID),
         (r"Failed to read config file: (?P<path>\S+)", Kind.CONFIG_FAILS),
+        (r"Fatal Python error: .*No module named 'encodings'(?:.*PYTHONHOME = '(?P<home>[^']*)')?", Kind.NO_LIBRARY),
         (r"No module named '?gunicorn", Kind.NO_GUNICORN),
         (r"couldn't chdir to (?P<path>/\S+): E[A-Z]+$", Kind.DIRECTORY),
         (r"Failed at step CHDIR spawning|requested working directory failed", Kind.DIRECTORY),
@@ -275,6 +279,8 @@ def _by_error(reading: StartReading, last: LastStart) -> _Proof | None:
                 values |= _invalid_setting(reading)
             elif kind is Kind.PROGRAM and (interpreter := last.broken_scripts.get(values.get("path", ""))):
                 kind, values["interpreter"] = Kind.INTERPRETER, interpreter
+            elif kind is Kind.NO_GUNICORN and last.other_python:
+                kind, values["path"] = Kind.OLD_ENVIRONMENT, last.other_python
             return _Proof(kind, reading.error.strip(), None, values)
     setting = _invalid_setting(reading)
     return _Proof(Kind.SETTING_VALUE if setting else Kind.UNKNOWN, reading.error.strip(), None, setting)
@@ -558,6 +564,14 @@ def _module(trace: Trace, name: str, message: str, last: LastStart | None) -> _F
     module = match[1]
     first = module.partition(".")[0]
     values = {"module": module, "first": first}
+    if last is not None and module in last.extensions:
+        return Kind.EXTENSION, {
+            **values,
+            "path": last.extensions[module],
+            "package": PACKAGES.get(first, first),
+        }
+    if last is not None and last.other_python and not any(place.name == first for place in last.modules):
+        return Kind.OLD_ENVIRONMENT, {**values, "path": last.other_python}
     # gunicorn itself imports the module, not a line of the application.
     is_wsgi = trace.own is None and _is_in(trace, "gunicorn/util.py")
     places = [place.directory for place in last.modules if place.name == first] if last else []

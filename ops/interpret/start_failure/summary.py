@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.kinds import StartFailure
+from ops.interpret.exception_words import explained
+from ops.interpret.start_failure.kinds import Kind, StartFailure
 from ops.text.language import Text
 
 
@@ -21,6 +22,9 @@ def summary_of(failure: StartFailure, last: LastStart) -> Text:
     text = Text(en=_filled(en, values), zh=_filled(zh, values))
     if where and where not in text.en:
         text = Text(en=f"{text.en[:-1]} ({where}).", zh=f"{text.zh[:-1]}（{where}）。")
+    known = explained(failure.quote) if failure.kind is Kind.EXCEPTION else None
+    if known is not None:
+        text = Text(en=f"{text.en[:-1]}: {known.what.en}.", zh=f"{text.zh[:-1]}：{known.what.zh}。")
     if failure.count > 1:
         text = Text(
             en=f"{text.en[:-1]}; {failure.count} workers ended like that in a row.",
@@ -51,6 +55,9 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         "peer_zh": values.get("peer", "某个服务"),
         "class_en": values.get("name", "its classes"),
         "class_zh": values.get("name", "它的类"),
+        "module": "gunicorn",
+        "home_en": f"; PYTHONHOME leads to {values['home']}" if "home" in values else "",
+        "home_zh": f"；环境变量 PYTHONHOME 指向 {values['home']}" if "home" in values else "",
         "refusal_en": values.get("detail", "it ends itself"),
         "refusal_zh": values.get("detail", "应用自行退出"),
         "detail": "-",

@@ -180,6 +180,11 @@ def _own_error(lines: Sequence[str], last_timed: int) -> str | None:
     """Return gunicorn's 'Error: ...' or a similar line, if no line with a time follows it."""
     for at in range(len(lines) - 1, last_timed, -1):
         line = lines[at].strip()
+        if line.startswith("Fatal Python error: "):
+            # Python shows its path before, and what it did not find after (PEP 587).
+            raised = next((x.strip() for x in lines[at + 1 :] if "Error: " in x), "")
+            home = next((x.strip() for x in lines[:at] if x.strip().startswith("PYTHONHOME = ")), "")
+            return " ".join(filter(None, (line, raised, home)))
         if line.startswith("Error: "):
             return line.removeprefix("Error: ").removeprefix("Error: ") + _class_detail(lines[at + 1 :])
         if re.match(r"(?:gunicorn|__main__\.py): error: ", line):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ops.collect.process.service_process import _without_user, service_process
+from ops.collect.process.service_process import _without_user, held_descriptors, service_process
 from ops.facts.service_process import ServiceProcess
 from tests.lab.waiting import wait_for
 from tests.unit.made_snapshot import TARGET
@@ -113,3 +114,23 @@ def test_a_process_that_is_gone_is_not_read() -> None:
 def test_outputs_are_read(number: str) -> None:
     with child() as pid:
         assert read(pid).outputs[number]
+
+
+def test_a_program_that_is_not_on_the_path_is_looked_for_elsewhere() -> None:
+    text = "FileNotFoundError: [Errno 2] No such file or directory: '{}'"
+    with child(PATH="/nowhere") as pid:
+        found = read(pid, text.format("sh"))
+        assert found.path == "/nowhere"
+        assert found.programs["sh"] in ("/usr/bin/sh", "/bin/sh")
+        assert read(pid, text.format("pdf-convert")).programs == {"pdf-convert": ""}
+    with child(PATH="/usr/bin:/bin") as pid:
+        assert read(pid, text.format("sh")).programs == {}
+
+
+def test_what_many_descriptors_lead_to_is_counted(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    with contextlib.ExitStack() as opened:
+        for _ in range(9):
+            opened.enter_context(log.open("w"))
+        assert held_descriptors(os.getpid())[str(log)] == 9
+    assert str(log) not in held_descriptors(os.getpid())

@@ -55,9 +55,37 @@ _SSL = "/usr/lib/python3.12/ssl.py"
 RECURSION = f'    w()\n  File "{_SSL}", line 561, in minimum_version\n    super(SSLContext, SSLContext)'
 
 
+ENVIRON = '/usr/lib/python3.12/os.py", line 679, in __getitem__\n    raise KeyError(key)\n  File "/srv/x.py'
+SPAWNS = "/usr/lib/python3.12/subprocess.py"
+SHARED = "/usr/lib/python3.12/multiprocessing/synchronize.py"
+NO_POOL = "psycopg_pool.PoolTimeout: couldn't get a connection after 30.00 sec"
+
+
 @pytest.mark.parametrize(
     ("item", "around", "said"),
     [
+        (raised(NO_POOL), THREADS, ("cannot be reached", "or every connection is in use", "pg_isready")),
+        (
+            raised("KeyError: 'PAY_KEY'", "os.environ['PAY_KEY']", ENVIRON),
+            given(),
+            ("PAY_KEY", "Environment="),
+        ),
+        (
+            raised(MISSING.format("pdf-convert"), "run()", SPAWNS),
+            given(path="/usr/bin:/bin", programs={"pdf-convert": ""}),
+            ("pdf-convert", "PATH=/usr/bin:/bin", "Install pdf-convert"),
+        ),
+        (
+            raised(MISSING.format("ffmpeg"), "run()", SPAWNS),
+            given(path="/usr/bin", programs={"ffmpeg": "/opt/bin/ffmpeg"}),
+            ("/opt/bin/ffmpeg", "not on the PATH", "Add /opt/bin"),
+        ),
+        (
+            raised("PermissionError: [Errno 13] Permission denied", "Lock()", SHARED),
+            given(shared_memory="0700, uid 65534"),
+            ("/dev/shm", "0700, uid 65534", "mode=1777"),
+        ),
+        (raised(NO_ROOM, "Lock()", SHARED), given(), ("/dev/shm", "full")),
         (
             raised("OSError: [Errno 5] Input/output error", 'print("x")'),
             TERMINAL,
@@ -189,13 +217,15 @@ def test_the_place_of_a_setting_is_worded_in_each_language() -> None:
         ),
         # Another limit of the same number, another program's disk, a file system that no request fills.
         (raised("OSError: [Errno 28] inotify watch limit reached"), given(temporary_bytes=1 << 20)),
-        (raised(NO_ROOM, "Lock()", "/usr/lib/python3.12/multiprocessing/synchronize.py"), given()),
         (
             raised('psycopg2.errors.DiskFull: could not extend file "base/1": No space left on device'),
             given(temporary_bytes=1 << 20),
         ),
         (raised(NO_ROOM), given(temporary_bytes=32 << 30)),
         (raised(NO_ROOM, "request.files", "/usr/lib/python3.12/tempfile.py"), given(temporary=None)),
+        # A key of a dictionary, a file of the application's that has a bare name.
+        (raised("KeyError: 'PAY_KEY'", "settings['PAY_KEY']"), given()),
+        (raised(MISSING.format("rates.csv"), "open('rates.csv')"), given(path="/usr/bin")),
         # A pool that is not used up.
         (raised("psycopg2.pool.PoolError: trying to put unkeyed connection"), THREADS),
         (raised("psycopg2.pool.PoolError: connection pool is closed"), THREADS),

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -626,3 +627,79 @@ def test_the_master_s_own_end_hides_no_worker_s_reason() -> None:
         failure = failure_of(STARTED.partition(boots)[0] + first + failed + text)
         assert failure is not None
         assert failure.kind is Kind.VARIABLE
+
+
+NO_LIBRARY = """\
+Python path configuration:
+  PYTHONHOME = '/opt/python3.9'
+  PYTHONPATH = (not set)
+  sys.path = [
+    '/opt/python3.9/lib/python311.zip',
+  ]
+Fatal Python error: init_fs_encoding: failed to get the Python codec of the filesystem encoding
+Python runtime state: core initialized
+ModuleNotFoundError: No module named 'encodings'
+
+Current thread 0x00007f5a8948bb80 (most recent call first):
+  <no Python frame>
+"""
+NO_GUNICORN = """\
+Traceback (most recent call last):
+  File "/srv/shop/venv/bin/gunicorn", line 2, in <module>
+    from gunicorn.app.wsgiapp import run
+ModuleNotFoundError: No module named 'gunicorn'
+"""
+NO_EXTENSION = BOOT_FAILED.replace('os.environ["SHOP_URL"]', "import tariff").replace(
+    "  File \"<frozen os>\", line 679, in __getitem__\nKeyError: 'SHOP_URL'",
+    '  File "/srv/shop/tariff/__init__.py", line 1, in <module>\n    from ._core import price\n'
+    "ModuleNotFoundError: No module named 'tariff._core'",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "facts", "words"),
+    [
+        (NO_LIBRARY, Kind.NO_LIBRARY, {}, ("PYTHONHOME", "/opt/python3.9", "encodings")),
+        (
+            NO_LIBRARY.replace("'/opt/python3.9'", "(not set)", 1),
+            Kind.NO_LIBRARY,
+            {},
+            ("encodings", "--reinstall"),
+        ),
+        (
+            NO_GUNICORN,
+            Kind.OLD_ENVIRONMENT,
+            {"other_python": "/srv/shop/venv/lib/python3.9"},
+            ("python3.9", "python3 -m venv --clear /srv/shop/venv", "finds no gunicorn"),
+        ),
+        (
+            STARTED + NO_EXTENSION,
+            Kind.EXTENSION,
+            {"extensions": {"tariff._core": "/srv/shop/tariff/_core.cpython-39-x86_64-linux-gnu.so"}},
+            ("tariff._core", "cpython-39", "pip install --force-reinstall"),
+        ),
+    ],
+)
+def test_a_python_that_is_another_than_its_packages_is_told(
+    text: str, kind: Kind, facts: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    last = LastStart(words=(StartWords("start.log", 1.0, tuple(text.splitlines())),), **facts)
+    failure = start_failure(last)
+    assert failure is not None
+    assert failure.kind is kind
+    steps = " ".join(step.en for step in fix_for(failure, last, PLACE))
+    told = f"{summary_of(failure, last).en} {steps} {failure.quote}"
+    assert [word for word in words if word not in told] == []
+
+
+def test_an_exception_at_import_is_explained_by_its_own_words() -> None:
+    text = STARTED + BOOT_FAILED.replace(
+        "  File \"<frozen os>\", line 679, in __getitem__\nKeyError: 'SHOP_URL'",
+        "_pickle.UnpicklingError: Weights only load failed. This file can still be loaded",
+    )
+    last = LastStart(words=(StartWords("start.log", 1.0, tuple(text.splitlines())),))
+    failure = start_failure(last)
+    assert failure is not None
+    assert failure.kind is Kind.EXCEPTION
+    assert "takes tensors alone" in summary_of(failure, last).en
+    assert "weights_only=False" in fix_for(failure, last, PLACE)[0].en

@@ -1,0 +1,48 @@
+"""What a worker was doing when gunicorn ended it for exceeding the timeout (GUN004)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.diagnosis.checks.test_fifth_collection import users
+from tests.unit.diagnosis.test_lost_threads import TIMEOUT, ended, judged
+from tests.unit.made_snapshot import answered, but, entry, gunicorn_log
+
+PYTHON = "/usr/lib/python3.12"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            ended(
+                'rates = requests.get("http://10.0.0.5:8000/rates")',
+                f"{PYTHON}/site-packages/requests/api.py:73:get",
+                f"{PYTHON}/socket.py:706:readinto",
+            ),
+            ("another server's answer (requests)", "http://10.0.0.5:8000/rates", "timeout=10", "/embed"),
+        ),
+        (
+            ended("rows = cursor.execute(SQL)", f"{PYTHON}/ssl.py:1166:read"),
+            ("another server's answer", "cursor.execute(SQL)", "statement_timeout"),
+        ),
+        (
+            ended("subprocess.run(COMMAND)", f"{PYTHON}/subprocess.py:2011:_try_wait"),
+            ("a program that it had started", "subprocess: timeout="),
+        ),
+        (ended("time.sleep(90)"), ("the worker slept", "time.sleep(90)")),
+        (
+            ended("scores = model(texts)", f"{PYTHON}/site-packages/torch/nn/modules/module.py:9:forward"),
+            ("was still at", "scores = model(texts)", "py-spy"),
+        ),
+    ],
+)
+def test_the_line_that_was_running_is_told_with_what_it_waited_for(text: str, said: tuple[str, ...]) -> None:
+    snapshot = but(
+        users(answered("502", 3, path="/embed"), at_service=()),
+        logs__gunicorn_error=gunicorn_log(TIMEOUT, entry(text, ago=61)),
+    )
+    finding = judged(snapshot)
+    assert finding.summary is not None
+    told = f"{finding.summary.en} {[str(step) for step in finding.fix or ()]}"
+    assert [word for word in said if word not in told] == []
