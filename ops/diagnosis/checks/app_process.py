@@ -601,7 +601,7 @@ def _left_in_the_master(raised: Raised, around: Circumstances, target: Target) -
 _OF_ENVIRON = re.compile(r'File "(?:<frozen os>|[^"\n]*/os\.py)", line \d+, in __getitem__')
 _KEY = re.compile(r"^KeyError: '([A-Za-z_][A-Za-z0-9_]{0,79})'$")
 _BARE_NAME = re.compile(
-    r"^(?:FileNotFoundError: \[Errno 2\]|PermissionError: \[Errno 13\]) [^:]{1,60}: '([^'/]{1,100})'$"
+    r"^(?:FileNotFoundError: \[Errno 2\]|PermissionError: \[Errno 13\]) [^:]{1,60}: '([A-Za-z0-9][\w.+-]{0,80})'$"
 )
 _OF_SUBPROCESS = re.compile(r'File "[^"\n]*/(?:subprocess|pty)\.py", line \d+|in (?:posix_)?spawn\w*\b')
 _OF_SHARED_MEMORY = re.compile(

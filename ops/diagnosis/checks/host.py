@@ -280,9 +280,10 @@ def open_files(
 
 
 def _short_process(tight: Collection[OpenFiles], logs: Logs | NotSeen) -> ServiceProcess | None:
-    """The service's process that was looked at, if it is among those that are short of descriptors."""
+    """The service's process that was looked at, if it has used up most of its descriptors."""
     given = None if isinstance(logs, NotSeen) else logs.service_process
-    return given if given is not None and given.pid in {item.pid for item in tight} else None
+    used_up = {item.pid for item in tight if _used_share(item) > MANY_USED}
+    return given if given is not None and given.pid in used_up else None
 
 
 def _more_files(

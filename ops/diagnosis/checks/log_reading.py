@@ -115,13 +115,25 @@ def package_frame(text: str) -> str | None:
     return f"{called[0][0]}:{called[0][1]}" if called else None
 
 
+# Credentials that a call takes by their place, without a name that tells a secret: auth=("a", "b"), login("a", "b").
+_CREDENTIALS = re.compile(r"(?i)(?:auth\w*|login|sign_?in|credentials?|passw\w*)\s*[=(]")
+_LITERAL = re.compile(r"""(["'])(?:\\.|(?!\1).)*(?:\1|$)""")
+
+
+def _without_credentials(line: str) -> str:
+    """A source line with the strings behind such a word hidden; the log's words are cleaned of all others already."""
+    word = _CREDENTIALS.search(line)
+    return line if word is None else line[: word.end()] + _LITERAL.sub("'***'", line[word.end() :])
+
+
 def innermost_own(text: str) -> str:
     """The source line of the innermost frame of the application's code, as the traceback shows it; empty without."""
     lines = text.splitlines()
     own = [
         number for number, line in enumerate(lines) if (match := _FRAME.search(line)) and _is_own(match[1])
     ]
-    return lines[own[-1] + 1].strip() if own and own[-1] + 1 < len(lines) else ""
+    line = lines[own[-1] + 1].strip() if own and own[-1] + 1 < len(lines) else ""
+    return _without_credentials(line)
 
 
 def exception_in(text: str) -> tuple[str, str] | None:
@@ -143,17 +155,29 @@ def exception_in(text: str) -> tuple[str, str] | None:
     return raised, f"{frame[0]}:{frame[1]}"
 
 
+# What code catches to go on another way: it may have had nothing to do with what was raised then.
+_OFTEN_CAUGHT = re.compile(r"^(?:ImportError|ModuleNotFoundError|FileNotFoundError|KeyError)\b")
 # Python's words between the tracebacks of exceptions that led to each other (its documentation, traceback).
 _CHAINED = re.compile(
-    r"\n\s*(?:The above exception was the direct cause of the following exception"
+    r"\n\s*(The above exception was the direct cause of the following exception"
     r"|During handling of the above exception, another exception occurred):\s*\n"
 )
 
 
 def earlier_exceptions(text: str) -> tuple[str, ...]:
-    """The exceptions that the last one of a traceback was raised from or while handling, the newest first."""
-    found = (exception_in(part) for part in reversed(_CHAINED.split(text)[:-1]))
-    return tuple(pair[0] for pair in found if pair is not None)
+    """The exceptions that the last one of a traceback was raised from or while handling, the newest first; not
+    those that were only being handled and that code often catches to go on."""
+    parts = _CHAINED.split(text)
+    found = [
+        (raised[0], words)
+        for part, words in zip(parts[:-1:2], parts[1::2], strict=True)
+        if (raised := exception_in(part))
+    ]
+    return tuple(
+        exception
+        for exception, words in reversed(found)
+        if words.startswith("The above") or not _OFTEN_CAUGHT.match(exception)
+    )
 
 
 def is_own_code(where: str) -> bool:

@@ -73,6 +73,13 @@ def test_the_words_tell_the_kind_and_its_step(exception: str, word: str) -> None
         "ZeroDivisionError: division by zero",
         "AttributeError: module 'app' has no attribute 'connection'",
         "RuntimeError: the future was cancelled",
+        # What the application says itself, of its own data or to its own visitors.
+        "ValueError: the date must not be in the future",
+        "shop.errors.NotFound: Resource 17 not found",
+        "shop.errors.AuthenticationError: wrong password",
+        "werkzeug.exceptions.InternalServerError: 500 Internal Server Error: it failed",
+        "werkzeug.exceptions.ServiceUnavailable: 503 Service Unavailable: come again",
+        "flask_limiter.errors.RateLimitExceeded: 429 Too Many Requests: 5 per 1 minute",
     ],
 )
 def test_words_of_the_code_alone_tell_nothing(exception: str) -> None:
