@@ -3,11 +3,12 @@
 The files of ``benchmarks/answers`` hold sentences with what a reader finds in them. ``tune`` and ``report`` are two
 halves, by a hash of the text: the rules are written on sentences of the first; the second is only reported.
 ``--misses`` therefore takes no half. ``--answers benchmarks/answers/second`` (60 sentences) and ``third`` (20) are
-later ones, each labelled before its first run and worked on since: they are reported whole.
+later ones, each labelled before its first run and worked on since; ``fit`` was written to work on and to fit the
+sentiment to (``scripts/fit_sentiment.py``); ``fourth`` (123) and ``fifth`` (48) are only reported.
 
-Counted are sentiment (the label), places (text and type, among the places that the file names), relations (subject,
-predicate and object), triggers (type and word) and arguments (type, role and text). A sentence without relations and
-events must have none.
+Counted are sentiment (the label), places and names (text and type, among those that the file names), relations
+(subject, predicate and object), triggers (type and word) and arguments (type, role and text). A sentence without
+relations and events must have none.
 """
 
 import argparse
@@ -31,7 +32,8 @@ REGISTERS = {
     "social": "social",
     "traditional": "traditional script",
 }
-KINDS = ("sentiment", "place", "relation", "trigger", "argument")
+KINDS = ("sentiment", "place", "name", "relation", "trigger", "argument")
+_ENTITIES = {"P": "place", "N": "name"}
 _LABELS = {"+": "positive", "-": "negative", "0": "neutral"}
 
 Fact = tuple[str, ...]
@@ -64,8 +66,8 @@ def sentences(directory: Path = ANSWERS) -> Iterator[Sentence]:
                 sentence.facts["sentiment"].add((_LABELS[mark],))
                 continue
             assert sentence is not None, line
-            if mark == "P":
-                sentence.facts["place"].add(tuple(part.strip() for part in rest.split("=")))
+            if mark in _ENTITIES:
+                sentence.facts[_ENTITIES[mark]].add(tuple(part.strip() for part in rest.split("=")))
                 continue
             parts = tuple(part.strip() for part in rest.split("|"))
             if mark == "R":
@@ -84,21 +86,21 @@ def answers(sentence: Sentence, engines: EngineRegistry) -> dict[str, set[Fact]]
     def ask(task: str) -> dict[str, object]:
         return TASKS[task].answer(engines, TaskInput((sentence.text,)))
 
-    places: set[Fact] = set()
-    if sentence.facts["place"]:
-        texts = {text for text, _ in sentence.facts["place"]}
-        entities = ask("ner")["entities"]
+    def entities(kind: str) -> set[Fact]:
+        texts = {text for text, _ in sentence.facts[kind]}
         # "福建晋江" may be two entities, each of the right type.
-        places = {
+        return {
             (text, one["type"])
             for text in texts
-            for one in entities  # type: ignore[attr-defined]
+            for one in ask("ner")["entities"]  # type: ignore[attr-defined]
             if one["text"] == text or (text.endswith(one["text"]) and one["type"] in ("GPE", "LOC"))
         }
+
     events = ask("event")["events"]
     return {
         "sentiment": {(str(ask("sentiment")["label"]),)},
-        "place": places,
+        "place": entities("place"),
+        "name": entities("name"),
         "relation": {
             (one["subject"]["text"], one["predicate"], one["object"]["text"])
             for one in ask("relation")["relations"]  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 entities: ``马云1964年出生于杭州`` reads as ``{P}{T}出生于{L}``.
 
 Adjacent places are merged ("浙江省" "杭州市"), as are adjacent times; a text between title marks 《》 is a work,
-whatever its tag; a place followed by "队" is a team.
+whatever its tag; a place followed by "队" is a team; a name between "在" and what happens there is a place.
 """
 
 import re
@@ -27,6 +27,30 @@ _LETTER_OF_TYPE = {
 SENTENCE_ENDS = "。！？!?；;\n"
 
 _WORK = re.compile("(?<=《)[^《》\n]{1,40}(?=》)")
+# What happens at a place; LAC takes foreign places for persons: "在罗萨里奥举行婚礼".
+_HAPPENS = frozenset(
+    [
+        "举行",
+        "举办",
+        "召开",
+        "开幕",
+        "闭幕",
+        "揭幕",
+        "开赛",
+        "结婚",
+        "完婚",
+        "成婚",
+        "去世",
+        "逝世",
+        "病逝",
+        "辞世",
+        "出生",
+        "会见",
+        "会晤",
+        "发布",
+        "成立",
+    ]
+)
 _TEAM = re.compile("(?:国家|代表)?[男女]?[篮足排]?(?:球)?队$")
 
 
@@ -64,10 +88,13 @@ def _entities(text: str, tokens: Sequence[Token]) -> list[Entity]:
     works = [Entity(match.group(), "WORK_OF_ART", *match.span()) for match in _WORK.finditer(text)]
     inside = {position for work in works for position in range(work.start, work.end)}
     team_words = {token.start: token for token in tokens if token.tag == "n" and _TEAM.match(token.text)}
+    starts = {token.start: index for index, token in enumerate(tokens)}
     merged: list[Entity] = []
     for entity in entities_of(tokens):
         if entity.type not in _LETTER_OF_TYPE or entity.start in inside:
             continue
+        if entity.type == "PERSON" and _is_where(tokens, starts[entity.start]):
+            entity = Entity(entity.text, "GPE", entity.start, entity.end)
         last = merged[-1] if merged else None
         if last is not None and last.end == entity.start and _merge(last, entity):
             entity = Entity(last.text + entity.text, entity.type, last.start, entity.end)
@@ -77,6 +104,14 @@ def _entities(text: str, tokens: Sequence[Token]) -> list[Entity]:
             entity = Entity(entity.text + team.text, "ORG", entity.start, team.end)
         merged.append(entity)
     return merged + works
+
+
+def _is_where(tokens: Sequence[Token], index: int) -> bool:
+    return (
+        0 < index < len(tokens) - 1
+        and tokens[index - 1].text in ("在", "于")
+        and tokens[index + 1].text in _HAPPENS
+    )
 
 
 def _merge(left: Entity, right: Entity) -> bool:

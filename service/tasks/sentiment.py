@@ -1,4 +1,8 @@
-"""``sentiment``: whether a text is positive, negative or neutral about its subject."""
+"""``sentiment``: whether a text is positive, negative or neutral about its subject.
+
+With the encoder of the embedded default a model fitted to it decides (``fitted_sentiment``); with another one the
+text is compared with the sentences below, and the words in it change the odds.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +11,7 @@ from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry
 from service.engines.simplified import simplified
 from service.tasks import extraction
+from service.tasks.fitted_sentiment import weights_for
 from service.tasks.rules.opinion import Opinion, opinion_of
 from service.tasks.task import Task, TaskInput
 from service.tasks.zero_shot import best, score
@@ -35,10 +40,14 @@ _PLAIN_ODDS = 2.5
 
 
 def answer(engines: EngineRegistry, task_input: TaskInput) -> dict[str, Any]:
-    """``{"label", "score", "scores"}``; see ``hypotheses`` for the method and what the scores mean."""
-    scores = weighed(
-        score(engines.encoder(), task_input.text, HYPOTHESES), opinion_of(simplified(task_input.text).text)
-    )
+    """``{"label", "score", "scores"}``."""
+    encoder = engines.encoder()
+    opinion = opinion_of(simplified(task_input.text).text)
+    weights = weights_for(encoder)
+    if weights is None:
+        scores = weighed(score(encoder, task_input.text, HYPOTHESES), opinion)
+    else:
+        scores = weights.scores(encoder.encode([task_input.text])[0], opinion)
     label = best(scores)
     return {"label": label, "score": scores[label], "scores": scores}
 

@@ -21,6 +21,10 @@ Places. A place is geopolitical (GPE) unless its name ends in a natural or built
 provinces, countries and cities whose names happen to end in one ("浙江", "冰岛", "旧金山") are in ``places.txt``
 (``scripts/place_names.py`` says from where). One that both a mountain and a district have is the mountain's if more is
 said of the mountain ("泰山").
+
+Organisations. LAC tags many firms as other proper names ("携程"), some as persons ("小马智行"). Such a name is an
+organisation where only organisations stand: before what they do or have ("斥资", "总部"), after what is done to them
+("收购了"), or after a word for their kind ("企业").
 """
 
 import functools
@@ -182,6 +186,98 @@ PLACES = Path(__file__).parent / "places.txt"
 _LONGEST_NAME = 8  # of those that scripts/place_names.py writes
 
 
+# What organisations do and have, behind their name, and what is done to them, before it.
+_OF_BODIES = frozenset(
+    [
+        "收购",
+        "并购",
+        "兼并",
+        "斥资",
+        "融资",
+        "完成",
+        "宣布",
+        "获得",
+        "获",
+        "发布",
+        "推出",
+        "公布",
+        "上市",
+        "退市",
+        "裁员",
+        "回应",
+        "投资",
+        "入股",
+        "成立",
+        "创立",
+        "起诉",
+        "停牌",
+        "总部",
+        "创始人",
+        "联合创始人",
+        "创办人",
+        "董事长",
+        "总裁",
+        "首席执行官",
+        "CEO",
+        "ceo",
+        "总经理",
+        "高管",
+        "股价",
+        "市值",
+        "营收",
+        "财报",
+        "股票",
+        "股份",
+        "旗下",
+        "员工",
+    ]
+)
+_DONE_TO_BODIES = frozenset(
+    [
+        "收购",
+        "并购",
+        "兼并",
+        "吞并",
+        "买下",
+        "购入",
+        "入股",
+        "注资",
+        "加盟",
+        "入职",
+        "创办",
+        "创立",
+        "就职",
+        "任职",
+        "供职",
+    ]
+)
+_KINDS_OF_BODIES = frozenset(
+    ["企业", "平台", "品牌", "厂商", "巨头", "开发商", "运营商", "供应商", "制造商", "券商", "车企", "药企"]
+)
+_BODY_SUFFIXES = frozenset(
+    [
+        "科技",
+        "集团",
+        "资本",
+        "控股",
+        "传媒",
+        "影业",
+        "速递",
+        "证券",
+        "汽车",
+        "电器",
+        "医药",
+        "生物",
+        "智能",
+        "网络",
+    ]
+)
+_BETWEEN = frozenset(("TIME", "t", "d", "m", "p", "xc"))  # between a name and what it does
+_MOST_BETWEEN = 4
+# One letter before a name: "前谷歌工程师" is no organisation "前".
+_PREFIXES = frozenset("前原该某")
+
+
 @functools.cache
 def _administrative() -> frozenset[str]:
     """Divisions, countries and cities whose names end like a feature."""
@@ -219,7 +315,11 @@ def entities_of(tokens: Sequence[Token]) -> list[Entity]:
             index = first - 1
             continue
         token = tokens[index]
-        kind = _type_of(token)
+        if index and _is_named_by_suffix(tokens, index):
+            entities.append(_joined(tokens[index - 1 : index + 1], "ORG"))
+            index -= 2
+            continue
+        kind = _type_of(tokens, index)
         if kind is not None:
             entities.append(Entity(token.text, kind, token.start, token.end))
         index -= 1
@@ -227,12 +327,52 @@ def entities_of(tokens: Sequence[Token]) -> list[Entity]:
     return entities
 
 
-def _type_of(token: Token) -> str | None:
-    if not token.text.strip():
+def _type_of(tokens: Sequence[Token], index: int) -> str | None:
+    token = tokens[index]
+    if not token.text.strip() or (token.tag == "ORG" and token.text in _PREFIXES):
         return None
     if token.tag == "LOC":
         return "GPE" if is_geopolitical(token.text) else "LOC"
+    if token.tag in ("nz", "PER") and _is_body(tokens, index):
+        return "ORG"
     return _TYPE_OF_TAG.get(token.tag)
+
+
+def _is_body(tokens: Sequence[Token], index: int) -> bool:
+    """Whether the name at ``index`` stands where only organisations do. A person founds and announces too."""
+    before = index - 1
+    if before >= 0 and tokens[before].text in _KINDS_OF_BODIES:
+        return True
+    if tokens[index].tag == "PER":
+        return False
+    if before > 0 and tokens[before].text in ("了", "于"):
+        before -= 1
+    if before >= 0 and tokens[before].text in _DONE_TO_BODIES:
+        return True
+    return _acts_as_body(tokens, index + 1)
+
+
+def _acts_as_body(tokens: Sequence[Token], index: int) -> bool:
+    """Whether what follows is what organisations do or have."""
+    for token in tokens[index : index + _MOST_BETWEEN]:
+        if token.text in _OF_BODIES:
+            return True
+        if token.tag not in _BETWEEN and token.text != "的":
+            return False
+    return False
+
+
+def _is_named_by_suffix(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a word and the suffix at ``index`` name an organisation: "快手" "科技", before "总部"."""
+    name = tokens[index - 1]
+    return (
+        tokens[index].text in _BODY_SUFFIXES
+        and tokens[index].tag == "n"
+        and name.tag in ("n", "nz", "PER", "LOC", "nw")
+        and 2 <= len(name.text) <= 4
+        and (index == 1 or tokens[index - 2].tag in ("w", "p", "TIME", "c"))
+        and _acts_as_body(tokens, index + 1)
+    )
 
 
 def _event_from(tokens: Sequence[Token], head: int) -> int | None:

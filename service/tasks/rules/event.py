@@ -86,6 +86,7 @@ _WITH = re.compile(f"[同与和跟](?:[{PLACE}{ORG}][^{PERSON}，。、对在]{{
 _TITLE = 12
 # Between a body and somebody who is not of it: "会见了宝马集团代表团和王刚".
 _PARTED = re.compile("[，。、；和与及同跟等并的在]|代表团")
+_CLAUSES = re.compile("[，,：:]")
 _WHEN = _Role("时间", TIME, "around")
 _WHERE = _Role("地点", PLACE + ORG, "place")
 
@@ -230,6 +231,14 @@ _CLAUSE = 24
 _INVESTS = re.compile("领投|跟投|参投|等?的?投资者|等机构")
 
 
+# Two verbs of one letter that LAC parts: "到" "访", "买" "下".
+_WORDS_OF_TWO = frozenset(("到访", "出访", "造访", "买下", "购入"))
+
+
+def _is_one_word(word: str, following: str) -> bool:
+    return following in _TO or word + following in _WORDS_OF_TWO
+
+
 @dataclass(frozen=True)
 class _Part:
     """An entity or a measure: its kind, and its position in the masked text and in the text."""
@@ -253,8 +262,10 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
         # A trigger inside an entity ("长江会见厅") is part of a name and no event.
         if at is None or masked.entities[at] is not None or token.tag not in ("v", "vn", "vd", "n"):
             continue
+        if index and tokens[index - 1].text + token.text in _WORDS_OF_TWO:
+            continue
         following_word = tokens[index + 1].text if index + 1 < len(tokens) else ""
-        together = token.text + following_word if following_word in _TO else token.text
+        together = token.text + following_word if _is_one_word(token.text, following_word) else token.text
         for kind in _TYPES:
             trigger = next(
                 (word for word in (together, token.text) if re.fullmatch(kind.triggers, word)), None
@@ -276,6 +287,8 @@ def events_of(text: str, tokens: Sequence[Token], masked: MaskedText) -> list[Ev
             ):
                 continue
             arguments = _arguments(kind, near, masked.letters, at, at + len(trigger))
+            if trigger == token.text and re.fullmatch(kind.triggers, following_word):
+                continue  # "逆转战胜": it only says how
             if {argument.role for argument in arguments} >= set(kind.core):
                 length = len(trigger)
                 events.append(EventMatch(kind.name, trigger, token.start, token.start + length, arguments))
@@ -320,8 +333,9 @@ def _choose(
     before = [part for part in reversed(fitting) if part.at < begin]
     after = [part for part in fitting if part.at >= end]
     if side == "place":
-        near = [part for part in before + after if part.at and letters[part.at - 1] in "在于到"]
-        return next(iter(near), None)
+        # Behind a comma something else is said: "创立，总部设在深圳".
+        near = [part for part in after if not _CLAUSES.search(letters, end, part.at)]
+        return next((part for part in before + near if part.at and letters[part.at - 1] in "在于到"), None)
     if side == "around":
         return next(iter(before + after), None)
     if side == "partner":
@@ -336,7 +350,7 @@ def _choose(
             return taken
         return next(iter(before), None)
     if side == "before":
-        return next((part for part in before if not _INVESTS.match(letters, part.at + 1)), None)
+        return next((part for part in before if _is_subject(part, letters, begin)), None)
     if side == "agent" and passive is not None:
         return next((part for part in before if part.at == passive + 1), None)
     if side == "patient":
@@ -348,7 +362,14 @@ def _choose(
             return aimed_at
         return next(iter(after), None) or aimed_at
     # The agent of "甲对乙的收购" does not follow "对", nor does "在" precede one.
-    return next((part for part in before if not (part.at and letters[part.at - 1] in "对由在")), None)
+    return next((part for part in before if not (part.at and letters[part.at - 1] in "对由在从")), None)
+
+
+def _is_subject(part: _Part, letters: str, begin: int) -> bool:
+    """Whether the trigger can be said of ``part``: it does not invest, and is not only whose somebody is."""
+    if _INVESTS.match(letters, part.at + 1):
+        return False
+    return part.kind != PERSON or letters[part.at + 1] != "的" or part.at + 2 >= begin
 
 
 def _met(after: Sequence[_Part], letters: str) -> _Part | None:

