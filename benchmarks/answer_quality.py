@@ -15,7 +15,7 @@ import argparse
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from service.engines.interface import EngineKind
@@ -139,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     from service.engines.registry import engines_of
 
-    engines = engines_of(read_settings({"GTE_ENGINE": "embedded"}))
+    engines = engines_of(replace(read_settings({"GTE_ENGINE": "embedded"}), load_wait=60.0))
     engines.start()
     counts: Counter[tuple[str, str, str, str]] = Counter()
     halves = ("tune", "report") if options.answers == ANSWERS else ("whole",)

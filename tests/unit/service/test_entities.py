@@ -106,6 +106,40 @@ def test_places_without_one(place: str) -> None:
     assert not is_geopolitical(place)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "organisation"),
+    [
+        ("携程/nz 总部/n 位于/v 上海/LOC", "携程"),
+        ("携程/nz 2019年/TIME 斥资/v 收购/v", "携程"),
+        ("携程/nz 的/u 股价/n 下跌/v", "携程"),
+        ("他们/r 收购/v 了/u 携程/nz 。/w", "携程"),
+        ("他/r 就职/v 于/p 携程/nz 。/w", "携程"),
+        ("自动驾驶/vn 企业/n 小马智行/PER 上市/v", "小马智行"),
+        ("快手/n 科技/n 宣布/v 裁员/v", "快手科技"),
+        ("，/w 小米/nz 汽车/n 发布/v 新/a 车/n", "小米汽车"),
+    ],
+)
+def test_a_name_where_only_organisations_stand_is_one(recorded: str, organisation: str) -> None:
+    assert [text for text, kind in entities(recorded) if kind == "ORG"] == [organisation]
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        "他/r 买/v 了/u 携程/nz 的/u 票/n",
+        "iPhone/nz 很/d 好/a 用/v",
+        "李明/PER 宣布/v 辞职/v",  # a person announces, founds and buys
+        "他/r 收购/v 了/u 李明/PER 的/u 股份/n",
+        "携程/nz 很/d 好/a ，/w 总部/n 位于/v 上海/LOC",  # of something else
+        "新/a 能源/n 汽车/n 发布/v 了/u",  # a thing behind another word
+        "快手/n 科技/n 进步/v 很/d 快/a",
+        "前/ORG 谷歌/nz 工程师/n",
+    ],
+)
+def test_a_name_elsewhere_is_no_organisation(recorded: str) -> None:
+    assert all(kind != "ORG" for _, kind in entities(recorded))
+
+
 def test_no_words_no_entities() -> None:
     assert entities_of([]) == []
 

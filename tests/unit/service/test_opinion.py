@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from service.engines.registry import EngineRegistry, engines_of
+from service.settings import read_settings
 from service.tasks.fitted_sentiment import WEIGHTS, SentimentWeights, weights_for, word_features
+from service.tasks.registry import TASKS
 from service.tasks.rules.opinion import Opinion, opinion_of
 from service.tasks.sentiment import weighed
+from service.tasks.task import TaskInput
 from service.tasks.zero_shot import best
 
 EVEN = {"positive": 0.34, "negative": 0.33, "neutral": 0.33}
+
+
+@pytest.fixture(scope="module")
+def engines() -> EngineRegistry:
+    engines = engines_of(replace(read_settings({"GTE_ENGINE": "embedded"}), load_wait=60.0))
+    engines.start()
+    return engines
 
 
 @pytest.mark.parametrize(
@@ -148,3 +160,21 @@ def test_vector_and_words_both_count() -> None:
     assert best(weights.scores([0.5], plain)) == "positive"
     assert best(weights.scores([-0.5], plain)) == "negative"
     assert best(weights.scores([-0.5], praised)) == "positive"
+
+
+@pytest.mark.parametrize("text", ["。", "👍👍", "!!!", "0", "好" * 5000, "這家店的服務太差了", "a\x00b"])
+def test_every_text_has_three_scores_that_add_up_to_one(engines: EngineRegistry, text: str) -> None:
+    answer = TASKS["sentiment"].answer(engines, TaskInput((text,)))
+    assert set(answer) == {"label", "score", "scores"}
+    assert set(answer["scores"]) == {"positive", "negative", "neutral"}
+    assert answer["score"] == max(answer["scores"].values()) == answer["scores"][answer["label"]]
+    assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_traditional_script_is_read_as_simplified(engines: EngineRegistry) -> None:
+    traditional, simple = (
+        TASKS["sentiment"].answer(engines, TaskInput((text,)))
+        for text in ("這家店的服務太差了", "这家店的服务太差了")
+    )
+    assert traditional == simple
+    assert traditional["label"] == "negative"

@@ -89,8 +89,35 @@ def test_relations(lac: Lac, text: str, relations: list[tuple[str, str, str]]) -
             "商汤科技获得6亿美元投资。",
             [("融资", "投资", {"融资方": "商汤科技", "金额": "6亿美元"})],
         ),
+        (
+            "球星梅西在罗萨里奥举行婚礼。",
+            [("结婚", "婚礼", {"人物": "梅西", "地点": "罗萨里奥"})],
+        ),
+        (
+            "德国总理默茨周三到访印度。",
+            [("访问", "到访", {"来访者": "默茨", "目的地": "印度", "时间": "周三"})],
+        ),
+        (
+            "微软公司买下诺基亚公司。",
+            [("收购", "买下", {"收购方": "微软公司", "被收购方": "诺基亚公司"})],
+        ),
+        (
+            "中国队逆转战胜日本队。",
+            [("胜负", "战胜", {"胜者": "中国队", "败者": "日本队"})],
+        ),
+        (
+            "比亚迪公司1995年创立，总部设在深圳。",
+            [("成立", "创立", {"机构": "比亚迪公司", "时间": "1995年"})],
+        ),
+        (
+            "微软公司从诺基亚公司手中收购了凯雷集团。",
+            [("收购", "收购", {"收购方": "微软公司", "被收购方": "凯雷集团"})],
+        ),
         # What looks like these and says something else.
         ("他把旧车卖给了邻居。", []),
+        ("李明的老师的父亲的病逝世人皆知。", []),
+        ("客人到了才访问网站。", []),
+        ("中国队逆转了局势。", []),
         ("我们对印度的访问印象深刻。", []),
         ("默茨周三抵达印度，参观了一家工厂。", []),
         ("默茨周三抵达印度，网站的访问量上升。", []),
@@ -107,3 +134,16 @@ def test_events(lac: Lac, text: str, events: list[tuple[str, str, dict[str, str]
     assert [(one.type, one.trigger, {a.role: a.text for a in one.arguments}) for one in matches] == events
     for one in matches:
         assert text[one.start : one.end] == one.trigger
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("球星梅西在罗萨里奥举行婚礼。", ["罗萨里奥"]),
+        ("会议在王伟主持下举行。", []),
+        ("张伟在李明结婚后离开。", []),
+    ],
+)
+def test_a_name_before_what_happens_there_is_a_place(lac: Lac, text: str, places: list[str]) -> None:
+    masked = mask(text, lac.tokens(text))
+    assert [one.text for one in masked.entities if one is not None and one.type == "GPE"] == places
