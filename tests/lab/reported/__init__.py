@@ -18,6 +18,7 @@ from tests.lab.reported import (
     paths,
     routing,
     seventh_app,
+    seventh_front,
     share,
     sixth_front,
     start,
@@ -46,6 +47,7 @@ _MODULES = (
     application_and_host,
     sixth_front,
     seventh_app,
+    seventh_front,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
