@@ -175,6 +175,13 @@ def report():
     return jsonify(error="the report is not ready yet"), 503
 """
 )
+
+
+def _say_what_it_is(stack: Stack) -> None:
+    stack.edit(stack.site_file, " =200 /sorry.html;", " /sorry.html;")
+    stack.edit(stack.app_file, 'jsonify(error="the report is not ready yet"), 503', "jsonify(report=[])")
+
+
 SORRY = "error_page 500 502 503 504 =200 /sorry.html;"
 
 
@@ -185,7 +192,7 @@ SORRY = "error_page 500 502 503 504 =200 /sorry.html;"
         {(answer.status, answer.content_type) for answer in (stack.request(path="/report") for _ in range(5))}
         == {(200, "text/html")}
     ),
-    repair=lambda stack: stack.edit(stack.site_file, " =200 /sorry.html;", " /sorry.html;"),
+    repair=_say_what_it_is,
     codes=(),
     says=("/report", "error_page", "=200", "gte-api.conf:"),
     app=BUSY_APP,
@@ -445,18 +452,22 @@ def _over_the_site_s_connection(stack: Stack) -> int | None:
         socket.create_connection(stack.https, 5) as raw,
         context.wrap_socket(raw, server_hostname=stack.domain) as client,
     ):
-        names = {name for _, name in client.getpeercert()["subjectAltName"]}  # type: ignore[index]
+        names = str(client.getpeercert())
         if ADMIN not in names:
             return None
         client.sendall(f"GET /users HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\n\r\n".encode())
         return int(client.recv(4096).split()[1])
 
 
+def _leave_the_other_name_out(stack: Stack) -> None:
+    stack.replace_certificate(names=[stack.domain])
+
+
 @report(
     Kind.CERTIFICATE,
     "lysine-dev/okhttp#5424",
     sees=lambda stack: {_over_the_site_s_connection(stack) for _ in range(6)} == {421},
-    repair=lambda stack: stack.replace_certificate(names=[stack.domain]),
+    repair=_leave_the_other_name_out,
     codes=(),
     says=("421", ADMIN, "ssl_verify_client", "certificate"),
     app=PLAIN_APP,
@@ -530,6 +541,7 @@ def renewed_pair_was_not_copied_to_nginx(stack: Stack) -> None:
     new = stack.authority.issue([stack.domain], not_before=in_days(-30), not_after=in_days(60))
     (pair / "fullchain.pem").write_bytes(old.fullchain_pem)
     (pair / "key.pem").write_bytes(old.key_pem)
+    (pair / "key.pem").chmod(0o600)
     (home / "fullchain.cer").write_bytes(new.fullchain_pem)
     (home / f"{stack.domain}.cer").write_bytes(new.pem)
     (home / f"{stack.domain}.key").write_bytes(new.key_pem)
