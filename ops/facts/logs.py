@@ -6,7 +6,15 @@ import msgspec
 
 from ops.facts.base import Facts, NotSeen
 from ops.facts.service_process import ServiceProcess
-from ops.facts.traffic import EventStream, PrivateRoute, RefusedFile, Traffic, UnservedFile, WebSocketRoute
+from ops.facts.traffic import (
+    EventStream,
+    PackedFile,
+    PrivateRoute,
+    RefusedFile,
+    Traffic,
+    UnservedFile,
+    WebSocketRoute,
+)
 
 
 class LogEntry(Facts, frozen=True):
@@ -48,14 +56,13 @@ class AccessLog(Facts, frozen=True):
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
     locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
-    ``service_files`` the application, by its exceptions; ``application``: logs of the application's own, read if
-    requests were refused or failed; ``websocket_routes``: of its source, if clients are refused where one may be;
-    ``event_streams``: of its source, if paths are asked for where one may be; ``private_routes``: of its source, if
-    nginx was told to ignore what answers say to caches; ``nginx_plain_access``: the access log of
-    plain HTTP, if users get 405 over HTTPS; ``service_process``: read if the application raises or workers exceed the
-    timeout;
-    ``serving``: the workers that served when they were read, nginx's and gunicorn's,
-    none unless both were seen."""
+    ``packed_files`` those with another content than the files that nginx sends them for, ``service_files`` the
+    application's, by its exceptions; ``application``: logs of the application's own, read if requests were refused or
+    failed; ``websocket_routes``: of its source, if clients are refused where one may be; ``event_streams``: of its
+    source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
+    answers say to caches; ``nginx_plain_access``: the access log of plain HTTP, if it is another one;
+    ``service_process``: read if the application raises or workers exceed the timeout; ``serving``: the workers that
+    served when they were read, nginx's and gunicorn's, none unless both were seen."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]
@@ -71,5 +78,6 @@ class Logs(Facts, frozen=True):
     websocket_routes: tuple[WebSocketRoute, ...] = ()
     event_streams: tuple[EventStream, ...] = ()
     private_routes: tuple[PrivateRoute, ...] = ()
+    packed_files: tuple[PackedFile, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

@@ -13,7 +13,7 @@ from ops.facts.probe_failure import ProbeFailure
 
 class Resolution(Facts, frozen=True):
     """The answer of one resolver for the name. ``failure``: nxdomain, no_address, timeout, refused, servfail,
-    unreachable."""
+    unreachable. ``alias``: if there is no address, the name that the requested one leads to (CNAME), if it does."""
 
     name: str
     resolver: str
@@ -21,6 +21,7 @@ class Resolution(Facts, frozen=True):
     failure: ProbeFailure | None = None
     detail: str = ""
     is_literal: bool = False
+    alias: str = ""
 
 
 # The statuses whose Location is another URL of the requested resource (RFC 9110, 15.4).

@@ -21,9 +21,10 @@ class Answers(Facts, frozen=True):
 
     ``path`` is without its query; numbers and other identifiers in it are ``*``. ``lengths``: of the requests (bytes,
     nginx's request_length); ``sent``: of the answers' bodies (bytes); ``seconds``: how long they took; each None if the
-    format does not have it. ``upstreams``: the addresses that answered last; ``newest``: the newest lines of failures,
-    newest first. Of failures (5xx): how many requests with the same method for the same path were answered otherwise
-    since the newest (``followed``), and before the oldest (``preceded``)."""
+    format does not have it. ``upstreams``: the addresses that answered last; ``newest``: the newest lines of failures
+    and redirects, newest first. Of failures (5xx): how many requests with the same method for the same path were
+    answered otherwise since the newest (``followed``), and before the oldest (``preceded``). ``quick``: how many of the
+    newest requests came within a second before or after another one of the same kind by the same client."""
 
     method: str
     path: str
@@ -38,6 +39,7 @@ class Answers(Facts, frozen=True):
     newest: tuple[str, ...] = ()
     followed: int = 0
     preceded: int = 0
+    quick: int = 0
 
 
 class Attempts(Facts, frozen=True):
@@ -120,6 +122,15 @@ class UnservedFile(Facts, frozen=True):
     reader: Reader | None = None
     lies_at: str = ""
     is_there: bool = False
+
+
+class PackedFile(Facts, frozen=True):
+    """A file whose packed copy beside it (``path``.gz) holds another content: the path that users asked for, the file,
+    and how much older the copy is (seconds)."""
+
+    request_path: str
+    path: str
+    age: float
 
 
 class WebSocketRoute(Facts, frozen=True):

@@ -35,6 +35,8 @@ JUDGED_DIRECTIVES = frozenset(
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
         "ssl_certificate_key", "ssl_ciphers", "ssl_crl", "ssl_protocols", "ssl_reject_handshake", "try_files",
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
+        "gzip", "gzip_static", "proxy_cache_methods", "proxy_cookie_path", "proxy_method", "proxy_pass_request_body",
+        "ssl_ecdh_curve",
         "set_real_ip_from", "ssl_stapling", "ssl_verify_client", "worker_shutdown_timeout",
     }
 )  # fmt: skip

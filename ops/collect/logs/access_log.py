@@ -33,13 +33,15 @@ MAX_LINES = 3
 MAX_QUOTED = 60
 MAX_LINE_CHARS = 300
 MAX_PROBES = 60
+# Seconds between two requests of one client of which the second came at once; both times are whole seconds.
+AT_ONCE = 1.0
 _QUERY = re.compile(r"\?[^\s\"']+")
 
 
 class _Count(msgspec.Struct):
     """Requests of one method, path and status. For failures (5xx): ``answered`` are the counts of the same method and
     path with other statuses (except 499), ``followed`` the number of those after the newest failure, ``passed`` after
-    the oldest failure read so far."""
+    the oldest failure read so far. ``later``: the request read before, which came after."""
 
     first: float
     last: float
@@ -52,6 +54,8 @@ class _Count(msgspec.Struct):
     answered: list[_Count] | None = None
     followed: int = 0
     passed: int = 0
+    quick: int = 0
+    later: Request | None = None
 
     def successes(self) -> int:
         """The number of requests in ``answered``, in the lines read so far."""
@@ -71,8 +75,11 @@ class _Count(msgspec.Struct):
                     values.append(value)
         if len(request.upstream) > 1:
             self.answered_by(request.upstream, request.upstream_status)
-        if request.status >= b"400" and len(self.newest) < MAX_LINES:
+        if request.status >= b"300" and len(self.newest) < MAX_LINES:
             self.newest.append(raw)
+        if self.later is not None and request.client and self.later.client == request.client:
+            self.quick += self.later.time - request.time <= AT_ONCE
+        self.later = request
 
     def _number(self) -> None:
         self.count += 1
@@ -215,6 +222,7 @@ class TrafficCount:
                     newest=tuple(map(shown_line, lines)),
                     followed=count.followed,
                     preceded=count.successes() - count.passed,
+                    quick=count.quick,
                 )
             )
         return Traffic(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ops.collect.logs.packed_files import PackedPlace
 from ops.collect.logs.service_logs import LogPlaces
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import GunicornConfig
@@ -66,7 +67,19 @@ def log_places(
         nginx_workers=tuple(worker.pid for worker in workers),
         nginx_ignores_headers=isinstance(nginx, NginxConfig)
         and any(nginx_topology.every(nginx, "proxy_ignore_headers")),
+        packed=tuple(_packed(nginx, target)) if isinstance(nginx, NginxConfig) else (),
     )
+
+
+def _packed(config: NginxConfig, target: Target) -> Iterator[PackedPlace]:
+    """The site's locations for prefixes that send packed copies of files."""
+    site = find_site(config, target.domain, target.backend)
+    for location in site.server.locations() if site else ():
+        if location.value("gzip_static") in (None, "off") or location.modifier not in ("", "^~"):
+            continue
+        own = [line for name in ("alias", "root") for line in location.effective(name) if line.args]
+        if own and own[0].args[0].startswith("/") and "$" not in own[0].args[0]:
+            yield PackedPlace(location.pattern, own[0].args[0], own[0].name == "alias")
 
 
 def _gunicorn_requests(

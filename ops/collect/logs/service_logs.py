@@ -15,6 +15,7 @@ from ops.collect.logs.access_log import count_requests
 from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
+from ops.collect.logs.packed_files import PackedPlace, packed_files
 from ops.collect.logs.private_routes import private_routes
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
@@ -60,7 +61,8 @@ class LogPlaces(msgspec.Struct, frozen=True):
     that of plain HTTP, gunicorn's. ``nginx_streams``: error logs of nginx that are not separate files;
     ``gunicorn_error``: the place of gunicorn's if it is not a separate file; ``answering_since``: when the present
     workers began to answer (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes;
-    ``nginx_workers``: pids; ``nginx_ignores_headers``: it has proxy_ignore_headers."""
+    ``nginx_workers``: pids; ``nginx_ignores_headers``: it has proxy_ignore_headers;
+    ``packed``: where it has gzip_static."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
@@ -72,6 +74,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     probed_since: float = math.inf
     nginx_workers: tuple[int, ...] = ()
     nginx_ignores_headers: bool = False
+    packed: tuple[PackedPlace, ...] = ()
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
@@ -117,8 +120,9 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         websocket_routes=_websocket_routes(target, nginx_access),
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
+        packed_files=packed_files(places.packed, nginx_access),
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
-        if places.nginx_plain is not None and _has_lost_methods(nginx_access)
+        if places.nginx_plain is not None
         else None,
         nginx_more_access={
             safe_line(source.path, 1000): _access_log(source, times, path, "nginx")
@@ -204,13 +208,6 @@ def _service_process(logs: Iterable[Log | NotSeen], target: Target) -> ServicePr
     from ops.collect.process.service_process import service_process
 
     return service_process(texts, target)
-
-
-def _has_lost_methods(access: AccessLog | NotSeen) -> bool:
-    """Whether users ask with GET where GET is not allowed, as clients do that a redirect made of POST."""
-    if isinstance(access, NotSeen) or access.traffic is None:
-        return False
-    return any(item.method == "GET" and item.status in LOST_METHOD for item in access.traffic.answers)
 
 
 def _websocket_routes(target: Target, access: AccessLog | NotSeen) -> tuple[WebSocketRoute, ...]:

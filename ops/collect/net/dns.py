@@ -159,6 +159,7 @@ def _ask_servers(
         addresses=outcome.addresses,
         failure=outcome.failure,
         detail=safe_line(f"{resolver}: {outcome.detail}") if outcome.failure else "",
+        alias=safe_line(outcome.alias, 300),
     )
 
 
@@ -166,6 +167,7 @@ class _Outcome(msgspec.Struct, frozen=True):
     failure: ProbeFailure | None
     detail: str = ""
     addresses: tuple[str, ...] = ()
+    alias: str = ""
 
 
 def _questions(name: str) -> dict[int, Question] | None:
@@ -319,7 +321,8 @@ class _Asking:
             codes = {answer.rcode for answer in server.answers.values()}
             if codes <= {NOERROR, NXDOMAIN}:
                 # A negative answer ends the search, as in libc.
-                return _no(codes)
+                alias = next((a.alias for a in server.answers.values() if a.alias), "")
+                return msgspec.structs.replace(_no(codes), alias=alias)
             server.trouble = server.trouble or _failed(codes)
         if not self._waiting and all(server.trouble is not None for server in self._asked):
             return self._exhausted()

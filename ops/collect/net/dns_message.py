@@ -56,12 +56,14 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class DnsAnswer(msgspec.Struct, frozen=True):
-    """A server's answer: its code, and the addresses at the end of the alias chain, in the answer's order."""
+    """A server's answer: its code, the addresses at the end of the alias chain, in the answer's order, and the name at
+    that end; empty if the name is no alias."""
 
     id: int
     rcode: int
     is_truncated: bool
     addresses: tuple[str, ...]
+    alias: str = ""
 
 
 def name_of(words: str) -> Name:
@@ -110,9 +112,9 @@ def _answer(wire: bytes, questions: Mapping[int, Question]) -> DnsAnswer | None:
     for record in records[answers + authorities :]:
         if record.kind == OPT:
             rcode |= record.extended << 4
-    return DnsAnswer(
-        number, rcode, is_truncated=False, addresses=_addresses(wire, records[:answers], question)
-    )
+    addresses, end = _addresses(wire, records[:answers], question)
+    alias = b".".join(end).decode("ascii", "replace") if end != question.name else ""
+    return DnsAnswer(number, rcode, is_truncated=False, addresses=addresses, alias=alias)
 
 
 class _DnsRecord(msgspec.Struct, frozen=True):
@@ -137,7 +139,8 @@ def _records(wire: bytes, place: int, count: int) -> Iterator[_DnsRecord]:
         place += 10 + size
 
 
-def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tuple[str, ...]:
+def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tuple[tuple[str, ...], Name]:
+    """Return the addresses, and the name that has them: the last alias of the chain."""
     addresses: dict[Name, list[str]] = {}
     aliases: dict[Name, Name] = {}
     family, size = _ADDRESSES[question.kind]
@@ -159,7 +162,7 @@ def _addresses(wire: bytes, records: list[_DnsRecord], question: Question) -> tu
         if name in addresses or name not in aliases:
             break
         name = aliases[name]
-    return tuple(addresses.get(name, ()))
+    return tuple(addresses.get(name, ())), name
 
 
 def _name(wire: bytes, place: int) -> tuple[Name, int]:

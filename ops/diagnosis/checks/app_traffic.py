@@ -335,6 +335,8 @@ def waiting(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> 
                 continue
             if waited is not None and waited < PATIENCE:
                 continue
+            if waited is None and _are_taken_back(group, located):
+                continue
             share = group.count / total
             own = service_traffic(logs)
             same = [
@@ -373,6 +375,17 @@ def waiting(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> 
                 ),
             )
             return
+
+
+def _are_taken_back(group: Answers, located: LocatedTraffic) -> bool:
+    """Whether a page takes its own questions back, as at each key while a user types: its requests follow each other at
+    once, and the last of each row, one for every few, is answered."""
+    answered = sum(
+        item.count
+        for item in located.traffic.answers
+        if (item.method, item.path) == (group.method, group.path) and item.status < "400"
+    )
+    return group.method == "GET" and 2 * group.quick >= group.count and 6 * answered >= group.count
 
 
 @check("app.failing_share", "APP024", en="users' requests are answered", zh="用户请求都得到正常应答")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterator, Sequence
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
@@ -49,14 +50,32 @@ def resolution(resolution: Resolution) -> Iterator[Finding]:
     waited = (Evidence("resolver", reason(resolution.detail)),) if has_detail else ()
     yield Finding(
         "DNS001",
-        (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited),
+        (Evidence(f"dns {resolution.name} @{resolution.resolver}", how), *waited, *_led_to(resolution)),
         {"resolver": resolution.resolver, "failure": _TERMS.get(resolution.failure, resolution.failure)},
         fix=_steps(resolution),
     )
 
 
+def _led_to(resolution: Resolution) -> tuple[Evidence, ...]:
+    """The end of the alias chain, if the name has one."""
+    if not resolution.alias:
+        return ()
+    words = Text(en=f"leads to {resolution.alias}", zh=f"指向 {resolution.alias}")
+    return (Evidence(f"CNAME {resolution.name}", words),)
+
+
 def _steps(resolution: Resolution) -> tuple[str | Text, ...] | None:
     """What is to be mended: the resolver, if it said nothing of the name; None for the record."""
+    if resolution.alias:
+        return (
+            Text(
+                en=f"{resolution.name} is an alias (CNAME) of {resolution.alias}, which has no address: bring that name"
+                f" back at its provider, or lead {resolution.name} to the host that serves it now",
+                zh=f"{resolution.name} 是 {resolution.alias} 的别名（CNAME），而后者没有地址：在其服务商处恢复它，"
+                f"或把 {resolution.name} 指向现在提供服务的主机",
+            ),
+            f"dig +noall +answer {shlex.quote(resolution.name)} CNAME",
+        )
     if resolution.failure not in _RESOLVER_FAILURES:
         return None
     return (

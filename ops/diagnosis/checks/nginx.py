@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import AccessLog, Logs
-from ops.facts.nginx import NginxConfig, NginxTest, Pidfile
+from ops.facts.nginx import Directive, NginxConfig, NginxTest, Pidfile
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Front
 from ops.facts.target import Target
@@ -19,6 +19,8 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.listeners import described, not_nginx, taking
 from ops.text.language import Text
 
+# What a message is about: nginx quotes it.
+_QUOTED = re.compile(r'"([^"]{1,200})"')
 _IN_FILE = re.compile(r" in (\S+):(\d+)$")
 # Python's words of open(2) for a file that an include names.
 _IS_DIRECTORY = re.compile(r"(.+): \[Errno 21\] ")
@@ -231,8 +233,11 @@ def configuration(
         nginx_topology.serving_masters(target, processes, nginx_pidfile)
     )
     message = nginx_message.without_process(line[: where.start()] if where else line)
+    used = None if where else _line_with(nginx_config, message)
     file, number = (where[1], where[2]) if where else (target.nginx_config_file, "?")
-    other = _other_place(nginx_config, message, file, number)
+    if used is not None:
+        file, _, number = used.where.rpartition(":")
+    other = (quote(used.where, used.written),) if used else _other_place(nginx_config, message, file, number)
     yield Finding(
         "NGX003",
         (quote(" ".join(nginx_test.command), line), *other),
@@ -242,7 +247,7 @@ def configuration(
             nginx_message.advice(
                 message,
                 file,
-                where[2] if where else None,
+                number if number.isdecimal() else None,
                 target.nginx_config_file,
                 other=other[0].source if other else None,
             ),
@@ -281,6 +286,23 @@ def _included_directory(config: NginxConfig | NotSeen, target: Target) -> Findin
             target.start_nginx,
         ),
     )
+
+
+def _line_with(config: NginxConfig | NotSeen, message: str) -> Directive | None:
+    """The first line of the configuration that names what a message without a place is about, in quotes there: a zone,
+    a variable, a file. None if there is none."""
+    quoted = _QUOTED.search(message)
+    if isinstance(config, NotSeen) or quoted is None:
+        return None
+    name = quoted[1]
+
+    def lines(directives: Iterable[Directive]) -> Iterator[Directive]:
+        for directive in directives:
+            if any(name in (word, *word.split("=")[1:], *word.split(":")[:1]) for word in directive.args):
+                yield directive
+            yield from lines(directive.block or ())
+
+    return next(lines(config.directives), None)
 
 
 def _other_place(config: NginxConfig | NotSeen, message: str, file: str, line: str) -> tuple[Evidence, ...]:

@@ -17,11 +17,13 @@ from ops.diagnosis.checks.probed_prediction import (
     probed_prediction,
 )
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.steps import replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Processes
-from ops.facts.logs import Logs
+from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, HostNames, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import join_address, same_address, split_address
@@ -52,14 +54,20 @@ def scheme(
     gunicorn: Gunicorn | NotSeen,
     logs: Logs | NotSeen,
 ) -> Iterator[Finding]:
-    """NGX033: nginx speaks TLS to a port that speaks plain HTTP, or plain HTTP to a service that is set up for TLS."""
+    """NGX033: nginx speaks TLS, or another protocol than HTTP (uwsgi, FastCGI, SCGI), to a port that speaks plain HTTP,
+    or plain HTTP to a service that is set up for TLS."""
     probed = probed_prediction(nginx_config, target, front, backend, nginx_test, host_names)
     if probed is None:
         return
     proxy_pass = probed.route().outcome.passed
     if proxy_pass is None:
         return
-    if probed.answer.status not in (*GATEWAY_ERRORS, 400):
+    if probed.answer.status not in (*GATEWAY_ERRORS, 400) and probed.answer.failure != ProbeFailure.TIMEOUT:
+        return
+    if proxy_pass.scheme in _NO_HTTP:
+        yield from _other_protocol(probed, proxy_pass, upstreams, logs)
+        return
+    if probed.answer.status is None:
         return
     speaks_tls = proxy_pass.scheme in ("https", "grpcs")
     if speaks_tls:
@@ -95,6 +103,40 @@ def scheme(
             "expected": "HTTP" if speaks_tls else "TLS",
         },
         fix=edited(proxy_pass.where, proxy_pass.written, fixed, target),
+    )
+
+
+# The protocols of uwsgi_pass, fastcgi_pass and scgi_pass, none of which a server of HTTP understands.
+_NO_HTTP = {"uwsgi": "uwsgi", "fastcgi": "FastCGI", "scgi": "SCGI"}
+
+
+def _other_protocol(
+    probed: ProbedPrediction, proxy_pass: Passed, upstreams: Upstreams | NotSeen, logs: Logs | NotSeen
+) -> Iterator[Finding]:
+    """Where nginx speaks another protocol to a server that answers HTTP."""
+    plain = next(
+        (
+            status
+            for server in proxy_pass.servers
+            if (status := _plain_status(server.address, probed, upstreams)) is not None
+        ),
+        None,
+    )
+    if plain is None:
+        return
+    spoken = _NO_HTTP[proxy_pass.scheme]
+    written = f"{proxy_pass.directive} {proxy_pass.written};"
+    fixed = f"proxy_pass http://{proxy_pass.written};"
+    yield Finding(
+        "NGX033",
+        (
+            probed.seen(),
+            quote(proxy_pass.where, written),
+            quote(f"GET http://{proxy_pass.servers[0].address}{probed.target.health_path}", str(plain)),
+            *_logged(logs, "prematurely closed connection", "upstream timed out", "unsupported"),
+        ),
+        {"where": proxy_pass.where, "written": written, "fixed": fixed, "spoken": spoken, "expected": "HTTP"},
+        fix=edited(proxy_pass.where, written, fixed, probed.target),
     )
 
 
@@ -223,10 +265,15 @@ def lone_upstream(
     host_names: HostNames | NotSeen,
 ) -> Iterator[Finding]:
     """NGX035: nginx logs 'no live upstreams' for a group of several servers, of which only one is in use or all are
-    marked down, while the service answers.
+    marked down, or for a group whose servers may have only so many connections, while the service answers.
 
-    A group of one server is never set aside (ngx_http_upstream_module, server: max_fails)."""
-    groups = {d.args[0] for d in every(nginx_config, "upstream") if d.args and len(_members(d)) > 1}
+    A group of one server is never set aside (ngx_http_upstream_module, server: max_fails), but is refused connections
+    beyond max_conns."""
+    groups = {
+        d.args[0]
+        for d in every(nginx_config, "upstream")
+        if d.args and (len(_members(d)) > 1 or any(map(_limited, _members(d))))
+    }
     entries = () if isinstance(logs, NotSeen) else nginx_entries(logs, "no live upstreams")
     if not groups or not entries or not isinstance(backend.health, Exchange) or backend.health.status is None:
         return
@@ -241,6 +288,11 @@ def lone_upstream(
     if proxy_pass is None or proxy_pass.upstream not in groups or not ours:
         return
     live = [server for server in proxy_pass.servers if not server.is_down]
+    limited = [d for d in every(nginx_config, "upstream") if d.args[:1] == (proxy_pass.upstream,)]
+    full = [member for d in limited for member in _members(d) if _limited(member)]
+    if full and len(full) >= len(live):
+        yield _full(full[0], proxy_pass.upstream, ours[-1], len(ours), target)
+        return
     if len(live) > 1 or (live and not live[0].max_fails):
         return
     down = [server for server in proxy_pass.servers if server.is_down]
@@ -279,6 +331,46 @@ def lone_upstream(
             statement,
             f"server {' '.join((_named(server), *parameters, 'max_fails=0'))};",
             target,
+        ),
+    )
+
+
+def _limited(member: Directive) -> bool:
+    return any(word.startswith("max_conns=") and word != "max_conns=0" for word in member.args)
+
+
+def _full(
+    member: Directive, upstream: str, newest: tuple[str, LogEntry], count: int, target: Target
+) -> Finding:
+    """What it is where every server of the group may have only so many connections."""
+    path, entry = newest
+    limit = next(word for word in member.args if word.startswith("max_conns="))
+    return Finding(
+        "NGX035",
+        (quote(path, entry.text), quote(member.where, member.written)),
+        {
+            "upstream": upstream,
+            "count": str(count),
+            "where": member.where,
+            "written": f"{member.written};",
+            "fixed": f"{member.written.replace(f' {limit}', '')};",
+        },
+        summary=Text(
+            en=f"{count} times nginx had no server left for a request: {limit} at {member.where} lets only so many"
+            " connections through, nginx has no queue, and answers the others 502.",
+            zh=f"nginx 有 {count} 次没有可用的服务器：{member.where} 的 {limit} 限制了连接数，nginx 没有排队机制，"
+            "多出来的请求直接得到 502。",
+        ),
+        severity=Severity.WARN,
+        fix=(
+            Text(
+                en=f"Take {limit} out at {member.where}, or set it above what the service can do at once: gunicorn"
+                " queues the rest (backlog)",
+                zh=f"去掉 {member.where} 的 {limit}，或设得高于后端能同时处理的数量：其余由 gunicorn 排队（backlog）",
+            ),
+            replaced_in_line(member.where, f" {limit}", ""),
+            target.test_nginx,
+            target.reload_nginx,
         ),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from ops.diagnosis.checks.tls import NO_PATH, when
 from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import replaced_statement
 from ops.facts.certificates import Certificates, Served
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.target import Target
@@ -156,4 +157,55 @@ def _line_of(path: str, lines: tuple[Directive, ...]) -> Directive:
     return next((line for line in lines if line.args and path.endswith(line.args[0])), lines[-1])
 
 
-CHECKS = (rules, staple, revocations)
+# What browsers offer for the key exchange (OpenSSL's, NIST's and SECG's names), and the kinds of keys whose
+# signatures they take: RSA, and ECDSA with the first two of the curves of NIST.
+_CURVES = frozenset(
+    {"auto", "x25519", "prime256v1", "p-256", "secp256r1", "secp384r1", "p-384", "x25519mlkem768"}
+)
+_KEYS_NO_BROWSER_TAKES = ("ED25519", "ED448", "secp521r1", "secp256k1", "brainpool", "DSA ")
+
+
+@check(
+    "tls.browsers",
+    "TLS031",
+    en="browsers know the curve and the kind of key",
+    zh="浏览器支持所用的曲线和密钥类型",
+)
+def browsers(served: Served, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
+    """TLS031: the handshake with OpenSSL succeeds by what no browser offers: every curve of ssl_ecdh_curve is a rare
+    one, or so is the certificate's kind of key."""
+    line = _rare_curves(nginx_config, target)
+    leaf = served.chain[0]
+    if line is not None:
+        yield Finding(
+            "TLS031",
+            (quote(line.where, line.written), quote(f"tls {served.address}", served.protocol)),
+            {"what": line.written, "where": line.where},
+            fix=(
+                Text(
+                    en=f"Let OpenSSL choose: delete the line at {line.where}, or write ssl_ecdh_curve auto;",
+                    zh=f"让 OpenSSL 自己选：删除 {line.where} 那一行，或写 ssl_ecdh_curve auto;",
+                ),
+                replaced_statement(line.where, line.name, f"{line.name} auto;"),
+                target.test_nginx,
+                target.reload_nginx,
+            ),
+        )
+    elif any(kind in leaf.key_type for kind in _KEYS_NO_BROWSER_TAKES):
+        file = target.certificate or target.site_file or target.nginx_config_file
+        yield Finding(
+            "TLS031",
+            (quote(f"tls {served.address}", f"{leaf.subject}: {leaf.key_type}"),),
+            {"what": leaf.key_type, "where": file},
+        )
+
+
+def _rare_curves(config: NginxConfig, target: Target) -> Directive | None:
+    """The ssl_ecdh_curve in force for the site, if no browser offers any of its curves."""
+    site = find_site(config, target.domain, target.backend)
+    lines = site.server.effective("ssl_ecdh_curve") if site else ()
+    names = {name.lower() for line in lines[-1:] for word in line.args for name in word.split(":")}
+    return lines[-1] if names and not names & _CURVES else None
+
+
+CHECKS = (rules, staple, revocations, browsers)

@@ -122,3 +122,71 @@ def basket_is_kept_for_the_next(stack: Stack) -> None:
         "location /basket {\n        proxy_pass http://gte_backend;\n        proxy_cache pages;\n"
         "        proxy_cache_valid 10m;\n        proxy_ignore_headers Cache-Control;\n    }",
     )
+
+
+TYPED_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+@app.post("/orders")
+def order():
+    return jsonify(ordered=request.get_json())
+"""
+)
+
+
+@fault(
+    "NGX094",
+    sees=lambda stack: {stack.request("POST", "/orders", json_body={}).status for _ in range(5)} == {415},
+    severity="warn",
+    app=TYPED_APP,
+    layout="guide",
+    says=("Content-Type", "/orders", "gte-api.conf:"),
+)
+def every_body_is_called_plain_text(stack: Stack) -> None:
+    """proxy_set_header Content-Type, out of a guide for something else."""
+    host = "        proxy_set_header Host $host;"
+    stack.edit(stack.site_file, host, f"        proxy_set_header Content-Type text/plain;\n{host}")
+
+
+LATER_APP = PLAIN_APP + (
+    """
+@app.get("/report")
+def report():
+    return jsonify(error="later"), 409
+"""
+)
+
+
+@fault(
+    "NGX095",
+    sees=lambda stack: {stack.request(path="/report").status for _ in range(5)} == {200},
+    severity="warn",
+    app=LATER_APP,
+    layout="guide",
+    says=("error_page", "409", "=200"),
+)
+def refusal_is_called_a_success(stack: Stack) -> None:
+    """error_page 409 =200: whoever looks at the status takes the page for the report."""
+    _in_server(
+        stack,
+        "proxy_intercept_errors on; error_page 409 =200 /later.html;\n"
+        "    location = /later.html { return 200 later; }",
+    )
+
+
+def _is_sent_round(stack: Stack) -> bool:
+    answers = [
+        stack.request(path="/items", door="http", headers={"X-Forwarded-Proto": "https"}) for _ in range(15)
+    ]
+    return {answer.status for answer in answers} == {301}
+
+
+@fault(
+    "NGX096",
+    sees=_is_sent_round,
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/items", "301", "X-Forwarded-Proto"),
+)
+def balancer_asks_in_the_clear(_stack: Stack) -> None:
+    """TLS ends at the balancer; nginx's block for plain HTTP logs where every server block does by default."""

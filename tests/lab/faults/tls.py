@@ -424,6 +424,25 @@ def certificate_is_a_client_s(stack: Stack) -> None:
     stack.reload_nginx()
 
 
+def _browser_is_refused(stack: Stack) -> bool:
+    """Whether a client that knows P-256 alone is refused."""
+    context = ssl.create_default_context(cafile=str(stack.ca_file))
+    context.set_ecdh_curve("prime256v1")
+    with socket.create_connection(stack.https, 5) as raw:
+        try:
+            context.wrap_socket(raw, server_hostname=stack.domain).close()
+        except ssl.SSLError:
+            return True
+    return False
+
+
+@fault("TLS031", sees=_browser_is_refused)
+def only_curve_is_a_rare_one(stack: Stack) -> None:
+    """The strongest curve alone; browsers do not offer it."""
+    line = "    ssl_protocols "
+    stack.edit(stack.site_file, line, f"    ssl_ecdh_curve secp521r1;\n{line}")
+
+
 def must_staple(stack: Stack) -> Issued:
     """The stack's certificate once more, with the demand for a stapled answer."""
     plain = stack.issued.certificate

@@ -1,0 +1,211 @@
+"""Answers that users get in place of the service's own: another status, another user's, an older file's.
+
+Sources: nginx documentation, ngx_http_core_module (error_page), ngx_http_proxy_module (proxy_intercept_errors,
+proxy_cache_methods, proxy_cache_key), ngx_http_gzip_static_module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.steps import replaced_in_line, replaced_statement
+from ops.facts.base import NotSeen
+from ops.facts.logs import Logs
+from ops.facts.nginx import Directive, NginxConfig, NginxTest
+from ops.facts.target import Target
+from ops.facts.traffic import Answers
+from ops.interpret.nginx import Scope
+from ops.interpret.site import scope_for
+from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
+from ops.text.language import Text
+from ops.text.sanitize import HIDDEN
+
+# So many requests are no accident of one client.
+_FEW = 3
+# Statuses that a client must see: it asks again later, logs in, corrects what it sent. A page in place of 404 is how
+# single-page sites work.
+_TOLD = re.compile(r"5\d\d|400|401|403|409|422|429")
+_BODY = ("$request_body",)
+_ABOUT_THE_BODY = re.compile(r"body|hash|md5|sha|digest|key|\$upstream|\$arg_", re.IGNORECASE)
+
+
+class _Change(NamedTuple):
+    """Why users get other answers than the service gives: the directive, in words, and the steps; how many of them."""
+
+    given: int
+    directive: Directive
+    words: Text
+    evidence: tuple[Evidence, ...]
+    steps: tuple[str | Text, ...]
+
+
+@check(
+    "nginx.changed_answers",
+    "NGX095",
+    en="users get the answers that the service gives",
+    zh="用户得到的就是后端给出的响应",
+)
+def changed_answers(
+    nginx_config: NginxConfig, target: Target, logs: Logs, nginx_test: NginxTest | NotSeen
+) -> Iterator[Finding]:
+    """NGX095: nginx's log and the service's differ about the same requests, or a file's packed copy from the file, and
+    a directive in force for the path makes the difference: an error called a success, the answer to one request's body
+    given to others, an old copy."""
+    own = service_traffic(logs)
+    if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
+        return
+    for located in users_traffic(logs)[:1]:
+        for item in located.traffic.answers:
+            scope = scope_for(nginx_config, target, item.path)
+            if scope is None or item.count < _FEW or not "200" <= item.status < "400":
+                continue
+            change = _old_copy(item, logs, scope)
+            if (
+                change is None
+                and own is not None
+                and not own.traffic.is_conditional
+                and not own.traffic.omitted
+            ):
+                change = _called_a_success(item, located, own, scope) or _of_another_body(item, own, scope)
+            if change is None:
+                continue
+            yield Finding(
+                "NGX095",
+                (
+                    quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}"),
+                    *change.evidence,
+                    quote(change.directive.where, change.directive.written),
+                ),
+                {
+                    "count": str(change.given),
+                    "request": f"{item.method} {item.path}",
+                    "where": change.directive.where,
+                    "why": change.words,
+                },
+                fix=(*change.steps, target.test_nginx, target.reload_nginx),
+            )
+            return
+
+
+def _same(item: Answers, located: LocatedTraffic) -> tuple[Answers, ...]:
+    return tuple(a for a in located.traffic.answers if (a.method, a.path) == (item.method, item.path))
+
+
+def _called_a_success(
+    item: Answers, located: LocatedTraffic, own: LocatedTraffic, scope: Scope
+) -> _Change | None:
+    """The service fails, error_page has nginx answer another status, and no user sees the failure's."""
+    if scope.value("proxy_intercept_errors") != "on":
+        return None
+    seen = {a.status for a in _same(item, located)}
+    for failed in _same(item, own):
+        if not _TOLD.fullmatch(failed.status) or failed.count < _FEW or failed.status in seen:
+            continue
+        page = next((line for line in scope.effective("error_page") if failed.status in line.args), None)
+        answered = next((word for word in page.args if word.startswith("=")), "") if page else ""
+        if page is None or answered not in ("=", f"={item.status}"):
+            continue
+        return _Change(
+            failed.count,
+            page,
+            Text(
+                en=f"the service answered {failed.status}, and error_page at {page.where} makes it {item.status}"
+                f" ({answered}): clients take the page for what they asked for",
+                zh=f"后端返回的是 {failed.status}，{page.where} 的 error_page 改成了 {item.status}（{answered}）："
+                "客户端会把这个页面当成正常结果",
+            ),
+            (quote(own.path, f"{failed.count} x {failed.method} {failed.path} {failed.status}"),),
+            (
+                Text(
+                    en=f"Keep the status: error_page without {answered} ({page.where})",
+                    zh=f"保留原状态码：{page.where} 的 error_page 不要写 {answered}",
+                ),
+                replaced_in_line(page.where, f" {answered} ", " "),
+            ),
+        )
+    return None
+
+
+def _of_another_body(item: Answers, own: LocatedTraffic, scope: Scope) -> _Change | None:
+    """nginx answers POST from its cache, whose key says nothing of the body."""
+    methods = scope.effective("proxy_cache_methods")
+    key = " ".join(word for line in scope.effective("proxy_cache_key") for word in line.args)
+    given = item.count - sum(a.count for a in _same(item, own) if a.status == item.status)
+    if (
+        item.method != "POST"
+        or given < _FEW
+        or scope.value("proxy_cache") in (None, "off")
+        or not any("POST" in line.args for line in methods)
+        or HIDDEN in key
+        or _ABOUT_THE_BODY.search(key)
+    ):
+        return None
+    line = methods[-1]
+    return _Change(
+        given,
+        line,
+        Text(
+            en=f"nginx answered {given} of them from its cache ({line.written} at {line.where}), whose key"
+            " says nothing of the body: whoever asks something else at this path gets an earlier answer",
+            zh=f"其中 {given} 个由 nginx 从缓存返回（{line.where} 的 {line.written}），而缓存的键里没有"
+            "请求体：在这个路径上问别的内容，得到的是先前的答案",
+        ),
+        (
+            Evidence(
+                own.path,
+                Text(en=f"{item.count - given} of them", zh=f"其中 {item.count - given} 个"),
+            ),
+        ),
+        (
+            Text(
+                en="Do not keep answers to POST (delete the line), or put the body into the key"
+                " (proxy_cache_key ... $request_body; with client_body_buffer_size above its size); then empty the"
+                " cache",
+                zh="不要缓存 POST（删除该行），或把请求体放进键里（proxy_cache_key … $request_body，且"
+                "client_body_buffer_size 大于请求体）；再清空缓存",
+            ),
+            replaced_statement(line.where, line.name, ""),
+        ),
+    )
+
+
+def _old_copy(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
+    """gzip_static sends a packed copy whose content is not the file's."""
+    lines = scope.effective("gzip_static")
+    if not lines or lines[-1].args[:1] == ("off",):
+        return None
+    copy = next((file for file in logs.packed_files if file.request_path == item.path), None)
+    if copy is None:
+        return None
+    packed = f"{copy.path}.gz"
+    return _Change(
+        item.count,
+        lines[-1],
+        Text(
+            en=f"gzip_static at {lines[-1].where} sends {packed}, whose content is another than that of"
+            f" {copy.path} beside it",
+            zh=f"{lines[-1].where} 的 gzip_static 发送的是 {packed}，内容与旁边的 {copy.path} 不一致",
+        ),
+        (
+            Evidence(
+                packed,
+                Text(
+                    en=f"older than {copy.path} by {copy.age / 3600:.1f} h, and its checksum is another",
+                    zh=f"比 {copy.path} 旧 {copy.age / 3600:.1f} 小时，校验和也不同",
+                ),
+            ),
+        ),
+        (
+            Text(
+                en="Pack the present file again, and have the deployment do so (or delete .gz files that it does not"
+                " write anew)",
+                zh="重新压缩现在的文件，并让部署流程每次都这样做（或删掉它不会重写的 .gz）",
+            ),
+            f"gzip -kf {copy.path}",
+        ),
+    )
+
+
+CHECKS = (changed_answers,)
