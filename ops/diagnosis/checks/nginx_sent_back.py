@@ -33,11 +33,10 @@ _BALANCER = re.compile(
 
 
 class _SentBack(NamedTuple):
-    """What is met again and again: the kind of answer, its log, in words, the steps, and who asks."""
+    """What is met again and again: the kind of answer, its log, in words, and the steps."""
 
     item: Answers
     located: LocatedTraffic
-    who: str
     words: Text
     steps: tuple[Text, ...]
 
@@ -73,7 +72,6 @@ def sent_back(
                     "count": str(item.count),
                     "request": f"{item.method} {item.path}",
                     "status": item.status,
-                    "who": found.who,
                     "where": where,
                     "why": found.words,
                 },
@@ -119,7 +117,6 @@ def _loop(
     return _SentBack(
         item,
         located,
-        "clients",
         Text(
             en="the same client asks for the same path again at once, in the clear each time: something in front ends"
             " TLS and asks nginx without it, so the redirect to https never leads on",
@@ -152,7 +149,6 @@ def _check_that_fails(
     return _SentBack(
         item,
         located,
-        name,
         Text(
             en=f"{name} gets {item.status} each time and no user is served: a balancer that wants 200 takes this host"
             " out",
