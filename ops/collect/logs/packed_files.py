@@ -1,13 +1,12 @@
 """Packed copies (FILE.gz) that nginx sends in place of files, and that hold another content than the file beside them.
 
-Sources: nginx documentation, ngx_http_gzip_static_module; RFC 1952 (a member ends with the content's CRC-32 and size).
+Sources: nginx documentation, ngx_http_gzip_static_module; RFC 1952 (a file may have several members).
 """
 
 from __future__ import annotations
 
-import os
+import gzip
 import stat
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ MAX_FILES = 20
 MAX_BYTES = 4 << 20
 # A deployment writes both within so many seconds; the packed one may come first.
 SAME_DEPLOYMENT = 60.0
-_TRAILER = struct.Struct("<II")
 
 
 class PackedPlace(msgspec.Struct, frozen=True):
@@ -69,12 +67,10 @@ def _age_of_another_content(file: Path) -> float | None:
         age = plain.st_mtime - packed.st_mtime
         if age < SAME_DEPLOYMENT or not all(stat.S_ISREG(s.st_mode) for s in (plain, packed)):
             return None
-        if plain.st_size > MAX_BYTES or packed.st_size < _TRAILER.size:
+        if max(plain.st_size, packed.st_size) > MAX_BYTES:
             return None
-        with Path(f"{file}.gz").open("rb") as content:
-            content.seek(-_TRAILER.size, os.SEEK_END)
-            checksum, size = _TRAILER.unpack(content.read(_TRAILER.size))
-        is_same = size == plain.st_size & 0xFFFFFFFF and checksum == zlib.crc32(file.read_bytes())
-    except OSError:
+        with gzip.open(f"{file}.gz") as content:
+            is_same = content.read(plain.st_size + 1) == file.read_bytes()
+    except (OSError, EOFError, zlib.error):
         return None
     return None if is_same else age

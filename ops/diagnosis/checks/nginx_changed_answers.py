@@ -105,7 +105,10 @@ def _called_a_success(
             continue
         page = next((line for line in scope.effective("error_page") if failed.status in line.args), None)
         answered = next((word for word in page.args if word.startswith("=")), "") if page else ""
-        if page is None or answered not in ("=", f"={item.status}"):
+        # A named location is another service to ask, as a spare one is; a status of its own is said on purpose.
+        if page is None or page.args[-1].startswith("@") or not item.status.startswith("2"):
+            continue
+        if answered not in ("=", f"={item.status}"):
             continue
         return _Change(
             failed.count,

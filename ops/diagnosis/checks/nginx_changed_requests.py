@@ -7,6 +7,7 @@ standard (Origin: null); RFC 6265 (5.1.4: a cookie's path)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -27,6 +28,22 @@ from ops.text.language import Text
 _FEW = 3
 _WRITING = ("POST", "PUT", "PATCH", "DELETE")
 _SENT_BY_FORMS = ("POST", "PUT", "PATCH")
+# What nginx fills in by itself; any other variable may hold the client's own value.
+_OWN_VALUES = frozenset(
+    {
+        "$host",
+        "$http_host",
+        "$proxy_host",
+        "$proxy_port",
+        "$remote_addr",
+        "$scheme",
+        "$server_name",
+        "$server_port",
+    }
+)
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+_LOGIN = re.compile(r"log-?_?in|sign-?_?in|session|auth", re.IGNORECASE)
+_STATIC = re.compile(r"\.[a-z0-9]{2,5}$", re.IGNORECASE)
 
 
 class _Change(NamedTuple):
@@ -132,8 +149,9 @@ def _last(scope: Scope, name: str, *, unless: tuple[str, ...] = ("off",)) -> Dir
 def _header_set(scope: Scope, *names: str) -> Directive | None:
     """The proxy_set_header that replaces one of the client's headers by a value of nginx's own."""
     for line in scope.effective("proxy_set_header"):
-        name = line.args[0].lower() if len(line.args) == 2 else ""
-        if name in names and f"$http_{name.replace('-', '_')}" not in line.args[1]:
+        if len(line.args) != 2 or line.args[0].lower() not in names:
+            continue
+        if _OWN_VALUES.issuperset(f"${name}" for name in _VARIABLE.findall(line.args[1])):
             return line
     return None
 
@@ -150,13 +168,16 @@ def _taken_out(line: Directive, *, with_name: bool = False) -> tuple[str | Text,
 
 
 def _version(refusal: _Refusal) -> _Change | None:
-    """If-Match: what packs or rewrites an answer weakens its ETag (W/), or takes it away."""
+    """If-Match: what packs or rewrites an answer weakens its ETag (W/), or takes it away. Without a directive of types
+    it changes pages (text/html) alone; and a version that nobody was given is not sent back."""
     item, scope = refusal.item, refusal.scope
     if line := _header_set(scope, "if-match", "if-none-match", "if-unmodified-since"):
         return _replaced(line)
-    for name in ("gzip", "brotli", "sub_filter", "ssi", "addition"):
+    if item.status != "412" or not _is_shown(refusal):
+        return None
+    for name in ("gzip", "sub_filter", "ssi"):
         line = _last(scope, name)
-        if line is None:
+        if line is None or not scope.effective(f"{name}_types"):
             continue
         return _Change(
             line,
@@ -223,9 +244,10 @@ def _body(refusal: _Refusal) -> _Change | None:
             ),
             _taken_out(line),
         )
-    described = ("content-type", "content-length", "content-encoding", "transfer-encoding", "expect")
-    line = _header_set(scope, *described)
-    return _replaced(line) if line else _method(refusal)
+    line = _header_set(scope, "content-type", "content-length", "content-encoding")
+    if line and (refusal.item.status == "415" or "json" not in line.args[1]):
+        return _replaced(line)
+    return _method(refusal)
 
 
 def _method(refusal: _Refusal) -> _Change | None:
@@ -244,16 +266,19 @@ def _method(refusal: _Refusal) -> _Change | None:
 
 
 def _accepted(refusal: _Refusal) -> _Change | None:
+    """Without the header anything is acceptable (RFC 9110, 12.5), so an empty value has nobody refused."""
     line = _header_set(refusal.scope, "accept", "accept-language", "accept-charset", "accept-encoding")
-    return _replaced(line) if line else None
+    return _replaced(line) if line and line.args[1] else None
 
 
 def _origin(refusal: _Refusal) -> _Change | None:
-    """Protection against forged forms compares Origin or Referer, which nginx changes or forbids browsers to send."""
-    if line := _header_set(refusal.scope, "origin", "referer"):
-        return _replaced(line)
+    """Protection against forged forms compares Origin or Referer, which nginx changes or forbids browsers to send.
+    A request without Origin is compared by its Referer."""
     if not _is_shown(refusal):
         return None
+    line = _header_set(refusal.scope, "origin") or _header_set(refusal.scope, "referer")
+    if line and (line.args[1] or line.args[0].lower() == "referer"):
+        return _replaced(line)
     for line in refusal.scope.effective("add_header"):
         if line.args[0].lower() == "referrer-policy" and line.args[1:2] == ("no-referrer",):
             return _Change(
@@ -281,7 +306,7 @@ def _origin(refusal: _Refusal) -> _Change | None:
 
 
 def _is_shown(refusal: _Refusal) -> bool:
-    """Whether the form's own page is served: a GET for the same path is answered well."""
+    """Whether what is sent back was served before: a GET for the same path is answered well."""
     return any(
         a.path == refusal.item.path and a.method == "GET" and a.status == "200"
         for a in refusal.located.traffic.answers
@@ -291,7 +316,7 @@ def _is_shown(refusal: _Refusal) -> bool:
 def _session(refusal: _Refusal) -> _Change | None:
     """Whoever logs in is asked to log in again: the cookie does not come back."""
     scope = refusal.scope
-    if not isinstance(scope, Location) or not _logs_in(refusal):
+    if not isinstance(scope, Location) or not _logs_in_for_nothing(refusal, scope):
         return None
     if line := _header_set(scope, "cookie"):
         return _replaced(line)
@@ -311,13 +336,22 @@ def _session(refusal: _Refusal) -> _Change | None:
     return _path_of_cookies(scope)
 
 
-def _logs_in(refusal: _Refusal) -> bool:
-    """Whether a POST below the same location is answered well: somebody was given a session."""
-    scope = refusal.scope
-    return isinstance(scope, Location) and any(
-        a.method == "POST" and a.status < "400" and a.path.startswith(scope.pattern)
-        for a in refusal.located.traffic.answers
+def _logs_in_for_nothing(refusal: _Refusal, scope: Location) -> bool:
+    """Whether logins below the same location succeed, and are followed by as many refusals and nothing else: an API
+    with keys answers some of its users, and so does a site whose sessions work."""
+    below = [a for a in refusal.located.traffic.answers if a.path.startswith(scope.pattern)]
+    logins = {
+        a.path: a.count for a in below if a.method == "POST" and a.status < "400" and _LOGIN.search(a.path)
+    }
+    served = (
+        a
+        for a in below
+        if a.status < "300"
+        and a.path not in logins
+        and a.path != scope.pattern
+        and not _STATIC.search(a.path)
     )
+    return bool(logins) and not any(served) and refusal.item.count >= sum(logins.values())
 
 
 def _path_of_cookies(scope: Location) -> _Change | None:
@@ -412,7 +446,7 @@ _RULES = (
     _Rule(("404", "405", "501"), _WRITING, _method),
     _Rule(("406",), (), _accepted),
     _Rule(("400", "403"), _WRITING, _origin),
-    _Rule(("401", "403"), (), _session),
+    _Rule(("401",), (), _session),
 )
 
 CHECKS = (changed_requests,)

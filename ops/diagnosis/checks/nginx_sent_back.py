@@ -30,6 +30,12 @@ _BALANCER = re.compile(
     r"|Consul Health Check|haproxy",
     re.IGNORECASE,
 )
+# Those of them that take a redirect for a success, unless told otherwise.
+_TAKES_REDIRECTS = re.compile(
+    r"SLBHealthCheck|clb-healthcheck|HealthCheck/|kube-probe|haproxy", re.IGNORECASE
+)
+# What a service says that has nothing at the path of the check, or wants a key; balancers are told to expect it.
+_ON_PURPOSE = ("304", "401", "403", "404")
 
 
 class _SentBack(NamedTuple):
@@ -50,14 +56,14 @@ class _SentBack(NamedTuple):
 def sent_back(
     logs: Logs, nginx_config: NginxConfig, target: Target, nginx_test: NginxTest | NotSeen
 ) -> Iterator[Finding]:
-    """NGX096: one client is given the same redirect for the same path again and again, at once, and nobody ever gets
-    another answer there; or a balancer's check never gets a success, and no user comes."""
+    """NGX096: one client is given the same redirect for the same path again and again, at once, and nobody is served
+    meanwhile; or a balancer's check never gets what that balancer takes for a success, and no user comes."""
     if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
         return
     read = _read(logs)
     for located in read:
         for item in located.traffic.answers:
-            found = _check_that_fails(item, located, read) or _loop(item, located, read, logs)
+            found = _check_that_fails(item, located, read) or _loop(item, located, read, logs, target)
             if found is None:
                 continue
             where, written = _line(nginx_config, target, item)
@@ -97,9 +103,23 @@ def _others(item: Answers, read: tuple[LocatedTraffic, ...]) -> Iterator[Answers
     )
 
 
+def _served_since(first: float, read: tuple[LocatedTraffic, ...], target: Target) -> Iterator[Answers]:
+    """What was answered well since then, but for the service's health."""
+    return (
+        a
+        for located in read
+        for a in located.traffic.answers
+        if (a.status < "300" or a.status == "304") and a.last >= first and a.path != target.health_path
+    )
+
+
 def _loop(
-    item: Answers, located: LocatedTraffic, read: tuple[LocatedTraffic, ...], logs: Logs
+    item: Answers, located: LocatedTraffic, read: tuple[LocatedTraffic, ...], logs: Logs, target: Target
 ) -> _SentBack | None:
+    """A program that measures, or a scanner, also asks at once and follows no redirect: while others are served, no
+    loop is proven; nor where several paths count as one."""
+    if "*" in item.path or any(_served_since(item.first, read, target)):
+        return None
     if item.status not in _REDIRECTS or item.method not in ("GET", "HEAD") or item.quick < _ROUNDS:
         return None
     if (
@@ -140,7 +160,11 @@ def _check_that_fails(
     item: Answers, located: LocatedTraffic, read: tuple[LocatedTraffic, ...]
 ) -> _SentBack | None:
     names = [_BALANCER.search(line) for line in item.newest]
-    if item.status < "300" or item.status == "304" or item.count < _CHECKS or not names or not all(names):
+    if item.status < "300" or item.status in _ON_PURPOSE or item.count < _CHECKS:
+        return None
+    if not names or not all(names):
+        return None
+    if item.status in _REDIRECTS and any(name and _TAKES_REDIRECTS.search(name[0]) for name in names):
         return None
     served = any(a.status < "300" or a.status == "304" for each in read for a in each.traffic.answers)
     if served or located.traffic.is_conditional:

@@ -5,6 +5,7 @@ openssl-verification-options(1), x509_vfy.h; nginx documentation, ngx_http_ssl_m
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from ops.diagnosis.steps import replaced_statement
 from ops.facts.certificates import Certificates, Served
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.target import Target
+from ops.interpret.nginx import Scope, servers
 from ops.interpret.site import find_site
 from ops.text.language import Text
 
@@ -157,25 +159,26 @@ def _line_of(path: str, lines: tuple[Directive, ...]) -> Directive:
     return next((line for line in lines if line.args and path.endswith(line.args[0])), lines[-1])
 
 
-# What browsers offer for the key exchange (OpenSSL's, NIST's and SECG's names), and the kinds of keys whose
-# signatures they take: RSA, and ECDSA with the first two of the curves of NIST.
+# What every browser offers for the key exchange (OpenSSL's, NIST's and SECG's names), and words for OpenSSL's choice.
 _CURVES = frozenset(
-    {"auto", "x25519", "prime256v1", "p-256", "secp256r1", "secp384r1", "p-384", "x25519mlkem768"}
+    {
+        *("auto", "default", "x25519", "x25519mlkem768"),
+        *("prime256v1", "p-256", "secp256r1", "secp384r1", "p-384"),
+    }
 )
-_KEYS_NO_BROWSER_TAKES = ("ED25519", "ED448", "secp521r1", "secp256k1", "brainpool", "DSA ")
+_BETWEEN_CURVES = re.compile(r"[:/]")
 
 
 @check(
     "tls.browsers",
     "TLS031",
-    en="browsers know the curve and the kind of key",
-    zh="浏览器支持所用的曲线和密钥类型",
+    en="browsers know a curve of the site",
+    zh="浏览器支持站点的某条曲线",
 )
 def browsers(served: Served, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """TLS031: the handshake with OpenSSL succeeds by what no browser offers: every curve of ssl_ecdh_curve is a rare
-    one, or so is the certificate's kind of key."""
+    """TLS031: the handshake with OpenSSL succeeds by a curve that Chrome does not offer: every one of ssl_ecdh_curve is
+    a rare one. Rare keys are not judged: only private authorities sign them, for clients that know them."""
     line = _rare_curves(nginx_config, target)
-    leaf = served.chain[0]
     if line is not None:
         yield Finding(
             "TLS031",
@@ -191,20 +194,29 @@ def browsers(served: Served, nginx_config: NginxConfig, target: Target) -> Itera
                 target.reload_nginx,
             ),
         )
-    elif any(kind in leaf.key_type for kind in _KEYS_NO_BROWSER_TAKES):
-        file = target.certificate or target.site_file or target.nginx_config_file
-        yield Finding(
-            "TLS031",
-            (quote(f"tls {served.address}", f"{leaf.subject}: {leaf.key_type}"),),
-            {"what": leaf.key_type, "where": file},
-        )
 
 
 def _rare_curves(config: NginxConfig, target: Target) -> Directive | None:
-    """The ssl_ecdh_curve in force for the site, if no browser offers any of its curves."""
+    """The ssl_ecdh_curve of the site, if no curve of any server block at its addresses is one of browsers: the block
+    that a connection arrives at decides about the curves, before the name is known."""
     site = find_site(config, target.domain, target.backend)
-    lines = site.server.effective("ssl_ecdh_curve") if site else ()
-    names = {name.lower() for line in lines[-1:] for word in line.args for name in word.split(":")}
+    if site is None:
+        return None
+    places = _listens(site.server)
+    lines = [
+        _only_rare(server) for server in servers(config) if server is site.server or places & _listens(server)
+    ]
+    return _only_rare(site.server) if all(lines) else None
+
+
+def _listens(server: Scope) -> set[str]:
+    return {line.args[0] for line in server.own("listen") if line.args}
+
+
+def _only_rare(server: Scope) -> Directive | None:
+    lines = server.effective("ssl_ecdh_curve")
+    words = (word for line in lines[-1:] for word in line.args)
+    names = {name.lstrip("?*-").lower() for word in words for name in _BETWEEN_CURVES.split(word)}
     return lines[-1] if names and not names & _CURVES else None
 
 

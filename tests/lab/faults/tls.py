@@ -436,9 +436,9 @@ def _browser_is_refused(stack: Stack) -> bool:
     return False
 
 
-@fault("TLS031", sees=_browser_is_refused)
+@fault("TLS031", sees=_browser_is_refused, severity="warn")
 def only_curve_is_a_rare_one(stack: Stack) -> None:
-    """The strongest curve alone; browsers do not offer it."""
+    """The strongest curve alone; Chrome does not offer it."""
     line = "    ssl_protocols "
     stack.edit(stack.site_file, line, f"    ssl_ecdh_curve secp521r1;\n{line}")
 

@@ -40,6 +40,9 @@ def beside(lines: str, *at_nginx: Answers, **changes: Any) -> Snapshot:
 # --- refused for what nginx changes
 
 PUT = answered("412", 5, path="/items", method="PUT")
+READ = answered("200", 5, path="/items", method="GET")
+WANTED = answered("428", 5, path="/items", method="PUT")
+PACKED = "gzip on; gzip_types application/json;"
 FORM = (answered("403", 5, path="/form"), answered("200", 5, path="/form", method="GET"))
 NO_REFERRER = "add_header Referrer-Policy no-referrer always;"
 SHOP = "location /shop/ { proxy_pass http://gte_backend/app/; }"
@@ -65,12 +68,22 @@ STATIC = "location /static/ { alias /srv/static/; gzip_static on; }"
 COPY = PackedFile(request_path="/static/app.js", path="/srv/static/app.js", age=7200.0)
 
 
-# --- sent back
+# --- sent back, and curves
+
+RARE = "ssl_ecdh_curve secp521r1;"
+OTHER_BLOCK = "server { listen 443 ssl default_server; ssl_reject_handshake on; }\n"
 
 MOVED = answered("301", 20, path="/items", method="GET", quick=19)
-CHECKED = answered(
-    "301", 12, path="/", method="GET", newest=('"GET / HTTP/1.1" 301 169 "-" "ELB-HealthChecker/2.0"',)
-)
+HEALTH = answered("200", 20, path="/health", method="GET")
+
+
+def checked(status: str, name: str) -> Answers:
+    """A balancer's check."""
+    line = f'"GET / HTTP/1.1" {status} 169 "-" "{name}"'
+    return answered(status, 12, path="/", method="GET", newest=(line,))
+
+
+CHECKED = checked("301", "ELB-HealthChecker/2.0")
 
 
 def in_the_clear(*answers: Answers, users_get: tuple[Answers, ...] = ()) -> Snapshot:
@@ -80,13 +93,16 @@ def in_the_clear(*answers: Answers, users_get: tuple[Answers, ...] = ()) -> Snap
 
 
 CASES: list[Case] = [
-    fires("NGX094", "gzip weakens what If-Match has to name", beside("gzip on;", PUT), "412", "gzip on"),
-    quiet("NGX094", "nothing changes the answer", beside("gzip off;", PUT)),
+    fires("NGX094", "gzip weakens what If-Match has to name", beside(PACKED, PUT, READ), "412", "gzip on"),
+    quiet("NGX094", "nothing changes the answer", beside("gzip off;", PUT, READ)),
     quiet(
         "NGX094",
         "some know the version",
-        beside("gzip on;", PUT, answered("200", 3, path="/items", method="PUT")),
+        beside(PACKED, PUT, READ, answered("200", 3, path="/items", method="PUT")),
     ),
+    quiet("NGX094", "only pages are packed, as in the distribution's file", beside("gzip on;", PUT, READ)),
+    quiet("NGX094", "nobody was given a version", beside(PACKED, PUT)),
+    quiet("NGX094", "a version is wanted, and not another", beside(PACKED, WANTED, READ)),
     fires("NGX094", "no body is passed on", body("proxy_pass_request_body off;"), "proxy_pass_request_body"),
     fires("NGX094", "another body is sent", body('proxy_set_body "{}";', "400")),
     fires(
@@ -98,6 +114,34 @@ CASES: list[Case] = [
     quiet(
         "NGX094", "the type is the client's", body("proxy_set_header Content-Type $http_content_type;", "415")
     ),
+    quiet(
+        "NGX094",
+        "the type is the client's by nginx's name for it",
+        body("proxy_set_header Content-Type $content_type;", "415"),
+    ),
+    quiet(
+        "NGX094",
+        "the type may be the client's, by a map",
+        body("proxy_set_header Content-Type $kind;", "415"),
+    ),
+    quiet(
+        "NGX094",
+        "the type is the service's, and what came was wrong",
+        body("proxy_set_header Content-Type application/json;"),
+    ),
+    quiet(
+        "NGX094",
+        "clients need not understand packed answers",
+        body('proxy_set_header Accept-Encoding "";', "406"),
+    ),
+    quiet(
+        "NGX094", "no origin is told, and strangers are refused", body('proxy_set_header Origin "";', "403")
+    ),
+    quiet(
+        "NGX094",
+        "the body of auth_request's questions alone is left out",
+        beside("location = /auth { internal; proxy_pass_request_body off; }", answered("422", 5)),
+    ),
     fires("NGX094", "the method is nginx's", body("proxy_method GET;", "405"), "proxy_method"),
     quiet("NGX094", "others are served", body("proxy_pass_request_body off;", "422", GOOD)),
     fires("NGX094", "browsers name no origin", beside(NO_REFERRER, *FORM), "no-referrer"),
@@ -107,6 +151,20 @@ CASES: list[Case] = [
     quiet("NGX094", "nobody sees the form", beside(NO_REFERRER, FORM[0])),
     fires("NGX094", "the cookie is for another path", beside(SHOP, *LOGGED_IN), "gte_backend/app/"),
     quiet("NGX094", "nobody logs in", beside(SHOP, LOGGED_IN[1])),
+    quiet(
+        "NGX094",
+        "keys are for some of an API below another path",
+        beside(
+            SHOP,
+            answered("200", 30, path="/shop/predict"),
+            answered("401", 5, path="/shop/admin", method="GET"),
+        ),
+    ),
+    quiet(
+        "NGX094",
+        "sessions work, and strangers are refused elsewhere",
+        beside(SHOP, *LOGGED_IN, answered("200", 3, path="/shop/basket", method="GET")),
+    ),
     quiet(
         "NGX094",
         "the path of cookies is changed too",
@@ -128,6 +186,20 @@ CASES: list[Case] = [
         "=200",
         "5 x GET /report 503",
     ),
+    quiet(
+        "NGX095",
+        "a spare service answers",
+        beside(PAGE.replace("=200 /sorry.html", "= @spare"), CALLED_GOOD, at_service=(GOOD, BUSY)),
+    ),
+    quiet(
+        "NGX095",
+        "who is not logged in is led to the login",
+        beside(
+            PAGE.replace("500 503 =200 /sorry.html", "401 =302 /login"),
+            answered("302", 5, path="/report", method="GET"),
+            at_service=(GOOD, answered("401", 5, path="/report", method="GET")),
+        ),
+    ),
     quiet("NGX095", "users see the status", beside(PAGE, BUSY, CALLED_GOOD, at_service=(GOOD, BUSY))),
     quiet(
         "NGX095", "nginx does not look", beside(PAGE.partition(";")[2], CALLED_GOOD, at_service=(GOOD, BUSY))
@@ -143,8 +215,18 @@ CASES: list[Case] = [
         "it is not sent",
         beside(STATIC.replace("gzip_static on;", ""), SCRIPT, logs__packed_files=(COPY,)),
     ),
-    fires("NGX096", "the redirect leads to itself", in_the_clear(MOVED, users_get=(GOOD,)), "301"),
-    fires("NGX096", "in the site's own log", users(GOOD, MOVED), "20 x GET /items 301"),
+    fires("NGX096", "the redirect leads to itself", in_the_clear(MOVED), "301"),
+    fires("NGX096", "the watch of its health is content", in_the_clear(MOVED, users_get=(HEALTH,)), "301"),
+    fires("NGX096", "in the site's own log", users(MOVED, at_service=()), "20 x GET /items 301"),
+    quiet(
+        "NGX096", "others are served meanwhile: it is a measurement", in_the_clear(MOVED, users_get=(GOOD,))
+    ),
+    quiet("NGX096", "many paths count as one", in_the_clear(msgspec.structs.replace(MOVED, path="/items/*"))),
+    quiet(
+        "NGX096", "a check that gets 404 on purpose", in_the_clear(checked("404", "ELB-HealthChecker/2.0"))
+    ),
+    quiet("NGX096", "a redirect is enough for the cluster", in_the_clear(checked("301", "kube-probe/1.31"))),
+    fires("NGX096", "the check gets a refusal", in_the_clear(checked("400", "GoogleHC/1.0")), "GoogleHC"),
     quiet(
         "NGX096",
         "those who are sent there arrive",
@@ -164,11 +246,17 @@ CASES: list[Case] = [
     fires("TLS031", "the only curve is rare", beside("ssl_ecdh_curve secp521r1;"), "ssl_ecdh_curve"),
     quiet("TLS031", "a usual one is among them", beside("ssl_ecdh_curve secp521r1:X25519;")),
     quiet("TLS031", "OpenSSL chooses", beside("ssl_ecdh_curve auto;")),
-    fires(
+    quiet("TLS031", "OpenSSL's defaults are among them", beside("ssl_ecdh_curve secp521r1:DEFAULT;")),
+    quiet("TLS031", "a usual one may be used", beside("ssl_ecdh_curve secp521r1:?X25519;")),
+    quiet(
         "TLS031",
-        "the key is of a rare kind",
+        "a private authority signed a key for clients that know it",
         but(served__chain=(certificate(key_type="ED25519"),)),
-        "ED25519",
+    ),
+    quiet(
+        "TLS031",
+        "the block that connections arrive at has the usual ones",
+        but(nginx_config=nginx_config(OTHER_BLOCK + SITE.replace(PLACE, f"    {RARE}\n{PLACE}"))),
     ),
     quiet(
         "APP023",
