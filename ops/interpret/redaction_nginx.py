@@ -35,7 +35,7 @@ JUDGED_DIRECTIVES = frozenset(
         "proxy_read_timeout", "root", "scgi_pass", "server", "server_name", "ssl", "ssl_certificate",
         "ssl_certificate_key", "ssl_ciphers", "ssl_crl", "ssl_protocols", "ssl_reject_handshake", "try_files",
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
-        "gzip", "gzip_static", "proxy_cache_methods", "proxy_cookie_path", "proxy_method", "proxy_pass_request_body",
+        "gzip", "gzip_static", "proxy_cache_methods", "proxy_method", "proxy_pass_request_body",
         "ssl_ecdh_curve",
         "set_real_ip_from", "ssl_stapling", "ssl_verify_client", "worker_shutdown_timeout",
     }
@@ -51,6 +51,7 @@ PARTLY_JUDGED = frozenset(
         "proxy_cache_bypass",
         "proxy_cache_key",
         "proxy_no_cache",
+        "proxy_set_body",
         "proxy_set_header",
         "return",
         "rewrite",
@@ -143,11 +144,11 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
         case "return" | "rewrite" | "error_page":
             return tuple(_without_query(arg) if _is_target(arg, name) else _hidden(arg) for arg in args)
         case "proxy_set_header" if len(args) == 2:
-            is_plain = _PLAIN_HEADERS.fullmatch(args[0]) or is_harmless(args[1], Strength.PASSWORD)
-            return args if is_plain else (args[0], _hidden(args[1]))
+            is_plain = _PLAIN_HEADERS.fullmatch(args[0]) or _OF_VARIABLES.fullmatch(args[1])
+            return args if is_plain or is_harmless(args[1], Strength.PASSWORD) else (args[0], _hidden(args[1]))
         case "add_header" if args:
             return (args[0], *(arg if arg == "always" else _hidden(arg) for arg in args[1:]))
-        case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache":
+        case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache" | "proxy_set_body":
             return tuple(arg if _OF_VARIABLES.fullmatch(arg) else _hidden(arg) for arg in args)
         case _ if _MEDIA_TYPE.fullmatch(name):
             return args  # a line of types

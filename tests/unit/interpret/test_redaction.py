@@ -73,6 +73,9 @@ OTHER_MEANINGS = {
     "include",
     "gzip",
     # Of these the presence, and on or off, is read, which every directive keeps; the other is an option of listen.
+    "proxy_cookie_path",
+    "ssi",
+    "sub_filter",
     "auth_basic",
     "auth_request",
     "limit_conn",
