@@ -145,7 +145,9 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
             return tuple(_without_query(arg) if _is_target(arg, name) else _hidden(arg) for arg in args)
         case "proxy_set_header" if len(args) == 2:
             is_plain = _PLAIN_HEADERS.fullmatch(args[0]) or _OF_VARIABLES.fullmatch(args[1])
-            return args if is_plain or is_harmless(args[1], Strength.PASSWORD) else (args[0], _hidden(args[1]))
+            return (
+                args if is_plain or is_harmless(args[1], Strength.PASSWORD) else (args[0], _hidden(args[1]))
+            )
         case "add_header" if args:
             return (args[0], *(arg if arg == "always" else _hidden(arg) for arg in args[1:]))
         case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache" | "proxy_set_body":
