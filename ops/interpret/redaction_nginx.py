@@ -67,7 +67,7 @@ _MEDIA_TYPE = re.compile(r"[a-z]+/[\w.+-]+")
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
 # Headers in which nginx sends the service facts about the client.
 _PLAIN_HEADERS = re.compile(
-    r"(?i)connection|host|upgrade|x-real-ip|x-forwarded-\w+|x-request-id|accept-encoding"
+    r"(?i)connection|host|upgrade|x-real-ip|x-forwarded-\w+|x-request-id|accept-encoding|accept|content-type"
 )
 # Variables that `if` compares with a word of a fixed set, or with a user agent.
 _PLAIN_VARIABLES = frozenset(
@@ -148,6 +148,8 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
             return (
                 args if is_plain or is_harmless(args[1], Strength.PASSWORD) else (args[0], _hidden(args[1]))
             )
+        case "add_header" if args[:1] and args[0].lower() == "referrer-policy":
+            return args
         case "add_header" if args:
             return (args[0], *(arg if arg == "always" else _hidden(arg) for arg in args[1:]))
         case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache" | "proxy_set_body":
