@@ -27,7 +27,7 @@ def variables_that_name_a_place() -> Mapping[str, str]:
             if isinstance(item, Variable)
         )
     }
-    return {name: example for name, example in examples.items() if "/" in example and "://" not in example}
+    return {name: example for name, example in examples.items() if example.startswith(("/", "unix:/"))}
 
 
 def test_the_settings_that_name_a_place_are_known() -> None:
