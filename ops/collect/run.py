@@ -88,7 +88,7 @@ def _collect(
     test_task = (
         start("nginx -t", _nginx_test, config, around.build) if isinstance(config, NginxConfig) else None
     )
-    if test_task is not None and not _nginx_runs(around.processes):
+    if test_task is not None and not _nginx_serves(target, around.processes, pidfile):
         # nginx -t opens the configured listeners, too (ngx_open_listening_sockets): while nothing else holds them, a
         # probe would be accepted by the test and cut off at its end.
         test_task.wait(deadline)
@@ -135,8 +135,11 @@ def _site_causes(
     return SiteCauseCollector(definitions, target, now, deadline)
 
 
-def _nginx_runs(processes: Processes | NotSeen) -> bool:
-    return isinstance(processes, Processes) and bool(nginx_topology.nginx_masters(processes))
+def _nginx_serves(target: Target, processes: Processes | NotSeen, pidfile: Pidfile | NotSeen) -> bool:
+    """Whether a master runs this configuration: another one on the host holds none of its listeners."""
+    return isinstance(processes, Processes) and any(
+        nginx_topology.serving_masters(target, processes, pidfile)
+    )
 
 
 def _reachable_by_reload(
