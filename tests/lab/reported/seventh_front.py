@@ -196,6 +196,7 @@ SORRY = "error_page 500 502 503 504 =200 /sorry.html;"
     codes=(),
     says=("/report", "error_page", "=200", "gte-api.conf:"),
     app=BUSY_APP,
+    site={"rate": "100r/s"},
     layout="guide",
 )
 def errors_are_called_a_success(stack: Stack) -> None:
