@@ -176,7 +176,7 @@ def _check_that_fails(
         Text(
             en=f"{name} gets {item.status} each time and no user is served: a balancer that wants 200 takes this host"
             " out",
-            zh=f"{name} 每次得到 {item.status}，也没有任何用户得到服务：要求 200 的负载均衡会摘掉本机",
+            zh=f"{name} 每次得到 {item.status}，也没有任何用户得到服务：要求 200 的负载均衡会停用本机",
         ),
         (
             Text(
