@@ -80,6 +80,7 @@ def _at_once(stack: Stack, path: str, clients: int) -> set[int | None]:
     says=("/report", "no live upstreams", "max_conns", "gte-api.conf:"),
     app=SLOW_REPORT_APP,
     threads=8,
+    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def server_may_have_only_so_many_connections(stack: Stack) -> None:
@@ -196,7 +197,7 @@ SORRY = "error_page 500 502 503 504 =200 /sorry.html;"
     codes=(),
     says=("/report", "error_page", "=200", "gte-api.conf:"),
     app=BUSY_APP,
-    site={"rate": "100r/s"},
+    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def errors_are_called_a_success(stack: Stack) -> None:
@@ -277,7 +278,7 @@ def _as_a_browser(stack: Stack) -> Answer:
     codes=(),
     says=("/form", "Referrer-Policy", "no-referrer", "gte-api.conf:"),
     app=FORM_APP,
-    site={"rate": "100r/s"},
+    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def browsers_may_not_say_where_they_come_from(stack: Stack) -> None:
@@ -320,7 +321,7 @@ GZIP = "    gzip on;\n    gzip_types application/json;\n    gzip_proxied any;\n"
     codes=(),
     says=("/items", "412", "ETag", "gzip", "gte-api.conf:"),
     app=VERSIONS_APP,
-    site={"rate": "100r/s"},
+    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def name_of_the_version_is_weakened(stack: Stack) -> None:
@@ -364,7 +365,7 @@ def _is_asked_to_log_in_again(stack: Stack) -> int | None:
     codes=(),
     says=("/shop/", "/app", "cookie", "proxy_cookie_path", "gte-api.conf:"),
     app=SESSION_APP,
-    site={"rate": "100r/s"},
+    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def cookie_is_for_a_path_that_users_never_ask_for(stack: Stack) -> None:
@@ -693,7 +694,13 @@ def _clones(stack: Stack) -> bool:
     return (asked, answered) == (401, 200)
 
 
-@healthy("psf/requests#5176", serves=_clones, app=CHALLENGED_APP, site={"rate": "100r/s"}, layout="guide")
+@healthy(
+    "psf/requests#5176",
+    serves=_clones,
+    app=CHALLENGED_APP,
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+)
 def clients_wait_to_be_asked_for_their_password(stack: Stack) -> None:
     """sabre-io/dav#763: every second request is answered 401, as the protocol has it."""
     for _ in range(20):
