@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -20,19 +19,11 @@ from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import answers
 from tests.lab.faults.host import control_group, enter, small_file_system
 from tests.lab.reported.case import Kind, healthy, needs_root, report, without_root_s_rights
+from tests.lab.reported.users import always, at_once, predicts
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 RAISES = ("APP020", "APP004")
-
-
-def _always(stack: Stack, path: str, status: int, *, method: str = "GET", times: int = 4) -> bool:
-    return {stack.request(method, path).status for _ in range(times)} == {status}
-
-
-def _at_once(stack: Stack, path: str, clients: int) -> set[int | None]:
-    with ThreadPoolExecutor(clients) as pool:
-        return {answer.status for answer in pool.map(lambda _: stack.request(path=path), range(clients))}
 
 
 # --- threads, forks and what does not survive them --------------------------------------------------------------------
@@ -54,7 +45,7 @@ def orders():
 @report(
     Kind.PART,
     "ckan/ckan#5863",
-    sees=lambda stack: 500 in _at_once(stack, "/orders", 6),
+    sees=lambda stack: 500 in at_once(stack, "/orders", 6),
     repair=lambda stack: stack.edit(stack.app_file, "pool_size=1", "pool_size=8"),
     codes=RAISES,
     says=("QueuePool limit", "/orders", "pool_size", "threads"),
@@ -81,7 +72,7 @@ def orders():
 @report(
     Kind.PART,
     "geopython/pywps#284",
-    sees=lambda stack: _always(stack, "/orders", 500),
+    sees=lambda stack: always(stack, "/orders", 500),
     repair=lambda stack: stack.edit(stack.app_file, '":memory:"', '":memory:", check_same_thread=False'),
     codes=RAISES,
     says=("SQLite objects created in a thread", "/orders", "app.py", "threads"),
@@ -120,7 +111,7 @@ def _without_preload(stack: Stack) -> None:
 @report(
     Kind.PART,
     "benoitc/gunicorn#1666",
-    sees=lambda stack: _always(stack, "/embed", 500, method="POST"),
+    sees=lambda stack: always(stack, "/embed", 500, method="POST"),
     repair=_without_preload,
     codes=(),
     says=("/embed", "preload_app", "thread", "fork"),
@@ -178,7 +169,7 @@ def report():
 @report(
     Kind.APPLICATION,
     "hugapi/hug#364",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=lambda stack: stack.edit(
         stack.app_file, "asyncio.get_event_loop().run_until_complete(", "asyncio.run("
     ),
@@ -214,7 +205,7 @@ def rates():
 @report(
     Kind.APPLICATION,
     "benoitc/gunicorn#2515",
-    sees=lambda stack: _always(stack, "/rates", 500),
+    sees=lambda stack: always(stack, "/rates", 500),
     repair=_replace_it_first,
     codes=RAISES,
     says=("maximum recursion depth", "/rates", "gevent", "monkey"),
@@ -291,7 +282,7 @@ def _allow_more_threads(stack: Stack) -> None:
 @report(
     Kind.PART,
     "pritunl/pritunl#316",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=_allow_more_threads,
     codes=(),
     says=("can't start new thread", "/report", "TasksMax"),
@@ -352,7 +343,7 @@ def report():
 @report(
     Kind.PART,
     "celery/celery#7707",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=lambda stack: stack.edit(stack.app_file, "Asia/Hanoi", "Asia/Ho_Chi_Minh"),
     codes=RAISES,
     says=("No time zone found with key Asia/Hanoi", "/report", "app.py"),
@@ -406,7 +397,7 @@ def _lay_down_the_bundle(stack: Stack) -> None:
 @report(
     Kind.PART,
     "GSA/data.gov#493",
-    sees=lambda stack: _always(stack, "/rates", 500),
+    sees=lambda stack: always(stack, "/rates", 500),
     repair=_lay_down_the_bundle,
     codes=RAISES,
     says=("/rates", "REQUESTS_CA_BUNDLE", "corporation.pem"),
@@ -440,7 +431,7 @@ def _move_home(stack: Stack) -> None:
 @report(
     Kind.PART,
     "huggingface/transformers#13472",
-    sees=lambda stack: _always(stack, "/embed", 500, method="POST"),
+    sees=lambda stack: always(stack, "/embed", 500, method="POST"),
     repair=_move_home,
     codes=RAISES,
     says=("Permission denied", "/embed", ".cache", "HOME"),
@@ -609,13 +600,9 @@ def supervisor_is_to_watch_a_daemon(stack: Stack) -> None:
 # --- unusual, and healthy ---------------------------------------------------------------------------------------------
 
 
-def _predicts(stack: Stack) -> bool:
-    return stack.predict().status == 200
-
-
 @healthy(
     "benoitc/gunicorn#1978",
-    serves=_predicts,
+    serves=predicts,
     app=PLAIN_APP,
     workers=3,
     layout="guide",
@@ -646,7 +633,7 @@ def orders():
 
 @healthy(
     "tokibito/django-ftpserver#16",
-    serves=lambda stack: _predicts(stack) and _always(stack, "/orders", 200),
+    serves=lambda stack: predicts(stack) and always(stack, "/orders", 200),
     app=RETRYING_APP,
     layout="guide",
 )
@@ -658,7 +645,7 @@ def application_catches_what_it_logs(stack: Stack) -> None:
 
 @healthy(
     "tiangolo/meinheld-gunicorn-flask-docker#13",
-    serves=_predicts,
+    serves=predicts,
     app=PLAIN_APP,
     layout="guide",
     service_environment={"TZ": "Asia/Shanghai"},

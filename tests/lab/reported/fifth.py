@@ -18,6 +18,7 @@ from tests.lab.authority import Authority, Issued, new_key
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import Inject, answers, meets
 from tests.lab.reported.case import Kind, add_location, healthy, needs_root, report
+from tests.lab.reported.users import always
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -36,10 +37,6 @@ def _proxied(path: str, lines: str) -> str:
         proxy_set_header Host $host;
         {lines}
     }}"""
-
-
-def _always(stack: Stack, path: str, status: int, *, method: str = "GET", times: int = 5) -> bool:
-    return {stack.request(method, path).status for _ in range(times)} == {status}
 
 
 # --- passwords --------------------------------------------------------------------------------------------------------
@@ -78,7 +75,7 @@ NO_PREFLIGHT = "if ($request_method = OPTIONS) { return 204; }"
 @report(
     Kind.PART,
     "nginx-proxy/nginx-proxy#1176",
-    sees=lambda stack: _always(stack, "/items", 401, method="OPTIONS"),
+    sees=lambda stack: always(stack, "/items", 401, method="OPTIONS"),
     repair=lambda stack: stack.edit(
         stack.site_file, '        auth_basic "shop";', f'        {NO_PREFLIGHT}\n        auth_basic "shop";'
     ),
@@ -153,7 +150,7 @@ def _to_the_partner(stack: Stack, address: str, lines: str) -> None:
 @report(
     Kind.ROUTING,
     "spantaleev/matrix-docker-ansible-deploy#3055",
-    sees=lambda stack: _always(stack, "/partner/rates", 502),
+    sees=lambda stack: always(stack, "/partner/rates", 502),
     repair=lambda stack: stack.edit(
         stack.site_file,
         "Host partner.example;\n",
@@ -201,7 +198,7 @@ def _long_chain(stack: Stack) -> Issued:
 @report(
     Kind.CERTIFICATE,
     "mirainc/funes#32",
-    sees=lambda stack: _always(stack, "/partner/rates", 502),
+    sees=lambda stack: always(stack, "/partner/rates", 502),
     repair=lambda stack: stack.edit(
         stack.site_file, "proxy_ssl_verify on;", "proxy_ssl_verify on;\n        proxy_ssl_verify_depth 3;"
     ),
@@ -246,7 +243,7 @@ def _files_before_the_service(stack: Stack, tries: str) -> None:
 @report(
     Kind.ROUTING,
     "concretecms/concretecms#12131",
-    sees=lambda stack: _always(stack, "/", 403),
+    sees=lambda stack: always(stack, "/", 403),
     repair=lambda stack: stack.edit(stack.site_file, "$uri $uri/ @service", "$uri @service"),
     codes=(),
     says=("directory index of", "try_files", "$uri/", "gte-api.conf:"),
@@ -380,7 +377,7 @@ def report():
 @report(
     Kind.PART,
     "benoitc/gunicorn#1878",
-    sees=lambda stack: _always(stack, "/report", 500, times=2),
+    sees=lambda stack: always(stack, "/report", 500, times=2),
     repair=lambda stack: stack.edit(stack.gunicorn_conf, "workers = 1", "workers = 3"),
     codes=(),
     says=("/report", "itself", "worker"),
@@ -421,7 +418,7 @@ def _load_in_each_worker(stack: Stack) -> None:
 @report(
     Kind.PART,
     "benoitc/gunicorn#3176",
-    sees=lambda stack: _always(stack, "/embed", 500, method="POST"),
+    sees=lambda stack: always(stack, "/embed", 500, method="POST"),
     repair=_load_in_each_worker,
     codes=(),
     says=("Cannot re-initialize CUDA", "/embed", "preload_app"),
@@ -518,7 +515,7 @@ database.execute("COMMIT")
 @report(
     Kind.PART,
     "Gerapy/Gerapy#324",
-    sees=lambda stack: _always(stack, "/notes", 500, method="POST", times=3),
+    sees=lambda stack: always(stack, "/notes", 500, method="POST", times=3),
     repair=lambda stack: (stack.directory / "notes.db.let-go").touch(),
     codes=("APP020", "APP004"),
     says=("database is locked", "/notes", "timeout"),
@@ -552,7 +549,7 @@ def _may_write(stack: Stack) -> None:
 @report(
     Kind.PART,
     "NixOS/nixpkgs#280588",
-    sees=lambda stack: _always(stack, "/notes", 500, method="POST"),
+    sees=lambda stack: always(stack, "/notes", 500, method="POST"),
     repair=_may_write,
     codes=("APP020", "APP004"),
     says=("Read-only file system", "/notes", "ReadWritePaths"),

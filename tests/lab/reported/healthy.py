@@ -11,6 +11,7 @@ import threading
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.tls import in_days
 from tests.lab.reported.case import healthy
+from tests.lab.reported.users import predicts
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -22,10 +23,6 @@ def poll():
     return jsonify(events=[])
 """
 )
-
-
-def _predicts(stack: Stack) -> bool:
-    return stack.predict().status == 200
 
 
 def _send_odd_hello(stack: Stack) -> None:
@@ -41,7 +38,7 @@ def _send_odd_hello(stack: Stack) -> None:
         raw.recv(100)
 
 
-@healthy("nginx/nginx#1107", serves=_predicts, app=PLAIN_APP, layout="guide")
+@healthy("nginx/nginx#1107", serves=predicts, app=PLAIN_APP, layout="guide")
 def scanners_send_odd_handshakes(stack: Stack) -> None:
     """AzuraCast#7916, tengine#780: nginx calls it [crit], and no user has met it."""
     for _ in range(5):
@@ -55,7 +52,7 @@ def _errors(stack: Stack) -> str:
     return "\n".join(log.read_text() for log in logs if log.exists())
 
 
-@healthy("slact/nchan#466", serves=_predicts, app=POLLING_APP, worker_class="gthread", threads=16)
+@healthy("slact/nchan#466", serves=predicts, app=POLLING_APP, worker_class="gthread", threads=16)
 def long_polls_end_with_the_page(stack: Stack) -> None:
     """apisix#4715: a long poll is ended by the client, at each change of the page."""
     threads = [threading.Thread(target=lambda: stack.request(path="/poll", timeout=1.0)) for _ in range(8)]
@@ -67,7 +64,7 @@ def long_polls_end_with_the_page(stack: Stack) -> None:
         stack.predict()
 
 
-@healthy("benoitc/gunicorn#1670", serves=_predicts, app=PLAIN_APP, layout="guide")
+@healthy("benoitc/gunicorn#1670", serves=predicts, app=PLAIN_APP, layout="guide")
 def gunicorn_was_exchanged_while_it_ran(stack: Stack) -> None:
     """unicornherder#32, gunicorn#1267: USR2, and QUIT to the old master once the new one serves."""
     old = stack.gunicorn_master
@@ -82,7 +79,7 @@ def gunicorn_was_exchanged_while_it_ran(stack: Stack) -> None:
     wait_for(lambda: not old.is_running() and not second.exists(), "the new master's promotion", within=20)
 
 
-@healthy("SteveLTN/https-portal#292", serves=_predicts, app=PLAIN_APP, layout="guide")
+@healthy("SteveLTN/https-portal#292", serves=predicts, app=PLAIN_APP, layout="guide")
 def strangers_meet_an_expired_dummy(stack: Stack) -> None:
     """nginx-proxy#1462, btcpayserver-docker#1127: the default server's certificate is nobody's, and is old."""
     dummy = stack.authority.issue(["dummy.invalid"], not_before=in_days(-400), not_after=in_days(-35))
@@ -96,7 +93,7 @@ def strangers_meet_an_expired_dummy(stack: Stack) -> None:
     stack.reload_nginx()
 
 
-@healthy("nginx/nginx-gateway-fabric#4462", serves=_predicts, app=PLAIN_APP, layout="guide")
+@healthy("nginx/nginx-gateway-fabric#4462", serves=predicts, app=PLAIN_APP, layout="guide")
 def strangers_are_rejected(stack: Stack) -> None:
     """docker-swag#131: who asks for another name, or for none, gets no handshake."""
     (stack.nginx_dir / "conf.d" / "000-default.conf").write_text(

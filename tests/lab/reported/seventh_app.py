@@ -26,14 +26,11 @@ from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import answers
 from tests.lab.faults.host import small_file_system
 from tests.lab.reported.case import Kind, healthy, needs_root, report
+from tests.lab.reported.users import always, predicts
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 RAISES = ("APP020", "APP004")
-
-
-def _always(stack: Stack, path: str, status: int, *, method: str = "GET", times: int = 4) -> bool:
-    return {stack.request(method, path).status for _ in range(times)} == {status}
 
 
 def _importing(*modules: str) -> str:
@@ -269,7 +266,7 @@ def _give_it_the_path(stack: Stack) -> None:
 @report(
     Kind.PART,
     "fHDHR/fHDHR#35",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=_give_it_the_path,
     codes=RAISES,
     says=("No such file or directory: 'pdf-convert'", "/report", "PATH"),
@@ -303,7 +300,7 @@ def _open_the_memory(stack: Stack) -> None:
 @report(
     Kind.PART,
     "ansible/ansible#13830",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=_open_the_memory,
     codes=RAISES,
     says=("/report", "/dev/shm"),
@@ -333,7 +330,7 @@ def report():
 @report(
     Kind.PART,
     "onaio/onadata#2634",
-    sees=lambda stack: _always(stack, "/report", 500),
+    sees=lambda stack: always(stack, "/report", 500),
     repair=lambda stack: stack.edit(stack.app_file, "de_DE.UTF-8", "C.UTF-8"),
     codes=RAISES,
     says=("unsupported locale setting", "/report", "locale-gen"),
@@ -369,7 +366,7 @@ def _new_notes(stack: Stack) -> None:
 @report(
     Kind.PART,
     "ArchiveBox/ArchiveBox#955",
-    sees=lambda stack: _always(stack, "/notes", 500),
+    sees=lambda stack: always(stack, "/notes", 500),
     repair=_new_notes,
     codes=RAISES,
     says=("database disk image is malformed", "/notes", "integrity_check"),
@@ -398,7 +395,7 @@ def launch():
 @report(
     Kind.PART,
     "dmitry-viskov/pylti1.3-flask-example#31",
-    sees=lambda stack: _always(stack, "/launch", 500),
+    sees=lambda stack: always(stack, "/launch", 500),
     repair=lambda stack: stack.edit(stack.app_file, "+ 300", "+ 0"),
     codes=RAISES,
     says=("The token is not yet valid (iat)", "/launch", "clock"),
@@ -491,7 +488,7 @@ def _connect_each_time(stack: Stack) -> None:
 @report(
     Kind.PART,
     "pixelated/pixelated-user-agent#88",
-    sees=lambda stack: _always(stack, "/invite", 500, method="POST"),
+    sees=lambda stack: always(stack, "/invite", 500, method="POST"),
     repair=_connect_each_time,
     codes=RAISES,
     says=("SMTPServerDisconnected", "/invite", "app.py", "idle"),
@@ -534,7 +531,7 @@ def _let_it_open_more(stack: Stack) -> None:
 @report(
     Kind.PART,
     "psf/requests#4575",
-    sees=lambda stack: _always(stack, "/rates", 500),
+    sees=lambda stack: always(stack, "/rates", 500),
     repair=_let_it_open_more,
     codes=RAISES,
     says=("Too many open files", "/rates", "127.77.0.7", "CLOSE_WAIT"),
@@ -639,10 +636,6 @@ def systemd_waits_for_a_sign_of_life(stack: Stack) -> None:
 # --- unusual, and healthy ---------------------------------------------------------------------------------------------
 
 
-def _predicts(stack: Stack) -> bool:
-    return stack.predict().status == 200
-
-
 NOISY_APP = (
     _importing("logging", "logging.handlers")
     + """
@@ -663,7 +656,7 @@ def orders():
 
 @healthy(
     "lbryio/hub#60",
-    serves=lambda stack: _predicts(stack) and _always(stack, "/orders", 200),
+    serves=lambda stack: predicts(stack) and always(stack, "/orders", 200),
     app=NOISY_APP,
     layout="guide",
 )
@@ -699,7 +692,7 @@ def _gives_up(stack: Stack) -> None:
 
 @healthy(
     "modelcontextprotocol/python-sdk#2161",
-    serves=lambda stack: _predicts(stack) and stack.request("POST", "/upload", body="x" * 1000).status == 200,
+    serves=lambda stack: predicts(stack) and stack.request("POST", "/upload", body="x" * 1000).status == 200,
     app=UPLOADING_APP,
     worker_class=UVICORN_WORKER,
     layout="guide",
@@ -720,7 +713,7 @@ def visitors_close_the_page_while_they_upload(stack: Stack) -> None:
 
 @healthy(
     "azavea/nyc-trees#894",
-    serves=_predicts,
+    serves=predicts,
     app=SLOW_START_APP,
     workers=2,
     layout="guide",

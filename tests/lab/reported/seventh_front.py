@@ -9,7 +9,6 @@ import socket
 import ssl
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import dns.exception
 import dns.message
@@ -23,6 +22,7 @@ from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import meets
 from tests.lab.faults.tls import in_days
 from tests.lab.reported.case import Kind, add_location, healthy, report
+from tests.lab.reported.users import at_once
 from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
@@ -66,15 +66,10 @@ def report():
 )
 
 
-def _at_once(stack: Stack, path: str, clients: int) -> set[int | None]:
-    with ThreadPoolExecutor(clients) as pool:
-        return {answer.status for answer in pool.map(lambda _: stack.request(path=path), range(clients))}
-
-
 @report(
     Kind.PART,
     "os-autoinst/openQA#5278",
-    sees=lambda stack: _at_once(stack, "/report", 6) == {200, 502},
+    sees=lambda stack: at_once(stack, "/report", 6) == {200, 502},
     repair=lambda stack: stack.edit(stack.site_file, " max_conns=2;", ";"),
     codes=(),
     says=("/report", "no live upstreams", "max_conns", "gte-api.conf:"),

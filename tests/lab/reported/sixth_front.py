@@ -24,6 +24,7 @@ from tests.lab.faults.tls import (
     want_listed_clients,
 )
 from tests.lab.reported.case import Kind, add_location, healthy, report
+from tests.lab.reported.users import always
 from tests.lab.stack import Stack
 
 LOCATION = "    location / {\n        limit_req"
@@ -35,10 +36,6 @@ def items():
     return jsonify(items=[])
 """
 )
-
-
-def _always(stack: Stack, path: str, status: int, *, method: str = "GET", times: int = 5) -> bool:
-    return {stack.request(method, path).status for _ in range(times)} == {status}
 
 
 def _in_server(stack: Stack, lines: str) -> None:
@@ -224,7 +221,7 @@ def contact():
 @report(
     Kind.ROUTING,
     "JosephSilber/page-cache#46",
-    sees=lambda stack: _always(stack, "/contact", 405, method="POST"),
+    sees=lambda stack: always(stack, "/contact", 405, method="POST"),
     repair=lambda stack: stack.edit(
         stack.site_file,
         "try_files $uri.html @service;",
@@ -257,7 +254,7 @@ def fetch(url):
 @report(
     Kind.ROUTING,
     "flyimg/flyimg#190",
-    sees=lambda stack: _always(stack, "/images/fetch/https://m.example/a.jpg", 400),
+    sees=lambda stack: always(stack, "/images/fetch/https://m.example/a.jpg", 400),
     repair=lambda stack: stack.edit(stack.site_file, LOCATION, f"    merge_slashes off;\n{LOCATION}"),
     codes=(),
     says=("/images/", "merge_slashes", "gte-api.conf:"),
@@ -340,7 +337,7 @@ def _ask_the_right_one(stack: Stack) -> None:
 @report(
     Kind.ROUTING,
     "jointakahe/takahe#501",
-    sees=lambda stack: _always(stack, "/partner/rates", 502, times=3),
+    sees=lambda stack: always(stack, "/partner/rates", 502, times=3),
     repair=_ask_the_right_one,
     codes=(),
     says=("/partner/rates", "could not be resolved", "resolver", "gte-api.conf:"),
