@@ -17,7 +17,8 @@ from ops.interpret.traffic import LocatedTraffic
 _OF_THE_HOST = re.compile(
     r"^(?:[\w.]+\.)?(?:\w*(?:Operational|Interface|Connection|ConnectionRefused|ConnectionReset|ConnectionAborted"
     r"|BrokenPipe|Timeout|ServerSelectionTimeout|Permission|FileNotFound|NotADirectory|BlockingIO|OS|IO|URL|MaxRetry"
-    r"|Redis|Busy|ReadOnly)Error|\w*(?:Connect|Read|Connection|Pool)Timeout|gaierror|herror|timeout)\b"
+    r"|Redis|Busy|ReadOnly|Memory)Error|\w*(?:Connect|Read|Connection|Pool)Timeout|gaierror|herror|timeout"
+    r"|RuntimeError: can't start new thread)\b"
 )
 # A fault is over if so many successes in a row are less probable than this while it persists.
 _BY_CHANCE = 0.01

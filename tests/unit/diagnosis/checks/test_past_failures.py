@@ -33,6 +33,8 @@ OLD_WORKER = 17
 FULL = RAISED.replace("RuntimeError: 张量尺寸不符", "OSError: [Errno 28] No space left on device")
 LOCKED = RAISED.replace("RuntimeError: 张量尺寸不符", "sqlite3.OperationalError: database is locked")
 REDIS = RAISED.replace("RuntimeError: 张量尺寸不符", "redis.exceptions.ConnectionError: Error 111 connecting")
+THREADS = RAISED.replace("RuntimeError: 张量尺寸不符", "RuntimeError: can't start new thread")
+MEMORY = RAISED.replace("RuntimeError: 张量尺寸不符", "MemoryError")
 BODY = "/var/lib/nginx/body"
 REFUSED = (
     f'*1 open() "{BODY}/0000000001" failed (2: No such file or directory), client: 10.0.0.7, '
@@ -161,7 +163,13 @@ CASES = [
     *(
         quiet(code, f"{words} and has ended", host(answered("500", 9, followed=9), entries=(entry(text),)))
         for code in ("APP020", "APP024")
-        for words, text in (("the disk was full", FULL), ("a table was locked", LOCKED), ("redis", REDIS))
+        for words, text in (
+            ("the disk was full", FULL),
+            ("a table was locked", LOCKED),
+            ("redis", REDIS),
+            ("no thread was to be had", THREADS),
+            ("no memory was to be had", MEMORY),
+        )
     ),
     fires(
         "APP020",
