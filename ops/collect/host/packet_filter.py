@@ -183,7 +183,8 @@ def _nft_rules(
             elif name in _CONDITIONS:
                 matches.append(FilterMatch(name))
             elif name == "set" and isinstance(value, dict):
-                if value.get("stmt"):  # `update @clients { ip saddr limit rate over 10/second }`
+                # `update @clients { ip saddr limit rate over 10/second }`; a counter there lets every packet on.
+                if any(key in _CONDITIONS for statement in value.get("stmt") or () for key in statement):
                     matches.append(FilterMatch("set elements"))
             elif name not in _NO_VERDICT:
                 yield FilterRule(tuple(matches), "other", text=text)

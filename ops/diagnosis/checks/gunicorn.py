@@ -459,20 +459,28 @@ def capacity(
 def _master_ends_them(
     logs: Logs | NotSeen, gunicorn: Gunicorn | NotSeen, processes: Processes, target: Target, taken_at: float
 ) -> bool:
-    """Whether the master ends every worker that does not answer (GUN004): each was ended by its timeout while we
-    looked, or took the place of one that was, and has not lived for longer than the timeout itself."""
+    """Whether the master ends every worker that does not answer (GUN004): each was ended by its timeout, or was
+    started since one was and has not lived for longer than the timeout itself; and the newest such end is no older than
+    that. False without workers: there is none to end."""
     master = process_of(processes, target.gunicorn_master)
     if isinstance(logs, NotSeen) or isinstance(logs.gunicorn_error, NotSeen) or isinstance(gunicorn, NotSeen):
         return False
     log = logs.gunicorn_error
     entries = _of_this_master(log, entries_with(log, "WORKER TIMEOUT"), master)
     workers = [p for p in processes.processes if p.pid in target.gunicorn_workers]
-    if not entries or master is None or any(process.state in _STOPPED for process in (master, *workers)):
+    if (
+        not entries
+        or not workers
+        or master is None
+        or any(process.state in _STOPPED for process in (master, *workers))
+    ):
         return False
     limit = setting("timeout", "timeout", arguments(master), gunicorn.config)
     longest = (float(limit) if re.fullmatch(r"\d{1,9}(\.\d*)?", str(limit)) else 30.0) + _MASTER_LOOKS_EVERY
     ended = " ".join(entry.text for entry in entries)
-    return all(
+    # The master looks once more before the place of the one that it ended is taken.
+    is_recent = taken_at - entries[-1].time <= longest + _MASTER_LOOKS_EVERY
+    return is_recent and all(
         f"(pid:{worker.pid})" in ended
         or (worker.started >= entries[0].time and taken_at - worker.started <= longest)
         for worker in workers

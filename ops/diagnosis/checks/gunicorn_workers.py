@@ -159,7 +159,7 @@ def died(
     if own is not None and (
         evidence := (*_killed_in(own), *(quote("kernel log", k.text) for k in kills[-1:]))
     ):
-        is_over = served_since is not None
+        is_over = served_since is not None and all(k.time < served_since for k in kills)
         # Without a limit there was one before, or the machine's own memory ran out.
         limit = "" if own.memory_max is None else _limit(own)
         of_limit = Text(en=f" ({limit})" if limit else "", zh=f"（{limit}）" if limit else "")

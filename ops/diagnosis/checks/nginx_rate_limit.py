@@ -35,6 +35,14 @@ _PRIVATE = tuple(
 )
 _ZONE = re.compile(r'by zone "([^"]+)"')
 _CLIENT = re.compile(r"client: ([^,\s]+)")
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+# What the address of a connection, or of the visitor that real_ip_header names, is called (ngx_http_core_module).
+_ADDRESSES = frozenset({"binary_remote_addr", "remote_addr"})
+# Parts of a key that tell sites and pages apart, not visitors.
+_OF_NO_VISITOR = frozenset(
+    {"server_name", "host", "http_host", "server_port", "scheme", "uri", "document_uri", "request_uri",
+     "request_method"}
+)  # fmt: skip
 
 
 @check(
@@ -175,9 +183,11 @@ def _shared_address(
     server = None if isinstance(config, NotSeen) else site_server(config, target)
     named = [match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))]
     clients = set(named)
-    if limit is None or server is None or len(clients) != 1:
+    if limit is None or server is None or isinstance(config, NotSeen) or len(clients) != 1:
         return None
-    if any(scope.effective("set_real_ip_from") for scope in (server, *server.locations())):
+    if not _counts_addresses(limit, config) or any(
+        scope.effective("set_real_ip_from") for scope in (server, *server.locations())
+    ):
         return None
     try:
         address = ipaddress.ip_address(named[0])
@@ -187,6 +197,40 @@ def _shared_address(
         len(named) >= _MANY and limit.name == "limit_req" and any(address in network for network in _PRIVATE)
     )
     return address if address.is_loopback or may_be_proxy else None
+
+
+def _counts_addresses(limit: Directive, config: NginxConfig) -> bool:
+    """Whether the limit's zone tells visitors apart by their address alone: not by a key, a header or a cookie."""
+    zone = next(
+        (word.removeprefix("zone=") for word in limit.args if word.startswith("zone=")), limit.args[0]
+    )
+    keys = (
+        line.args[0]
+        for name in ("limit_req_zone", "limit_conn_zone")
+        for line in nginx_topology.every(config, name)
+        if any(word.startswith(f"zone={zone}:") for word in line.args[1:])
+    )
+    return _is_by_address(next(keys, ""), config)
+
+
+def _is_by_address(key: str, config: NginxConfig, depth: int = 4) -> bool:
+    """Whether ``key`` has an address, and nothing else of a visitor. A variable of a map is an address if each of the
+    map's values is one, or empty, which counts nobody."""
+    names = set(_VARIABLE.findall(key)) - _OF_NO_VISITOR
+    return bool(names) and all(
+        name in _ADDRESSES or (depth > 0 and _is_mapped_address(name, config, depth - 1)) for name in names
+    )
+
+
+def _is_mapped_address(name: str, config: NginxConfig, depth: int) -> bool:
+    values = [
+        line.args[0]
+        for table in nginx_topology.every(config, "map")
+        if len(table.args) == 2 and _VARIABLE.findall(table.args[1]) == [name]
+        for line in table.block or ()
+        if len(line.args) == 1 and line.name != "include" and line.args[0]
+    ]
+    return bool(values) and all(_is_by_address(value, config, depth) for value in values)
 
 
 def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:

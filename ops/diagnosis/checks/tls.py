@@ -40,6 +40,8 @@ from ops.text.reasons import reason
 
 # Seconds. After a renewal certbot runs its hooks; a run may see the certificates before the hooks end.
 RELOAD_GRACE = 600.0
+# Seconds. The file is read after the snapshot's time, so one that changed in between seems to be of the future.
+_READ_LATER = 60.0
 # Versions that RFC 8996 withdrew: the spelling of nginx and OpenSSL, and the usual one.
 OUTDATED = {"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1"}
 # OpenSSL's verify codes (x509_vfy.h) that mean: no path to a trusted root.
@@ -480,11 +482,11 @@ def is_stale(leaf: Certificate, file: PemFile, workers_started: Sequence[float],
     """Whether ``leaf`` is served although ``file`` holds its replacement.
 
     A hook needs time: for ten minutes after the file changed, the answer is no unless ``leaf`` has expired. A time
-    of the file that is still to come tells nothing: the clock was set back since."""
+    of the file up to a minute after ``now`` is just now; a later one tells nothing: the clock was set back since."""
     on_disk = file.certificates[0]
     if on_disk.fingerprint == leaf.fingerprint:
         return False
-    modified = file.modified if file.modified is not None and file.modified <= now else None
+    modified = file.modified if file.modified is not None and file.modified <= now + _READ_LATER else None
     changed_since = bool(workers_started) and (modified or 0.0) > min(workers_started)
     if not (on_disk.not_before > leaf.not_before or changed_since):
         return False

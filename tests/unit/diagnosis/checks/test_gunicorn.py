@@ -166,6 +166,19 @@ def ended_while_looked_at(only: int | None = None) -> Snapshot:
     return hung(logs=logged(*entries).logs)
 
 
+def replaced(timeout: float, age: float, **more: Any) -> Snapshot:
+    """Nothing completes; a worker was ended ``timeout`` seconds ago, and the running ones are ``age`` seconds old."""
+    young = tuple(
+        msgspec.structs.replace(p, started=NOW - age) if p.pid in (901, 902) else p
+        for p in GUNICORN_PROCESSES
+    )
+    return hung(
+        logs=logged(entry("WORKER TIMEOUT (pid:555)", ago=timeout)).logs,
+        processes=processes(NGINX_PROCESSES, young),
+        **more,
+    )
+
+
 def configured(text: str) -> Snapshot:
     """gunicorn's configuration file holds this."""
     return but(gunicorn__config=parse_config(GUNICORN_CONF, text.encode()))
@@ -541,6 +554,9 @@ CASES: list[Case] = [
         "GUN007", "the master ends the hung workers by its timeout: that is GUN004", ended_while_looked_at()
     ),
     fires("GUN007", "the master ended one worker, and another hangs", ended_while_looked_at(only=901)),
+    quiet("GUN007", "the workers took the place of ended ones", replaced(timeout=31, age=30)),
+    fires("GUN007", "young workers, and a timeout long ago", replaced(timeout=3000, age=10)),
+    fires("GUN007", "a timeout, and no worker", replaced(timeout=20, age=10, target__gunicorn_workers=())),
     fires(
         "GUN007",
         "the master that would end them is stopped",

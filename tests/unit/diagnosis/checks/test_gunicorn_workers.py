@@ -408,8 +408,18 @@ def test_a_kill_in_the_unit_s_control_group_is_the_service_s(group: str, is_its:
     if finding is not None:
         assert finding.severity is None
         assert "MemoryMax=25M" in finding.summary.en
-    serving = but(units=units(own), kernel=KernelLog(kills=(kill,)))
-    assert not is_its or found(serving)["GUN005"].severity == "warn"
+
+
+@pytest.mark.parametrize(("ago", "severity"), [((8,), None), ((4000,), "warn"), ((4000, 8), None)])
+def test_a_kill_in_the_control_group_is_over_once_the_service_was_restarted(
+    ago: tuple[float, ...], severity: str | None
+) -> None:
+    kills = tuple(
+        KernelKill(time=NOW - seconds, pid=727, text=STARVED, group="/system.slice/gte-api.service")
+        for seconds in ago
+    )
+    serving = but(units=units(unit(memory_max=60 << 20)), kernel=KernelLog(kills=kills))
+    assert found(serving)["GUN005"].severity == severity
 
 
 def test_a_kill_that_gunicorn_logged_is_told_once() -> None:

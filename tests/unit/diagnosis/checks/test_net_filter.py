@@ -188,6 +188,13 @@ CASES = [
     fires("NET030", "clients are noted in a set, and dropped", nft(
         (port(443), {"set": {"op": "add", "elem": CLIENT, "set": "@clients"}}, DROP)
     )),
+    fires("NET030", "clients are counted in a set, and dropped", nft(
+        (port(443), {"set": {"op": "add", "elem": CLIENT, "set": "@clients", "stmt": [COUNTER]}}, DROP)
+    )),
+    quiet("NET030", "above a client's number of connections, counted in a dynamic set", nft(
+        (port(443), {"set": {"op": "add", "elem": CLIENT, "set": "@clients", "stmt": [COUNTER, {"ct count": {
+            "val": 9, "inv": True}}]}}, DROP)
+    )),
     quiet("NET030", "by another interface", nft((meta("iifname", "wg0"), port(443), DROP))),
     quiet("NET030", "an interface that is not known", nft(
         (meta("iifname", "eth1"), port(443), DROP), interfaces=()

@@ -400,3 +400,27 @@ def test_the_proxy_s_address_is_looked_behind() -> None:
     assert "set_real_ip_from" not in steps(
         limited("127.0.0.1", "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;"), "NGX008"
     )
+
+
+FIRST_FORWARDED = "map $http_x_forwarded_for $visitor { default $remote_addr; ~^(?<first>[^,]+) $first; }"
+
+
+@pytest.mark.parametrize(
+    ("key", "tables", "is_by_address"),
+    [
+        ("${binary_remote_addr}", "", True),
+        ("$remote_addr$server_name", "", True),
+        ("$counted", 'map $trusted $counted { 0 $binary_remote_addr; default ""; }', True),
+        ("$http_x_api_key", "", False),
+        ("$binary_remote_addr$http_authorization", "", False),
+        ("$server_name", "", False),
+        ("$visitor", FIRST_FORWARDED, False),
+        ("$counted", "", False),
+        ("$loop", "map $a $loop { default $loop; }", False),
+    ],
+)
+def test_a_limit_by_another_key_counts_nobody_as_one(key: str, tables: str, is_by_address: bool) -> None:
+    keyed = SITE.replace("$binary_remote_addr zone=gte_api", f"{key} zone=gte_api")
+    assert keyed != SITE
+    limits = but(limited("127.0.0.1"), nginx_config=nginx_config(f"{tables}\n{keyed}"))
+    assert ("set_real_ip_from 127.0.0.1" in steps(limits, "NGX008")) == is_by_address

@@ -562,6 +562,11 @@ CASES: list[Case] = [
         "the file changed nine minutes ago: the hook has ten",
         renewed(served_until=5 * DAY, modified=NOW - 540),
     ),
+    quiet(
+        "TLS008",
+        "the file was read after the snapshot's time, and changed in between",
+        renewed(served_until=5 * DAY, modified=NOW + 5),
+    ),
     fires(
         "TLS008",
         "eleven minutes ago",
