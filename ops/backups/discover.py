@@ -51,7 +51,8 @@ class BackupPlan:
 
 def make_plan(settings: Settings, settings_file: Path | None) -> BackupPlan:
     """Inspect processes and configurations of this host; read no key. Raises OpsError if that took too long."""
-    around = look_around(settings, time.monotonic() + LOOK_SECONDS)
+    # nginx -V that is slow ends the look instead of a backup of the wrong file.
+    around = look_around(settings, time.monotonic() + LOOK_SECONDS, nginx_seconds=2 * LOOK_SECONDS)
     for section in (around.processes, around.config):
         if isinstance(section, NotSeen) and section.is_unfinished:
             raise OpsError(

@@ -23,6 +23,9 @@ from ops.settings import Settings
 if TYPE_CHECKING:
     pass
 
+# Time limit of `nginx -V`, seconds.
+NGINX_SECONDS = 2.0
+
 
 class Surroundings(msgspec.Struct, frozen=True):
     """The state before any probe: processes, configuration, and the target that they determine."""
@@ -36,13 +39,15 @@ class Surroundings(msgspec.Struct, frozen=True):
     nginx_pidfile: Pidfile | NotSeen
 
 
-def look_around(settings: Settings, deadline: float) -> Surroundings:
-    """Collect the first half of a snapshot: no probe, no log. ``deadline`` is monotonic time."""
+def look_around(settings: Settings, deadline: float, *, nginx_seconds: float = NGINX_SECONDS) -> Surroundings:
+    """Collect the first half of a snapshot: no probe, no log. ``deadline`` is monotonic time; ``nginx_seconds``: for
+    `nginx -V`, whose compiled-in paths are guessed after that. If it has more than is left, nothing is guessed: the
+    configuration is NotSeen."""
     host_task = start("host", _host)
     processes = start("processes", _processes).wait(deadline)
     all_processes = processes if isinstance(processes, Processes) else Processes(processes=(), listeners=())
     masters = nginx_topology.nginx_masters(all_processes)
-    outcome = start("nginx configuration", _nginx, settings, masters).wait(deadline)
+    outcome = start("nginx configuration", _nginx, settings, masters, nginx_seconds).wait(deadline)
     # If the configuration could not be read, do not report nginx as missing.
     config, build = (outcome, {"program": settings.nginx.binary}) if isinstance(outcome, NotSeen) else outcome
     host = host_task.wait(deadline)
@@ -90,11 +95,13 @@ def _processes() -> Processes:
     return processes()
 
 
-def _nginx(settings: Settings, masters: tuple[Process, ...]) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
+def _nginx(
+    settings: Settings, masters: tuple[Process, ...], seconds: float
+) -> tuple[NginxConfig | NotSeen, dict[str, str]]:
     from ops.collect.services import nginx
 
     binary = nginx.find_binary(settings.nginx.binary, masters)
-    build = {"program": binary} | nginx.build_facts(binary, timeout=2.0) if binary else {}
+    build = {"program": binary} | nginx.build_facts(binary, timeout=seconds) if binary else {}
     return nginx.read_config(binary, build, settings.nginx.config_file, masters), build
 
 
