@@ -174,6 +174,7 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
     from ops.backups.retention import check_policy
     from ops.collect.net.private_headers import read_private_headers
     from ops.errors import OpsError
+    from ops.notifications.authorities import read_authorities
     from ops.notifications.destination import destinations
     from ops.settings import MAX_BUDGET, MIN_BUDGET
 
@@ -196,6 +197,13 @@ def _refused_by_commands(settings: Settings) -> tuple[Text, ...]:
         destinations(settings.notify.urls)
     except OpsError as error:
         errors.append(error.words)
+    if settings.notify.ca_file:
+        # A file that this user may not read is no error: the units that send run as root.
+        try:
+            read_authorities(settings.notify.ca_file)
+        except OpsError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                errors.append(error.words)
     if settings.target.headers_file:
         # A file that this user may not read is no error: the commands that send the headers run as root.
         try:

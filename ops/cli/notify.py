@@ -23,6 +23,7 @@ from ops.cli.options import (
 from ops.errors import UsageError
 
 if TYPE_CHECKING:
+    from ops.settings import Settings
     from ops.text.language import Language, Text
 
 # Beside the watchdog's, which is another process's.
@@ -62,7 +63,9 @@ def test(config: str | None, form: str, language: Language) -> None:
     from ops.notifications.notify import exit_code, send_test
     from ops.report.notify import NotifyReport
 
-    deliveries = send_test(settings_from(config), language)
+    settings = settings_from(config)
+    _say_unusable_roots(settings, language)
+    deliveries = send_test(settings, language)
     show(form, NotifyReport(deliveries), language)
     sys.exit(exit_code(deliveries))
 
@@ -118,6 +121,7 @@ def serve(
     place = loopback_address(address, "--listen")
     settings = settings_from(config)
     require_destinations(settings)
+    _say_unusable_roots(settings, language)
     token = read_token(token_file, "--token-file") if token_file is not None else ""
     path = Path(outbox) if outbox else Path(settings.watchdog.state_file).with_name(OUTBOX_NAME)
 
@@ -136,6 +140,14 @@ def serve(
         raise _address_error(address, error) from None
     with suppress(KeyboardInterrupt):
         receiver.serve()
+
+
+def _say_unusable_roots(settings: Settings, language: Language) -> None:
+    """A line on standard error if notify.ca_file is of no use: what it would have made trusted is refused."""
+    from ops.notifications.authorities import unusable_authorities
+
+    if (words := unusable_authorities(settings.notify.ca_file)) is not None:
+        click.echo(f"gte-ops: {words.to(language)}", err=True)
 
 
 def _address_error(address: str, error: OSError) -> UsageError:

@@ -13,7 +13,9 @@ import os
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
+from ops.errors import SettingsError
 from ops.files.unprivileged import drop_privileges, unprivileged_account
+from ops.notifications.authorities import read_authorities
 
 # Modules that Requests, smtplib and the codecs import only at the first request.
 _IMPORTED_LATE = (
@@ -63,9 +65,8 @@ def enter(urls: Iterable[str], ca_file: str = "") -> None:
     Call it before the process has threads: no_new_privs belongs to a thread (prctl(2)). Raises OSError if root cannot
     be given up; then nothing may be sent."""
     _load(urls)
-    with contextlib.suppress(
-        OSError
-    ):  # no memory file can be made: then what may be read of the files counts
+    # No memory file can be made: then what may be read of the files counts.
+    with contextlib.suppress(OSError):
         _take_up_authorities(os.environ, ca_file)
     account = unprivileged_account()
     if account is not None:
@@ -101,7 +102,7 @@ def _take_up_authorities(environment: MutableMapping[str, str], ca_file: str) ->
     import certifi
 
     public = _content(certifi.where())
-    further = _content(ca_file)
+    further = _further(ca_file)
     system = environment.get("SSL_CERT_FILE", "")
     bundle = environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE") or ""
     if public:
@@ -115,6 +116,15 @@ def _take_up_authorities(environment: MutableMapping[str, str], ca_file: str) ->
     own_file = _content(system or (ssl.get_default_verify_paths().openssl_cafile if further else ""))
     if own_file or further:
         environment["SSL_CERT_FILE"] = _held(own_file + further)
+
+
+def _further(ca_file: str) -> bytes:
+    """The roots of ``ca_file``, ended by a line's end; empty if it is of no use: the commands that read the settings
+    say so."""
+    try:
+        return read_authorities(ca_file) + b"\n" if ca_file else b""
+    except SettingsError:
+        return b""
 
 
 def _content(path: str) -> bytes:

@@ -318,6 +318,8 @@ def test_check_names_all_errors_with_file_key_and_the_nearest_key(run: Run) -> N
         ),
         ('[backup]\nto = ["rclone:x:y", "ftp:z"]', "backup.to[1]: 'ftp:z' is no destination"),
         ('[notify]\nurls = ["nonsense"]', "notify.urls[0] (***): not an Apprise URL"),
+        ('[notify]\nca_file = "/nowhere/root.pem"', "notify.ca_file /nowhere/root.pem: No such file"),
+        ('[notify]\nca_file = "/dev/null"', "notify.ca_file /dev/null: not a regular file"),
         ('[target]\nheaders_file = "/nowhere/headers"', "target.headers_file /nowhere/headers: No such file"),
         ('[target]\nheaders_file = "/dev/null"', "target.headers_file /dev/null: not a regular file"),
         ("[target\n", "not valid TOML"),
