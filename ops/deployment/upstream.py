@@ -53,7 +53,6 @@ class PresentServer:
 
     address: str
     is_drained: bool
-    is_backup: bool
     words: tuple[tuple[str, int, int], ...] = field(default=(), repr=False)
 
 
@@ -93,8 +92,8 @@ def _present(text: str) -> Iterator[PresentServer]:
             words.append((_unquoted(match["word"]), *match.span()))
         elif match["end"] is not None:
             if match["end"] == ";" and len(words) > 1 and words[0][0] == "server":
-                parameters = [word for word, _, _ in words[2:]]
-                yield PresentServer(words[1][0], "down" in parameters, "backup" in parameters, tuple(words))
+                is_drained = any(word == "down" for word, _, _ in words[2:])
+                yield PresentServer(words[1][0], is_drained, tuple(words))
             words = []
 
 

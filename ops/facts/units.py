@@ -27,7 +27,7 @@ class Unit(Facts, frozen=True):
     ``environment``: its variables by name; the values only of those that say where logs, pidfile and records are, else
     empty. ``memory_max`` in bytes and ``open_files``: None without a limit. ``triggers``: the unit that a timer or a
     socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there.
-    ``words``: the last lines of its journal, if it is in trouble; ``oom_kills``: of its control group."""
+    ``words``: the last lines of its journal, if it is in trouble."""
 
     name: str
     load: str
@@ -64,7 +64,6 @@ class Unit(Facts, frozen=True):
     triggered_by: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    oom_kills: int | None = None
 
 
 class Units(Facts, frozen=True):

@@ -8,18 +8,8 @@ from pathlib import Path
 from ops.deployment.install import RefusedError, place, reason_not_to_replace
 from ops.deployment.render import DeploymentKind, RenderedFile
 from ops.errors import OpsError
-from ops.installation.host import (
-    HostTree,
-)
-from ops.installation.steps import (
-    Assessed,
-    FileStep,
-    LinkStep,
-    Step,
-    Undo,
-    UndoFile,
-    UndoLink,
-)
+from ops.installation.host import HostTree
+from ops.installation.steps import Assessed, FileStep, LinkStep, Step, Undo, UndoFile, UndoLink
 from ops.installation.store import InstallStore
 from ops.text.language import Text
 from ops.text.reasons import chinese

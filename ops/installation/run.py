@@ -15,10 +15,7 @@ from ops.errors import ErrorKind, OpsError
 from ops.files.signals import end_if_asked, undisturbed
 from ops.installation.apply import apply, end_challenge, first_backup, way_back
 from ops.installation.assess import assess, file_of
-from ops.installation.host import (
-    HostTree,
-    StepError,
-)
+from ops.installation.host import HostTree, StepError
 from ops.installation.refusals import files_of, refuse_early, refuse_foreign
 from ops.installation.steps import (
     Assessed,

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from ops.errors import OpsError
 from ops.installation.assess import DAEMON_RELOAD
-from ops.installation.host import (
-    HostTree,
-)
+from ops.installation.host import HostTree
 from ops.installation.steps import (
     Undo,
     UndoAccounts,

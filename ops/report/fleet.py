@@ -71,8 +71,12 @@ _COMMANDS = Text(
 _AHEAD = Text(en="{name} {by} ahead", zh="{name} 快 {by}")
 _BEHIND = Text(en="{name} {by} behind", zh="{name} 慢 {by}")
 _CLOCKS = Text(
-    en="Clocks: {shown}; the {measured} that were measured are up to {apart} apart",
-    zh="时钟：{shown}；测得的 {measured} 台之间最多相差 {apart}",
+    en="Clocks: {shown}{apart}",
+    zh="时钟：{shown}{apart}",
+)
+_APART = Text(
+    en="; the {measured} that were measured are up to {apart} apart",
+    zh="；测得的 {measured} 台之间最多相差 {apart}",
 )
 _FULL_REPORT = Text(
     en="One host's report: gte-ops doctor --from-bundle FILE",
@@ -396,8 +400,11 @@ def _clock_words(fleet: FleetDiagnosis, language: Language) -> str:
     if len(off) > MAX_NAMES:
         shown += _MORE.to(language).format(len(off) - MAX_NAMES)
     offsets = [ahead for ahead, _ in measured]
-    apart = _duration(max(offsets) - min(offsets), language)
-    return _CLOCKS.to(language).format(shown=shown, apart=apart, measured=len(measured))
+    apart = ""
+    if len(offsets) > 1:
+        span = _duration(max(offsets) - min(offsets), language)
+        apart = _APART.to(language).format(measured=len(offsets), apart=span)
+    return _CLOCKS.to(language).format(shown=shown, apart=apart)
 
 
 def _duration(seconds: float, language: Language) -> str:

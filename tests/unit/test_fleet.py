@@ -176,6 +176,14 @@ def test_a_wrong_clock_is_a_difference(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_one_measured_clock_is_apart_from_nothing(tmp_path: Path) -> None:
+    wrong = but(host("web1"), machine__clocks=(Clock(source="chrony", offset=300.0),))
+    report = FleetReport(fleet_of(tmp_path, [wrong, host("unknown")]))
+    assert "Clocks: web1 5m behind" in written("text", report)
+    assert "apart" not in written("text", report)
+    assert "相差" not in written("text", report, "zh")
+
+
 def test_clocks_that_are_right_are_not_worth_a_line(tmp_path: Path) -> None:
     right = but(host("web1"), machine__clocks=(Clock(source="chrony", offset=0.4),))
     assert "Clocks" not in written("text", FleetReport(fleet_of(tmp_path, [right])))

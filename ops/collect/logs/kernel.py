@@ -120,17 +120,25 @@ class _Kills:
     def __init__(self, since: float) -> None:
         self._since = since
         self._kills: list[KernelKill] = []
-        self._groups: dict[str, str] = {}
+        # the process that the newest record of a group names, and the group
+        self._chosen = ("", "")
 
     def add(self, at: float, text: str) -> None:
         """Take one record in."""
         if at < self._since:
             return
         if match := _GROUP.search(text):
-            self._groups = {match[2]: match[1]}
+            self._chosen = (match[2], match[1])
         elif match := _KILLED.search(text):
-            group = safe_line(self._groups.get(match[1], ""), 300)
-            self._kills.append(KernelKill(time=at, pid=int(match[1]), text=safe_line(text, 300), group=group))
+            pid, group = self._chosen
+            self._kills.append(
+                KernelKill(
+                    time=at,
+                    pid=int(match[1]),
+                    text=safe_line(text, 300),
+                    group=safe_line(group, 300) if pid == match[1] else "",
+                )
+            )
 
     def newest(self) -> tuple[KernelKill, ...]:
         """The newest of them, oldest first."""

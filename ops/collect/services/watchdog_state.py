@@ -30,15 +30,15 @@ class _State(msgspec.Struct):
     boot_id: str = ""
     clocks: _Clocks | None = None
 
+    holding: bool = False
+    futile: bool = False
+    actions: list[_Action] = []
+
     def last_round(self) -> float | None:
         """When the last cycle was, as the clock is set now: it may have been set since, if that was in this boot."""
         if self.clocks is None or self.clocks.boottime is None or self.boot_id != boot_id():
             return self.clocks.wall if self.clocks is not None else None
         return calendar_time(self.clocks.boottime)
-
-    holding: bool = False
-    futile: bool = False
-    actions: list[_Action] = []
 
 
 def watchdog_state(path: str, interval: float) -> WatchdogFacts | NotSeen:
