@@ -34,6 +34,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
+from ops.facts.units import Unit
 from ops.interpret.gunicorn import arguments, options, process_of
 from ops.interpret.nginx import serving_masters
 from ops.settings import Ignore
@@ -331,23 +332,41 @@ def host_values(snapshot: Snapshot) -> dict[str, str]:
     values["install_schedule"] = f"gte-ops render {'systemd' if has_systemd else 'cron'} --install"
     if isinstance(snapshot.settings_file, str):
         values["settings_file"] = snapshot.settings_file
-    if where := _settings_of_module(snapshot, target):
-        values["gunicorn_config"] = where
+    values.update(_settings_of_module(snapshot, target))
     return {name: value for name, value in values.items() if value}
 
 
-def _settings_of_module(snapshot: Snapshot, target: Target) -> str | None:
-    """Where gunicorn's settings stand if its command names a module for them (``-c python:...``): the unit's file of
-    variables, from which such a module takes them, or the module. None if the command names none."""
+# What the service's own module takes from variables (service/settings.py), in a sentence of any language.
+_SERVICE_MODULE = "python:service.gunicorn_conf"
+_VARIABLES = "GTE_TIMEOUT=, GTE_WORKERS=, GTE_MAX_REQUESTS=, ...: docs/configuration.md"
+# Files of variables that distributions write for every program.
+_OF_ALL_PROGRAMS = frozenset(
+    {"/etc/default/locale", "/etc/locale.conf", "/etc/sysconfig/i18n", "/etc/environment"}
+)
+
+
+def _settings_of_module(snapshot: Snapshot, target: Target) -> dict[str, str]:
+    """Where gunicorn's settings stand if its command names a module for them (``-c python:...``): the service's own
+    takes them from the unit's file of variables; for another the module, in sentences alone. Empty if the command
+    names none."""
     if isinstance(snapshot.processes, NotSeen):
-        return None
+        return {}
     module = options(arguments(process_of(snapshot.processes, target.gunicorn_master))).get("config", "")
     if not module.startswith("python:"):
-        return None
+        return {}
     units = snapshot.units
     unit = None if isinstance(units, NotSeen) else units.unit(units.service)
-    files = unit.environment_files if unit is not None else ()
-    return files[0].path if files else module
+    path = _file_of_variables(unit) if unit is not None and module == _SERVICE_MODULE else None
+    if path is None:
+        return {"gunicorn_settings": module}
+    return {"gunicorn_config": path, "gunicorn_settings": f"{path} ({_VARIABLES})"}
+
+
+def _file_of_variables(unit: Unit) -> str | None:
+    """The unit's last readable environment file, one of the unit's name before others; None without one."""
+    files = [f.path for f in unit.environment_files if not f.error and f.path not in _OF_ALL_PROGRAMS]
+    own = [path for path in files if unit.name.removesuffix(".service") in path]
+    return next(reversed(own or files), None)
 
 
 def target_values(target: Target) -> dict[str, str]:

@@ -175,6 +175,9 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
         A command for which a value is unknown is left out (``kill ?`` fixes nothing), unless no step remained."""
         derived = with_derived(values)
         of_sentences = {**derived, **values}
+        # A file of variables has other names for gunicorn's settings: a sentence tells them, a command needs the path.
+        if "gunicorn_settings" in values:
+            of_sentences["gunicorn_config"] = values["gunicorn_settings"]
         steps = tuple(
             fill_command(step, values) if is_command(step) else fill_text(step, of_sentences)
             for step in self.fix

@@ -583,7 +583,25 @@ def test_settings_that_a_module_holds_are_made_in_the_unit_s_file_of_variables()
     by_module = processes(NGINX_PROCESSES, (process(GUNICORN_MASTER, 1, *command),), GUNICORN_PROCESSES[1:])
     file = UnitEnvironmentFile(path="/etc/gte-api/environment")
     unit = Unit(name="gte-api.service", load="loaded", active="active", environment_files=(file,))
-    units = Units(units=(unit,), service=unit.name)
     assert host_values(HEALTHY)["gunicorn_config"] == GUNICORN_CONF
-    assert host_values(but(processes=by_module, units=units))["gunicorn_config"] == file.path
-    assert host_values(but(processes=by_module))["gunicorn_config"] == "python:service.gunicorn_conf"
+    others = (
+        UnitEnvironmentFile(path="/etc/default/locale", is_optional=True),
+        UnitEnvironmentFile(path="/etc/default/gte-api", is_optional=True, error="No such file or directory"),
+    )
+    for files in ((file,), (*others, file), (file, *others)):
+        units = Units(units=(replace(unit, environment_files=files),), service=unit.name)
+        values = host_values(but(processes=by_module, units=units))
+        assert values["gunicorn_config"] == file.path
+        entry = catalogue().entry("GUN013")
+        assert "GTE_MAX_REQUESTS=" in entry.fix_with(values)[0].en
+        assert entry.verify_with(values).en == f"grep -ni max_requests {file.path}"
+    for snapshot in (
+        but(processes=by_module),
+        but(
+            processes=by_module,
+            units=Units(units=(replace(unit, environment_files=others),), service=unit.name),
+        ),
+    ):
+        values = host_values(snapshot)
+        assert values["gunicorn_settings"] == "python:service.gunicorn_conf"
+        assert values.get("gunicorn_config") == host_values(HEALTHY).get("gunicorn_config")
