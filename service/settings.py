@@ -214,8 +214,9 @@ class Settings:
     max_body_bytes: Annotated[
         int,
         Variable(
-            "Largest request body; a larger one is refused with 413 `payload_too_large`.",
-            "请求体的最大字节数，超过则 413 `payload_too_large`。",
+            "Largest request body; a larger one is refused with 413 `payload_too_large`. Whatever the limit, a chunked"
+            " body has at most 8,191 chunks.",
+            "请求体的最大字节数，超过则 413 `payload_too_large`。不论上限多大，分块传输最多 8191 个分块。",
             example="4194304",
             since="0.1.0",
             unit="bytes",
@@ -315,8 +316,8 @@ class Settings:
     burst: Annotated[
         int,
         Variable(
-            "Predictions of one client above GTE_RATE that are taken at once.",
-            "每个客户端超出 GTE_RATE 后仍立即接受的预测数。",
+            "Predictions of one client above GTE_RATE that are taken at once; refused at the start without GTE_RATE.",
+            "每个客户端超出 GTE_RATE 后仍立即接受的预测数；未设 GTE_RATE 时拒绝启动。",
             example="200",
             since="0.3.0",
             unit="predictions",
@@ -498,8 +499,8 @@ _DEFAULT_THREADS_GTE = 80
 # Threads that predictions never use: one each for /health, /ready, /metrics and the page.
 _RESERVED_THREADS = 4
 
-# Browsers send it in small letters and without a path; Electron's pages have schemes of their own (app://obsidian.md).
 _RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
+# Browsers send it in small letters and without a path; Electron's pages have schemes of their own (app://obsidian.md).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 _LARGEST = 2**31 - 1
@@ -530,6 +531,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
                 zh=f"{PREFIX}MODEL_DOWNLOAD=1：请设置 {PREFIX}MODEL_DIR，即下载到的目录",
             )
         )
+    rate, burst = _rate(environ), _integer(environ, "BURST", 20, least=0)
     body_bytes = _integer(environ, "MAX_BODY_BYTES", 1024 * 1024, least=1)
     return Settings(
         engine=engine,
@@ -558,8 +560,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         prediction_timeout=_seconds(environ, "PREDICTION_TIMEOUT", 60.0),
         progress_dir=Path(environ.get(PREFIX + "PROGRESS_DIR") or "/run/gte-api/progress"),
         api_keys_file=Path(keys_file) if keys_file else None,
-        rate=_rate(environ),
-        burst=_integer(environ, "BURST", 20, least=0),
+        rate=rate,
+        burst=burst,
         cors_origins=_origins(environ),
     )
 
@@ -628,8 +630,15 @@ def per_second(rate: str) -> float:
 
 
 def _rate(environ: Mapping[str, str]) -> str | None:
-    """``RATE``, as nginx's limit_req_zone writes it."""
-    text = environ.get(PREFIX + "RATE", "").strip()
+    """``RATE``, as nginx's limit_req_zone writes it. ``BURST`` is refused without it."""
+    text, burst = (environ.get(PREFIX + name, "").strip() for name in ("RATE", "BURST"))
+    if not text and burst:
+        raise SettingsError(
+            Message(
+                en=f"{PREFIX}BURST={burst}: set {PREFIX}RATE too, without which no rate is limited",
+                zh=f"{PREFIX}BURST={burst}：请同时设置 {PREFIX}RATE，没有它就不限流",
+            )
+        )
     if not text:
         return None
     if not _RATE.fullmatch(text):

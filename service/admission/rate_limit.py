@@ -1,8 +1,12 @@
 """How many predictions a client may ask for: a rate, and how many more at once.
 
 The generic cell rate algorithm (ITU-T I.371), as nginx's ``limit_req`` with ``nodelay``: for each client the moment at
-which it will have used nothing of its burst. Refused requests do not count. A client is a name that was verified (an
-accepted key, an address of a connection), never what a request says of itself: whoever may invent names has no limit.
+which it will have used nothing of its burst. What is refused for the rate or for want of a place does not count.
+
+A client is an accepted key, else an IP address (of IPv6 a network): that of the connection or, where this is a proxy of
+ours, the one that the proxy adds to ``X-Forwarded-For``. Nothing else that a request says of itself names a client:
+whoever may invent names has no limit. With ``GTE_FORWARDED_ALLOW_IPS=*`` every peer counts as a proxy of ours, and
+whoever reaches the service without one may invent addresses.
 """
 
 import math
@@ -10,9 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 
-_MOST_CLIENTS = (
-    16_384  # that are remembered; of more, those that have used the least of their burst are forgotten
-)
+# That are remembered; of more, those that have used the least of their burst are forgotten.
+_MOST_CLIENTS = 16_384
 
 
 class RateLimit:
@@ -36,6 +39,15 @@ class RateLimit:
                 self._forget(now)
             self._even[client] = even + self._interval
             return None
+
+    def give_back(self, client: str) -> None:
+        """Count one request less of ``client``: what ``take`` has counted was refused for another reason."""
+        with self._lock:
+            even = self._even.get(client, 0.0) - self._interval
+            if even > self._clock():
+                self._even[client] = even
+            else:
+                self._even.pop(client, None)
 
     def excess(self, client: str) -> int | None:
         """As ``take``, but nothing is counted."""

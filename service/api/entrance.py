@@ -148,6 +148,8 @@ class Door:
         try:
             return _take(self._here, client, dear=dear)
         except OverloadedError as overload:
+            if self._limit:
+                self._limit.give_back(client.name)
             return _problem(overload)
 
     def refuse(self, status: HTTPStatus, head: bytes, peer: object, why: str = "") -> DoorAnswer:
@@ -234,6 +236,7 @@ class Entrance:
         try:
             g.place = _take(context(), client, dear=dear)
         except OverloadedError as overload:
+            self._give_back(name)
             raise _problem(overload) from None
 
     def _address(self) -> str:
@@ -244,6 +247,10 @@ class Entrance:
         seconds = self._limit.take(name) if self._limit else None
         if seconds is not None:
             raise _too_fast(seconds)
+
+    def _give_back(self, name: str) -> None:
+        if self._limit:
+            self._limit.give_back(name)
 
 
 def _leave(_error: BaseException | None) -> None:

@@ -1,7 +1,10 @@
 """The address of the client behind a proxy of this deployment."""
 
 import ipaddress
+import re
 
+# Some proxies add the port of the connection that they see.
+_WITH_PORT = re.compile(r"(?:\[([^\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 _MOST_KNOWN = 4096  # peers whose answer is kept
 
 
@@ -22,9 +25,11 @@ class Proxies:
 
     def client_of(self, peer: str, forwarded_for: str | None) -> str:
         """Who asks, given the other end of the connection (empty: a Unix socket) and the header. A proxy adds the
-        address that it sees at the end; what stands before it is anybody's claim."""
+        address that it sees at the end, perhaps with a port; what stands before it is anybody's claim. What is no IP
+        address (``unknown``) says nothing: the peer asks."""
         last = (forwarded_for or "").rpartition(",")[2].strip()
-        return last if last and self._trusts(peer) else peer
+        address = _address(last) if last and self._trusts(peer) else None
+        return peer if address is None else address
 
     def _trusts(self, peer: str) -> bool:
         if peer not in self._known:
@@ -41,3 +46,13 @@ class Proxies:
         except ValueError:
             return False
         return any(address in network for network in self._networks)
+
+
+def _address(element: str) -> str | None:
+    """The IP address in an element of ``X-Forwarded-For``, without its port and its zone; None if there is none."""
+    with_port = _WITH_PORT.fullmatch(element)
+    text = with_port[1] or with_port[2] if with_port else element
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None

@@ -25,8 +25,9 @@ def by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> 
 
     Softmax stays the same if the mean of the keys is subtracted from each: a query's scores then have the mean 0. They
     keep more of their digits in bfloat16, and the largest is at least 0, so that powers of the scores themselves, and
-    not of their distance from the largest, never vanish together. They could only overflow, from 88 above the mean
-    (natural logarithm) on; the result then has NaN.
+    not of their distance from the largest, never vanish together. They, their total or their product with the values
+    could only overflow, from 88 above the mean (natural logarithm) on, less the logarithms of how many are added up and
+    of the values. A query whose total overflows has the result NaN; one whose product alone does, an infinity or NaN.
     """
     heads, tokens, width = query.shape
     scale = math.log2(math.e) / math.sqrt(width)
@@ -44,6 +45,8 @@ def by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> 
     powers = torch.bmm(text[0], text[1].transpose(1, 2)).exp2_()
     # What is no token has values of 0, so it only must not be counted.
     totals = powers[:, :tokens, :tokens].sum(-1, keepdim=True)
+    # The product may still be finite, and a quotient of 0 would pass for a result.
+    totals.masked_fill_(totals.isinf(), math.nan)
     return torch.bmm(powers, text[2])[:, :tokens].div_(totals)
 
 

@@ -1,8 +1,10 @@
 """Weights in the layout of oneDNN's 8-bit product, in a quarter of the time that torch takes to make it.
 
 oneDNN reorders such weights one by one (18 ms for 4096 x 1024, two thirds of int8's load). Where its layout is the one
-below, byte for byte, the rest of a shape's weights are put there by one copy of a permuted view. Nothing is assumed:
-the first weights of each shape are torch's own and are compared; another layout is left to torch.
+below, a shape's weights are put there by one copy of a permuted view. That is not assumed but compared, for each shape,
+on weights drawn at random, byte for byte: weights of a model may be all alike, or alike in places, and then look the
+same in other layouts. Another layout is left to torch. What is assumed: the layout depends on the shape, not on the
+values.
 
 The layout: blocks of 64 outputs and 64 inputs, the blocks of one group of outputs after the other; in a block groups of
 four inputs, in a group the outputs, for each its four inputs. At the end, for each output, the negative sum of its
@@ -24,7 +26,7 @@ class Prepacking:
     def __init__(self, rows: int) -> None:
         """``rows``: of the activations for which oneDNN chooses the layout."""
         self._rows = rows
-        # The first weights of each shape whose layout is known; None: it is another.
+        # Weights of each shape whose layout is known; None: it is another.
         self._known: dict[torch.Size, torch.Tensor | None] = {}
         self._lock = threading.Lock()
 
@@ -32,16 +34,24 @@ class Prepacking:
         """The weights ``levels``, int8 of the shape [outputs, inputs], for ``qlinear_pointwise``."""
         with self._lock:
             if levels.shape not in self._known:
-                packed: torch.Tensor = torch.ops.onednn.qlinear_prepack(levels, [self._rows, levels.shape[1]])
-                self._known[levels.shape] = packed if _is_known(packed, levels) else None
-                return packed
+                drawn = _drawn(levels.shape)
+                packed = self._by_torch(drawn)
+                self._known[levels.shape] = packed if _is_known(packed, drawn) else None
         like = self._known[levels.shape]
         if like is None:
-            packed = torch.ops.onednn.qlinear_prepack(levels, [self._rows, levels.shape[1]])
-        else:
-            packed = like.clone()
-            _fill(_bytes(packed), levels)
+            return self._by_torch(levels)
+        packed = like.clone()
+        _fill(_bytes(packed), levels)
         return packed
+
+    def _by_torch(self, levels: torch.Tensor) -> torch.Tensor:
+        packed: torch.Tensor = torch.ops.onednn.qlinear_prepack(levels, [self._rows, levels.shape[1]])
+        return packed
+
+
+def _drawn(shape: torch.Size) -> torch.Tensor:
+    """Weights of this shape, the same every time, of which no two places of a layout can be taken for each other."""
+    return torch.from_numpy(numpy.random.default_rng(0).integers(-127, 128, tuple(shape), numpy.int8))
 
 
 def _is_known(packed: torch.Tensor, levels: torch.Tensor) -> bool:

@@ -45,6 +45,22 @@ def test_scores_too_far_apart_give_no_number_instead_of_a_wrong_one() -> None:
     assert difference(found[rows], wanted[rows]) < 0.2
 
 
+@pytest.mark.parametrize("above", [80.0, 86.0, 87.0, 88.2, 89.0, 200.0])
+@pytest.mark.parametrize("size", [0.05, -3.0, 0.0])
+def test_a_total_that_overflows_gives_no_number_though_the_product_is_finite(
+    above: float, size: float
+) -> None:
+    """Half of the keys so far above the mean, the others as far below it: the result is ``size`` or no number."""
+    query, key = torch.zeros(2, 1, 64, 64, dtype=torch.bfloat16)
+    query[..., 0] = 1
+    key[:, :32, 0], key[:, 32:, 0] = 8 * above, -8 * above
+    found = by_products(query, key, torch.full_like(query, size)).float()
+    if above < 85:
+        assert torch.allclose(found, torch.full_like(found, size), rtol=0.02)
+    else:
+        assert not found.isfinite().any()
+
+
 def test_texts_of_every_length_have_a_few_shapes() -> None:
     rounded = [_rounded(tokens) for tokens in range(LEAST_LENGTH, 513)]
     assert len(set(rounded)) < 30

@@ -202,6 +202,29 @@ def test_above_its_rate_an_address_is_refused_with_the_time_to_come_again(connec
     assert status_of(door(head("/predict"), ("192.0.2.2", 1), connection)[1]) == "passed"
 
 
+def test_a_refusal_for_overload_uses_up_no_rate(connection: socket.socket) -> None:
+    door, here = service(rate="6r/m", burst=1)
+    held = [here.places.take(Client(f"{number}")) for number in range(4)]
+    refused = [door(head("/predict"), PEER, connection)[1] for _ in range(5)]
+    assert list(map(status_of, refused)) == ["503"] * 5
+    for one in held:
+        one.leave()
+    answers = [door(head("/predict"), PEER, connection)[1] for _ in range(3)]
+    assert list(map(status_of, answers)) == ["passed", "passed", "429"]
+
+
+def test_nor_does_one_at_the_entrance_of_the_application() -> None:
+    settings = replace(SETTINGS, max_concurrent=1, max_queue=3, rate="6r/m", burst=1)
+    app = create_app(settings, EngineRegistry({}, load_wait=0))
+    here, client = context_of(app.extensions), app.test_client()
+    held = [here.places.take(Client(f"{number}")) for number in range(4)]
+    assert [client.post("/predict", json={}).get_json()["code"] for _ in range(5)] == ["overloaded"] * 5
+    for one in held:
+        one.leave()
+    statuses = [client.post("/predict", json={"task_type": "?"}).status_code for _ in range(3)]
+    assert statuses == [400, 400, 429]
+
+
 def test_a_key_has_a_rate_of_its_own_wherever_it_comes_from(
     tmp_path: Path, connection: socket.socket
 ) -> None:
@@ -257,6 +280,13 @@ def test_a_rate_is_written_as_for_nginx(text: str, rate: float) -> None:
 def test_what_is_no_rate_ends_the_start(text: str) -> None:
     with pytest.raises(SettingsError, match="GTE_RATE"):
         read_settings({"GTE_RATE": text})
+
+
+def test_a_burst_without_a_rate_ends_the_start() -> None:
+    with pytest.raises(SettingsError, match="GTE_BURST=200: set GTE_RATE"):
+        read_settings({"GTE_BURST": "200"})
+    assert read_settings({"GTE_BURST": "200", "GTE_RATE": "10r/s"}).burst == 200
+    assert read_settings({"GTE_BURST": ""}).burst == 20
 
 
 def test_a_request_that_came_by_no_door_is_counted_too() -> None:

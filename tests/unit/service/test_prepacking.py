@@ -42,6 +42,32 @@ def test_weights_of_one_shape_do_not_share_memory() -> None:
     assert torch.equal(_bytes(first), _bytes(torch.ops.onednn.qlinear_prepack(levels(128, 64, 0), [512, 64])))
 
 
+@pytest.mark.parametrize("first", ["zeros", "ones", "rows alike", "columns alike", "symmetric"])
+def test_weights_that_look_alike_in_another_layout_do_not_pass_it(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = levels(1, 64, 0)
+    weights = {
+        "zeros": torch.zeros(64, 64, dtype=torch.int8),
+        "ones": torch.ones(64, 64, dtype=torch.int8),
+        "rows alike": row.repeat(64, 1),
+        "columns alike": row.t().repeat(1, 64),
+        "symmetric": levels(64, 64, 0).triu() + levels(64, 64, 0).triu(1).t(),
+    }[first]
+    real = prepacking._fill
+    others = [
+        lambda content, levels: real(content, levels.flip(0)),
+        lambda content, levels: real(content, levels.flip(1)),
+        lambda content, levels: real(content, levels.t()),
+    ]
+    for other in others:
+        monkeypatch.setattr(prepacking, "_fill", other)
+        prepacked = Prepacking(512)
+        for given in (weights, levels(64, 64, 1)):
+            wanted = torch.ops.onednn.qlinear_prepack(given, [512, 64])
+            assert torch.equal(_bytes(prepacked(given)), _bytes(wanted))
+
+
 @pytest.mark.parametrize("fault", ["order", "size", "torch"])
 def test_another_layout_is_left_to_torch(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = prepacking._bytes
