@@ -72,4 +72,6 @@ def test_every_kind_has_words_of_its_own() -> None:
         Kind.TOO_SLOW,
         # A database server's refusal: its words are tried in tests/unit/interpret/test_start_failure.py.
         Kind.DATABASE_REFUSES,
+        # A Python that was replaced, or is not whole: tests/lab/reported/seventh_app.py.
+        Kind.NO_LIBRARY, Kind.EXTENSION, Kind.OLD_ENVIRONMENT,
     }  # fmt: skip
