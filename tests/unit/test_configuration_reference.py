@@ -86,11 +86,13 @@ def test_a_variable_has_a_meaning_in_both_languages_and_the_version_that_brought
     assert (about.unit in reference.UNITS) is (variable.kind in (int, float))
 
 
+# Variables that mean nothing without another one.
+NEEDED_BESIDE = {"GTE_MODEL_DOWNLOAD": {"GTE_MODEL_DIR": "/srv/gte"}, "GTE_BURST": {"GTE_RATE": "600r/m"}}
+
+
 @pytest.mark.parametrize("variable", VARIABLES, ids=NAMES)
 def test_an_example_is_a_value_that_the_variable_may_have(variable: DocumentedVariable) -> None:
-    environ = {variable.name: variable.about.example}
-    if variable.name == "GTE_MODEL_DOWNLOAD":
-        environ["GTE_MODEL_DIR"] = "/srv/gte"
+    environ = {variable.name: variable.about.example} | NEEDED_BESIDE.get(variable.name, {})
     field = variable.name.removeprefix("GTE_").lower()
     try:
         group = read_settings(environ) if hasattr(read_settings({}), field) else read_server_settings(environ)
