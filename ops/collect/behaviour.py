@@ -40,13 +40,17 @@ def probe(
     target: Target,
     since: float,
     deadline: float,
+    *,
+    asked_before: bool,
 ) -> dict[str, Any]:
     """Probe the stack, and return the results by the snapshot's section. All probes run at once; the wait for them ends
-    early if it is pointless; the logs are read last, so that they include the probes' own entries."""
+    early if it is pointless; the logs are read last, so that they include the probes' own entries. ``asked_before``:
+    other requests of this run may have reached the service already."""
     from ops.collect.give_up import Watch
     from ops.collect.host import machine
     from ops.collect.logs import kernel, service_logs
     from ops.collect.process import worker_activity
+    from ops.collect.process.worker_activity import OWN_CONNECTIONS
 
     probed_since = time.time()
     before = worker_activity.read(target, settings.app.progress_dir)
@@ -55,13 +59,20 @@ def probe(
     # A worker of another kind accepts no connection while it is stuck; progress records show more than probes.
     repeat = main_polls and len(target.gunicorn_workers) > 1 and not before.progress
     headers = _private_headers(target)
+    watch = Watch(
+        target,
+        settings.app.progress_dir,
+        before,
+        probes.patience,
+        main_polls=main_polls,
+        own_connections=None if repeat or asked_before else OWN_CONNECTIONS,
+    )
     answers = _ask(probes, target, around.config, deadline, headers, repeat=repeat)
     answers |= _host_names(probes, around.config, target)
     tasks = answers | read_host_state(settings, around, target, deadline)
     tasks["last_start"] = Task(
         "last start", lambda: _last_start(settings, around, target, answers["backend"])
     )
-    watch = Watch(target, settings.app.progress_dir, before, probes.patience, main_polls=main_polls)
     after = watch.until_answered(
         [answers[name] for name in ("front", "backend", "upstreams")], answers["backend"], deadline
     )

@@ -35,13 +35,17 @@ class Watch:
         patience: Deadline,
         *,
         main_polls: bool,
+        own_connections: int | None = None,
     ) -> None:
-        """``before``: the workers before any request was sent; ``main_polls``: they accept connections in their main
-        thread and serve them in others (gthread)."""
+        """Made before any request is sent, and after ``before``. ``main_polls``: the workers accept connections in
+        their main thread and serve them in others (gthread); ``own_connections``: see `OthersRequests`."""
         self._target, self._progress_dir, self._before = target, progress_dir, before
         self._patience, self._main_polls = patience, main_polls
         self._workers = target.gunicorn_workers
-        self._others = worker_activity.OthersRequests(before, target, patience)
+        self._others = worker_activity.OthersRequests(
+            before, target, patience, own_connections=own_connections
+        )
+        self._others_completed = 0
         self._earlier: dict[int, threads.Waiting | None] = {}
         self._held: dict[int, frozenset[Ends]] = {}
         self._deadlocked: tuple[int, ...] = ()
@@ -61,7 +65,12 @@ class Watch:
             is_over = all(task.is_done for task in answers) or time.monotonic() >= deadline
             reading = worker_activity.read(self._target, self._progress_dir)
             if is_over:
-                return msgspec.structs.replace(reading, deadlocked=self._deadlocked, hanging=self._hanging)
+                return msgspec.structs.replace(
+                    reading,
+                    deadlocked=self._deadlocked,
+                    hanging=self._hanging,
+                    others_completed=self._others_completed,
+                )
             stuck = self._look(reading, owes=not backend.is_done)
             self._count_generations()
             if (why := self._why_pointless(reading, stuck, deadline - began)) is not None:
@@ -126,6 +135,7 @@ class Watch:
             return "no worker has completed anything for longer than the budget"
         if worker_activity.ours_is_with_the_stuck(self._before, reading, limit):
             return "a worker is past its request deadline, and the others have nothing of ours"
-        if reading.queued and self._others.complete(reading):
+        if reading.queued and (completed := self._others.completed(reading)):
+            self._others_completed = completed
             return "requests complete while others queue"
         return None

@@ -103,7 +103,9 @@ def _collect(
     doors = other_doors(probes, target, config, resolution_task, host, deadline)
     rotation_task = start("rotation rules", _rotation, settings, target)
     open_logs_task = start("open logs", _open_logs, around.processes, target, deadline)
-    behaviour = probe(settings, around, probes, target, now - since, deadline)
+    behaviour = probe(
+        settings, around, probes, target, now - since, deadline, asked_before=site_tasks is not None
+    )
     test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
     return Snapshot(
         taken_at=now,

@@ -149,7 +149,8 @@ class WorkerActivity(Facts, frozen=True):
 class Activity(Facts, frozen=True):
     """The service's activity during the probes. ``queued``: the accept queue at the start and the end. ``deadlocked``:
     workers whose threads all wait for each other and will never run again, if that is every worker; ``hanging``: such
-    workers among several, if they hold one of our requests."""
+    workers among several, if they hold one of our requests. ``others_completed``: requests, none of them ours, that
+    completed while more waited to be accepted."""
 
     seconds: float
     workers: tuple[WorkerActivity, ...]
@@ -157,3 +158,4 @@ class Activity(Facts, frozen=True):
     progress: tuple[ProgressRecord, ...] = ()
     deadlocked: tuple[int, ...] = ()
     hanging: tuple[int, ...] = ()
+    others_completed: int = 0

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,7 @@ class ActivityReading(msgspec.Struct, frozen=True):
     deadlocked: tuple[int, ...] = ()
     started: dict[int, float] = msgspec.field(default_factory=dict)
     hanging: tuple[int, ...] = ()
+    others_completed: int = 0
 
 
 def read(target: Target, progress_dir: str | None) -> ActivityReading:
@@ -142,6 +144,7 @@ def compare(before: ActivityReading, after: ActivityReading, workers: tuple[int,
         progress=after.progress,
         deadlocked=after.deadlocked,
         hanging=after.hanging,
+        others_completed=after.others_completed,
     )
 
 
@@ -177,6 +180,9 @@ def ours_is_with_the_stuck(before: ActivityReading, reading: ActivityReading, de
 
 # The number of the doctor's own requests that may have completed before the doctor notices.
 OWN_PROBES = 4
+# The doctor's own connections that may wait in the service's queue at once: five past nginx (service_probes:
+# connection, health, readiness, debugger, prediction), and as many through it.
+OWN_CONNECTIONS = 10
 # Of others' requests, which the log tells by their client's name, one may have been answered before we began.
 OTHERS_REQUESTS = 2
 _OWN_CLIENTS = b"gte-ops"
@@ -187,25 +193,46 @@ MAX_GAINED_BYTES = 64 * 1024
 
 
 class OthersRequests:
-    """Detect completed requests other than our own since ``before``, by the workers' progress records or the service's
-    own access log."""
+    """Count completed requests other than our own since ``before``, by the workers' progress records or the service's
+    own access log. Made before the first request of ours is sent."""
 
-    def __init__(self, before: ActivityReading, target: Target, patience: Deadline) -> None:
-        self._before, self._patience = before, patience
+    def __init__(
+        self, before: ActivityReading, target: Target, patience: Deadline, *, own_connections: int | None
+    ) -> None:
+        """``own_connections``: the number of our connections that may wait in the queue; None if that is unknown, or if
+        requests of ours may have been sent before."""
+        self._before, self._patience, self._own_connections = before, patience, own_connections
         self._log, self._namer = target.gunicorn_access_log, log_namer(target, "gunicorn_access_log")
         self._prediction = f" {target.predict_path} ".encode()
         self._size = self._log_size()
+        self._is_written_at_once = bool(self._log) and any(
+            _writes(pid, str(self._log)) for pid in target.gunicorn_workers
+        )
 
-    def complete(self, reading: ActivityReading) -> bool:
-        """Whether more requests have completed than can be ours."""
+    def completed(self, reading: ActivityReading) -> int:
+        """The number of requests that have completed and cannot be ours; 0 if each may be ours."""
         own = self._patience.answered + OWN_PROBES
-        if completions(self._before, reading) > own:
-            return True
-        logged = self._logged()
-        others = [
-            line for line in logged if line.count(b'"') >= _QUOTES_WITH_CLIENT and _OWN_CLIENTS not in line
-        ]
-        return len(logged) > own or len(others) >= OTHERS_REQUESTS
+        if (beyond := completions(self._before, reading) - own) > 0:
+            return beyond
+        logged = self._logged(self._before.at)
+        others = _others(logged)
+        if len(logged) > own or others >= OTHERS_REQUESTS:
+            return max(len(logged) - own, others)
+        return self._completed_before_a_queue(reading)
+
+    def _completed_before_a_queue(self, reading: ActivityReading) -> int:
+        """The same, sooner, if requests waited before ours were sent, and others than ours wait now: those that were
+        being processed then and are not any more, or those logged since, by workers that write their lines at once."""
+        if self._own_connections is None or not self._before.queued:
+            return 0
+        if (reading.queued or 0) <= self._own_connections:
+            return 0
+        if ended := ended_since(self._before, reading):
+            return ended
+        if not self._is_written_at_once:
+            return 0
+        others = _others(self._logged(float(int(self._before.at))))
+        return others if others >= OTHERS_REQUESTS else 0
 
     def _log_size(self) -> int | None:
         try:
@@ -213,8 +240,9 @@ class OthersRequests:
         except OSError:
             return None
 
-    def _logged(self) -> list[bytes]:
-        """The predictions added to the log, except in the second in which we began: they may be older."""
+    def _logged(self, since: float) -> list[bytes]:
+        """The predictions added to the log whose time is not before ``since``. Log times are whole seconds: a line of
+        the second in which we began may be older if the log is written with delay."""
         if self._log is None or self._size is None:
             return []
         try:
@@ -226,13 +254,39 @@ class OthersRequests:
         return [
             line
             for line in gained.splitlines()
-            if self._prediction in line
-            and (access := access_line(line)) is not None
-            and access.time >= self._before.at
+            if self._prediction in line and (access := access_line(line)) is not None and access.time >= since
         ]
+
+
+def _others(lines: list[bytes]) -> int:
+    return sum(line.count(b'"') >= _QUOTES_WITH_CLIENT and _OWN_CLIENTS not in line for line in lines)
+
+
+def _writes(pid: int, path: str) -> bool:
+    """Whether a process has the file open itself, so that no pipe or collector delays its lines."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            return any(os.path.samestat(Path(entry.path).stat(), Path(path).stat()) for entry in entries)
+    except OSError:
+        return False
 
 
 def completions(before: ActivityReading, after: ActivityReading) -> int:
     """The number of requests completed between two readings, by the progress records."""
     earlier = {r.pid: r.completed for r in before.progress}
     return sum(max(0, r.completed - earlier.get(r.pid, r.completed)) for r in after.progress)
+
+
+def ended_since(before: ActivityReading, after: ActivityReading) -> int:
+    """The number of requests that were in flight at ``before`` and have completed by ``after``, by the records."""
+    later = {(record.pid, record.start_ticks): record for record in after.progress}
+    return sum(
+        _ended(record, later[record.pid, record.start_ticks])
+        for record in before.progress
+        if (record.pid, record.start_ticks) in later
+    )
+
+
+def _ended(earlier: ProgressRecord, later: ProgressRecord) -> int:
+    gone = Counter(earlier.in_flight) - Counter(later.in_flight)
+    return min(gone.total(), max(0, later.completed - earlier.completed))

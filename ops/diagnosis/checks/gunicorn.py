@@ -410,7 +410,7 @@ def capacity(
 ) -> Iterator[Finding]:
     """GUN006: requests queue while others complete. GUN007: connections are accepted, and no request completes."""
     full = _full_queue(logs, target, backend)
-    if full is not None and (done := _completions(activity, backend, logs, taken_at)) is not None:
+    if full is not None and (done := _completions(target, activity, backend, logs, taken_at)) is not None:
         yield Finding("GUN006", (full, done), {"queued": "?"}, summary=_FULL)
         return
     if _is_another_cause(target, backend, activity, processes, taken_at):
@@ -420,7 +420,7 @@ def capacity(
         for x in (backend.health, backend.predict)
         if isinstance(x, Exchange) and x.failure is ProbeFailure.TIMEOUT
     ]
-    completes = _completions(activity, backend, logs, taken_at)
+    completes = _completions(target, activity, backend, logs, taken_at)
     queues = _queue_evidence(target, backend, activity, completes)
     states = _states(target, activity, processes)
     states_text = listed(words for _, words in states)
@@ -603,15 +603,17 @@ def by_its_record(record: ProgressRecord, now: float) -> Evidence:
 
 
 def _completions(
-    activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
+    target: Target, activity: Activity, backend: Backend, logs: Logs | NotSeen, taken_at: float
 ) -> Evidence | None:
-    """Proof that requests complete: the workers' records count more than our probes, or the log has a prediction."""
+    """Proof that requests complete: the workers' records count more than our probes, others' were seen to complete, or
+    the log has a prediction."""
     exchanges = (backend.health, backend.ready, backend.predict, backend.debugger)
     own = sum(isinstance(x, Exchange) and x.status is not None for x in exchanges) + PROBES_THROUGH_NGINX
-    completions = sum(w.completed[1] - w.completed[0] for w in activity.workers if w.completed)
-    if completions > own:
+    counted = [w.completed[1] - w.completed[0] for w in activity.workers if w.completed]
+    completions = sum(counted) if sum(counted) > own else activity.others_completed
+    if completions:
         return Evidence(
-            "progress records",
+            "progress records" if counted else target.gunicorn_access_log or "?",
             Text(
                 en=f"{completions} requests completed in {activity.seconds:.1f} s",
                 zh=f"{activity.seconds:.1f} 秒内完成了 {completions} 个请求",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -176,12 +178,17 @@ def test_others_requests_are_counted_in_the_log_where_no_worker_keeps_a_record(
     log.write_text(access_lines(*range(101, 150)))
     patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=str(log)).target
-    others = worker_activity.OthersRequests(reading(100.5), target, patience)  # type: ignore[arg-type]
+    others = worker_activity.OthersRequests(
+        reading(100.5),
+        target,  # type: ignore[arg-type]
+        patience,
+        own_connections=None,
+    )
     with log.open("a") as file:
         file.write(gained)
     for _ in range(answers):
         patience.count_answer()
-    assert others.complete(reading(102.0)) is complete
+    assert bool(others.completed(reading(102.0))) is complete
 
 
 @pytest.mark.parametrize(
@@ -192,10 +199,72 @@ def test_others_requests_are_what_the_records_count_beyond_our_own(
 ) -> None:
     patience = Deadline(time.monotonic() + 60)
     target = but(target__gunicorn_access_log=None).target
-    others = worker_activity.OthersRequests(reading(records=(record(1, 50),)), target, patience)  # type: ignore[arg-type]
+    others = worker_activity.OthersRequests(
+        reading(records=(record(1, 50),)),
+        target,  # type: ignore[arg-type]
+        patience,
+        own_connections=None,
+    )
     for _ in range(answers):
         patience.count_answer()
-    assert others.complete(reading(records=(record(1, completed),))) is complete
+    assert bool(others.completed(reading(records=(record(1, completed),)))) is complete
+
+
+SERVED = InFlight(path="/predict", since=98.0)
+
+
+@pytest.mark.parametrize(
+    ("queued", "own", "completed", "still", "proven"),
+    [
+        ((3, 11), 10, 51, (), 1),
+        # Ours alone may be what waits now, nobody waited before, or nobody knows what is ours.
+        ((3, 10), 10, 51, (), 0),
+        ((0, 11), 10, 51, (), 0),
+        ((3, 11), None, 51, (), 0),
+        # What was being processed still is, or ended without an answer.
+        ((3, 11), 10, 51, (SERVED,), 0),
+        ((3, 11), 10, 50, (), 0),
+    ],
+)
+def test_a_request_served_before_we_asked_is_not_ours(
+    queued: tuple[int, int], own: int | None, completed: int, still: tuple[InFlight, ...], proven: int
+) -> None:
+    patience = Deadline(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=None).target
+    earlier = msgspec.structs.replace(record(1, 50), in_flight=(SERVED,))
+    later = msgspec.structs.replace(
+        record(1, completed), in_flight=(*still, InFlight(path="/predict", since=100.1))
+    )
+    before = reading(100.0, records=(earlier,), queued=queued[0])
+    others = worker_activity.OthersRequests(before, target, patience, own_connections=own)  # type: ignore[arg-type]
+    assert others.completed(reading(101.0, records=(later,), queued=queued[1])) == proven
+
+
+def test_a_worker_that_was_replaced_has_completed_nothing_that_was_in_flight() -> None:
+    earlier = msgspec.structs.replace(record(1, 50), in_flight=(SERVED,))
+    replaced = msgspec.structs.replace(record(1, 60), start_ticks=2)
+    assert worker_activity.ended_since(reading(records=(earlier,)), reading(records=(replaced,))) == 0
+
+
+@pytest.mark.parametrize(
+    ("written_at_once", "queued", "proven"), [(True, 11, 2), (False, 11, 0), (True, 9, 0)]
+)
+def test_lines_of_the_first_second_count_if_the_workers_write_them_at_once(
+    tmp_path: Path, written_at_once: bool, queued: int, proven: int
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("")
+    patience = Deadline(time.monotonic() + 60)
+    target = but(target__gunicorn_access_log=str(log), target__gunicorn_workers=(os.getpid(),)).target
+    with log.open("a") if written_at_once else contextlib.nullcontext():
+        others = worker_activity.OthersRequests(
+            reading(100.5, queued=3),
+            target,  # type: ignore[arg-type]
+            patience,
+            own_connections=10,
+        )
+    log.write_text(access_lines(100, 100, client=' "-" "shop/2"'))
+    assert others.completed(reading(101.0, queued=queued)) == proven
 
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

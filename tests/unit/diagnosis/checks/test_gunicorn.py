@@ -462,6 +462,13 @@ CASES: list[Case] = [
     ),
     fires(
         "GUN006",
+        "the wait ended as soon as others' requests were seen to complete while more waited",
+        busy((4, 15), 0, backend__health=timed_out(**AT_BACKEND), activity__others_completed=2),
+        "Recv-Q 15",
+        "2 requests completed in 4.0 s",
+    ),
+    fires(
+        "GUN006",
         "readiness says saturated",
         but(backend__ready=exchange(503, '{"status": "unavailable", "reason": "saturated"}', **AT_BACKEND)),
         "saturated",
