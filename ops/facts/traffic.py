@@ -50,6 +50,19 @@ class Attempts(Facts, frozen=True):
     last: float
 
 
+class Sender(Facts, frozen=True):
+    """An address from which requests came to nginx, as its log names it (``$remote_addr``), and how many of those read.
+
+    ``agents``: the different programs, and systems of browsers, that its requests name, at most 8; ``visitors``: how
+    many different addresses a proxy named behind it (X-Forwarded-For, CF-Connecting-IP, the PROXY protocol), at most
+    64, 0 if the format has none of these."""
+
+    address: str
+    requests: int
+    agents: tuple[str, ...] = ()
+    visitors: int = 0
+
+
 class LoggedRequest(Facts, frozen=True):
     """One line of an access log, read. ``line`` is empty if an earlier run asked. ``client``, ``request_id``,
     ``upstream`` and ``upstream_status`` are empty where the format does not tell."""
@@ -71,7 +84,9 @@ class Traffic(Facts, frozen=True):
     ``since``: the window's beginning, or later: the second in which the oldest process that answers now was started.
     ``omitted``: requests whose path is not among ``answers`` because there were too many paths; ``tells``: the fields
     of the configured format, empty if the lines were parsed without one; ``is_shared``: the log has another service's
-    requests too; ``is_conditional``: some requests are not logged (access_log ... if=)."""
+    requests too; ``is_conditional``: some requests are not logged (access_log ... if=). ``senders``: who sent those
+    requests that were answered, monitoring's apart, the most frequent first; ``more_senders``: requests of further
+    ones. Of requests with the same path and status both count the newest 200 at least."""
 
     since: float
     answers: tuple[Answers, ...] = ()
@@ -81,6 +96,8 @@ class Traffic(Facts, frozen=True):
     tells: tuple[str, ...] = ()
     is_shared: bool = False
     is_conditional: bool = False
+    senders: tuple[Sender, ...] = ()
+    more_senders: int = 0
 
 
 class RefusedFile(Facts, frozen=True):

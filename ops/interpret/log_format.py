@@ -36,6 +36,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "agent": ("http_user_agent", "a", "{user-agent}i"),
     "client": ("remote_addr", "realip_remote_addr", "h"),
     "request_id": ("request_id", "http_x_request_id", "{x-request-id}o", "{x-request-id}i"),
+    # The visitor, as a proxy in front of nginx names him.
+    "forwarded": (
+        "http_x_forwarded_for",
+        "http_cf_connecting_ip",
+        "http_true_client_ip",
+        "http_x_real_ip",
+        "http_forwarded",
+        "proxy_protocol_addr",
+    ),
 }
 # Divisors that convert a duration to seconds.
 _DIVISORS = {"D": 1e6, "M": 1e3}

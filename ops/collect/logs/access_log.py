@@ -13,6 +13,7 @@ import msgspec
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
 from ops.collect.logs.lines import LogLines
+from ops.collect.logs.senders import SenderCount
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, Attempts, LoggedRequest, Spread, Traffic
@@ -133,6 +134,7 @@ class TrafficCount:
         self._answered: dict[tuple[str, str], list[_Count]] = {}
         self._probes: deque[tuple[Request, bytes]] = deque(maxlen=MAX_PROBES)
         self._omitted = 0
+        self._senders = SenderCount()
 
     def add(self, request: Request, raw: bytes) -> _Count | None:
         """Count one request and return its count; None if it is not counted."""
@@ -144,6 +146,7 @@ class TrafficCount:
             if len(self._probes) < MAX_PROBES:
                 self._probes.append((request, raw))
             return None
+        self._senders.add(request)
         count = self._by_request.get((request.method, request.path, request.status)) or self._count_of(
             request
         )
@@ -225,6 +228,7 @@ class TrafficCount:
                     quick=count.quick,
                 )
             )
+        senders, more_senders = self._senders.senders()
         return Traffic(
             since=self._since,
             answers=tuple(answers),
@@ -233,6 +237,8 @@ class TrafficCount:
                 _logged(request, shown_line(raw) if request.time >= self._quoted_since else "")
                 for request, raw in reversed(self._probes)
             ),
+            senders=senders,
+            more_senders=more_senders,
             omitted=self._omitted + sum(count.count for _, count in others),
             tells=self._format.fields if self._format else (),
             is_shared=self._source.is_shared,

@@ -182,7 +182,8 @@ def access_line(line: bytes) -> Access | None:
 
 class Request(NamedTuple):
     """One request as logged; a field that its line lacks is empty or None. Sizes are bytes, ``seconds`` the duration;
-    ``path`` may have a query, ``upstream`` and ``upstream_status`` are nginx's lists."""
+    ``path`` may have a query, ``upstream`` and ``upstream_status`` are nginx's lists; ``forwarded``: the client as a
+    proxy in front of nginx names it."""
 
     time: float
     status: bytes
@@ -196,6 +197,7 @@ class Request(NamedTuple):
     agent: bytes = b""
     client: bytes = b""
     request_id: bytes = b""
+    forwarded: bytes = b""
 
 
 def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
@@ -243,6 +245,7 @@ _JSON_NAMES = {
     "upstream": ("upstream_addr", "upstream"),
     "upstream_status": ("upstream_status",),
     "request_id": ("request_id", "req_id"),
+    "forwarded": ("http_x_forwarded_for", "x_forwarded_for", "xff"),
 }
 
 
@@ -288,6 +291,7 @@ def _json_request(line: bytes, at: float, status: bytes) -> Request:
         agent=words["agent"],
         client=words["client"],
         request_id=words["request_id"],
+        forwarded=words["forwarded"],
     )
 
 

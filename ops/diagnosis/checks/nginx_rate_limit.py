@@ -30,7 +30,7 @@ _REQUESTS, _CONNECTIONS = "limiting requests", "limiting connections by zone"
 _MANY = 5
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # RFC 1918, RFC 6598, RFC 4193: where proxies of a deployment are. Python's is_private has more, all kinds of them.
-_PRIVATE = tuple(
+PRIVATE = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
 )
 _ZONE = re.compile(r'by zone "([^"]+)"')
@@ -185,7 +185,7 @@ def _shared_address(
     clients = set(named)
     if limit is None or server is None or isinstance(config, NotSeen) or len(clients) != 1:
         return None
-    if not _counts_addresses(limit, config) or any(
+    if not counts_addresses(limit, config) or any(
         scope.effective("set_real_ip_from") for scope in (server, *server.locations())
     ):
         return None
@@ -194,12 +194,12 @@ def _shared_address(
     except ValueError:
         return None
     may_be_proxy = (
-        len(named) >= _MANY and limit.name == "limit_req" and any(address in network for network in _PRIVATE)
+        len(named) >= _MANY and limit.name == "limit_req" and any(address in network for network in PRIVATE)
     )
     return address if address.is_loopback or may_be_proxy else None
 
 
-def _counts_addresses(limit: Directive, config: NginxConfig) -> bool:
+def counts_addresses(limit: Directive, config: NginxConfig) -> bool:
     """Whether the limit's zone tells visitors apart by their address alone: not by a key, a header or a cookie."""
     zone = next(
         (word.removeprefix("zone=") for word in limit.args if word.startswith("zone=")), limit.args[0]

@@ -429,3 +429,40 @@ def body_has_half_a_second_between_two_packets(stack: Stack) -> None:
 def headers_have_one_second_to_arrive(stack: Stack) -> None:
     # nginx reads them under the value of the address's default server: the name comes in them.
     stack.edit(stack.site_file, "client_header_timeout 15s;", "client_header_timeout 1;")
+
+
+def _several_visitors_have_one_address(stack: Stack) -> bool:
+    lines = [line for line in stack.nginx_access_log.read_text().splitlines() if "203.0.113." in line]
+    return len(lines) >= 24 and len({line.split(" ")[0] for line in lines}) == 1
+
+
+@fault(
+    "NGX071",
+    sees=_several_visitors_have_one_address,
+    severity="warn",
+    site={"rate": "100r/s", "burst": "200"},
+    says=("set_real_ip_from 127.", "real_ip_header X-Forwarded-For"),
+)
+def a_tunnel_hides_the_visitors_addresses(stack: Stack) -> None:
+    """A tunnel's agent connects from this host and sets X-Forwarded-For; nginx has no realip."""
+    for number in range(24):
+        visitor = {"X-Forwarded-For": f"203.0.113.{number % 5}", "User-Agent": "okhttp/4.12.0"}
+        assert stack.predict(headers=visitor).status == 200
+
+
+@fault(
+    "NGX071",
+    sees=lambda stack: stack.nginx_access_log.read_text().count(" 200 ") >= 24,
+    severity="warn",
+    site={"rate": "100r/s", "burst": "200"},
+    says=("Windows", "set_real_ip_from 127."),
+)
+def a_forwarder_of_tcp_hides_the_visitors_addresses(stack: Stack) -> None:
+    """It sets no header; browsers of several systems are behind it."""
+    agents = (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)",
+        "python-requests/2.32.3",
+    )
+    for number in range(24):
+        assert stack.predict(headers={"User-Agent": agents[number % 3]}).status == 200
