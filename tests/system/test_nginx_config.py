@@ -41,7 +41,8 @@ def echo(path):
     request.get_data()  # an unread body makes gunicorn close the connection under nginx's hands
     time.sleep(float(request.args.get("seconds", 0)))
     status = int(request.args.get("status", 200))
-    return {"port": request.environ["REMOTE_PORT"], "headers": dict(request.headers), "own": True}, status
+    own = {"Retry-After": request.args["after"]} if "after" in request.args else {}
+    return {"port": request.environ["REMOTE_PORT"], "headers": dict(request.headers), "own": True}, status, own
 """
 UNLIMITED = {"rate": "6000r/m", "burst": "1000"}
 
@@ -198,7 +199,23 @@ def test_body_as_large_as_the_service_takes_passes(echo: Stack) -> None:
 def test_slow_backend_gets_504(echo: Stack) -> None:
     answer = echo.request(path="/slow?seconds=3")
     assert_problem(answer, 504, "timeout")
-    assert answer.headers["Retry-After"] == "10"
+    assert answer.headers.get_all("Retry-After") == ["10"]
+    openai = echo.request("POST", "/v1/embeddings?seconds=3", json_body={})
+    assert (openai.status, openai.content_type) == (504, "application/json")
+    assert openai.json()["error"]["code"] == "timeout"
+    assert openai.headers.get_all("Retry-After") == ["10"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/embeddings"])
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_the_backend_s_own_retry_after_is_kept(echo: Stack, status: int, path: str) -> None:
+    """The service knows when there is room again; nginx's general figure does not stand beside it."""
+    answer = echo.request("POST", f"{path}?status={status}&after=37", json_body={})
+    assert (answer.status, answer.json()["own"]) == (status, True)
+    assert answer.headers.get_all("Retry-After") == ["37"]
+    assert (
+        echo.request("POST", f"{path}?status={status}", json_body={}).headers.get_all("Retry-After") is None
+    )
 
 
 def test_errors_of_the_backend_pass_untouched(echo: Stack) -> None:
@@ -386,9 +403,10 @@ def test_dead_backend_gets_502(echo: Stack) -> None:
         for path in ("/predict", "/health", "/ready", "/metrics"):
             answer = echo.request(path=path)
             assert_problem(answer, 502, "bad_gateway")
-            assert answer.headers["Retry-After"] == "5"
+            assert answer.headers.get_all("Retry-After") == ["5"]
         openai = echo.request("POST", "/v1/embeddings", json_body={})
         assert (openai.status, openai.content_type) == (502, "application/json")
+        assert openai.headers.get_all("Retry-After") == ["5"]
         assert openai.json()["error"]["code"] == "bad_gateway"
         assert openai.json()["error"]["type"] == "server_error"
     finally:
