@@ -1,6 +1,6 @@
 """The keys of gte-ops.toml as people and editors read them: a list, a JSON Schema, a sample file, a page of docs.
 
-All of it is derived from the annotations in ``ops/settings.py``.
+All of it is derived from the annotations in ``ops/settings/``.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _annotated(kind: type[Section]) -> dict[str, tuple[Any, Meta]]:
     fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if get_origin(hint) is not Annotated:
-            raise TypeError(f"{kind.__name__}.{name} says nothing of what it means: see ops.settings.key")
+            raise TypeError(f"{kind.__name__}.{name} says nothing of what it means: see ops.settings.key.key")
         inner, meta = get_args(hint)
         options = [part for part in get_args(inner) if part is not type(None)]
         is_optional = get_origin(inner) in (Union, types.UnionType) and len(options) == 1

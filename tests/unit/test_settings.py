@@ -271,7 +271,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (place / "gte-ops.toml").write_text("")
         (place / "gte-ops.toml").chmod(0o644)
     monkeypatch.chdir(here)
-    monkeypatch.setattr("ops.settings.SEARCH_PATH", ("./gte-ops.toml", str(second / "gte-ops.toml")))
+    monkeypatch.setattr("ops.settings.file.SEARCH_PATH", ("./gte-ops.toml", str(second / "gte-ops.toml")))
     return here
 
 

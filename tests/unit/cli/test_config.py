@@ -50,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GTE_OPS_CONFIG", raising=False)
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    monkeypatch.setattr("ops.settings.SEARCH_PATH", ("./gte-ops.toml",))
+    monkeypatch.setattr("ops.settings.file.SEARCH_PATH", ("./gte-ops.toml",))
 
     def command(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["gte-ops", "config", *args])
