@@ -1,7 +1,7 @@
 """How many predictions a client may ask for: a rate, and how many more at once.
 
 The generic cell rate algorithm (ITU-T I.371), as nginx's ``limit_req`` with ``nodelay``: for each client the moment at
-which it will have used nothing of its burst. What is refused for the rate or for want of a place does not count.
+which it will have used nothing of its burst. What is refused for the rate or as overload, wherever, does not count.
 
 A client is an accepted key, else an IP address (of IPv6 a network): that of the connection or, where this is a proxy of
 ours, the one that the proxy adds to ``X-Forwarded-For``. Nothing else that a request says of itself names a client:

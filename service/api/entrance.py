@@ -212,7 +212,7 @@ class Entrance:
         """Let every prediction of ``app`` take a place first, unless it took one at the door. After the keys of the API
         are checked, which name clients."""
         app.before_request(self._enter)
-        app.teardown_request(_leave)
+        app.teardown_request(self._leave)
 
     def count_refused(self) -> None:
         """Count a request without an accepted key against the address that it comes from.
@@ -252,11 +252,14 @@ class Entrance:
         if self._limit:
             self._limit.give_back(name)
 
-
-def _leave(_error: BaseException | None) -> None:
-    held = g.get("place")
-    if held is not None:
+    def _leave(self, _error: BaseException | None) -> None:
+        held: Place | None = g.get("place")
+        if held is None:
+            return
         held.leave()
+        if g.get("outcome") == "overloaded":
+            # It had a place, but found no room further in: in a queue, or for a large model.
+            self._give_back(held.client.name)
 
 
 def place() -> Place:

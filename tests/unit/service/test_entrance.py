@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 
 from service.admission.client import Client
+from service.admission.gate import OverloadedError
 from service.api.entrance import Door, DoorAnswer
 from service.app import create_app
+from service.engines.interface import EngineKind, EngineUnavailableError
 from service.engines.registry import EngineRegistry
 from service.http.arrival import Arrival
 from service.keys import key_file
@@ -223,6 +226,49 @@ def test_nor_does_one_at_the_entrance_of_the_application() -> None:
         one.leave()
     statuses = [client.post("/predict", json={"task_type": "?"}).status_code for _ in range(3)]
     assert statuses == [400, 400, 429]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v1/embeddings"])
+@pytest.mark.parametrize("is_by_door", [True, False])
+def test_nor_does_one_further_in_where_the_model_has_no_room(
+    path: str, is_by_door: bool, connection: socket.socket
+) -> None:
+    settings = replace(SETTINGS, max_concurrent=1, max_queue=3, rate="6r/m", burst=1)
+    engines = NoRoomFurtherIn()
+    app = create_app(settings, engines)
+    client = app.test_client()
+    body = {"task_type": "embedding", "input_text": "a"} if path == "/predict" else {"input": "a"}
+
+    def code() -> str:
+        engines.found = 1 if path == "/v1/embeddings" else 0
+        entered: AbstractContextManager[None] = nullcontext()
+        refusal = None
+        if is_by_door:
+            assert app.door is not None
+            entered, refusal = app.door(head(path), ("127.0.0.1", 1), connection)
+        if refusal is not None:
+            return "rate_limited"
+        with entered:
+            members = client.post(path, json=body).get_json()
+        return str((members if path == "/predict" else members["error"])["code"])
+
+    assert [code() for _ in range(5)] == ["overloaded"] * 5
+
+
+class NoRoomFurtherIn(EngineRegistry):
+    """The first looks find room; then others have taken it."""
+
+    def __init__(self) -> None:
+        super().__init__({}, load_wait=0)
+        self.found = 0
+
+    def failure(self, _kind: EngineKind) -> EngineUnavailableError | None:
+        return None
+
+    def require_room(self, _kind: EngineKind, _client: str) -> None:
+        self.found -= 1
+        if self.found < 0:
+            raise OverloadedError("the encoder has enough to do", 2)
 
 
 def test_a_key_has_a_rate_of_its_own_wherever_it_comes_from(
