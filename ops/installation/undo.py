@@ -39,17 +39,24 @@ def is_data(item: Undo) -> bool:
 
 
 def data_words(item: Undo) -> tuple[str, ...]:
-    """The paths, and the names of accounts, that are kept."""
+    """The paths, and the names of accounts, that are kept: a directory only if it holds something."""
     match item:
         case UndoData():
-            return item.paths
+            return tuple(filter(_holds_data, item.paths))
         case UndoAccounts():
             return tuple(dict.fromkeys((*item.names, *item.groups)))
         case UndoFile():
-            return (item.path,)
+            return tuple(filter(_holds_data, (item.path,)))
         case UndoCertificate():
-            return item.own
+            return tuple(filter(_holds_data, item.own))
     return ()
+
+
+def _holds_data(name: str) -> bool:
+    path = Path(name)
+    if path.is_dir() and not path.is_symlink():
+        return any(path.iterdir())
+    return os.path.lexists(path)
 
 
 def undo_all(

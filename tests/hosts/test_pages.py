@@ -171,6 +171,7 @@ def test_the_readme_installing_and_uninstalling(reader: tuple[str, str, Path], i
         assert_healthy(host)
         try_blocks(host, page, [service])
         assert host.show("gte-api", "ActiveState") == "inactive"
+        host.write("/etc/gte-api/keys.json", "[]\n")
         try_blocks(host, removal, [uninstall])
         assert "0 loaded units" in host.sh("systemctl --failed")
         assert host.show("gte-api", "LoadState") == "not-found"

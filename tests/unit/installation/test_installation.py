@@ -19,7 +19,7 @@ from ops.installation.host import HostTree
 from ops.installation.inputs import plain_argument
 from ops.installation.issuance import AcmeAuthority, acme_sh_step, drop_in
 from ops.installation.plan import InstallFacts, plan
-from ops.installation.run import dry_run, install, uninstall
+from ops.installation.run import dry_run, install, planned_uninstall, uninstall
 from ops.installation.steps import (
     EnableStep,
     FileStep,
@@ -453,8 +453,11 @@ def test_data_stays_until_it_is_purged(tmp_path: Path) -> None:
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("data")
+    planned = planned_uninstall(InstallStore(tmp_path), purge=False)
     result = uninstall(host, InstallStore(tmp_path), purge=False)
     assert str(tmp_path / "var/log/gte-api") in result.data
+    assert str(tmp_path / "etc/gte-api") not in result.data, "an empty directory holds no data, and is gone"
+    assert set(planned.data) == set(result.data)
     assert (tmp_path / "var/log/gte-api/access.log").read_text() == "data"
     assert (tmp_path / "etc/gte-ops/gte-ops.toml").exists()
     assert host.get("accounts") == {"gte-api", "gte-ops"}
