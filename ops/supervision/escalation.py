@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ops.interpret.start_failure.kinds import PASSING
+from ops.interpret.start_failure.kind import PASSING
 from ops.supervision.health.assessment import NOTHING, Assessment, WorkerAssessment
 from ops.supervision.rules import LONGEST_BACK_OFF, Rules
 from ops.supervision.state import MAX_ACTIONS, ActionKind, ActionOutcome, ActionRecord, Fault, WatchdogState

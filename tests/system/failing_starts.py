@@ -20,7 +20,7 @@ from ops.collect.services.nginx import read_pidfile
 from ops.facts.base import NotSeen
 from ops.facts.start import LastStart
 from ops.facts.target import Target
-from ops.interpret.start_failure.kinds import Kind
+from ops.interpret.start_failure.kind import Kind
 from ops.settings import Settings
 from tests.lab.waiting import wait_for
 from tests.unit.made_snapshot import HEALTHY, but

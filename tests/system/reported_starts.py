@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from ops.interpret.start_failure.kinds import Kind
+from ops.interpret.start_failure.kind import Kind
 from tests.system.failing_starts import HELLO, FailingStart, closed_directory, holds_the_port
 
 DJANGO = """\

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ops.interpret.start_failure.advice import fix_for
-from ops.interpret.start_failure.kinds import Kind, start_failure
+from ops.interpret.start_failure.kind import Kind
 from ops.interpret.start_failure.place import StartPlace
+from ops.interpret.start_failure.reason import start_failure
 from ops.interpret.start_failure.summary import summary_of
 from tests.system.failing_starts import STARTS, FailingStart, fail_to_start
 from tests.system.reported_starts import REPORTED, VARIANTS

@@ -14,8 +14,9 @@ import pytest
 from ops.collect.services import supervisors
 from ops.facts.start import LastStart
 from ops.interpret.start_failure.advice import fix_for
-from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace
+from ops.interpret.start_failure.reason import start_failure
 from ops.interpret.start_failure.summary import summary_of
 from tests.lab.waiting import wait_for
 from tests.system.failing_starts import HELLO, read_words

@@ -29,7 +29,7 @@ from ops.interpret.units import state_words, was_stopped
 from ops.text.language import Text, verbatim
 
 if TYPE_CHECKING:
-    from ops.interpret.start_failure.kinds import StartFailure
+    from ops.interpret.start_failure.kind import StartFailure
     from ops.interpret.start_failure.place import StartPlace
 
 _REFUSALS = (ProbeFailure.REFUSED, ProbeFailure.MISSING)
@@ -102,7 +102,7 @@ def _says_little(failure: StartFailure | None) -> bool:
     """Whether a failed start may only be another attempt beside one that runs in the background."""
     if failure is None:
         return True
-    from ops.interpret.start_failure.kinds import VAGUE, Kind
+    from ops.interpret.start_failure.kind import VAGUE, Kind
 
     return failure.kind in (*VAGUE, Kind.PIDFILE_HELD, Kind.ADDRESS_IN_USE)
 
@@ -211,7 +211,7 @@ def _past_pidfile(target: Target, pidfile: Pidfile | NotSeen) -> tuple[Text, ...
 
 
 def _was_address_in_use(failure: StartFailure) -> bool:
-    from ops.interpret.start_failure.kinds import Kind
+    from ops.interpret.start_failure.kind import Kind
 
     return failure.kind is Kind.ADDRESS_IN_USE
 
@@ -312,7 +312,7 @@ def last_failure(
         since = master.started
     if not isinstance(logs, NotSeen) and isinstance(logs.gunicorn_access, AccessLog):
         since = max(since, logs.gunicorn_access.last or 0.0)
-    from ops.interpret.start_failure.kinds import start_failure
+    from ops.interpret.start_failure.reason import start_failure
 
     return start_failure(last, since=max(0.0, since - _ROUNDING))
 

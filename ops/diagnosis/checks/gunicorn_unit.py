@@ -137,7 +137,7 @@ def _is_explained(
     failure = last_failure(target, processes, logs, last_start)
     if failure is None:
         return False
-    from ops.interpret.start_failure.kinds import SYSTEMD_S, VAGUE
+    from ops.interpret.start_failure.kind import SYSTEMD_S, VAGUE
 
     return failure.kind not in VAGUE and not (mended and failure.kind in SYSTEMD_S)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ops.facts.start import LastStart
 from ops.interpret.start_failure import code_steps, data_steps, gunicorn_steps, host_steps, variable_steps
-from ops.interpret.start_failure.kinds import Kind, StartFailure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace
 from ops.text.language import Text, verbatim
 

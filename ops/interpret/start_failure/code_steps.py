@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
 from ops.interpret.exception_words import explained
-from ops.interpret.start_failure.kinds import StartFailure
+from ops.interpret.start_failure.kind import StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words, show_line
 from ops.interpret.start_failure.variable_steps import set_at_the_start
 from ops.text.language import Text, verbatim

@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.kinds import StartFailure
+from ops.interpret.start_failure.kind import StartFailure
 from ops.interpret.start_failure.place import StartPlace, show_line
 from ops.text.language import Text, verbatim
 

@@ -8,7 +8,8 @@ import unicodedata
 
 from ops.facts.start import LastStart
 from ops.interpret.packages import worker_package
-from ops.interpret.start_failure.kinds import DASHES, Kind, StartFailure
+from ops.interpret.start_failure.import_rules import DASHES
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words
 from ops.text.language import Text, verbatim
 

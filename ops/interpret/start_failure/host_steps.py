@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart, ServiceManager
-from ops.interpret.start_failure.kinds import Kind, StartFailure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace, setting_words
 from ops.text.language import Text, verbatim
 

@@ -8,7 +8,7 @@ import shlex
 import msgspec
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.kinds import PACKAGES
+from ops.interpret.start_failure.import_rules import PACKAGES
 from ops.text.language import Text, verbatim
 
 _UNIT = re.compile(r"systemctl (?:start|restart) ([\w.@:-]+)$")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ops.facts.start import LastStart
 from ops.interpret.exception_words import explained
-from ops.interpret.start_failure.kinds import Kind, StartFailure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.text.language import Text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ops.facts.start import LastStart, ServiceManager, SupervisorAccount
-from ops.interpret.start_failure.kinds import Kind, StartFailure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace, show_line
 from ops.text.language import Text, verbatim
 

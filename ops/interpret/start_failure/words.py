@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ops.facts.start import LastStart
 
 # gunicorn's lines: "[2026-11-30 06:18:03 +0000] [15129] [ERROR] Reason: Worker failed to boot."
 _STAMPED = re.compile(r"^\[\d{4}-\d\d-\d\d [\d:]{8}[^\]]{0,10}\] \[(\d{1,10})\] \[([A-Z]{1,10})\] ?(.*)")
@@ -316,3 +320,19 @@ def _moment(line: str) -> datetime | None:
         return datetime.fromisoformat(line[1:20])
     except ValueError:
         return None
+
+
+def first_line(words: str) -> str:
+    return words.partition("\n")[0].strip()
+
+
+def is_in(trace: Trace, *parts: str) -> bool:
+    return any(part in path for path, _, _ in trace.frames for part in parts)
+
+
+def mentioned(trace: Trace, last: LastStart | None, endings: tuple[str, ...]) -> str | None:
+    """Return the file that the traceback's statements name, the innermost first, else one that their module opens."""
+    own = [f"{path}:{line}" for path, line, _ in reversed(trace.frames)]
+    mentions = [m for frame in own for m in (last.mentions if last else ()) if m.frame == frame and m.file]
+    fitting = [m for m in mentions if (m.file or "").endswith(endings)]
+    return next((m.file for m in sorted(fitting, key=lambda m: m.is_near)), None)

@@ -16,7 +16,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Activity
 from ops.interpret import gunicorn as gunicorn_rules
 from ops.interpret.progress import stuck_for
-from ops.interpret.start_failure.kinds import PASSING
+from ops.interpret.start_failure.kind import PASSING
 from ops.repair.model import (
     Continue,
     EditGunicorn,

@@ -17,8 +17,9 @@ from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
 from ops.facts.start import EnvironmentFile, LastStart, ServiceManager, StartWords, SupervisorAccount
 from ops.interpret.start_failure.advice import fix_for
-from ops.interpret.start_failure.kinds import Kind, StartFailure, start_failure
+from ops.interpret.start_failure.kind import Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace
+from ops.interpret.start_failure.reason import start_failure
 from ops.interpret.start_failure.summary import summary_of
 from ops.interpret.start_failure.words import last_start
 from ops.text.language import Text

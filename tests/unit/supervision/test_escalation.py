@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.interpret.process_ref import ProcessRef
-from ops.interpret.start_failure.kinds import Kind
+from ops.interpret.start_failure.kind import Kind
 from ops.supervision import escalation
 from ops.supervision.escalation import Allowance, Capabilities, Step, fails_again
 from ops.supervision.health.assessment import Assessment, WorkerAssessment, WorkerCondition

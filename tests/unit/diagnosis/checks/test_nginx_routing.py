@@ -458,7 +458,7 @@ def test_a_listener_that_is_seen_is_not_dead() -> None:
     "module",
     [
         "ops.interpret.routing",
-        "ops.interpret.start_failure.kinds",
+        "ops.interpret.start_failure.reason",
         "ops.interpret.start_failure.advice",
         "ops.diagnosis.nginx_message",
         "ops.text.secret_scan.scan",
