@@ -1,5 +1,6 @@
 """``/v1/models``: OpenAI's list of models. The service has one, the encoder behind ``/v1/embeddings``."""
 
+import re
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ api = APIBlueprint("models", __name__, abp_tags=[Tag(name="openai", description=
 
 # OpenAI's clients require a time of creation; the wheel and the model's files have none in common.
 _STARTED = int(time.time())
+# What stands in a URL's path as it is (RFC 3986, pchar), a slash between names included.
+_ESCAPED = re.compile(r"[^\w.~/@:-]+", re.ASCII)
 
 
 class Model(BaseModel):
@@ -53,12 +56,17 @@ def models() -> Response:
     "/v1/models/<path:model>", responses={200: Model, 404: OpenAIError}, summary="One model of /v1/models"
 )
 def model(path: ModelPath) -> Response:
-    """The model, if it is the one that is served."""
+    """The model, if it is the one that is served: by its id, or as answers name it."""
     name = _served()
-    if path.model != name:
-        served = f"the model here is {name}" if name else "no model is available here now"
+    if name is None or path.model not in (model_id(name), name):
+        served = f"the model here is {model_id(name)}" if name else "no model is available here now"
         raise Problem("not_found", f"{served}; requests may name it as they like", field="model")
     return json_answer(_description(name))
+
+
+def model_id(name: str) -> str:
+    """An engine's name without what it adds in parentheses (package, version, precision), fit for a URL's path."""
+    return _ESCAPED.sub("-", name.partition(" (")[0]).strip("-/") or "model"
 
 
 def _served() -> str | None:
@@ -69,4 +77,4 @@ def _served() -> str | None:
 
 
 def _description(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "gte-api"}
+    return {"id": model_id(name), "object": "model", "created": _STARTED, "owned_by": "gte-api"}

