@@ -139,9 +139,12 @@ class Notifier:
             return True
 
     def _deliver(self) -> None:
+        from ops.notifications.authorities import unusable_authorities
         from ops.notifications.notify import DeliveryOutcome
 
         try:
+            if (unusable := unusable_authorities(self._arguments[1].ca_file)) is not None:
+                self._journal.note("notify_unusable", detail=safe_line(unusable.en))
             now = time.time()
             for delivery in self._make_outbox().deliver(now, now + DELIVERY_SECONDS):
                 if delivery.outcome != DeliveryOutcome.ACCEPTED:
