@@ -30,6 +30,7 @@ from ops.facts.base import UNFINISHED, NotSeen
 from ops.facts.changes import Changes
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
+from ops.facts.logs import Logs
 from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend
 from ops.facts.snapshot import Snapshot
@@ -37,6 +38,7 @@ from ops.facts.target import Target
 from ops.facts.units import Unit
 from ops.interpret.gunicorn import arguments, options, process_of
 from ops.interpret.nginx import serving_masters
+from ops.interpret.traffic import unclear_lines
 from ops.settings import Ignore
 from ops.text.language import Text, verbatim
 from ops.text.reasons import reason
@@ -450,6 +452,8 @@ def _unseen(snapshot: Snapshot) -> tuple[tuple[str, Text], ...]:
     if isinstance(snapshot.processes, Processes) and snapshot.processes.unread:
         pids = ", ".join(map(str, snapshot.processes.unread))
         entries.append(("processes.unread", reason(f"reading these processes did not end: {pids}")))
+    if isinstance(snapshot.logs, Logs):
+        entries += [(place, reason(lines.reason)) for place, lines in unclear_lines(snapshot.logs)]
     # If the backend refuses the connection, nothing behind it can be seen: the connection's failure reports that. The
     # expected sections are unseen on a healthy host: the name leads nowhere else, and the service answers. OPS006
     # reports a missing watchdog.

@@ -83,10 +83,12 @@ class Traffic(Facts, frozen=True):
 
     ``since``: the window's beginning, or later: the second in which the oldest process that answers now was started.
     ``omitted``: requests whose path is not among ``answers`` because there were too many paths; ``tells``: the fields
-    of the configured format, empty if the lines were parsed without one; ``is_shared``: the log has another service's
-    requests too; ``is_conditional``: some requests are not logged (access_log ... if=). ``senders``: who sent those
-    requests that were answered, monitoring's apart, the most frequent first; ``more_senders``: requests of further
-    ones. Of requests with the same path and status both count the newest 200 at least."""
+    of the configured format, empty if the lines were parsed without one; ``is_shared``: another service's requests
+    are among them (bundles of earlier versions); ``unclear``: the number of those left out because they may be
+    another's; ``is_conditional``: some requests are not logged (access_log ... if=), or may be among the unclear.
+    ``senders``: who sent those requests that were answered, monitoring's apart, the most frequent first;
+    ``more_senders``: requests of further ones. Of requests with the same path and status both count the newest 200 at
+    least."""
 
     since: float
     answers: tuple[Answers, ...] = ()
@@ -98,6 +100,7 @@ class Traffic(Facts, frozen=True):
     is_conditional: bool = False
     senders: tuple[Sender, ...] = ()
     more_senders: int = 0
+    unclear: int = 0
 
 
 class RefusedFile(Facts, frozen=True):

@@ -45,6 +45,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "http_forwarded",
         "proxy_protocol_addr",
     ),
+    "host": ("server_name", "host", "http_host", "ssl_server_name"),
+    "port": ("server_port",),
 }
 # Divisors that convert a duration to seconds.
 _DIVISORS = {"D": 1e6, "M": 1e3}

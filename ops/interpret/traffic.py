@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TypeGuard
 
@@ -20,6 +20,7 @@ from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.log_format import COMBINED, GUNICORN_DEFAULT
 from ops.interpret.log_place import LogLocation
+from ops.interpret.shared_log import SharedLog, passes_on
 from ops.interpret.site import find_site
 
 MAX_PATH_CHARS = 120
@@ -29,13 +30,14 @@ _IDENTIFIER = re.compile(r"\d+|(?=[^/]*\d)[0-9a-fA-F-]{8,}|[\w~.=-]{33,}")
 
 class AccessLogSource(msgspec.Struct, frozen=True):
     """One access log and its format. ``written``: the format, None if it is not known; ``escape``: nginx's parameter;
-    ``is_shared``: it contains another service's requests too; ``is_conditional``: it does not contain every request;
+    ``shared``: the sites that write to it, if it contains another service's requests too; ``is_conditional``: it does
+    not contain every request;
     ``place``: the place of the lines if they are not in a file of their own."""
 
     path: str
     written: str | None = None
     escape: str = "default"
-    is_shared: bool = False
+    shared: SharedLog | None = None
     is_conditional: bool = False
     place: LogLocation | None = None
 
@@ -51,7 +53,7 @@ def nginx_access_logs(
     if site is None:
         return (AccessLogSource(path) if path else None), ()
     sources: dict[str, AccessLogSource] = {}
-    shared = _paths_of_others(config, site.server)
+    shared = _shared_logs(config, site.server)
     for scope in (site.server, *site.server.locations()):
         for directive in scope.effective("access_log"):
             source = _source(config, directive, shared)
@@ -70,17 +72,19 @@ def nginx_plain_log(config: NginxConfig | NotSeen, target: Target) -> AccessLogS
         if not is_plain or not nginx_topology.names_match(server, target.domain):
             continue
         for directive in server.effective("access_log"):
-            source = _source(config, directive, frozenset())
+            source = _source(config, directive, {})
             if source is not None and source.path != target.nginx_access_log:
                 return source
     return None
 
 
-def _source(config: NginxConfig, directive: Directive, shared: frozenset[str]) -> AccessLogSource | None:
+def _source(
+    config: NginxConfig, directive: Directive, shared: Mapping[str, SharedLog]
+) -> AccessLogSource | None:
     if not directive.args or not nginx_topology.is_file_log(directive.args[0]):
         return None
     path = nginx_topology.log_path(config, directive)
-    return msgspec.structs.replace(access_log_source(config, directive), path=path, is_shared=path in shared)
+    return msgspec.structs.replace(access_log_source(config, directive), path=path, shared=shared.get(path))
 
 
 def access_log_source(config: NginxConfig, directive: Directive) -> AccessLogSource:
@@ -105,27 +109,22 @@ def _log_format(config: NginxConfig, name: str) -> tuple[str | None, str]:
     return (COMBINED if name == "combined" else None), "default"
 
 
-def _paths_of_others(config: NginxConfig, ours: nginx_topology.Server) -> frozenset[str]:
-    """Return the access logs of server blocks that have other names and proxy to an application."""
+def _shared_logs(config: NginxConfig, ours: nginx_topology.Server) -> dict[str, SharedLog]:
+    """Return the access logs of server blocks that have other names and proxy to an application, by path."""
     names = set(ours.names)
     others = (
         server
         for server in nginx_topology.servers(config)
         if server.blocks[0] is not ours.blocks[0]
         and not names & set(server.names)
-        and any(_serves(directive) for directive in server.blocks[0].block or ())
+        and any(passes_on(directive) for directive in server.blocks[0].block or ())
     )
-    return frozenset(
-        path
-        for server in others
-        for scope in (server, *server.locations())
-        for path in nginx_topology.log_paths(config, scope, "access_log")
-    )
-
-
-def _serves(directive: Directive) -> bool:
-    passes = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass")
-    return directive.name in passes or any(_serves(inner) for inner in directive.block or ())
+    writers: dict[str, list[nginx_topology.Server]] = {}
+    for server in others:
+        scopes = (server, *server.locations())
+        for path in {p for scope in scopes for p in nginx_topology.log_paths(config, scope, "access_log")}:
+            writers.setdefault(path, []).append(server)
+    return {path: SharedLog(config, ours, servers) for path, servers in writers.items()}
 
 
 def gunicorn_access_log(
@@ -200,7 +199,7 @@ class LocatedTraffic(msgspec.Struct, frozen=True):
 
 
 def users_traffic(logs: Logs) -> tuple[LocatedTraffic, ...]:
-    """Return nginx's traffic, log by log, without logs that also contain another application's requests."""
+    """Return nginx's traffic, log by log: of logs that also contain another application's requests, the site's own."""
     readings = (
         (log, log.traffic) for log in (logs.nginx_access, *logs.nginx_more_access.values()) if _is_read(log)
     )
@@ -232,3 +231,16 @@ def _is_read(log: AccessLog | NotSeen) -> TypeGuard[AccessLog]:
 def judged_since(logs: Logs) -> float:
     """Return the time (Unix seconds) from which log entries are about the running processes: see `answering_since`."""
     return max((item.traffic.since for item in all_traffic(logs)), default=logs.since)
+
+
+def unclear_lines(logs: Logs) -> Iterator[tuple[str, NotSeen]]:
+    """Yield, by the log's place in the snapshot, how many lines may be another site's and were not judged."""
+    places = {"logs.nginx_access": logs.nginx_access}
+    places |= {f"logs.nginx_more_access.{path}": log for path, log in logs.nginx_more_access.items()}
+    for place, log in places.items():
+        if _is_read(log) and log.traffic is not None and log.traffic.unclear:
+            reason = (
+                f"{log.traffic.unclear} lines of {log.path} belong to several sites, and nothing in them tells to"
+                " which: add $host to log_format, or give each site an access_log of its own"
+            )
+            yield place, NotSeen(reason=reason)

@@ -336,6 +336,12 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("gunicorn keeps no pidfile", "gunicorn 没有使用 pidfile"),
     ("no pidfile is configured", "没有配置 pidfile"),
     ("no configuration file", "没有配置文件"),
+    (
+        "{count} lines of {path} belong to several sites, and nothing in them tells to which: add $host to log_format, "
+        "or give each site an access_log of its own",
+        "{path} 里有 {count} 行可能属于多个站点中的任何一个，从内容无法判断："
+        "请在 log_format 里加上 $host，或让每个站点使用自己的 access_log",
+    ),
     ("the pidfile's name has to be computed", "pidfile 的名称要在运行时才能确定"),
     (
         "{place}: {name} = {source} is known only where it runs",

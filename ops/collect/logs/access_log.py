@@ -135,6 +135,23 @@ class TrafficCount:
         self._probes: deque[tuple[Request, bytes]] = deque(maxlen=MAX_PROBES)
         self._omitted = 0
         self._senders = SenderCount()
+        self._unclear = 0
+
+    def is_another_site_s(self, request: Request) -> bool:
+        """Whether the line is another site's by what it says."""
+        return self._is_ours(request) is False
+
+    def _is_ours(self, request: Request) -> bool | None:
+        shared = self._source.shared
+        if shared is None:
+            return True
+        return shared.is_ours(
+            host=request.host,
+            port=request.port,
+            upstream=request.upstream,
+            path=request.path,
+            status=request.status,
+        )
 
     def add(self, request: Request, raw: bytes) -> _Count | None:
         """Count one request and return its count; None if it is not counted."""
@@ -145,6 +162,9 @@ class TrafficCount:
         ):
             if len(self._probes) < MAX_PROBES:
                 self._probes.append((request, raw))
+            return None
+        if not self._is_ours(request):
+            self._unclear += 1
             return None
         self._senders.add(request)
         count = self._by_request.get((request.method, request.path, request.status)) or self._count_of(
@@ -241,8 +261,8 @@ class TrafficCount:
             more_senders=more_senders,
             omitted=self._omitted + sum(count.count for _, count in others),
             tells=self._format.fields if self._format else (),
-            is_shared=self._source.is_shared,
-            is_conditional=self._source.is_conditional,
+            is_conditional=self._source.is_conditional or bool(self._unclear),
+            unclear=self._unclear,
         )
 
 
@@ -259,9 +279,10 @@ class _Repeats:
     """Count repeated lines by their request and status, once enough of a kind were parsed completely. Most lines of a
     busy log differ only in their time, so this halves the time."""
 
-    def __init__(self, log_format: LogFormat, counted_since: float) -> None:
+    def __init__(self, log_format: LogFormat, counted_since: float, *, is_shared: bool) -> None:
         self._match = log_format.pattern.match
-        parts = [log_format.place(field) for field in ("request", "method", "path", "status")]
+        site = ("host", "port", "upstream") if is_shared else ()
+        parts = [log_format.place(field) for field in ("request", "method", "path", "status", *site)]
         self._key: Callable[[tuple[bytes, ...]], object] = itemgetter(*(part for part in parts if part >= 0))
         self._time = log_format.place("time")
         self._upstream = log_format.place("upstream")
@@ -363,7 +384,11 @@ def count_requests(
         compiled = gunicorn_format(source.written)
     count_start = max(since, float(int(counted_since)))
     traffic = TrafficCount(source, compiled, count_start, probed_since)
-    again = _Repeats(compiled, count_start) if compiled is not None and "agent" in compiled.fields else None
+    again = (
+        _Repeats(compiled, count_start, is_shared=source.shared is not None)
+        if compiled is not None and "agent" in compiled.fields
+        else None
+    )
     statuses: Counter[str] = Counter()
     times: list[float] = []
     predictions: list[float] = []
@@ -384,8 +409,10 @@ def count_requests(
             break
         if request.time < since:
             continue
-        requests += 1
         times.append(request.time)
+        if traffic.is_another_site_s(request):
+            continue
+        requests += 1
         is_prediction = prediction in raw
         if is_prediction:
             predictions.append(request.time)

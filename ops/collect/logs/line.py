@@ -183,7 +183,8 @@ def access_line(line: bytes) -> Access | None:
 class Request(NamedTuple):
     """One request as logged; a field that its line lacks is empty or None. Sizes are bytes, ``seconds`` the duration;
     ``path`` may have a query, ``upstream`` and ``upstream_status`` are nginx's lists; ``forwarded``: the client as a
-    proxy in front of nginx names it."""
+    proxy in front of nginx names it; ``host``: the name that was asked for, or the first of the server block's;
+    ``port``: the one that the client reached."""
 
     time: float
     status: bytes
@@ -198,6 +199,8 @@ class Request(NamedTuple):
     client: bytes = b""
     request_id: bytes = b""
     forwarded: bytes = b""
+    host: bytes = b""
+    port: bytes = b""
 
 
 def request_line(line: bytes, log_format: LogFormat | None) -> Request | None:
@@ -246,6 +249,7 @@ _JSON_NAMES = {
     "upstream_status": ("upstream_status",),
     "request_id": ("request_id", "req_id"),
     "forwarded": ("http_x_forwarded_for", "x_forwarded_for", "xff"),
+    "host": ("server_name", "host", "http_host", "vhost"),
 }
 
 
@@ -292,6 +296,7 @@ def _json_request(line: bytes, at: float, status: bytes) -> Request:
         client=words["client"],
         request_id=words["request_id"],
         forwarded=words["forwarded"],
+        host=words["host"],
     )
 
 

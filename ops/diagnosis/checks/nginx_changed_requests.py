@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ops.diagnosis.finding import Finding, check, quote
 from ops.diagnosis.steps import put_after_line, replaced_statement
 from ops.facts.base import NotSeen
-from ops.facts.logs import AccessLog, Logs
+from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig, NginxTest
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
@@ -85,7 +85,7 @@ def changed_requests(
     in force for its path changes just that, or has browsers change it."""
     if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
         return  # nginx runs another configuration
-    for located, item in (*_refused(logs), *_misdirected(logs)):
+    for located, item in _refused(logs):
         scope = scope_for(nginx_config, target, item.path)
         if scope is None:
             continue
@@ -127,15 +127,6 @@ def _refused(logs: Logs) -> Iterator[tuple[LocatedTraffic, Answers]]:
         for item in located.traffic.answers:
             if item.status >= "400" and item.count >= _FEW and item.count == located.total_like(item):
                 yield located, item
-
-
-def _misdirected(logs: Logs) -> Iterator[tuple[LocatedTraffic, Answers]]:
-    """nginx's own 421, also in a log that several sites share: it is about the connection, whoever was asked for."""
-    log = logs.nginx_access
-    if not isinstance(log, AccessLog) or log.traffic is None or not log.traffic.is_shared:
-        return
-    located = LocatedTraffic(log.path, log.traffic)
-    yield from ((located, item) for item in located.answers("421") if item.count >= _FEW)
 
 
 # --- what changes a request -------------------------------------------------------------------------------------------

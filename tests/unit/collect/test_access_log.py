@@ -10,7 +10,8 @@ from ops.collect.logs.tail import LogTail
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, Attempts, Spread, Traffic
 from ops.interpret.log_format import COMBINED
-from ops.interpret.traffic import AccessLogSource
+from ops.interpret.traffic import AccessLogSource, nginx_access_logs
+from tests.unit.made_snapshot import DOMAIN, SITE, TARGET, nginx_config
 
 NOW = 1_795_309_200.0
 SINCE = NOW - 900
@@ -240,3 +241,37 @@ def test_so_in_a_busy_log_whose_lines_are_counted_by_their_like(tmp_path: Path) 
     failed = counts.answers[0]
     assert (failed.count, failed.followed) == (many, many + 1)
     assert failed.preceded == many
+
+
+OF_TWO_SITES = 'log_format two \'$host [$time_local] "$request" $status "$http_user_agent"\';'
+LOGGED = "access_log /var/log/nginx/gte-access.log"
+
+
+def of_two_sites(tmp_path: Path, lines: str, log_format: str = "") -> AccessLog:
+    ours = SITE.replace(LOGGED, f"{LOGGED} {log_format}")
+    passed = "location / { proxy_pass http://127.0.0.1:9; }"
+    other = f"server {{ server_name shop.example; {LOGGED} {log_format}; {passed} }}"
+    source, _ = nginx_access_logs(nginx_config(f"{OF_TWO_SITES}\n{ours}\n{other}"), TARGET)
+    assert source is not None
+    path = tmp_path / "log"
+    path.write_text(lines)
+    log = count_requests(LogTail(str(path), SINCE, 4 << 20), source, SINCE, 0.0, "/predict", of_nginx=True)
+    assert isinstance(log, AccessLog), log
+    return log
+
+
+def test_of_a_log_that_two_sites_write_the_lines_that_name_this_one_count(tmp_path: Path) -> None:
+    def line(host: str, status: int, ago: float) -> str:
+        return f'{host} [{stamp(NOW - ago)}] "POST /predict HTTP/1.1" {status} "curl"\n'
+
+    lines = "".join(line("shop.example", 502, 300) + line(DOMAIN, 200, 299) for _ in range(500))
+    log = of_two_sites(tmp_path, lines, "two")
+    assert [(item.status, item.count) for item in traffic(log).answers] == [("200", 500)]
+    assert (log.requests, log.statuses) == (500, {"200": 500})
+    assert (traffic(log).unclear, traffic(log).is_conditional) == (0, False)
+
+
+def test_lines_of_which_nobody_knows_the_site_are_no_evidence(tmp_path: Path) -> None:
+    log = of_two_sites(tmp_path, "".join(combined(300, "POST /predict", 502) for _ in range(500)))
+    assert traffic(log).answers == ()
+    assert (traffic(log).unclear, traffic(log).is_conditional) == (500, True)

@@ -58,6 +58,7 @@ from tests.unit.made_snapshot import (
     process,
     processes,
     timed_out,
+    traffic,
     without_gunicorn,
     without_nginx,
 )
@@ -449,6 +450,17 @@ def test_everything_unseen_is_listed_with_its_place() -> None:
         "front.predict": "did not finish",
         "logs.nginx_errors./var/log/nginx/error.log": "Permission denied",
     }
+
+
+def test_lines_that_may_be_another_site_s_are_said_not_to_be_judged() -> None:
+    log = access_log(NGINX_ACCESS_LOG, {"200": 7})
+    snapshot = but(
+        logs__nginx_access=msgspec.structs.replace(log, traffic=traffic(unclear=7, is_conditional=True))
+    )
+    ((place, words),) = diagnose(snapshot, CHECKS).unseen
+    assert place == "logs.nginx_access"
+    assert words.en.startswith(f"7 lines of {NGINX_ACCESS_LOG} belong to several sites")
+    assert "多个站点" in words.to("zh")
 
 
 def test_a_unix_socket_is_asked_through_the_socket() -> None:

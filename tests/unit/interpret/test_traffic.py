@@ -75,7 +75,7 @@ def test_the_logs_of_locations_are_read_too() -> None:
 def test_a_log_that_another_application_writes_to_is_shared(block: str, is_shared: bool) -> None:
     first, _ = sources(f"{SITE}\nserver {{ listen 81; {SITE_LOG} {block} }}")
     assert first is not None
-    assert first.is_shared is is_shared
+    assert (first.shared is not None) is is_shared
 
 
 def config(**assigned: str) -> GunicornConfig:
