@@ -96,7 +96,7 @@ def _host_packages(
 def changes_since(present: HostState, settings: Settings, target: Target | NotSeen) -> Changes | NotSeen:
     """Return what differs from ``present.before``; NotSeen if there is no baseline."""
     if present.before is None:
-        return NotSeen(reason="no baseline has been recorded")
+        return NotSeen(reason="no baseline has been recorded", is_lasting=True)
     before, confirmed_at = present.before.baseline, present.before.confirmed_at
     store = BaselineStore(baseline_directory(settings))
     if before.id == present.baseline.id:

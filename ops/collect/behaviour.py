@@ -112,7 +112,7 @@ def _last_start(
     outcome = backend.wait(time.monotonic() + SILENT_SECONDS)
     answer = outcome.health if isinstance(outcome, Backend) else None
     if isinstance(answer, Exchange) and answer.status is not None:
-        return NotSeen(reason="the service answers")
+        return NotSeen(reason="the service answers", is_lasting=True)
     from ops.collect.services.last_start import last_start_words
 
     return last_start_words(target, settings, settings.app.wsgi, around.gunicorn.pidfile)

@@ -71,7 +71,7 @@ def served_elsewhere(
     expected_addresses = (*host.addresses, *target.expected_addresses)
     others = [a for a in resolution.addresses if a not in expected_addresses and not is_loopback(a)]
     if not others or (len(others) < len(resolution.addresses) and not target.expected_addresses):
-        return NotSeen(reason="the name leads to this host")
+        return NotSeen(reason="the name leads to this host", is_lasting=True)
     port = urlsplit(target.url).port or 443
     place = join_address(others[0], port)
     return _served(probes, target, place, min(deadline, time.monotonic() + FAR_SECONDS))

@@ -98,6 +98,6 @@ def _lineages(target: Target) -> Lineages | NotSeen:
 
     live = Path(target.letsencrypt_dir) / "live"
     if not target.certificate or not Path(target.certificate).is_relative_to(live):
-        return NotSeen(reason="the certificate does not lie in certbot's directory")
+        return NotSeen(reason="the certificate does not lie in certbot's directory", is_lasting=True)
     name = Path(target.certificate).relative_to(live).parts
     return lineages(target.letsencrypt_dir, name[0] if name else None)

@@ -103,7 +103,7 @@ def own_pidfile(master: Process) -> str | NotSeen:
     if not isinstance(config, GunicornConfig) or config.error or config.star_imports:
         return NotSeen(reason="gunicorn's configuration was not read")
     if "pidfile" in (*config.assigned, *config.other_names):
-        return NotSeen(reason="the pidfile's name has to be computed")
+        return NotSeen(reason="the pidfile's name has to be computed", is_lasting=True)
     return ""
 
 

@@ -41,7 +41,9 @@ def collect_from_outside(settings: Settings, url: str, budget: float) -> Snapsho
     ).wait(deadline)
     addresses = resolution.addresses if isinstance(resolution, Resolution) else ()
     front: Front | NotSeen = NotSeen(reason="the name did not resolve")
-    no_tls = NotSeen(reason="the name did not resolve" if url.startswith("https:") else _NO_TLS)
+    no_tls = NotSeen(
+        reason="the name did not resolve" if url.startswith("https:") else _NO_TLS, is_lasting=True
+    )
     served: Served | NotSeen = no_tls
     old_tls: OldTls | NotSeen = no_tls
     target = outside_target(settings, url, addresses[0] if addresses else name)
@@ -53,7 +55,7 @@ def collect_from_outside(settings: Settings, url: str, budget: float) -> Snapsho
         if target.front_tls:
             served = tasks["served"].wait(deadline)
             old_tls = tasks["old_tls"].wait(deadline)
-    unseen = NotSeen(reason=OUTSIDE)
+    unseen = NotSeen(reason=OUTSIDE, is_lasting=True)
     return Snapshot(
         taken_at=time.time(),
         target=target,

@@ -124,7 +124,7 @@ def _collect(
         other_doors=with_files([task.wait(deadline) for task in doors], config),
         site_causes=site_tasks.wait()
         if site_tasks
-        else NotSeen(reason="the site defines no causes of its own"),
+        else NotSeen(reason="the site defines no causes of its own", is_lasting=True),
         **behaviour,
     )
 

@@ -80,7 +80,7 @@ def _headers_unread(target: Target) -> str:
 def _pidfile(path: str | None) -> Pidfile | NotSeen:
     from ops.collect.services.nginx import read_pidfile
 
-    return read_pidfile(path) if path else NotSeen(reason="no pidfile is configured")
+    return read_pidfile(path) if path else NotSeen(reason="no pidfile is configured", is_lasting=True)
 
 
 def _host() -> Host:
@@ -149,7 +149,7 @@ def _gunicorn(
     return (
         Gunicorn(
             config=facts,
-            pidfile=pidfile or NotSeen(reason="gunicorn keeps no pidfile"),
+            pidfile=pidfile or NotSeen(reason="gunicorn keeps no pidfile", is_lasting=True),
             progress=read_progress(settings.app.progress_dir),
         ),
         master,

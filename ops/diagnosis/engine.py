@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec.structs import replace
@@ -32,7 +33,7 @@ from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Pidfile
-from ops.facts.probes import Backend
+from ops.facts.probes import Backend, Front
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
 from ops.facts.units import Unit
@@ -56,6 +57,7 @@ def diagnose(
 ) -> Diagnosis:
     """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. ``added``: the causes of
     other packages' checks. Pure, but for the durations that it reports."""
+    saw_service = has_seen_service(snapshot, read_by(checks))
     snapshot = from_behind(snapshot)
     all_causes = _catalogue_of(snapshot, added)
     results, findings = run_checks(snapshot, checks, all_causes)
@@ -72,7 +74,7 @@ def diagnose(
         causes, symptoms, ranked = reading.causes, reading.symptoms, reading.ranked
     causes, ignored = apply_ignores(causes, ignore, snapshot)
     return Diagnosis(
-        status=overall_status(causes, symptoms, results, snapshot),
+        status=overall_status(causes, symptoms, results, snapshot, saw_service=saw_service),
         target=_described(snapshot.target),
         started_at=snapshot.taken_at,
         duration_ms=0.0,
@@ -163,18 +165,20 @@ def run_checks(
         inputs = check.inputs(snapshot)
         missing = next((inputs[name] for name in check.needs if isinstance(inputs[name], NotSeen)), None)
         status: CheckStatus = CheckStatus.PASS
-        summary, skipped = _PASSED, None
+        summary, skipped, is_gap = _PASSED, None, False
         check_findings: list[Finding] = []
         if missing is not None:
             status, summary, skipped = CheckStatus.SKIP, check.title, _reason(missing)
+            is_gap = not missing.is_lasting
         else:
             try:
                 for finding in check.judge(**inputs):
                     check_findings.append(finding)
             except NotJudgedError as unseen:
                 status, summary, skipped = CheckStatus.SKIP, check.title, _reason(unseen.unseen)
+                is_gap = not unseen.unseen.is_lasting
             except Exception as error:  # noqa: BLE001  a defect in one judge must not stop the others
-                status, summary = CheckStatus.ERROR, check.title
+                status, summary, is_gap = CheckStatus.ERROR, check.title, True
                 skipped = verbatim(safe_line(f"{type(error).__name__}: {error}"))
         for finding in check_findings:
             earlier = findings.get(finding.code)
@@ -195,6 +199,7 @@ def run_checks(
                 summary=check.title if status is CheckStatus.PASS else summary,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 skipped_because=skipped,
+                is_gap=is_gap,
             )
         )
     return tuple(results), tuple(findings.values())
@@ -287,11 +292,22 @@ def _explained_by(finding: Finding, all_causes: Catalogue) -> tuple[str, ...]:
     return all_causes.entry(finding.code).explains if finding.explains is None else finding.explains
 
 
+def read_by(checks: Iterable[Check]) -> frozenset[str]:
+    """The snapshot's sections that one of ``checks`` reads."""
+    return frozenset(name for check in checks for name in (*check.needs, *check.optional_inputs))
+
+
 def overall_status(
-    causes: Sequence[Cause], symptoms: Sequence[Symptom], results: Sequence[CheckResult], snapshot: Snapshot
+    causes: Sequence[Cause],
+    symptoms: Sequence[Symptom],
+    results: Sequence[CheckResult],
+    snapshot: Snapshot,
+    *,
+    saw_service: bool,
 ) -> Status:
     """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, or if nothing is
-    wrong in what was seen and the time was over before all was that users' requests depend on; else warn or ok."""
+    wrong in what was seen and that is not all: the users' prediction and the service were not seen, or the time was
+    over before the rest that users' requests depend on; else warn or ok. ``saw_service``: `has_seen_service`."""
     if any(cause.severity is Severity.FAIL for cause in causes) or any(not s.explained_by for s in symptoms):
         return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
@@ -312,7 +328,28 @@ def overall_status(
     is_asked = any(
         result.skipped_because and result.skipped_because.en.endswith(UNFINISHED) for result in results
     )
+    if not saw_service:
+        return Status.UNKNOWN
     return Status.UNKNOWN if is_cut_short and is_asked else Status.OK
+
+
+def has_seen_service(snapshot: Snapshot, asked: AbstractSet[str]) -> bool:
+    """Whether the front door was asked for a prediction, as users do, and the service itself for anything. ``asked``:
+    the sections that are judged; the others need not have been seen."""
+    front, backend = snapshot.front, snapshot.backend
+    if "front" in asked and isinstance(front, Front) and _is_gap(front.predict):
+        return False
+    if "backend" not in asked:
+        return True
+    if isinstance(backend, NotSeen):
+        return backend.is_lasting
+    return backend.connection.failure is not None or not (
+        _is_gap(backend.health) and _is_gap(backend.predict)
+    )
+
+
+def _is_gap(value: object) -> bool:
+    return isinstance(value, NotSeen) and not value.is_lasting
 
 
 def host_values(snapshot: Snapshot) -> dict[str, str]:

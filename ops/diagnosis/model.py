@@ -68,13 +68,15 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """The result of one check. ``skipped_because`` is set if it was skipped or crashed."""
+    """The result of one check. ``skipped_because`` is set if it was skipped or crashed; ``is_gap``: something was there
+    to judge, and this run did not see it."""
 
     id: str
     status: CheckStatus
     summary: Text
     duration_ms: float
     skipped_because: Text | None = None
+    is_gap: bool = False
 
 
 class Ignored(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ class Snapshot(Facts, frozen=True):
     footprint: Footprint | NotSeen = NotSeen(reason="nobody looked at the workers' memory")
     kernel: KernelLog | NotSeen = NotSeen(reason="nobody looked at the kernel's log")
     model_access: ModelAccess | NotSeen = NotSeen(reason="nobody looked at who may read the model")
-    watchdog: WatchdogFacts | NotSeen = NotSeen(reason="no watchdog has run")
+    watchdog: WatchdogFacts | NotSeen = NotSeen(reason="no watchdog has run", is_lasting=True)
     lineages: Lineages | NotSeen = NotSeen(reason="certbot's directory was not looked at")
     old_tls: OldTls | NotSeen = NotSeen(reason="old versions of TLS were not tried")
     schedule: Schedule | NotSeen = NotSeen(reason="the schedule was not looked at")
@@ -71,11 +71,15 @@ class Snapshot(Facts, frozen=True):
     other_doors: tuple[OtherDoor, ...] | NotSeen = ()
     passed_over: tuple[str, ...] | NotSeen = ()
     host_names: HostNames | NotSeen = HostNames(addresses={})
-    last_start: LastStart | NotSeen = NotSeen(reason="the service answers")
-    elsewhere: Served | NotSeen = NotSeen(reason="the name leads to this host, or is not dialled")
+    last_start: LastStart | NotSeen = NotSeen(reason="the service answers", is_lasting=True)
+    elsewhere: Served | NotSeen = NotSeen(
+        reason="the name leads to this host, or is not dialled", is_lasting=True
+    )
     settings_file: str | NotSeen | None = None
-    changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded")
-    site_causes: SiteCauses | NotSeen = NotSeen(reason="the site defines no causes of its own")
+    changes: Changes | NotSeen = NotSeen(reason="no baseline has been recorded", is_lasting=True)
+    site_causes: SiteCauses | NotSeen = NotSeen(
+        reason="the site defines no causes of its own", is_lasting=True
+    )
     units: Units | NotSeen = Units(units=())
     packet_filter: PacketFilter | NotSeen = NotSeen(reason="nobody looked at the packet filter")
 

@@ -47,9 +47,9 @@ def stream_place(
             needs_root=process is not None and link is None,
         )
     if link.startswith("/dev/null"):
-        return NotSeen(reason="it is thrown away")
+        return NotSeen(reason="it is thrown away", is_lasting=True)
     if link.startswith(("/dev/pts/", "/dev/tty", "/dev/console")):
-        return NotSeen(reason="it goes to a terminal, and is kept nowhere")
+        return NotSeen(reason="it goes to a terminal, and is kept nowhere", is_lasting=True)
     if link.startswith("/") and link.endswith(" (deleted)"):
         return NotSeen(reason="it goes to a file that was deleted")
     if link.startswith("/"):
@@ -58,7 +58,7 @@ def stream_place(
         return LogLocation(LogPlaceKind.JOURNAL, unit)
     if outputs:
         return LogLocation(LogPlaceKind.FILE, outputs[0])
-    return NotSeen(reason="it goes to another program, which keeps no file that is known")
+    return NotSeen(reason="it goes to another program, which keeps no file that is known", is_lasting=True)
 
 
 def nginx_log_place(
@@ -70,9 +70,9 @@ def nginx_log_place(
         return None
     options = dict(part.partition("=")[::2] for part in directive.args[0].removeprefix("syslog:").split(","))
     if not options.get("server", "").startswith("unix:"):
-        return NotSeen(reason="it goes to the syslog of another host")
+        return NotSeen(reason="it goes to the syslog of another host", is_lasting=True)
     if unit:
         return LogLocation(LogPlaceKind.JOURNAL, unit)
     if syslog_file:
         return LogLocation(LogPlaceKind.SYSLOG, syslog_file, tags=(options.get("tag", "nginx"),))
-    return NotSeen(reason="it goes to syslog, which keeps no file that is known")
+    return NotSeen(reason="it goes to syslog, which keeps no file that is known", is_lasting=True)

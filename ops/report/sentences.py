@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TextIO
 
 from ops.diagnosis.catalogue import catalogue
@@ -33,6 +34,10 @@ STATUS_STYLES: dict[str, str] = {
     Status.FAIL: "bold red",
     Status.UNKNOWN: "bold magenta",
 }
+
+# What a headline adds where not every check was made.
+_GAPS = Text(en="; checks not made: {count} ({reason})", zh="；另有 {count} 项未能检查（{reason}）")
+_MORE_REASONS = Text(en="; and {} more", zh="；及另外 {} 个原因")
 
 _PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 
@@ -75,6 +80,17 @@ def is_cut_short(diagnosis: Diagnosis) -> bool:
     """Whether the time was over before everything was seen."""
     reasons = (words.en if isinstance(words, Text) else words for _, words in diagnosis.unseen)
     return any(words.endswith(UNFINISHED) for words in reasons)
+
+
+def gap_words(diagnosis: Diagnosis, language: Language) -> str:
+    """The end of a headline that calls all well: how many checks were not made though there was something to judge,
+    and why most of them; empty if all were."""
+    reasons = Counter(sentence(c.skipped_because or "?", language) for c in diagnosis.checks if c.is_gap)
+    if not reasons or diagnosis.status is not Status.OK:
+        return ""
+    first, others = reasons.most_common(1)[0][0], len(reasons) - 1
+    more = _MORE_REASONS.to(language).format(others) if others else ""
+    return _GAPS.to(language).format(count=reasons.total(), reason=first + more)
 
 
 def unexplained(diagnosis: Diagnosis) -> tuple[Symptom, ...]:

@@ -9,6 +9,7 @@ import msgspec
 from ops.errors import OpsError, SettingsError
 from ops.files.bounded_read import read_regular_file
 from ops.files.nofollow import reason_not_to_trust
+from ops.files.presence import is_there
 from ops.settings.document import Settings, parse_settings
 from ops.text.language import Text
 from ops.text.reasons import chinese
@@ -41,7 +42,7 @@ def find_settings_file(option: str | None, environ: Mapping[str, str] | None = N
     values = os.environ if environ is None else environ
     for path, origin in ((option, "--config"), (values.get("GTE_OPS_CONFIG"), "$GTE_OPS_CONFIG")):
         if path:
-            if not Path(path).exists():
+            if is_there(path) is False:
                 raise SettingsError(
                     Text(
                         en=f"{path}: no such file (named by {origin}); check the path",
@@ -51,7 +52,8 @@ def find_settings_file(option: str | None, environ: Mapping[str, str] | None = N
             return SettingsFile(Path(path))
     passed_over: list[str] = []
     for name in SEARCH_PATH:
-        if Path(name).exists():
+        # A working directory that is closed to us, as sudo or runuser leave it, proves no file.
+        if is_there(name) or (is_there(name) is None and name.startswith("/")):
             why = reason_not_to_read(Path(name))
             if why is None:
                 return SettingsFile(Path(name), tuple(passed_over))
@@ -79,7 +81,7 @@ def load_settings(path: Path | None) -> Settings:
 
 def read_settings_file(path: Path) -> bytes:
     """The bytes of a configuration file. Raises SettingsError, also for a file that others could have written."""
-    if path.exists() and (why_not := reason_not_to_read(path)) is not None:
+    if is_there(path) is not False and (why_not := reason_not_to_read(path)) is not None:
         raise SettingsError(
             Text(
                 en=f"{path}: not read: {why_not}, and what it names is run; give both to root, or to who runs this:"

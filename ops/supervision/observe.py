@@ -395,7 +395,7 @@ def _subject(settings: Settings, table: Processes, master: Process, last_subject
     from ops.collect.locate import public_host
 
     path = config_file(settings, master.cwd or last_subject.cwd, gunicorn_topology.config_path(master))
-    config = read_config(path) if path else NotSeen(reason="no configuration file")
+    config = read_config(path) if path else NotSeen(reason="no configuration file", is_lasting=True)
 
     def log(configured: str | None, name: str, option: str) -> str:
         value = configured or gunicorn_topology.setting(
@@ -448,7 +448,7 @@ def _backend(settings: Settings, table: Processes, master: Process | None, last_
     if configured:
         return dialled(configured)
     path = config_file(settings, last_subject.cwd)
-    config = read_config(path) if path else NotSeen(reason="no configuration file")
+    config = read_config(path) if path else NotSeen(reason="no configuration file", is_lasting=True)
     arguments = gunicorn_topology.arguments(master)
     addresses = gunicorn_topology.bind_addresses(gunicorn_topology.setting("bind", "bind", arguments, config))
     return dialled(next(iter(addresses), None) or last_subject.backend or gunicorn_topology.DEFAULT_BIND)

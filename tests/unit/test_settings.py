@@ -21,6 +21,7 @@ from ops.settings import (
     MAX_FILE_BYTES,
     SEARCH_PATH,
     Settings,
+    SettingsFile,
     find_settings_file,
     load_settings,
     parse_settings,
@@ -314,6 +315,30 @@ def link_into_others_directory(here: Path) -> str:
     (here / "gte-ops.toml").symlink_to(theirs / "gte-ops.toml")
     os.chown(theirs, 65534, 65534)
     return "belongs to user 65534"
+
+
+def test_a_working_directory_that_is_closed_to_us_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """runuser and sudo leave the caller's: found by another user it must end nothing, and proves no configuration."""
+
+    def exists(self: Path) -> bool:
+        if str(self) == "gte-ops.toml":
+            raise PermissionError(13, "Permission denied", str(self))
+        return False
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert find_settings_file(None, {}) == SettingsFile(None)
+
+
+def test_a_configuration_that_may_not_be_looked_at_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "gte-ops.toml"
+    monkeypatch.setattr("ops.settings.file.SEARCH_PATH", (str(closed),))
+    monkeypatch.setattr("ops.settings.file.is_there", lambda _: None)
+    (line,) = find_settings_file(None, {}).passed_over
+    assert line.startswith(f"{closed}: not read: ")
+    with pytest.raises(SettingsError, match=re.escape(f"{closed}: ")):
+        load_settings(find_settings_file(str(closed), {}).path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")

@@ -112,7 +112,7 @@ def serving_now(around: Surroundings) -> tuple[ProcessRef, ...]:
     if not isinstance(around.processes, Processes):
         return ()
     pidfile = read_pidfile(around.target.nginx_pidfile) if around.target.nginx_pidfile else None
-    pidfile_reading = pidfile or NotSeen(reason="no pidfile is configured")
+    pidfile_reading = pidfile or NotSeen(reason="no pidfile is configured", is_lasting=True)
     masters: Iterable[Process] = serving_masters(around.target, around.processes, pidfile_reading)
     return tuple(ProcessRef(master.pid, master.start_ticks) for master in masters)
 

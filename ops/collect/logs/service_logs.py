@@ -315,7 +315,7 @@ def _access_log(
     """Count one access log. ``times``: the window's start, `LogPlaces.answering_since`, `LogPlaces.probed_since`."""
     since, counted_since, probed_since = times
     if source is None or isinstance(source, NotSeen):
-        return source or NotSeen(reason="no such log is configured")
+        return source or NotSeen(reason="no such log is configured", is_lasting=True)
     tail = _opened(source.place or LogLocation(LogPlaceKind.FILE, source.path, namer), since, program)
     if isinstance(tail, NotSeen):
         return tail
@@ -335,7 +335,7 @@ def _access_log(
 
 def _opened(place: LogLocation | NotSeen | None, since: float, program: Program) -> LogLines | NotSeen:
     if place is None or isinstance(place, NotSeen):
-        return place or NotSeen(reason="no such log is configured")
+        return place or NotSeen(reason="no such log is configured", is_lasting=True)
     elsewhere = _elsewhere(place.name) if place.kind is LogPlaceKind.FILE else None
     if elsewhere is not None:
         return NotSeen(reason=safe_line(f"{place.name}: {elsewhere}"))

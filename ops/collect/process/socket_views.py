@@ -23,7 +23,7 @@ def socket_views(addresses: Iterable[str], nginx_pid: int | None) -> tuple[Socke
     if not paths:
         return ()
     if nginx_pid is None:
-        return NotSeen(reason="nginx does not run")
+        return NotSeen(reason="nginx does not run", is_lasting=True)
     try:
         os.stat(f"/proc/{nginx_pid}/root/")  # noqa: PTH116
     except OSError:

@@ -68,7 +68,7 @@ def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
     except (OSError, ValueError) as error:
         return NotSeen(reason=safe_line(f"{directory}: {_words(error)}"))
     if names is None:
-        return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"))
+        return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"), is_lasting=True)
     selection = [name for name in names if only in (None, name)][:MAX_LINEAGES]
     found = tuple(_lineage(root, name) for name in selection)
     by_own_server = any(lineage.renewal.authenticator == "standalone" for lineage in found)

@@ -95,7 +95,7 @@ def is_path(text: str) -> bool:
 
 
 def _unnamed(what: str) -> NotSeen:
-    return NotSeen(reason=f"no {what} file is configured")
+    return NotSeen(reason=f"no {what} file is configured", is_lasting=True)
 
 
 def pem_file(path: str, certificate_set: CertificateSet | None = None) -> PemFile | NotSeen:

@@ -124,7 +124,7 @@ def _schedule(settings: Settings) -> Schedule:
 def _runs(settings: Settings, certbot_lineages: Lineages | NotSeen) -> CertbotRuns | NotSeen:
     """Read certbot's logs in the directory from the settings, else from a renewal configuration, else the default."""
     if isinstance(certbot_lineages, NotSeen):
-        return NotSeen(reason="there are no lineages")
+        return NotSeen(reason="there are no lineages", is_lasting=True)
     directories = (lineage.renewal.logs_dir for lineage in certbot_lineages.lineages)
     directory = settings.tls.letsencrypt_logs or next((place for place in directories if place), DEFAULT_LOGS)
     return certbot_runs(directory)

@@ -203,7 +203,9 @@ class _GunicornReading:
 def read_progress(directory: str | None) -> tuple[ProgressRecord, ...] | NotSeen:
     """Return the workers' progress records. Read torn ones again; leave out records of processes that are gone."""
     if not directory:
-        return NotSeen(reason="no directory of progress records is configured (app.progress_dir)")
+        return NotSeen(
+            reason="no directory of progress records is configured (app.progress_dir)", is_lasting=True
+        )
     try:
         entries = islice(Path(directory).iterdir(), MAX_LISTED)
         names = sorted(path for path in entries if path.stem.isdigit() and path.suffix == ".json")

@@ -34,7 +34,7 @@ _ZIP_TAIL = 22 + 65535
 def model_files(path: str | None) -> ModelFiles | NotSeen:
     """Return the files at ``path`` and beside it; NotSeen if no directory is configured or it may not be read."""
     if not path:
-        return NotSeen(reason="no model directory is configured")
+        return NotSeen(reason="no model directory is configured", is_lasting=True)
     directory = Path(os.path.normpath(path))
     try:
         return _look(directory)

@@ -20,7 +20,7 @@ _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 def model_access(target: Target) -> ModelAccess | NotSeen:
     """Return owners and modes from the root to every file of the model, and the credentials of the service's worker."""
     if not target.model_dir:
-        return NotSeen(reason="no model directory is configured")
+        return NotSeen(reason="no model directory is configured", is_lasting=True)
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
     reader = next((each for pid in pids if (each := reader_of(pid)) is not None), None)
     if reader is None:

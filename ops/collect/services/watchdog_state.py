@@ -46,7 +46,7 @@ def watchdog_state(path: str, interval: float) -> WatchdogFacts | NotSeen:
     try:
         state = msgspec.json.decode(read_regular_file(path, MAX_FILE_BYTES).content, type=_State)
     except FileNotFoundError:
-        return NotSeen(reason=f"{path} does not exist: no watchdog has run")
+        return NotSeen(reason=f"{path} does not exist: no watchdog has run", is_lasting=True)
     except PermissionError:
         return NotSeen(reason=f"{path} may not be read", needs_root=True)
     except (OSError, ValueError, msgspec.DecodeError) as error:

@@ -41,12 +41,14 @@ def determined(name: str, option: str, master: Process, config: GunicornConfig |
             raise NotJudgedError(NotSeen(reason=reason))
         return assignment.value
     if (config_option := command_line.get("config", "")).startswith("python:"):
-        raise NotJudgedError(NotSeen(reason=f"gunicorn's configuration is a module ({config_option})"))
+        raise NotJudgedError(
+            NotSeen(reason=f"gunicorn's configuration is a module ({config_option})", is_lasting=True)
+        )
     if config.star_imports:
         reason = f"{config.path} takes over everything in {', '.join(config.star_imports)}"
         raise NotJudgedError(NotSeen(reason=reason))
     if master.command[:1] and master.command[0].startswith("gunicorn:"):
-        raise NotJudgedError(NotSeen(reason="gunicorn's title hides its command line"))
+        raise NotJudgedError(NotSeen(reason="gunicorn's title hides its command line", is_lasting=True))
     if master.environment is None:
         raise NotJudgedError(NotSeen(reason="GUNICORN_CMD_ARGS in gunicorn's environment", needs_root=True))
     return None
@@ -56,7 +58,7 @@ def running_master(target: Target, processes: Processes) -> Process:
     """The service's master. Raises NotJudgedError if it does not run: then no setting is in force."""
     master = process_of(processes, target.gunicorn_master)
     if master is None:
-        raise NotJudgedError(NotSeen(reason="gunicorn does not run"))
+        raise NotJudgedError(NotSeen(reason="gunicorn does not run", is_lasting=True))
     return master
 
 

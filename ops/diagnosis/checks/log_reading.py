@@ -65,7 +65,9 @@ def require_nginx_log(logs: Logs) -> None:
     """Raises NotJudgedError if none of nginx's error logs was seen."""
     unseen = [log for log in logs.nginx_errors.values() if isinstance(log, NotSeen)]
     if len(unseen) == len(logs.nginx_errors):
-        raise NotJudgedError(unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file"))
+        raise NotJudgedError(
+            unseen[0] if unseen else NotSeen(reason="nginx writes no error log to a file", is_lasting=True)
+        )
 
 
 def last_trouble(log: Log) -> Evidence | None:

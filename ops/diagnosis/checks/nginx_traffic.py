@@ -126,7 +126,7 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
     if file.error == NOT_THERE:
         return None
     if reader is None:
-        return NotSeen(reason="as whom nginx's workers run: there is none")
+        return NotSeen(reason="as whom nginx's workers run: there is none", is_lasting=True)
     for step in file.steps:
         if not step.is_directory:
             continue

@@ -19,6 +19,7 @@ from ops.report.model import (
 )
 from ops.report.sentences import (
     STATUS_WORDS,
+    gap_words,
     is_cut_short,
     leading_cause,
     next_command,
@@ -157,7 +158,8 @@ class DoctorReport(CommandReport):
         words = _ALL_WELL
         if diagnosis.status is Status.UNKNOWN:
             words = _NOT_ALL_SEEN if is_cut_short(diagnosis) else _NOT_JUDGED
-        return words.to(language).format(diagnosis.target.get("url", "gte"))
+        headline = words.to(language).format(diagnosis.target.get("url", "gte"))
+        return headline + gap_words(diagnosis, language)
 
 
 def _case(check: CheckResult, language: Language) -> ReportCase:

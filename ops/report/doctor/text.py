@@ -12,6 +12,7 @@ from ops.report.sentences import (
     STATUS_NAMES,
     STATUS_STYLES,
     command,
+    gap_words,
     is_cut_short,
     leading_cause,
     next_commands,
@@ -111,7 +112,7 @@ def verdict(diagnosis: Diagnosis, language: Language) -> str:
         return f"{place} {why.to(language)}"
     if open_symptoms := unexplained(diagnosis):
         return _UNEXPLAINED_VERDICT.to(language).format(sentence(open_symptoms[0].summary, language))
-    return f"{place} {_ALL_WELL.to(language)}"
+    return f"{place} {_ALL_WELL.to(language)}{gap_words(diagnosis, language)}"
 
 
 def cause_lines(number: int, cause: Cause, diagnosis: Diagnosis, language: Language) -> Iterator[ReportLine]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from ops.collect.task import Task
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose
-from ops.diagnosis.model import Status
+from ops.diagnosis.model import Diagnosis, Status
 from ops.facts.base import UNFINISHED, NotSeen
+from ops.report.doctor.report import DoctorReport
 from ops.report.doctor.text import verdict
+from ops.text.language import Language
 from tests.unit.made_snapshot import HEALTHY, but, page
 
 LATE = NotSeen(reason=f"'logs' {UNFINISHED}")
@@ -46,6 +49,48 @@ def test_what_hurts_users_is_still_said() -> None:
 )
 def test_what_no_longer_run_would_see_does_not_count(unseen: NotSeen) -> None:
     assert diagnose(but(logs=unseen), CHECKS).status is Status.OK
+
+
+NOT_ANSWERED = NotSeen(reason="systemd did not answer in time")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "answers as it should; checks not made: 7 (systemd did not answer in time)"),
+        ("zh", "工作正常；另有 7 项未能检查（systemd 未能及时应答）"),
+    ],
+)
+@pytest.mark.parametrize("headline", [verdict, lambda d, language: DoctorReport(d).alert(language).headline])
+def test_a_host_that_is_well_in_what_was_seen_says_in_its_first_line_what_was_not(
+    headline: Callable[[Diagnosis, Language], str], language: Language, words: str
+) -> None:
+    diagnosis = diagnose(but(units=NOT_ANSWERED), CHECKS)
+    assert diagnosis.status is Status.OK
+    assert headline(diagnosis, language).endswith(words)
+
+
+def test_where_there_is_nothing_to_see_the_first_line_says_nothing_of_it() -> None:
+    nothing = NotSeen(reason="no model directory is configured", is_lasting=True)
+    diagnosis = diagnose(but(model=nothing, model_access=nothing), CHECKS)
+    assert verdict(diagnosis, "en").endswith("answers as it should")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backend": NotSeen(reason="the probe failed: ValueError: x")},
+        {"front__predict": NotSeen(reason="no time was left to wait for an answer to POST x")},
+        {
+            "backend__health": NotSeen(reason="the probe did not finish"),
+            "backend__predict": NotSeen(reason="the probe did not finish"),
+        },
+    ],
+    ids=str,
+)
+def test_without_the_users_way_and_the_service_nothing_is_called_well(changes: dict[str, Any]) -> None:
+    diagnosis = diagnose(but(**changes), CHECKS)
+    assert (diagnosis.status, diagnosis.exit_code) == (Status.UNKNOWN, 3)
 
 
 def test_a_section_that_no_chosen_check_looks_at_does_not_count() -> None:
