@@ -6,6 +6,9 @@ from tests.lab.reported import (
     application_and_host,
     boot,
     certificate,
+    eighth_app,
+    eighth_front,
+    eighth_process,
     everyday,
     fifth,
     first_list,
@@ -48,6 +51,9 @@ _MODULES = (
     sixth_front,
     seventh_app,
     seventh_front,
+    eighth_app,
+    eighth_front,
+    eighth_process,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
