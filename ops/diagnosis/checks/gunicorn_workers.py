@@ -18,12 +18,12 @@ from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote, seen
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
-from ops.facts.host import Process, Processes
+from ops.facts.host import Host, Process, Processes
 from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Activity, Backend, Exchange, Front
-from ops.facts.safeguards import WatchdogFacts
+from ops.facts.safeguards import Schedule, WatchdogFacts
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.gunicorn import arguments, process_of, setting
@@ -578,15 +578,26 @@ def replaced(
     processes: Processes,
     gunicorn: Gunicorn | NotSeen,
     front: Front | NotSeen,
+    schedule: Schedule | NotSeen,
+    host: Host | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN022: gunicorn replaced workers again and again within minutes (max_requests), all of them are young, and a
-    probe waited, or loading is a large part of their lives (gunicorn's documentation, max_requests)."""
+    probe waited, or loading is a large part of their lives (gunicorn's documentation, max_requests); or it is told to
+    reload all the time (`scheduled_reloads`)."""
     log = seen(logs.gunicorn_error)
     master = process_of(processes, target.gunicorn_master)
     waits = _waits(logs, backend, front)
     if master is None:
         return
+    if any(entries_with(log, "Handling signal: hup")):
+        from ops.diagnosis.checks.gunicorn_reloads import scheduled_reloads
+
+        has_systemd = isinstance(host, Host) and host.has_systemd
+        told = scheduled_reloads(log, master, waits, schedule, target, taken_at, has_systemd=has_systemd)
+        if told is not None:
+            yield told
+            return
     since = max(master.started, taken_at - _RECENT)
     ended = [entry for entry in entries_with(log, *_REPLACED) if entry.time >= int(since)]
     workers = [process for process in processes.processes if process.pid in target.gunicorn_workers]

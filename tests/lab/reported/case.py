@@ -44,7 +44,8 @@ class Verdict(StrEnum):
 @dataclass(frozen=True)
 class Reported:
     """One fault. ``codes``: those that would be right as the first cause; none where no code has to fit, and the
-    symptom's own evidence is the proof. ``says``: words of the proof or the fix."""
+    symptom's own evidence is the proof. ``says``: words of the proof or the fix; ``rewritten``: the host's files that
+    its programs write anew all the time."""
 
     name: str
     kind: Kind
@@ -56,6 +57,7 @@ class Reported:
     says: tuple[str, ...]
     stack: dict[str, Any] = field(default_factory=dict)
     impossible: Callable[[], str | None] = lambda: None
+    rewritten: tuple[str, ...] = ()
 
 
 def report(
@@ -67,6 +69,7 @@ def report(
     codes: tuple[str, ...],
     says: tuple[str, ...],
     impossible: Callable[[], str | None] = lambda: None,
+    rewritten: tuple[str, ...] = (),
     **stack: Any,
 ) -> Callable[[Inject], Reported]:
     """Declare a fault: the function breaks the stack, ``sees`` is true once a client meets it, ``repair`` does what the
@@ -74,7 +77,9 @@ def report(
 
     def declare(inject: Inject) -> Reported:
         name = inject.__name__
-        return Reported(name, kind, source, inject, sees, repair, frozenset(codes), says, stack, impossible)
+        return Reported(
+            name, kind, source, inject, sees, repair, frozenset(codes), says, stack, impossible, rewritten
+        )
 
     return declare
 

@@ -579,6 +579,8 @@ def _no_more_reloads(stack: Stack) -> None:
     repair=_no_more_reloads,
     codes=(),
     says=("Handling signal: hup", "cron.d/shop"),
+    rewritten=("run/gte-gunicorn.pid",),
+    site={"rate": "100r/s", "burst": "200"},
     app=SLOW_START_APP,
     worker_class="sync",
     layout="guide",

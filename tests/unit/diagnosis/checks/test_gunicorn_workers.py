@@ -13,7 +13,7 @@ from ops.facts.gunicorn import InFlight, ProgressRecord
 from ops.facts.logs import LogEntry
 from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probes import Repeats, WorkerActivity
-from ops.facts.safeguards import WatchdogAction, WatchdogFacts
+from ops.facts.safeguards import CronEntry, Schedule, WatchdogAction, WatchdogFacts
 from ops.facts.snapshot import Snapshot
 from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -78,6 +78,26 @@ def replacing(
         gunicorn__config=gunicorn_config(max_requests=3),
         processes=processes(NGINX_PROCESSES, young),
         backend__health=exchange(**AT_BACKEND, elapsed=elapsed),
+    )
+
+
+RELOADS = "kill -HUP $(cat /var/run/gte-gunicorn.pid)"
+
+
+def reloading(
+    command: str | None = RELOADS,
+    *,
+    ago: tuple[float, ...] = (125.0, 65.0, 5.0),
+    elapsed: float = 0.1,
+    **more: Any,
+) -> Snapshot:
+    """The master was told to reload so many seconds ago; a crontab has ``command``, and a probe took ``elapsed``."""
+    job = CronEntry(file="/etc/cron.d/shop", line=3, when="* * * * *", user="root", command=command or "true")
+    return logged(
+        *(entry("Handling signal: hup", ago=at, level="info", pid=GUNICORN_MASTER) for at in ago),
+        schedule=Schedule(cron=(job,), timers=()),
+        backend__health=exchange(**AT_BACKEND, elapsed=elapsed),
+        **more,
     )
 
 
@@ -301,6 +321,22 @@ CASES: list[Case] = [
         "max_requests = 3",
     ),
     quiet("GUN022", "nobody waits", replacing(elapsed=0.1)),
+    fires(
+        "GUN022",
+        "a crontab's line reloads it every minute",
+        reloading(),
+        "3 x Handling signal: hup",
+        "/etc/cron.d/shop:3",
+        severity="warn",
+    ),
+    fires("GUN022", "and a request waits", reloading(elapsed=2.0), "/etc/cron.d/shop:3", severity="fail"),
+    fires("GUN022", "it waits, and nobody knows what reloads", reloading(None, elapsed=2.0), severity="fail"),
+    fires("GUN022", "by its unit", reloading("systemctl reload gunicorn"), severity="warn"),
+    quiet("GUN022", "reloads, and neither a schedule nor a wait", reloading(None)),
+    quiet("GUN022", "the schedule reloads another one", reloading("kill -HUP $(cat /run/other.pid)")),
+    quiet("GUN022", "its logs are opened anew", reloading("kill -USR1 $(cat /var/run/gte-gunicorn.pid)")),
+    quiet("GUN022", "a person has reloaded twice", reloading(ago=(65.0, 5.0))),
+    quiet("GUN022", "the reloads are over", reloading(ago=(290.0, 285.0, 280.0), elapsed=2.0)),
     fires("GUN022", "the workers mostly load", replacing(elapsed=0.1, load=3.0), "takes 3 s to load"),
     quiet("GUN022", "loading is short beside serving", replacing(elapsed=0.1, load=0.5)),
     quiet("GUN022", "they serve for minutes", replacing(ago=(280.0, 150.0, 5.0))),
