@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ops.collect.surroundings import Surroundings
 from ops.collect.task import Task
 from ops.facts.base import NotSeen
-from ops.facts.certificates import Lineages
-from ops.facts.host import Process, Processes
+from ops.facts.certificates import Certificates, Lineages
+from ops.facts.host import Host, Process, Processes
+from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
 from ops.facts.units import Units
 from ops.interpret import gunicorn as gunicorn_topology
@@ -31,7 +34,6 @@ def read_host_state(
     from ops.collect.services import (
         application,
         backups,
-        certificate_files,
         model,
         model_access,
         watchdog_state,
@@ -45,14 +47,13 @@ def read_host_state(
     wsgi = gunicorn_topology.wsgi(master) or settings.app.wsgi
     state_file, interval = own.state_file, float(own.interval)
     homes = (target.app_dir, GUIDE_HOME)
+    scheduled = Task("schedule", lambda: schedule.schedule(settings.schedule))
     return {
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
-        "certificates": Task(
-            "certificate files", lambda: certificate_files.certificate_files(target, around.config)
-        ),
+        "certificates": Task("certificate files", lambda: _certificates(target, around, scheduled, deadline)),
         "watchdog": Task("watchdog state", lambda: watchdog_state.watchdog_state(state_file, interval)),
         "backups": Task("backups", lambda: backups.backups(settings.backup, homes, deadline)),
-        "schedule": Task("schedule", lambda: schedule.schedule(settings.schedule)),
+        "schedule": scheduled,
         "packet_filter": Task("packet filter", lambda: packet_filter.packet_filter(deadline)),
         "units": Task("systemd's units", lambda: _units(settings, master, around, deadline)),
         "machine": Task(
@@ -64,6 +65,20 @@ def read_host_state(
         "footprint": Task("workers' memory", lambda: application.footprint(target)),
         "model_access": Task("access to the model", lambda: model_access.model_access(target)),
     }
+
+
+def _certificates(target: Target, around: Surroundings, scheduled: Task, deadline: float) -> Certificates:
+    """The site's files, and the pairs that ACME clients keep for it elsewhere."""
+    from ops.collect.services.certificate_files import certificate_files
+
+    files = certificate_files(target, around.config)
+    jobs = scheduled.wait(deadline)
+    if not isinstance(jobs, Schedule):
+        return files
+    from ops.collect.services.acme_pairs import acme_pairs
+
+    has_systemd = isinstance(around.host, Host) and around.host.has_systemd
+    return msgspec.structs.replace(files, elsewhere=acme_pairs(target, jobs, has_systemd=has_systemd))
 
 
 def _units(

@@ -166,13 +166,22 @@ class RevocationList(Facts, frozen=True):
     next_update: float | None = None
 
 
+class AcmePair(Facts, frozen=True):
+    """A pair that an ACME client other than certbot keeps in its own ``directory``, and nginx does not read."""
+
+    client: str
+    directory: str
+    certificate: PemFile
+    key: KeyFile
+
+
 class Certificates(Facts, frozen=True):
     """Certificate and key files of the site, and authorities found beside them.
 
     ``revocations``: the lists in the files of ssl_crl that are in force for the site.
 
     If certificate and key are not a pair, ``other_keys`` and ``other_certificates`` are the files beside them that
-    match the certificate, and the key."""
+    match the certificate, and the key. ``elsewhere``: pairs for the site in the directories of ACME clients."""
 
     leaf: PemFile | NotSeen
     key: KeyFile | NotSeen
@@ -180,6 +189,7 @@ class Certificates(Facts, frozen=True):
     other_keys: tuple[KeyFile, ...] = ()
     other_certificates: tuple[PemFile, ...] = ()
     revocations: tuple[RevocationList, ...] = ()
+    elsewhere: tuple[AcmePair, ...] = ()
 
 
 class RenewalConf(Facts, frozen=True):

@@ -24,7 +24,6 @@ _KNOWN_WRONG = {
     "each_worker_has_a_key_of_its_own": "nothing wrong",
     "websocket_is_cut_when_nothing_is_said": "nothing wrong",
     "policy_of_nginx_forbids_the_page_s_scripts": "nothing wrong",
-    "renewed_pair_was_not_copied_to_nginx": "wrong",
 }
 
 

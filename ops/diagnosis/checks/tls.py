@@ -406,8 +406,16 @@ def renewed(
     nginx_pidfile: Pidfile | NotSeen,
     taken_at: float,
 ) -> Iterator[Finding]:
-    """TLS008: the file is newer than the served certificate. A warning while the served one is still valid."""
-    file, leaf = seen(certificates.leaf), served.chain[0]
+    """TLS008: the file is newer than the served certificate, or an ACME client has renewed the pair in its own
+    directory and nginx reads a copy. A warning while the served one is still valid."""
+    leaf = served.chain[0]
+    if certificates.elsewhere:
+        from ops.diagnosis.checks.tls_copied_pair import not_copied
+
+        if (copied := not_copied(certificates.elsewhere, served, target, taken_at)) is not None:
+            yield copied
+            return
+    file = seen(certificates.leaf)
     if file.problem is FileProblem.UNREADABLE:
         raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
     if not file.certificates or target.origin.get("certificate") == "guide":

@@ -11,6 +11,7 @@ import pytest
 from ops.diagnosis.checks.tls import when
 from ops.facts.base import NotSeen
 from ops.facts.certificates import (
+    AcmePair,
     ArchivedPair,
     Certificate,
     Certificates,
@@ -109,6 +110,43 @@ def renewed(*, served_until: float, modified: float = NOW - 3600) -> Snapshot:
     new = certificate(fingerprint="ee" * 32, serial="5C", not_before=NOW - 2 * 3600)
     return but(
         served__chain=(old, INTERMEDIATE), certificates__leaf=pem(new, INTERMEDIATE, modified=modified)
+    )
+
+
+ACME_HOME = "/root/.acme.sh"
+
+
+def kept_elsewhere(
+    *,
+    served_until: float = -3600,
+    until: float = 80 * DAY,
+    names: tuple[str, ...] = (DOMAIN,),
+    public_key: str = "cc" * 32,
+) -> Snapshot:
+    """acme.sh has a newer pair in its own directory; nginx reads a copy of the old one."""
+    old = certificate(not_before=NOW - 90 * DAY, not_after=NOW + served_until)
+    new = certificate(
+        fingerprint="ee" * 32,
+        serial="5C",
+        not_before=NOW - 2 * DAY,
+        not_after=NOW + until,
+        names=names,
+        public_key="cc" * 32,
+    )
+    directory = f"{ACME_HOME}/{DOMAIN}_ecc"
+    chain, private = f"{directory}/fullchain.cer", f"{directory}/{DOMAIN}.key"
+    pair = AcmePair(
+        "acme.sh",
+        ACME_HOME,
+        PemFile(path=chain, resolved=chain, certificates=(new, INTERMEDIATE)),
+        KeyFile(path=private, resolved=private, public_key=public_key),
+    )
+    return but(
+        served__chain=(old, INTERMEDIATE),
+        certificates__leaf=pem(old, INTERMEDIATE),
+        certificates__elsewhere=(pair,),
+        target__certificate="/etc/nginx/ssl/site.pem",
+        target__private_key="/etc/nginx/ssl/site.key",
     )
 
 
@@ -551,6 +589,20 @@ CASES: list[Case] = [
     fires("TLS008", "the served one has expired", renewed(served_until=-3600), severity="fail"),
     fires(
         "TLS008",
+        "acme.sh has renewed its own, and nobody copied it",
+        kept_elsewhere(),
+        f"{ACME_HOME}/{DOMAIN}_ecc/fullchain.cer",
+        severity="fail",
+    ),
+    fires(
+        "TLS008", "the copy expires soon", kept_elsewhere(served_until=5 * DAY), "serial 5C", severity="warn"
+    ),
+    quiet("TLS008", "the copy is good for long", kept_elsewhere(served_until=60 * DAY)),
+    quiet("TLS008", "it is for another name", kept_elsewhere(names=("other.example",))),
+    quiet("TLS008", "its key is another's", kept_elsewhere(public_key="77" * 32)),
+    quiet("TLS008", "it has expired too", kept_elsewhere(until=-60)),
+    fires(
+        "TLS008",
         "the file changed after nginx's workers started, whatever its dates",
         but(
             served__chain=(certificate(not_before=NOW - 5 * DAY, fingerprint="11" * 32), INTERMEDIATE),
@@ -895,3 +947,11 @@ def test_a_certificate_without_names_is_not_said_to_be_for_a_dash() -> None:
     assert summary is not None
     assert "no subjectAltName" in summary.en
     assert "-," not in summary.en
+
+
+def test_the_copy_of_a_renewed_pair_is_made_by_the_client_itself() -> None:
+    steps = found(kept_elsewhere())["TLS008"].fix or ()
+    assert (
+        f"{ACME_HOME}/acme.sh --install-cert -d {DOMAIN} --ecc --key-file /etc/nginx/ssl/site.key"
+        " --fullchain-file /etc/nginx/ssl/site.pem --reloadcmd 'systemctl reload nginx'"
+    ) in steps
