@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     cls=BilingualCommand,
     zh="""启动服务之前的确认清单。
 
-    检查模型文件、Python 环境、nginx、域名与地址，以及首次启动所需的条件。不作任何改动，也不要求服务已在运行。退出码：0
-    全部确认，1 有警告，2 启动会失败，3 有项目无法确认。""",
+    检查模型文件、Python 环境、nginx、域名与地址、站点、证书、unit、首次启动的条件，以及轮转、定时器和 watchdog。
+    只确认看过的内容，尚不存在的会写明“尚不存在”。不作任何改动，也不要求服务已在运行。退出码：0
+    全部确认（尚不存在的除外），1 有警告，2 启动会失败，3 有项目无法确认。""",
 )
 @config_option
 @report_format_option
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 def preflight(config: str | None, form: str, language: Language, budget: float | None) -> None:
     """Confirm what must be true before the service is started. 启动服务之前的确认清单。
 
-    Model files, Python environment, nginx, name and address, and what the first start needs. Changes nothing, and needs
-    no running service. Exit code: 0 confirmed, 1 with warnings, 2 it would fail, 3 something could not be confirmed.
+    Model files, Python environment, nginx, name and address, site, certificate, unit, what the first start needs, and
+    rotation, timers and watchdog. Confirms only what it has looked at; what is not on the host yet is called "not there
+    yet". Changes nothing, and needs no running service. Exit code: 0 all that is there is confirmed, 1 with warnings, 2
+    it would fail, 3 something could not be confirmed.
 
     \b
     Example:

@@ -63,7 +63,9 @@ def read_host_state(
         "environment": Task("Python environment", lambda: environment.environment(target, settings.app)),
         "application": Task("application files", lambda: application.application(target, wsgi)),
         "footprint": Task("workers' memory", lambda: application.footprint(target)),
-        "model_access": Task("access to the model", lambda: model_access.model_access(target)),
+        "model_access": Task(
+            "access to the model", lambda: model_access.model_access(target, settings.gunicorn.unit)
+        ),
     }
 
 

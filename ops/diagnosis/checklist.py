@@ -11,30 +11,33 @@ from ops.text.language import Text
 
 
 class ConfirmationState(StrEnum):
-    """The outcome of one confirmation."""
+    """The outcome of one confirmation. ABSENT: what it is about is not on this host yet."""
 
     CONFIRMED = "confirmed"
     WARN = "warn"
     FAIL = "fail"
     UNCONFIRMED = "unconfirmed"
     NOT_NEEDED = "not_needed"
+    ABSENT = "absent"
 
 
 class PreflightItem(msgspec.Struct, frozen=True):
-    """One thing to confirm: the causes that must not be found. ``codes`` are the catalogue's."""
+    """One thing to confirm: the checks that must find nothing, by their ids."""
 
     id: str
     title: Text
-    codes: tuple[str, ...]
+    checks: tuple[str, ...]
 
 
 class Confirmed(msgspec.Struct, frozen=True):
-    """The outcome of one confirmation, its checks, and the causes found."""
+    """The outcome of one confirmation, its checks, and the causes found. ``because``: why there is nothing to
+    confirm."""
 
     confirmation: PreflightItem
     standing: ConfirmationState
     checks: tuple[CheckResult, ...]
     causes: tuple[Cause, ...]
+    because: Text | None = None
 
 
 class Preflight(msgspec.Struct, frozen=True):

@@ -27,7 +27,9 @@ class Unit(Facts, frozen=True):
     ``environment``: its variables by name; the values only of those that say where logs, pidfile and records are, else
     empty. ``memory_max`` in bytes and ``open_files``: None without a limit. ``triggers``: the unit that a timer or a
     socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there.
-    ``words``: the last lines of its journal, if it is in trouble."""
+    ``words``: the last lines of its journal, if it is in trouble. ``own_directories``: those that systemd makes for its
+    user. ``log``: one of the service's logs that its user could
+    not write, and ``log_error`` why; empty if it could, or if that was not seen."""
 
     name: str
     load: str
@@ -64,6 +66,9 @@ class Unit(Facts, frozen=True):
     triggered_by: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    own_directories: tuple[str, ...] = ()
+    log: str = ""
+    log_error: str = ""
 
 
 class Units(Facts, frozen=True):

@@ -76,6 +76,24 @@ def unit_fault(unit: Unit) -> UnitFault | None:
     return None if is_up(unit) else UnitFault.FAILED
 
 
+def start_obstacle(unit: Unit) -> UnitFault | None:
+    """Why systemd could not start ``unit`` now, by what is wrong with the unit and this host, whether it runs or has
+    never been started; None if nothing of that is seen."""
+    if unit.load == "masked":
+        return UnitFault.MASKED
+    if unit.load == "not-found":
+        return UnitFault.MISSING if unit.references else None
+    if unit.load not in ("loaded", ""):
+        return UnitFault.UNREADABLE
+    if missing_environment_file(unit) is not None:
+        return UnitFault.ENVIRONMENT_FILE
+    if unit.account_error:
+        return UnitFault.ACCOUNT
+    if unit.directory_error:
+        return UnitFault.DIRECTORY
+    return UnitFault.PROGRAM if unit.program_error else None
+
+
 def reached_start_limit(unit: Unit) -> bool:
     """Whether systemd has given up starting the unit. Before version 254 its Result= is that of the last failure, and
     only the journal says so (systemd: src/core/service.c, service_start)."""

@@ -19,6 +19,7 @@ _STANDINGS: dict[ConfirmationState, tuple[Text, str]] = {
     ConfirmationState.FAIL: (Text(en="FAILS", zh="不通过"), "bold red"),
     ConfirmationState.UNCONFIRMED: (Text(en="NOT CONFIRMED", zh="未能确认"), "bold magenta"),
     ConfirmationState.NOT_NEEDED: (Text(en="not needed", zh="不需要"), "dim"),
+    ConfirmationState.ABSENT: (Text(en="not there yet", zh="尚不存在"), "dim"),
 }
 _CASES: dict[ConfirmationState, CaseStatus] = {
     ConfirmationState.CONFIRMED: CaseStatus.PASS,
@@ -26,6 +27,7 @@ _CASES: dict[ConfirmationState, CaseStatus] = {
     ConfirmationState.FAIL: CaseStatus.FAIL,
     ConfirmationState.UNCONFIRMED: CaseStatus.ERROR,
     ConfirmationState.NOT_NEEDED: CaseStatus.SKIP,
+    ConfirmationState.ABSENT: CaseStatus.SKIP,
 }
 
 
@@ -53,7 +55,9 @@ class PreflightReport(CommandReport):
                 lead=f"{word.to(language)}  ",
                 lead_style=style,
             )
-            if item.standing is not ConfirmationState.NOT_NEEDED:
+            if item.because is not None:
+                yield ReportLine(sentence(item.because, language), indent=4, style="dim")
+            else:
                 for check in _unjudged(item):
                     because = sentence(check.skipped_because or "?", language)
                     yield ReportLine(because, indent=4, style="dim", lead=check.id + COLON.to(language))
@@ -73,6 +77,7 @@ class PreflightReport(CommandReport):
                     "status": item.standing,
                     "causes": [cause.code for cause in item.causes],
                     "not_judged": [check.id for check in _unjudged(item)],
+                    "because": item.because.to(language) if item.because else None,
                 }
                 for item in self.preflight.confirmed
             ],

@@ -334,6 +334,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("GUNICORN_CMD_ARGS in gunicorn's environment", "gunicorn 环境变量中的 GUNICORN_CMD_ARGS 看不到"),
     ("gunicorn does not run", "gunicorn 没有运行"),
     ("gunicorn keeps no pidfile", "gunicorn 没有使用 pidfile"),
+    ("nothing here measures this clock", "此处没有可用来核对时钟的来源"),
     ("no pidfile is configured", "没有配置 pidfile"),
     ("no configuration file", "没有配置文件"),
     (

@@ -5,21 +5,43 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import ops.preflight
 from ops.cli.main import main
-from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.checklist import Preflight
+from ops.diagnosis.checks import CHECKS, FIRST_START
+from ops.diagnosis.finding import Check, Finding, Judge
 from ops.facts.base import NotSeen
+from ops.facts.host import Listener
 from ops.facts.nginx import NginxTest
 from ops.facts.snapshot import Snapshot
+from ops.facts.units import UnitEnvironmentFile, Units
 from ops.preflight import CONFIRMATIONS, confirm
 from ops.report import render
 from ops.report.preflight import PreflightReport
 from ops.settings import ModelSettings, Settings
-from tests.unit.made_snapshot import HEALTHY, but, without_gunicorn
+from tests.unit.made_snapshot import (
+    BACKEND,
+    DAY,
+    HEALTHY,
+    LEAF_FILE,
+    NGINX_LISTENERS,
+    NGINX_PROCESSES,
+    NOW,
+    but,
+    nginx_config,
+    process,
+    processes,
+    unit,
+    units,
+    without_gunicorn,
+)
 
 SETTINGS = Settings(model=ModelSettings(dir="/root/build/iic/nlp_gte_sentence-embedding_chinese-large"))
 BROKEN_NGINX = NginxTest(
@@ -29,6 +51,11 @@ BROKEN_NGINX = NginxTest(
         'nginx: [emerg] "limit_req_zone" directive is not allowed here in /etc/nginx/conf.d/gte-api.conf:3',
     ),
 )
+
+
+HEALTHY_ON_SYSTEMD = but(units=units())
+BEFORE_THE_START = but(without_gunicorn(), units=units(unit(active="inactive", sub="dead")))
+NOTHING = NotSeen(reason="no such file is configured", is_lasting=True)
 
 
 def standings(snapshot: Snapshot, settings: Settings = SETTINGS) -> dict[str, str]:
@@ -45,10 +72,173 @@ def test_the_guide_s_four_confirmations_come_first() -> None:
     assert [item.id for item in CONFIRMATIONS][:4] == ["model", "python", "nginx", "name"]
 
 
-def test_every_code_is_of_the_catalogue_and_stands_once() -> None:
-    codes = [code for item in CONFIRMATIONS for code in item.codes]
-    assert len(codes) == len(set(codes))
-    assert set(codes) <= set(catalogue().codes)
+def test_every_check_is_a_judge_s_and_stands_once() -> None:
+    names = [name for item in CONFIRMATIONS for name in item.checks]
+    assert len(names) == len(set(names))
+    assert set(names) <= {check.id for check in (*CHECKS, *FIRST_START)}
+
+
+INPUTS = [
+    (item.id, name, section)
+    for item in CONFIRMATIONS
+    for name in item.checks
+    for check in (*CHECKS, *FIRST_START)
+    if check.id == name
+    for section in check.needs
+    if section not in ("taken_at", "settings_file")
+]
+
+
+@pytest.mark.parametrize("base", [HEALTHY_ON_SYSTEMD, BEFORE_THE_START], ids=["running", "before the start"])
+@pytest.mark.parametrize(("item", "check", "section"), INPUTS)
+def test_nothing_is_confirmed_without_what_one_of_its_checks_reads(
+    base: Snapshot, item: str, check: str, section: str
+) -> None:
+    result = confirm(but(base, **{section: NotSeen(reason="timed out")}), SETTINGS)
+    (own,) = (each for each in result.confirmed if each.confirmation.id == item)
+    assert own.standing == "unconfirmed", check
+    assert check in _document(result)[item]["not_judged"]
+    assert result.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("item", "check"), [(item.id, name) for item in CONFIRMATIONS for name in item.checks]
+)
+def test_nothing_is_confirmed_that_one_of_its_checks_finds_fault_with_or_crashes_on(
+    item: str, check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for judged, state in ((_finds, {"fail", "warn"}), (_crashes, {"unconfirmed"})):
+        for place in ("CHECKS", "FIRST_START"):
+            changed = [replace(c, judge=judged(c)) if c.id == check else c for c in _ALL[place]]
+            monkeypatch.setattr(f"ops.preflight.{place}", tuple(changed))
+        assert standings(BEFORE_THE_START)[item] in state
+
+
+_ALL = {"CHECKS": CHECKS, "FIRST_START": FIRST_START}
+
+
+def _finds(check: Check) -> Judge:
+    def judge(**_: object) -> Iterator[Finding]:
+        yield Finding(check.codes[0], ())
+
+    return judge
+
+
+def _crashes(_: Check) -> Judge:
+    def judge(**_: object) -> Iterator[Finding]:
+        raise RuntimeError("on purpose")
+        yield
+
+    return judge
+
+
+def _document(result: Preflight) -> dict[str, Any]:
+    return {each["id"]: each for each in PreflightReport(result).document("en")["confirmations"]}
+
+
+NEVER_STARTED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
+STOPPED = NEVER_STARTED
+FAILED: dict[str, Any] = {"active": "failed", "sub": "failed", "result": "exit-code", "status": 1}
+MISSING_FILE = UnitEnvironmentFile(path="/etc/gte-api/environment", error="no such file or directory")
+
+
+def of_unit(name: str = "gte-api.service", **changes: Any) -> Snapshot:
+    return but(BEFORE_THE_START, units=units(unit(name, **{**NEVER_STARTED, **changes})))
+
+
+def with_certificate(**changes: Any) -> Snapshot:
+    leaf = replace(LEAF_FILE.certificates[0], **changes)
+    return but(BEFORE_THE_START, certificates__leaf=replace(LEAF_FILE, certificates=(leaf,)))
+
+
+def held_by_another() -> Snapshot:
+    other = process(4242, 1, "python3", "-m", "http.server", "8000")
+    listener = Listener(address=BACKEND, pids=(4242,), queued=0)
+    return but(
+        BEFORE_THE_START,
+        processes=processes(NGINX_PROCESSES, (other,), listeners=(*NGINX_LISTENERS, listener)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "snapshot", "code", "state"),
+    [
+        ("unit", of_unit(load="not-found", references=("/etc/systemd/system/x.wants/y",)), "GUN030", "fail"),
+        ("unit", of_unit(load="bad-setting"), "GUN030", "fail"),
+        ("unit", of_unit(load="masked"), "GUN031", "fail"),
+        ("unit", of_unit(program="/opt/x", program_error="no such file or directory"), "GUN033", "fail"),
+        ("unit", of_unit(directory="/opt/x", directory_error="no such file or directory"), "GUN034", "fail"),
+        ("unit", of_unit(user="gte-api", account_error="no user gte-api"), "GUN035", "fail"),
+        ("unit", of_unit(environment_files=(MISSING_FILE,)), "GUN036", "fail"),
+        ("unit", of_unit(**FAILED), "GUN037", "fail"),
+        ("unit", of_unit(**{**FAILED, "result": "start-limit-hit"}), "GUN032", "fail"),
+        ("unit", of_unit(needs_reload=True), "GUN038", "fail"),
+        (
+            "unit",
+            of_unit(user="gte-api", log="/srv/logs/error.log", log_error="gte-api may not write /srv/logs"),
+            "GUN018",
+            "fail",
+        ),
+        (
+            "unit",
+            but(HEALTHY_ON_SYSTEMD, units=units(unit(environment_files=(MISSING_FILE,)))),
+            "GUN036",
+            "fail",
+        ),
+        ("safeguards", of_unit("gte-ops-backup.timer", file_state="enabled"), "OPS009", "warn"),
+        ("safeguards", of_unit("gte-ops-backup.service", **FAILED), "OPS010", "warn"),
+        ("safeguards", of_unit("gte-ops-watchdog.service", **FAILED), "OPS011", "warn"),
+        ("safeguards", of_unit("gte-ops-watchdog.service", needs_reload=True), "OPS012", "warn"),
+        ("certificate", with_certificate(names=("other.example.org",)), "TLS004", "fail"),
+        ("certificate", with_certificate(not_after=NOW - DAY), "TLS001", "fail"),
+        ("certificate", with_certificate(not_before=NOW + DAY), "TLS003", "fail"),
+        ("certificate", with_certificate(public_key="another"), "TLS007", "fail"),
+        (
+            "certificate",
+            but(BEFORE_THE_START, certificates__leaf=replace(LEAF_FILE, problem="missing", certificates=())),
+            "TLS012",
+            "fail",
+        ),
+        ("start", held_by_another(), "GUN012", "fail"),
+        ("nginx", but(BEFORE_THE_START, target__nginx_installed=False), "NGX001", "fail"),
+    ],
+)
+def test_what_is_broken_is_not_confirmed(item: str, snapshot: Snapshot, code: str, state: str) -> None:
+    result = confirm(snapshot, SETTINGS)
+    (own,) = (each for each in result.confirmed if each.confirmation.id == item)
+    assert (own.standing, [cause.code for cause in own.causes]) == (state, [code])
+    assert result.exit_code == (2 if state == "fail" else 1)
+
+
+@pytest.mark.parametrize(
+    ("item", "changes"),
+    [
+        ("site", {"nginx_config": nginx_config("server { listen 80; server_name other.example; }")}),
+        (
+            "certificate",
+            {"target__certificate": None, "certificates__leaf": NOTHING, "certificates__key": NOTHING},
+        ),
+        ("unit", {"units": units(unit(load="not-found", active="inactive", sub="dead"))}),
+        (
+            "safeguards",
+            {
+                "units": Units(units=()),
+                "schedule__cron": (),
+                "schedule__timers": (),
+                "schedule__services": (),
+            },
+        ),
+    ],
+)
+def test_what_is_not_there_is_called_so_and_not_confirmed(item: str, changes: dict[str, Any]) -> None:
+    result = confirm(but(BEFORE_THE_START, **changes), SETTINGS)
+    own = _document(result)[item]
+    assert own["status"] == "absent"
+    assert own["because"]
+    assert result.exit_code == (1 if item == "safeguards" else 0), "nothing renews the certificate either"
+    out = io.StringIO()
+    render("text", PreflightReport(result), "zh", out)
+    assert "尚不存在" in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -74,10 +264,12 @@ def test_what_was_not_seen_is_not_confirmed() -> None:
 
 
 def test_a_model_that_nobody_configured_is_not_needed() -> None:
-    unseen = NotSeen(reason="no model directory is configured")
+    unseen = NotSeen(reason="no model directory is configured", is_lasting=True)
     snapshot = but(without_gunicorn(), model=unseen, model_access=unseen)
     assert standings(snapshot, Settings())["model"] == "not_needed"
     assert standings(snapshot, SETTINGS)["model"] == "unconfirmed"
+    hidden = NotSeen(reason="timed out")
+    assert standings(but(snapshot, model=hidden), SETTINGS)["model"] == "unconfirmed"
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "name and address"), ("zh", "域名与地址")])

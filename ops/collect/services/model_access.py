@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import stat
@@ -17,16 +18,29 @@ from ops.text.sanitize import safe_line
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 
 
-def model_access(target: Target) -> ModelAccess | NotSeen:
-    """Return owners and modes from the root to every file of the model, and the credentials of the service's worker."""
+def model_access(target: Target, unit: str = "") -> ModelAccess | NotSeen:
+    """Return owners and modes from the root to every file of the model, and the credentials of the service's worker; if
+    none runs, those with which systemd would start ``unit``."""
     if not target.model_dir:
         return NotSeen(reason="no model directory is configured", is_lasting=True)
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
     reader = next((each for pid in pids if (each := reader_of(pid)) is not None), None)
-    if reader is None:
-        return NotSeen(reason="the service has no process, so its user is unknown")
+    if reader is None and (reader := _reader_of_unit(unit)) is None:
+        return NotSeen(reason="the service has no process, so its user is unknown", is_lasting=True)
     steps, complete = ways_into(Path(os.path.normpath(target.model_dir)))
     return ModelAccess(reader=reader, steps=steps, complete=complete)
+
+
+def _reader_of_unit(name: str) -> Reader | None:
+    from ops.collect.services.units import SECONDS, SYSTEMD_RUNS, parse_units, show_units
+
+    if not name or not SYSTEMD_RUNS.is_dir():
+        return None
+    printed = show_units((name,), ("LoadState", "User", "Group", "DynamicUser"), SECONDS)
+    unit = None if isinstance(printed, NotSeen) else next(parse_units(printed, (name,)), None)
+    if unit is None or unit.load != "loaded" or unit.is_dynamic_user:
+        return None
+    return reader_of_account(unit.user or "0", unit.group)
 
 
 def reader_of(pid: int) -> Reader | None:
@@ -54,6 +68,26 @@ def reader_of(pid: int) -> Reader | None:
         uid=uid,
         gids=groups,
         overrides=bool(capabilities & (1 << _CAP_DAC_OVERRIDE | 1 << _CAP_DAC_READ_SEARCH)),
+    )
+
+
+def reader_of_account(user: str, group: str = "") -> Reader | None:
+    """Return the credentials that systemd starts a process of ``user`` with (systemd.exec(5), User=, Group=); None if
+    this host does not have the account."""
+    try:
+        account = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        gid = account.pw_gid
+        if group:
+            gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        groups = os.getgrouplist(account.pw_name, gid)
+    except (KeyError, OverflowError, OSError):
+        return None
+    return Reader(
+        pid=0,
+        user=safe_line(account.pw_name),
+        uid=account.pw_uid,
+        gids=tuple(groups),
+        overrides=account.pw_uid == 0,
     )
 
 

@@ -11,12 +11,14 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, Reader
 from ops.facts.units import Unit, UnitEnvironmentFile, Units
 from ops.files.bounded_read import read_regular_file
 from ops.files.programs import refused_program, trusted_program
+from ops.interpret.access import SEARCH, WRITE, may
 from ops.text.sanitize import safe_line
 
 # sd_booted(3): this directory exists exactly where systemd is the init.
@@ -51,13 +53,21 @@ PLACE_VARIABLES = frozenset(
         "GTE_CONTROL_SOCKET",
     }
 )  # fmt: skip
+_LOG_VARIABLES = ("GTE_ERROR_LOG", "GTE_ACCESS_LOG")
 _PROPERTIES = (
     "Id", "Names", "LoadState", "LoadError", "ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus",
     "UnitFileState", "NeedDaemonReload", "FragmentPath", "DropInPaths", "StateChangeTimestamp", "Type", "Restart",
     "NRestarts", "MainPID", "ExecStart", "WorkingDirectory", "User", "Group", "DynamicUser", "Environment",
     "EnvironmentFiles", "PrivateTmp", "RootDirectory", "MemoryMax", "MemoryLimit", "LimitNOFILE", "Triggers",
-    "TriggeredBy",
+    "TriggeredBy", "LogsDirectory", "StateDirectory", "CacheDirectory", "RuntimeDirectory",
 )  # fmt: skip
+# Where systemd itself makes the unit's directories, for its user (systemd.exec(5)).
+_MADE_BY_SYSTEMD = {
+    "LogsDirectory": "/var/log",
+    "StateDirectory": "/var/lib",
+    "CacheDirectory": "/var/cache",
+    "RuntimeDirectory": "/run",
+}
 # What tells whether a unit runs, and whether it failed.
 STATE_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result")
 _UNIT_NAME = re.compile(r"[\w@:.\\][\w@:.\\-]{0,199}")
@@ -188,6 +198,11 @@ def _unit(name: str, values: dict[str, list[str]]) -> Unit:
         open_files=number("LimitNOFILE"),
         triggers=tuple(first("Triggers").split()[:16]),
         triggered_by=tuple(first("TriggeredBy").split()[:16]),
+        own_directories=tuple(
+            f"{place}/{directory}"
+            for key, place in _MADE_BY_SYSTEMD.items()
+            for directory in first(key).split()[:16]
+        ),
     )
 
 
@@ -247,6 +262,8 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
         directory_error=_directory_error(unit),
         account_error=_account_error(unit),
     )
+    log, log_error = _log_error(unit)
+    unit = replace(unit, log=log, log_error=log_error)
     if is_in_trouble(unit) and time.monotonic() < deadline:
         unit = replace(unit, words=_words(unit.name))
     return unit
@@ -359,6 +376,48 @@ def _account_error(unit: Unit) -> str:
             grp.getgrnam(unit.group)
     except (KeyError, ValueError):
         return safe_line(f"no group {unit.group}", 200)
+    return ""
+
+
+def _log_error(unit: Unit) -> tuple[str, str]:
+    """One of the service's logs that the unit's user could not write, and why; empty if there is none, or if that is
+    not seen. What systemd makes for the unit is its user's when it starts."""
+    from ops.collect.services.model_access import reader_of_account
+
+    logs = [unit.environment.get(name, "") for name in _LOG_VARIABLES]
+    named = [
+        log
+        for log in logs
+        if log.startswith("/")
+        and not any(PurePosixPath(log).is_relative_to(place) for place in unit.own_directories)
+    ]
+    if not named or not unit.user or unit.is_dynamic_user or unit.root:
+        return "", ""
+    reader = reader_of_account(unit.user, unit.group)
+    if reader is not None:
+        for log in named:
+            if error := _reason_not_writable(Path(log), reader):
+                return safe_line(log), error
+    return "", ""
+
+
+def _reason_not_writable(path: Path, reader: Reader) -> str:
+    from ops.collect.services.model_access import walk
+
+    steps: dict[str, AccessStep] = {}
+    if not walk(path, steps):
+        return ""
+    for directory in reversed(path.parents):
+        step = steps.get(str(directory))
+        if step is None:
+            return safe_line(f"{directory}: no such directory")
+        if may(reader, step, SEARCH) is False:
+            return safe_line(f"{reader.user} may not enter {directory}")
+    own = steps.get(str(path))
+    if own is not None:
+        return "" if may(reader, own, WRITE) is not False else safe_line(f"{reader.user} may not write it")
+    if may(reader, steps[str(path.parent)], WRITE | SEARCH) is False:
+        return safe_line(f"{reader.user} may not write {path.parent}")
     return ""
 
 

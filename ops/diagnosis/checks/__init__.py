@@ -120,3 +120,5 @@ CHECKS: tuple[Check, ...] = (
     *safeguards.CHECKS,
     *safeguards_units.CHECKS,
 )
+# Those that judge what no process shows before the first start: for `gte-ops preflight` alone.
+FIRST_START: tuple[Check, ...] = (*gunicorn_unit.FIRST_START, *tls_files.FIRST_START)

@@ -6,7 +6,7 @@ import ipaddress
 import shlex
 from collections.abc import Iterator, Sequence
 
-from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.finding import Evidence, Finding, check, quote, seen
 from ops.diagnosis.resolver_failure import resolver_failure
 from ops.facts.base import NotSeen
 from ops.facts.certificates import Served
@@ -168,10 +168,11 @@ def _can_be_published(address: str) -> bool:
 
 
 @check("dns.literal", "DNS003", en="users are sent to a name", zh="对外公布的是域名")
-def literal(resolution: Resolution, target: Target, served: Served) -> Iterator[Finding]:
+def literal(resolution: Resolution, target: Target, served: Served | NotSeen) -> Iterator[Finding]:
     """DNS003: the URL's host is an IP address, and the certificate does not cover it or is not trusted."""
     if not resolution.is_literal or not target.url.startswith("https:"):
         return
+    served = seen(served)
     leaf = served.chain[0]
     if covers(leaf, target.domain) and served.trust_code == 0:
         return

@@ -660,9 +660,9 @@ def _states(target: Target, activity: Activity, processes: Processes) -> list[tu
 )
 def settings(gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
     """GUN008: the file assigns names that gunicorn ignores and that nothing else in it uses."""
-    config = gunicorn.config
-    if not isinstance(config, GunicornConfig):
-        return
+    config = seen(gunicorn.config)
+    if config.missing:
+        raise NotJudgedError(NotSeen(reason=f"{config.path}: no such file or directory", is_lasting=True))
     ignored = ignored_settings(config)
     if ignored:
         yield Finding(

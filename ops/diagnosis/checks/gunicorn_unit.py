@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from ops.interpret.units import (
     UnitFault,
     last_words,
     missing_environment_file,
+    start_obstacle,
     state_words,
     unit_fault,
 )
@@ -52,7 +54,17 @@ def unit(
     own = units.unit(units.service)
     if own is None or target.gunicorn_master is not None or backend.connection.failure is None:
         return
-    fault, name = unit_fault(own), shlex.quote(own.name)
+    match fault := unit_fault(own):
+        case UnitFault.START_LIMIT if _is_explained(target, processes, logs, last_start, mended=True):
+            return
+        case UnitFault.RESTARTING | UnitFault.FAILED if _is_explained(target, processes, logs, last_start):
+            return
+        case UnitFault():
+            yield from _of_fault(fault, own)
+
+
+def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
+    name = shlex.quote(own.name)
     evidence = unit_evidence(own)
     facts: dict[str, str | Text] = {"unit": own.name}
     start = (verbatim(f"systemctl reset-failed {name}"), verbatim(f"systemctl start {name}"))
@@ -92,11 +104,9 @@ def unit(
             file = missing_environment_file(own)
             path, reason = (file.path, file.error) if file else ("?", "?")
             yield Finding("GUN036", evidence, facts | {"file": path, "reason": reason}, kind=fault)
-        case UnitFault.START_LIMIT if not _is_explained(target, processes, logs, last_start, mended=True):
+        case UnitFault.START_LIMIT:
             yield Finding("GUN032", evidence, facts, kind=fault)
-        case UnitFault.RESTARTING | UnitFault.FAILED if not _is_explained(
-            target, processes, logs, last_start
-        ):
+        case UnitFault.RESTARTING | UnitFault.FAILED:
             yield Finding(
                 "GUN037",
                 evidence,
@@ -194,4 +204,49 @@ def unit_reload(units: Units, target: Target, backend: Backend) -> Iterator[Find
     )
 
 
+@check(
+    "gunicorn.unit_start",
+    "GUN018",
+    "GUN030",
+    "GUN031",
+    "GUN032",
+    "GUN033",
+    "GUN034",
+    "GUN035",
+    "GUN036",
+    "GUN037",
+    en="systemd can start the service's unit",
+    zh="systemd 能够启动服务的 unit",
+)
+def unit_start(units: Units) -> Iterator[Finding]:
+    """What keeps systemd from starting the unit, whether it runs or has never run: GUN030 to GUN037, and GUN018 for a
+    log that the unit's user may not write, without which gunicorn does not start."""
+    own = units.unit(units.service)
+    if own is None:
+        return
+    if (fault := start_obstacle(own) or unit_fault(own)) is not None:
+        yield from _of_fault(fault, own)
+    if own.log_error:
+        yield Finding(
+            "GUN018",
+            (quote(own.log, own.log_error), quote(own.file or own.name, f"User={own.user}")),
+            {"why": own.log_error, "pid": "-"},
+            severity=Severity.FAIL,
+            summary=Text(
+                en=f"{own.name} cannot open its log {own.log}: {own.log_error}.",
+                zh=f"{own.name} 无法打开自己的日志 {own.log}：{own.log_error}。",
+            ),
+            verify=f"namei -l {shlex.quote(own.log)}",
+            fix=(
+                f"install -d -o {shlex.quote(own.user)} -m 0750 {shlex.quote(posixpath.dirname(own.log))}",
+                Text(
+                    en=f"Or have systemd make the directory: LogsDirectory= in {own.name}, and a log below it",
+                    zh=f"或者由 systemd 创建目录：在 {own.name} 中设置 LogsDirectory=，日志放在其下",
+                ),
+            ),
+        )
+
+
 CHECKS = (unit, unit_reload)
+# Of a unit that need not have been started: for the preflight.
+FIRST_START = (unit_start,)

@@ -183,7 +183,8 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
     """HST003: the time daemon measured an offset over 60 s, or answers from another machine have a Date that far off.
 
     The Date of a server on this host comes from this host's own clock and proves nothing."""
-    for daemon in () if isinstance(machine.clocks, NotSeen) else machine.clocks:
+    daemons = () if isinstance(machine.clocks, NotSeen) else machine.clocks
+    for daemon in daemons:
         if abs(daemon.offset) > WRONG_CLOCK:
             yield Finding(
                 "HST003",
@@ -194,17 +195,18 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
                 {"offset": _offset(daemon.ahead)},
             )
             return
-    if isinstance(front, NotSeen):
-        return
+    answers = () if isinstance(front, NotSeen) else (front.plain, front.health, front.predict)
     dated = [
         (answer, at - taken_at)
-        for answer in (front.plain, front.health, front.predict)
+        for answer in answers
         if isinstance(answer, Exchange)
         and not _is_here(answer.address, host)
         # The Date of a cached answer is as old as the answer (RFC 9111, 5.1).
         and not answer.header("age")
         and (at := _date(answer)) is not None
     ]
+    if not dated and not daemons:
+        raise NotJudgedError(NotSeen(reason="nothing here measures this clock", is_lasting=True))
     if not dated or any(abs(offset) <= WRONG_CLOCK + answer.elapsed for answer, offset in dated):
         return
     # If their clock is ahead of ours, ours is behind: negate.

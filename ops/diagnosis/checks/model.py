@@ -86,7 +86,7 @@ def access(model_access: ModelAccess, target: Target, backend: Backend | NotSeen
             (
                 quote(f"stat {denied.path}", f"{denied.mode:04o}, uid {denied.uid}, gid {denied.gid}"),
                 Evidence(
-                    f"pid {reader.pid}",
+                    f"pid {reader.pid}" if reader.pid else "systemd",
                     Text(
                         en=f"runs as {reader.user} (uid {reader.uid}, groups {_listed(reader.gids)}), "
                         f"which may not {right.en} it",

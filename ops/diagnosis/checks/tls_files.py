@@ -24,6 +24,8 @@ from ops.facts.nginx import NginxTest, Pidfile
 from ops.facts.probes import Front
 from ops.facts.target import Target
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.trust import covers
+from ops.text.duration import age
 from ops.text.language import Text
 
 READABLE_BY_OTHERS = 0o044
@@ -414,4 +416,46 @@ def key_mode(certificates: Certificates) -> Iterator[Finding]:
         raise NotJudgedError(NotSeen(reason=f"{key.path}: {key.detail}", needs_root=True))
 
 
+@check(
+    "tls.first_served",
+    "TLS001",
+    "TLS003",
+    "TLS004",
+    en="the certificate that nginx is to serve is valid for the name",
+    zh="nginx 将要提供的证书对该域名有效",
+)
+def first_served(certificates: Certificates, target: Target, taken_at: float) -> Iterator[Finding]:
+    """TLS004, TLS001 and TLS003 by the certificate file, whether nginx serves it yet or not."""
+    file = seen(certificates.leaf)
+    if file.problem is FileProblem.UNREADABLE:
+        raise NotJudgedError(NotSeen(reason=f"{file.path}: {file.detail}", needs_root=True))
+    if not file.certificates:
+        return
+    leaf, path = file.certificates[0], shlex.quote(file.path)
+    names = ", ".join(leaf.names) or "-"
+    if target.origin.get("domain") != "default" and not covers(leaf, target.domain):
+        yield Finding(
+            "TLS004",
+            (quote(file.path, f"subjectAltName: {names}"),),
+            {"names": names},
+            verify=f"openssl x509 -noout -ext subjectAltName -in {path}",
+        )
+    if taken_at > leaf.not_after:
+        yield Finding(
+            "TLS001",
+            (quote(file.path, f"notAfter {when(leaf.not_after)}"),),
+            {"expired_at": when(leaf.not_after), "ago": age(taken_at - leaf.not_after)},
+            verify=f"openssl x509 -noout -subject -dates -in {path}",
+        )
+    elif taken_at < leaf.not_before:
+        yield Finding(
+            "TLS003",
+            (quote(file.path, f"notBefore {when(leaf.not_before)}"), quote("date", when(taken_at))),
+            {"valid_from": when(leaf.not_before)},
+            verify=f"date -u; openssl x509 -noout -startdate -in {path}",
+        )
+
+
 CHECKS = (lines, order, files, key_mode)
+# Of a certificate that nginx need not serve yet: for the preflight.
+FIRST_START = (first_served,)

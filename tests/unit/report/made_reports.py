@@ -168,7 +168,7 @@ def _delivery(outcome: Any) -> Delivery:
 
 
 def _preflight() -> CommandReport:
-    item = PreflightItem("nginx", Text(en="nginx's configuration", zh="nginx 配置"), ("NGX003",))
+    item = PreflightItem("nginx", Text(en="nginx's configuration", zh="nginx 配置"), ("nginx.configuration",))
     confirmed = [
         Confirmed(item, ConfirmationState.FAIL, DOWN.checks, DOWN.causes),
         Confirmed(item, ConfirmationState.UNCONFIRMED, DOWN.checks, ()),
