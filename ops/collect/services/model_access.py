@@ -25,22 +25,27 @@ def model_access(target: Target, unit: str = "") -> ModelAccess | NotSeen:
         return NotSeen(reason="no model directory is configured", is_lasting=True)
     pids = (*target.gunicorn_workers, *((target.gunicorn_master,) if target.gunicorn_master else ()))
     reader = next((each for pid in pids if (each := reader_of(pid)) is not None), None)
-    if reader is None and (reader := _reader_of_unit(unit)) is None:
-        return NotSeen(reason="the service has no process, so its user is unknown", is_lasting=True)
+    outcome = _reader_of_unit(unit) if reader is None else reader
+    if isinstance(outcome, NotSeen):
+        return outcome
     steps, complete = ways_into(Path(os.path.normpath(target.model_dir)))
-    return ModelAccess(reader=reader, steps=steps, complete=complete)
+    return ModelAccess(reader=outcome, steps=steps, complete=complete)
 
 
-def _reader_of_unit(name: str) -> Reader | None:
+def _reader_of_unit(name: str) -> Reader | NotSeen:
+    """With which credentials systemd would start the unit."""
     from ops.collect.services.units import SECONDS, SYSTEMD_RUNS, parse_units, show_units
 
+    nobody = NotSeen(reason="the service has no process, so its user is unknown", is_lasting=True)
     if not name or not SYSTEMD_RUNS.is_dir():
-        return None
+        return nobody
     printed = show_units((name,), ("LoadState", "User", "Group", "DynamicUser"), SECONDS)
-    unit = None if isinstance(printed, NotSeen) else next(parse_units(printed, (name,)), None)
+    if isinstance(printed, NotSeen):
+        return printed
+    unit = next(parse_units(printed, (name,)), None)
     if unit is None or unit.load != "loaded" or unit.is_dynamic_user:
-        return None
-    return reader_of_account(unit.user or "0", unit.group)
+        return nobody
+    return reader_of_account(unit.user or "0", unit.group) or nobody
 
 
 def reader_of(pid: int) -> Reader | None:

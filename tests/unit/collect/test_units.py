@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.collect.services import units as collector
+from ops.collect.services.model_access import model_access
 from ops.collect.services.units import parse_units, show_units, units
 from ops.facts.base import NotSeen
+from ops.facts.files import ModelAccess
 from ops.facts.units import Unit, UnitEnvironmentFile, Units
+from tests.unit.made_snapshot import TARGET
 
 PRINTED = """\
 Type=notify
@@ -109,3 +114,77 @@ def test_without_systemd_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_a_name_that_is_an_option_is_not_passed_on() -> None:
     assert isinstance(show_units(("--version",), ("Id",), 1.0), NotSeen)
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Unit]:
+    """The service's unit, from what `systemctl show` prints of it."""
+
+    def asked(printed: str) -> Unit:
+        monkeypatch.setattr(collector, "SYSTEMD_RUNS", tmp_path)
+        monkeypatch.setattr(
+            collector, "show_units", lambda *_: f"LoadState=loaded\nActiveState=inactive\n{printed}"
+        )
+        seen = units("gte-api.service", (None, None), (), 0.0)
+        assert isinstance(seen, Units)
+        return seen.units[0]
+
+    return asked
+
+
+def test_a_log_that_the_unit_s_user_may_not_write(ask: Callable[[str], Unit], tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(directory.stat().st_mode | 0o111)
+    logs = tmp_path / "logs"
+    logs.mkdir(mode=0o755)
+    printed = f"User=nobody\nEnvironment=GTE_ERROR_LOG={logs}/error.log GTE_ACCESS_LOG=-\n"
+    own = ask(printed)
+    assert (own.log, own.log_error) == (f"{logs}/error.log", f"nobody may not write {logs}")
+    (logs / "error.log").write_text("")
+    assert ask(printed).log_error == "nobody may not write it"
+    (logs / "error.log").chmod(0o666)
+    assert ask(printed).log_error == ""
+    assert (
+        ask(printed.replace(str(logs), f"{tmp_path}/none")).log_error == f"{tmp_path}/none: no such directory"
+    )
+    (logs / "error.log").unlink()
+    logs.chmod(0o777)
+    assert ask(printed).log_error == ""
+
+
+@pytest.mark.parametrize(
+    "more", ["User=\n", "DynamicUser=yes\nUser=nobody\n", "User=nobody\nRootDirectory=/srv/image\n"]
+)
+def test_a_log_whose_writer_is_not_known_here_or_may_do_anything_is_no_fault(
+    ask: Callable[[str], Unit], more: str
+) -> None:
+    assert ask(f"{more}Environment=GTE_ERROR_LOG=/nowhere/error.log\n").log_error == ""
+
+
+def test_what_systemd_makes_for_the_unit_is_its_user_s_to_write(ask: Callable[[str], Unit]) -> None:
+    printed = (
+        "User=nobody\nLogsDirectory=gte-not-made\nRuntimeDirectory=a b\n"
+        "Environment=GTE_ERROR_LOG=/var/log/gte-not-made/error.log\n"
+    )
+    own = ask(printed)
+    assert own.own_directories == ("/var/log/gte-not-made", "/run/a", "/run/b")
+    assert own.log_error == ""
+    assert ask(printed.replace("LogsDirectory", "X")).log_error == "/var/log/gte-not-made: no such directory"
+
+
+def test_without_a_process_the_model_is_read_as_the_unit_s_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    printed = "LoadState=loaded\nUser=nobody\nGroup=\nDynamicUser=no\n"
+    monkeypatch.setattr(collector, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(collector, "show_units", lambda *_: printed)
+    target = msgspec.structs.replace(
+        TARGET, model_dir=str(tmp_path), gunicorn_master=None, gunicorn_workers=()
+    )
+    access = model_access(target, "gte-api.service")
+    assert isinstance(access, ModelAccess)
+    assert (access.reader.user, access.reader.pid, access.reader.overrides) == ("nobody", 0, False)
+    monkeypatch.setattr(collector, "show_units", lambda *_: NotSeen(reason="systemd did not answer in time"))
+    unseen = model_access(target, "gte-api.service")
+    assert isinstance(unseen, NotSeen)
+    assert not unseen.is_lasting, "there is a unit, perhaps, and systemd did not say"
