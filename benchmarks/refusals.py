@@ -13,6 +13,7 @@ around it: processor time, which a busy machine changes little, not the time of 
 """
 
 import argparse
+import inspect
 import json
 import os
 import selectors
@@ -34,7 +35,8 @@ BODY = '{"task_type":"ner","input_text":"2022年北京冬奥会在北京举行�
 HEAD = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 REQUEST = HEAD % len(BODY) + BODY
 INTERVALS = (0.005, 0.001, 0.0005)
-REFUSALS = 3000
+REFUSALS = 4000
+CONNECTIONS = 40
 
 
 class MainLoop:
@@ -70,38 +72,47 @@ class MainLoop:
             pending_conns=deque(),
             keepalived_conns=deque(),
             handle=None,
+            notify=lambda: None,
+            wait_for_and_dispatch_events=self._dispatch,
             finish_request=None,
         )
-        self._reception = gunicorn_patches._Reception(worker, 1 << 20)
-        self._reception.take_over()
+        self._worker = worker
+        more = (None,) if "record" in inspect.signature(gunicorn_patches.receive_aside).parameters else ()
+        reception = gunicorn_patches._Reception(worker, 1 << 20, *more)
+        reception.take_over()
         self._links = []
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            for _ in range(40):
-                client = socket.create_connection(listener.getsockname())
+            for _ in range(CONNECTIONS):
+                self._links.append(socket.create_connection(listener.getsockname()))
                 accepted, address = listener.accept()
-                self._reception._take(accepted, address, listener.getsockname())
-                self._links.append((client, accepted, worker.pending_conns[-1]))
-        self._turn = 0
+                reception._take(accepted, address, listener.getsockname())
 
-    def refuse(self, pause: float = 0.0) -> None:
-        """One request and its refusal; ``pause``: before the main loop looks at it."""
-        client, accepted, connection = self._links[self._turn % len(self._links)]
-        self._turn += 1
-        client.sendall(REQUEST)
-        time.sleep(pause)
-        self._reception._read(connection, accepted)
-        if not client.recv(65536).startswith(b"HTTP/1.1 503 "):
-            sys.exit("not refused")
+    def _dispatch(self, timeout: float) -> None:
+        for key, _ in self._worker.poller.select(timeout):
+            key.data(key.fileobj)
+
+    def refuse(self, count: int = 1, pause: float = 0.0) -> float:
+        """So many requests at once and their refusals, in one pass of the main loop; ``pause``: before it looks at
+        them. Returns seconds of its processor time."""
+        for client in self._links[:count]:
+            client.sendall(REQUEST)
+        if pause:
+            time.sleep(pause)
+        began = time.thread_time()
+        self._worker.wait_for_and_dispatch_events(1.0)
+        seconds = time.thread_time() - began
+        for client in self._links[:count]:
+            if not client.recv(65536).startswith(b"HTTP/1.1 503 "):
+                sys.exit("not refused")
+        return seconds
 
 
-def refusal_cost(loop: MainLoop) -> float:
-    """Microseconds of this thread's processor time; about a tenth of it is the client's."""
-    for _ in range(500):
-        loop.refuse()
-    began = time.thread_time()
-    for _ in range(REFUSALS):
-        loop.refuse()
-    return 1e6 * (time.thread_time() - began) / REFUSALS
+def refusal_cost(loop: MainLoop, count: int) -> float:
+    """Microseconds of processor time for one of ``count`` in a pass."""
+    for _ in range(500 // count):
+        loop.refuse(count)
+    passes = REFUSALS // count
+    return 1e6 * sum(loop.refuse(count) for _ in range(passes)) / (passes * count)
 
 
 def turns(loop: MainLoop, interval: float) -> tuple[int, float]:
@@ -136,7 +147,10 @@ def turns(loop: MainLoop, interval: float) -> tuple[int, float]:
 def measure() -> dict[str, float]:
     """In a process of its own, whose code is that of its working directory."""
     loop = MainLoop()
-    figures = {"processor time of a refusal, µs": refusal_cost(loop)}
+    figures = {
+        f"processor time of a refusal, {count} in a pass, µs": refusal_cost(loop, count)
+        for count in (1, CONNECTIONS)
+    }
     for interval in INTERVALS:
         count, work = turns(loop, interval)
         figures[f"refusals in 3 s, switch interval {1000 * interval:g} ms"] = count

@@ -167,12 +167,12 @@ def post_fork(server: Any, worker: Any) -> None:
     _log_where_gunicorn_does()
     _bound_arenas()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
+    record = progress.start(_settings.progress_dir, stopping=lambda: not worker.alive)
     from service import gunicorn_patches
 
     gunicorn_patches.answer_parse_errors_in_json()
     gunicorn_patches.linger_aside()
-    gunicorn_patches.receive_aside(worker, _settings.max_body_bytes)
+    gunicorn_patches.receive_aside(worker, _settings.max_body_bytes, record)
     gunicorn_patches.reopen_logs_one_at_a_time(worker)
 
 
@@ -189,15 +189,21 @@ def post_worker_init(worker: Any) -> None:
 def pre_request(worker: Any, req: Any) -> None:
     """In the thread that serves the request, before its body is read."""
     record = progress.current()
-    if record is not None:
+    if record is not None and not _is_recorded(req):
         record.begin(id(req), req.path)
 
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
     """In the same thread, however the request ended."""
     record = progress.current()
-    if record is not None:
+    if record is not None and not _is_recorded(req):
         record.end(id(req))
+
+
+def _is_recorded(req: Any) -> bool:
+    from service import gunicorn_patches
+
+    return gunicorn_patches.is_recorded(req)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -11,16 +11,15 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from types import MethodType, SimpleNamespace
+from types import MethodType
 from typing import Any
 
 from gunicorn import util  # type: ignore[import-untyped,unused-ignore]
 
-from service.http import access_log
+from service.http import access_log, socket_calls
 from service.http.arrival import Arrival
 from service.http.problems import PROBLEM_JSON, from_http_status
 from service.http.request_id import HEADER, choose
@@ -36,6 +35,7 @@ _ACCEPTED_AT_ONCE = 128
 _ACCEPTED_AMONG_WORKERS = 16
 _SCAN = 0.5  # seconds between two searches for connections whose time is over
 _LINGER = 2.0  # seconds that a stopping worker leaves to a client that has sent nothing yet
+_PAUSE = 0.003  # seconds between two passes of the main loop that refuse
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -118,7 +118,7 @@ def reopen_logs_one_at_a_time(worker: Any) -> None:
     worker.handle_usr1 = handle_usr1
 
 
-def receive_aside(worker: Any, most: int) -> None:
+def receive_aside(worker: Any, most: int, record: Any) -> None:
     """Let requests arrive in the worker's main loop, and give a thread only to one that has arrived whole.
 
     Gunicorn's gthread reads a request in one of its threads, which wait as long as the client takes: sixty connections
@@ -126,34 +126,53 @@ def receive_aside(worker: Any, most: int) -> None:
     others. Here they hold a few kilobytes. A request that does not arrive within 30 s is answered 408, and a connection
     that sends nothing is closed like one kept alive. When there are too many connections, the longest idle are closed.
 
-    ``most``: bytes of the largest body that is waited for. The application may have a ``door``
-    (``service/api/entrance.py``): what it answers costs no thread either. Connections over TLS or HTTP/2 are
-    gunicorn's own, as before.
+    ``most``: bytes of the largest body that is waited for. ``record``: the worker's progress record, in which a request
+    stands from when it gets its thread; gunicorn's own hook comes only after the wait for a turn. The application may
+    have a ``door`` (``service/api/entrance.py``): what it answers costs no thread either. Connections over TLS or
+    HTTP/2 are gunicorn's own, as before.
     """
     is_gthread = getattr(worker, "pending_conns", None) is not None
     if not is_gthread or worker.cfg.is_ssl or getattr(worker.cfg, "http2_cleartext", "off") != "off":
         return
-    _Reception(worker, most).take_over()
+    _Reception(worker, most, record).take_over()
 
 
 class _Reception:
     """The connections of a gthread worker that have not sent a whole request. All but ``_handle`` in its main loop."""
 
-    def __init__(self, worker: Any, most: int) -> None:
+    def __init__(self, worker: Any, most: int, record: Any) -> None:
         self._worker = worker
+        self._record = record
         self._most = most
+        self._keepalive = worker.cfg.keepalive
         self._bytes = 0
         self._next_scan = 0.0
         self._stopped: float | None = None
+        # The longest idle first.
+        self._waiting: dict[Any, None] = {}
+        self._lines = access_log.Lines(worker.log)
+        self._has_refused = False
 
     def take_over(self) -> None:
         worker = self._worker
         self._handle_whole, self._finish = worker.handle, worker.finish_request
+        self._dispatch = worker.wait_for_and_dispatch_events
+        worker.wait_for_and_dispatch_events = self._pass
         worker.accept = self._accepted
         worker.on_client_socket_readable = self._kept_readable
         worker.murder_pending = self._close_overdue
         worker.handle = self._handle
         worker.finish_request = self._finished
+
+    def _pass(self, timeout: float) -> None:
+        self._has_refused = False
+        try:
+            self._dispatch(timeout)
+        finally:
+            self._lines.write()
+        if self._has_refused:
+            # Under overload many in a pass cost less than one: each pass asks for the interpreter lock several times.
+            time.sleep(_PAUSE)
 
     def _accepted(self, listener: Any) -> None:
         # Gunicorn takes one connection each time it looks at all others: under load they wait for seconds.
@@ -198,12 +217,12 @@ class _Reception:
 
     def _wait(self, conn: Any) -> None:
         conn.arrival, conn.entered = Arrival(self._most), contextlib.nullcontext()
-        conn.timeout = time.monotonic() + self._worker.cfg.keepalive
-        self._worker.pending_conns.append(conn)
+        conn.timeout = time.monotonic() + self._keepalive
+        self._waiting[conn] = None
 
     def _read(self, conn: Any, sock: Any) -> None:
         try:
-            data = sock.recv(65536)
+            data = socket_calls.receive(sock)
         except (BlockingIOError, InterruptedError):
             self._poll(conn)
             return
@@ -250,7 +269,7 @@ class _Reception:
         if arrival.refusal is not None:
             self._refuse(conn, arrival.refusal, door)
             return
-        if door is not None and arrival.head:
+        if door is not None and arrival.head.raw:
             conn.entered, answer = door(arrival.head, conn.client, conn.sock, is_followed=arrival.is_followed)
             if answer is not None:
                 self._answer(conn, answer)
@@ -270,35 +289,32 @@ class _Reception:
     def _answer(self, conn: Any, ready: Any) -> None:
         began = time.monotonic()
         arrival, worker = conn.arrival, self._worker
-        is_last = arrival.is_last or not worker.alive or not worker.cfg.keepalive
+        is_last = arrival.is_last or not worker.alive or not self._keepalive
         sent = self._send(conn, ready.encoded("close" if is_last else "keep-alive"))
-        seconds, size = time.monotonic() - began, len(ready.sent)
-        line = access_log.line(ready.environ, ready.status, size, seconds, ready.identity)
-        if not access_log.write(worker.log, line):
-            logged = SimpleNamespace(status=ready.status, sent=size, headers=ready.headers)
-            worker.log.access(logged, {}, ready.environ, timedelta(seconds=seconds))
+        now = time.monotonic()
+        self._lines.add(ready, now - began)
+        self._has_refused = self._has_refused or ready.status.startswith("503")
         if is_last or not sent:
             self._drop(conn, graceful=True)
             return
         self._bytes -= len(arrival.data)
         conn.arrival = Arrival(self._most)
-        conn.timeout = time.monotonic() + worker.cfg.keepalive
-        if worker.pending_conns[-1] is not conn:
-            # The first of them is taken for the longest idle, and this one was just used.
-            worker.pending_conns.remove(conn)
-            worker.pending_conns.append(conn)
+        conn.timeout = now + self._keepalive
+        # It was just used, so it is the last of the idle.
+        del self._waiting[conn]
+        self._waiting[conn] = None
         self._poll(conn)
 
     def _send(self, conn: Any, data: bytes) -> bool:
         try:
-            return int(conn.sock.send(data)) == len(data)
+            return socket_calls.send(conn.sock, data) == len(data)
         except OSError:
             return False
 
     def _release(self, conn: Any) -> None:
         if conn.is_polled:
             self._worker.poller.unregister(conn.sock)
-        self._worker.pending_conns.remove(conn)
+        del self._waiting[conn]
         self._bytes -= len(conn.arrival.data)
 
     def _drop(self, conn: Any, *, graceful: bool = False) -> None:
@@ -313,7 +329,7 @@ class _Reception:
         self._next_scan = now + _SCAN
         if not self._worker.alive:
             self._stopped = self._stopped or now
-        for conn in list(self._worker.pending_conns):
+        for conn in list(self._waiting):
             is_silent = not conn.arrival.data
             if conn.timeout <= now or (is_silent and self._stopped and now - self._stopped > _LINGER):
                 if not is_silent:
@@ -322,33 +338,41 @@ class _Reception:
                 self._drop(conn, graceful=not is_silent)
 
     def _close_longest_idle(self) -> None:
-        for waiting in (self._worker.pending_conns, self._worker.keepalived_conns):
-            if waiting:
-                conn = waiting[0]
-                if waiting is self._worker.pending_conns:
-                    self._drop(conn)
-                else:
-                    waiting.popleft()
-                    self._worker.poller.unregister(conn.sock)
-                    self._worker.nr_conns -= 1
-                    conn.close()
-                return
+        if self._waiting:
+            self._drop(next(iter(self._waiting)))
+        elif self._worker.keepalived_conns:
+            conn = self._worker.keepalived_conns.popleft()
+            self._worker.poller.unregister(conn.sock)
+            self._worker.nr_conns -= 1
+            conn.close()
 
     def _handle(self, conn: Any) -> Any:
         """In a thread: the request holds what it got at the door."""
-        with conn.entered:
-            conn.init()
-            unreader = conn.parser.unreader
-            unreader.unread(bytes(conn.arrival.data))
-            unreader.chunk = MethodType(_chunk_in_time, unreader)
-            unreader.ends = time.monotonic() + _PATIENCE
-            conn.arrival = None
-            return self._handle_whole(conn)
+        self._record.begin(id(conn), conn.arrival.head.path)
+        try:
+            with conn.entered as place:
+                conn.init()
+                unreader = conn.parser.unreader
+                unreader.unread(bytes(conn.arrival.data))
+                unreader.chunk = MethodType(_chunk_in_time, unreader)
+                unreader.place = place
+                unreader.ends = time.monotonic() + _PATIENCE
+                conn.arrival = None
+                return self._handle_whole(conn)
+        finally:
+            self._record.end(id(conn))
+
+
+def is_recorded(req: Any) -> bool:
+    """Whether this request of gunicorn's came by ``receive_aside``, and stands in the record already."""
+    return hasattr(req.unreader, "place")
 
 
 def _chunk_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
     """gunicorn's ``SocketUnreader.chunk``, but not for longer than the request has to arrive: its parser may take for
     unfinished what has arrived whole."""
+    if unreader.place is not None:
+        unreader.place.end_turn()
     left = unreader.ends - time.monotonic()
     if left <= 0:
         raise ConnectionResetError("the request did not arrive in time")

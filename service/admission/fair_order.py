@@ -82,6 +82,11 @@ class FairOrder(Generic[ItemT]):
         self._virtual += self._in_hand
         self._in_hand = work / len(self._counts)
 
+    def settle(self, client: str, work: float) -> None:
+        """What was charged to ``client`` turned out to be so much more work, or less if negative."""
+        if work > 0 or client in self._served:
+            self._served[client] = max(self._virtual, self._served.get(client, self._virtual)) + work
+
     def ahead(self, client: str, rank: float, work: Callable[[ItemT], float]) -> float:
         """The work that would be done before that of another item, about: the client's own of lower ranks, and of each
         other client as much again, if it has so much. ``work`` tells that of an item."""

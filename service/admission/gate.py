@@ -4,10 +4,12 @@ Without a bound, predictions take every thread of the worker: ``/health`` waits 
 longer than the one before until all have given up. With it, a bounded number is inside, and the rest is refused at
 once, so that the accepted ones keep their latency.
 
-A place is held while a request is inside (``Places``); it costs a thread, hardly any processor time. What computes in
-the request's own thread needs a turn besides (``Turns``), of which there are as many as cores. The encoder and the
-extractor compute elsewhere, behind queues of their own (``service/engines/worker``), so that a millisecond's work never
-waits behind theirs.
+A place is held while a request is inside (``Places``); it costs a thread, hardly any processor time. To do anything in
+that thread, parsing included, a request needs a turn besides (``Turns``), of which there are as many as cores: of
+threads that all want the interpreter lock each gets it rarely, and the main loop, which answers ``/health`` and
+refuses, is only one of them. The encoder and the extractor compute elsewhere, behind queues of their own
+(``service/engines/worker``): who waits there has no turn any more, so that a millisecond's work never waits behind
+theirs.
 """
 
 import math
@@ -28,6 +30,8 @@ _LONGEST_RETRY = 30  # seconds
 # A client, or all dear work together, may hold so many times the places that are free: three quarters of all if it is
 # alone, less the more others hold (Choudhury and Hahne, "Dynamic Queue Length Thresholds", 1998).
 _SHARE = 3
+# Seconds of a turn that a client is charged for at most before it has used them.
+_MOST_CHARGED = 0.1
 _CLIENT_CHECK = 0.25  # seconds between two checks whether a client that waits for its turn is still there
 
 
@@ -54,6 +58,8 @@ class Place:
         self.is_held = True
         self.began = time.monotonic()
         self._places = places
+        self._turn: Turn | None = None
+        self._missed: Exception | None = None
 
     def make_dear(self) -> None:
         """The request turns out to be one for the encoder or the extractor.
@@ -63,8 +69,31 @@ class Place:
         """
         self._places.make_dear(self)
 
+    def wait_for_turn(self, turns: "Turns", size: int) -> None:
+        """Take a turn for a request of so many bytes. If none comes, ``require_turn`` says why."""
+        try:
+            self._turn = turns.take(self.client, size)
+        except (OverloadedError, ClientGoneError, EngineTimeoutError) as error:
+            self._missed = error
+
+    def require_turn(self) -> float:
+        """The seconds that the request waited for its turn.
+
+        Raises:
+            OverloadedError: the wait was too long. ClientGoneError: the client left meanwhile.
+        """
+        if self._missed is not None:
+            raise self._missed
+        return self._turn.waited if self._turn else 0.0
+
+    def end_turn(self) -> None:
+        """Let others compute; nothing happens the second time."""
+        if self._turn is not None:
+            self._turn.end()
+
     def leave(self) -> None:
-        """Give the place back; nothing happens the second time."""
+        """Give the place back, and the turn; nothing happens the second time."""
+        self.end_turn()
         self._places.leave(self)
 
 
@@ -143,15 +172,15 @@ _arrived: ContextVar[Place | None] = ContextVar("arrived", default=None)
 
 
 @contextmanager
-def arrived_with(place: Place | None) -> Iterator[None]:
-    """In this block, in this thread, a request is served that already holds ``place``, if it is not None."""
+def arrived_with(place: Place, turns: "Turns", size: int) -> Iterator[Place]:
+    """In this block, in this thread, a request of so many bytes is served that holds ``place``, in its turn."""
     token = _arrived.set(place)
     try:
-        yield
+        place.wait_for_turn(turns, size)
+        yield place
     finally:
         _arrived.reset(token)
-        if place is not None:
-            place.leave()
+        place.leave()
 
 
 def place_on_arrival() -> Place | None:
@@ -160,10 +189,32 @@ def place_on_arrival() -> Place | None:
     return place if place is not None and place.is_held else None
 
 
+def end_turn() -> None:
+    """The request in this thread is about to wait for something else than a turn: let others compute."""
+    place = _arrived.get()
+    if place is not None:
+        place.end_turn()
+
+
 class _Waiter:
-    def __init__(self, work: float) -> None:
-        self.work = work
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.granted = threading.Event()
+
+
+class Turn:
+    """A turn that was granted after ``waited`` seconds, until ``end`` is called, in the same thread."""
+
+    def __init__(self, end: Callable[[float], None], waited: float) -> None:
+        self.waited = waited
+        self._began = time.monotonic()
+        self._end: Callable[[float], None] | None = end
+
+    def end(self) -> None:
+        """Let others compute; nothing happens the second time."""
+        end, self._end = self._end, None
+        if end is not None:
+            end(time.monotonic() - self._began)
 
 
 class Turns:
@@ -175,39 +226,45 @@ class Turns:
         """``wait``: seconds after which a request that waits is refused. ``waiting_changed`` is called with the number
         that wait."""
         self._free = count
-        self._count = count
         self._wait = wait
         self._waiting_changed = waiting_changed
         self._order: FairOrder[_Waiter] = FairOrder()
         self._lock = threading.Lock()
-        self._rate = 0.0  # work a second
+        self._seconds_per_byte = 0.0
 
     @property
     def waiting(self) -> int:
         """Requests that wait for their turn now."""
         return len(self._order)
 
-    @contextmanager
-    def turn(self, client: Client, work: float) -> Iterator[float]:
-        """Hold a turn for the duration of the block, in which so much ``work`` is done. Yields the seconds waited.
+    def take(self, client: Client, size: int) -> Turn:
+        """Wait for a turn, for a request of so many bytes.
 
         Raises:
             OverloadedError: the wait was too long. ClientGoneError: the client left meanwhile. EngineTimeoutError: the
             prediction's time is over.
         """
         arrived = time.monotonic()
-        self._begin(client, work, arrived)
-        began = time.monotonic()
-        try:
-            yield began - arrived
-        finally:
-            self._end(work, time.monotonic() - began)
+        seconds = size * self._seconds_per_byte
+        # How long it takes is known only afterwards: a request may be large and leave its work to the encoder.
+        charged = min(seconds, _MOST_CHARGED)
+        self._begin(client, charged, rank_of(arrived, seconds, self._wait / 2), arrived)
 
-    def _begin(self, client: Client, work: float, arrived: float) -> None:
-        waiter = _Waiter(work)
+        def end(took: float) -> None:
+            with self._lock:
+                if size:
+                    self._seconds_per_byte += (_NEWEST if self._seconds_per_byte else 1.0) * (
+                        took / size - self._seconds_per_byte
+                    )
+                self._order.settle(client.name, took - charged)
+                self._hand_on()
+
+        return Turn(end, time.monotonic() - arrived)
+
+    def _begin(self, client: Client, seconds: float, rank: float, arrived: float) -> None:
+        waiter = _Waiter(seconds)
         with self._lock:
-            seconds = work / self._rate if self._rate else 0.0
-            self._order.add(waiter, client.name, rank_of(arrived, seconds, self._wait / 2))
+            self._order.add(waiter, client.name, rank)
             if self._free:
                 # Nobody else waits: whoever frees a turn hands it on.
                 self._free -= 1
@@ -237,11 +294,6 @@ class Turns:
             if time.monotonic() >= ends:
                 raise OverloadedError(f"no turn came within {self._wait:g} s", retry_after(self._wait / 2))
 
-    def _end(self, work: float, seconds: float) -> None:
-        with self._lock:
-            self._rate += (_NEWEST if self._rate else 1.0) * (work / max(seconds, 1e-6) - self._rate)
-            self._hand_on()
-
     def _hand_on(self) -> None:
         if not len(self._order):
             self._free += 1
@@ -250,6 +302,6 @@ class Turns:
         self._waiting_changed(len(self._order))
 
     def _grant(self, waiter: _Waiter) -> None:
-        self._order.charge(waiter, waiter.work)
+        self._order.charge(waiter, waiter.seconds)
         self._order.remove(waiter)
         waiter.granted.set()

@@ -4,8 +4,7 @@ import functools
 import re
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -23,12 +22,12 @@ from service.http import client_disconnect, request_id
 from service.http.forwarded import Proxies
 from service.http.log_text import printable
 from service.http.problems import OPENAI_PREFIX, Problem, from_http_status
+from service.http.request_head import RequestHead
 from service.keys.keyring import Keyring
 from service.monitoring import metrics, progress
 from service.monitoring.load import PREDICTION_PATHS
 from service.prediction.context import Context, context
 
-_REQUEST_LINE = re.compile(rb"POST ([!-~]+?)(?:\?[!-~]*)? HTTP/1\.[01]\r\n")
 # The check of a monitor, well formed (RFC 9112) and well below gunicorn's limits. What has a body, comes from a
 # browser's page or is gunicorn's to refuse takes the usual way: an edit of nginx's file that makes gunicorn refuse
 # every request must not leave its check green.
@@ -42,41 +41,113 @@ _NOT_SO_SIMPLE = re.compile(
     rb"|\r\n(host|content-type|x-forwarded-proto):(?s:.*)\r\n\1:",
     re.IGNORECASE,
 )
-_HEADERS = re.compile(
-    rb"\r\n(authorization|origin|user-agent|x-forwarded-for|x-request-id)[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)",
-    re.IGNORECASE,
-)
+_PROTOCOLS = ("HTTP/1.1", "HTTP/1.0")
 
 # gunicorn's default of limit_request_line; no method and no version is longer than the other.
 _LONGEST_LOGGED, _LONGEST_WORD = 4094, 20
 
+_USUAL_SIZE = 1000  # bytes
+
 _IDENTITY = "-the-identifier-of-a-request-"
 
 
-@dataclass(frozen=True)
+class _Form:
+    """An answer but for the identifier of the request, which stands after ``before`` in its body, if ``after`` is not
+    empty. Refusals are many, and all but a few alike."""
+
+    def __init__(
+        self, status: HTTPStatus, headers: dict[str, str], before: bytes, after: bytes = b""
+    ) -> None:
+        self.status, self.headers, self.before, self.after = (
+            f"{status.value} {status.phrase}",
+            headers,
+            before,
+            after,
+        )
+
+    def length(self, identity: str) -> int:
+        """Of the body for this identifier."""
+        return len(self.before) + (len(identity) + len(self.after) if self.after else 0)
+
+
 class DoorAnswer:
-    """An answer that is given without a thread, and the WSGI environment as far as the access log shows it."""
+    """An answer that is given without a thread, to a request with this head from ``peer`` (a socket's address)."""
 
-    status: str
-    headers: dict[str, str]
-    body: bytes
-    environ: dict[str, str]
+    __slots__ = ("_form", "_peer", "head", "identity", "key_name")
 
-    @property
-    def identity(self) -> str:
-        """The request's identifier."""
-        return self.headers[request_id.HEADER]
+    def __init__(self, form: _Form, head: RequestHead, peer: object, key_name: str | None = None) -> None:
+        """``key_name``: of the API key, if one was accepted."""
+        self.head, self.key_name = head, key_name
+        self.identity = request_id.choose(head.fields.get("x-request-id"))  # of the request
+        self._form, self._peer = form, peer
 
     @property
-    def sent(self) -> bytes:
-        """The body as it is sent: none for HEAD, which has the length of the answer to GET (RFC 9110, 9.3.2)."""
-        return b"" if self.environ["REQUEST_METHOD"] == "HEAD" else self.body
+    def status(self) -> str:
+        """Number and phrase."""
+        return self._form.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of the answer itself."""
+        identity = self.identity
+        return {
+            **self._form.headers,
+            "Content-Length": str(self._form.length(identity)),
+            "X-Content-Type-Options": "nosniff",
+            request_id.HEADER: identity,
+        }
+
+    @property
+    def body(self) -> bytes:
+        """As a GET gets it."""
+        form = self._form
+        return form.before + self.identity.encode() + form.after if form.after else form.before
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that are sent: for HEAD none, although its length is told (RFC 9110, 9.3.2)."""
+        return 0 if self.head.method == "HEAD" else self._form.length(self.identity)
 
     def encoded(self, connection: str) -> bytes:
         """The answer with this header ``Connection``."""
-        fields = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
-        first = f"HTTP/1.1 {self.status}\r\nDate: {_date(int(time.time()))}\r\nConnection: {connection}\r\n"
-        return f"{first}{fields}\r\n".encode("latin-1") + self.sent
+        form, identity = self._form, self.identity
+        start = _start(form, form.length(identity), connection, int(time.time()))
+        if self.head.method == "HEAD":
+            return b"%b%b\r\n\r\n" % (start, identity.encode())
+        if form.after:
+            mark = identity.encode()
+            return b"%b%b\r\n\r\n%b%b%b" % (start, mark, form.before, mark, form.after)
+        return b"%b%b\r\n\r\n%b" % (start, identity.encode(), form.before)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """A WSGI environment as far as the access log shows it: gunicorn's limits on what a client writes there are not
+        yet applied."""
+        head, peer = self.head, self._peer
+        path = printable(head.path[:_LONGEST_LOGGED])[:_LONGEST_LOGGED]
+        environ = {
+            "REQUEST_METHOD": printable(head.method[:_LONGEST_WORD])[:_LONGEST_WORD],
+            "RAW_URI": path,
+            LOG_PATH: path,
+            "SERVER_PROTOCOL": printable(head.protocol.rpartition(" ")[2][:_LONGEST_WORD]),
+            "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
+            "HTTP_USER_AGENT": printable(head.fields.get("user-agent", "-")[:_LONGEST_LOGGED])[
+                :_LONGEST_LOGGED
+            ],
+        }
+        if self.key_name is not None:
+            environ[LOG_KEY] = self.key_name
+        return environ
+
+
+@functools.lru_cache(64)
+def _start(form: _Form, length: int, connection: str, now: int) -> bytes:
+    """The head of an answer up to the identifier of the request."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in form.headers.items()])
+    return (
+        f"HTTP/1.1 {form.status}\r\nDate: {formatdate(now, usegmt=True)}\r\nConnection: {connection}\r\n{fields}"
+        f"Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n{request_id.HEADER}: "
+    ).encode("latin-1")
 
 
 class Door:
@@ -102,82 +173,72 @@ class Door:
             for code in ("overloaded", "rate_limited")
         }
         self._checked = metrics.REQUESTS.labels("/health", "", "ok")
-        self._health_body = encoded(health_members(here.settings)).encode()
+        self._health_form = _Form(
+            HTTPStatus.OK,
+            {"Content-Type": "application/json", **NO_STORE},
+            encoded(health_members(here.settings)).encode(),
+        )
         self._check_seconds = metrics.LATENCY.labels("/health", "")
 
     def __call__(
-        self, head: bytes, peer: object, connection: socket.socket, *, is_followed: bool = False
-    ) -> tuple[AbstractContextManager[None], DoorAnswer | None]:
+        self, head: RequestHead, peer: object, connection: socket.socket, *, is_followed: bool = False
+    ) -> tuple[AbstractContextManager[Place | None], DoorAnswer | None]:
         """For a request with this head, from ``peer`` (a socket's address): what to serve it in, which holds its place
         if it wants a prediction; or the answer, which refuses it or is that of ``/health``. ``is_followed``: a further
         request came in one piece with it, which only gunicorn's parser can go on with."""
-        if not is_followed and _HEALTH.fullmatch(head) and not _NOT_SO_SIMPLE.search(head):
-            return nullcontext(), self._health(head, peer)
-        line = _REQUEST_LINE.match(head)
-        path = line[1].decode("ascii") if line else ""
+        path = head.path
         dear = PREDICTION_PATHS.get(path)
         if dear is None:
+            is_health = path == "/health" and not is_followed
+            if is_health and _HEALTH.fullmatch(head.raw) and not _NOT_SO_SIMPLE.search(head.raw):
+                return nullcontext(), self._health(head, peer)
             return nullcontext(), None
-        headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
         # The refusal of a request from a browser's page needs the application's headers.
-        if b"origin" in headers:
+        if head.method != "POST" or head.protocol not in _PROTOCOLS or "origin" in head.fields:
             return nullcontext(), None
-        key, address = self._key(headers), self._address(headers, peer)
+        key, address = self._key(head), self._address(head, peer)
         if self._keyring and key is None:
             # The application refuses it, and counts it. An address that has tried too often costs no thread.
             seconds = self._limit.excess(address) if self._limit else None
-            problem = None if seconds is None else _too_fast(seconds)
-        else:
-            client = Client(key or address, client_disconnect.checker(connection))
-            entered = self._enter(client, dear=dear)
-            if isinstance(entered, Place):
-                return arrived_with(entered), None
-            problem = entered
-        if problem is None:
-            return nullcontext(), None
-        self._refused[path, problem.code].inc()
-        environ = _environ("POST", path, head, peer, headers)
-        if key:
-            environ[LOG_KEY] = key.removeprefix("key:")
-        return nullcontext(), _refusal(problem, path, headers.get(b"x-request-id"), environ)
-
-    def _enter(self, client: Client, *, dear: bool) -> Place | Problem:
-        seconds = self._limit.take(client.name) if self._limit else None
+            if seconds is None:
+                return nullcontext(), None
+            form = _too_fast_form(seconds, path.startswith(OPENAI_PREFIX))
+            self._refused[path, "rate_limited"].inc()
+            return nullcontext(), DoorAnswer(form, head, peer)
+        name = key or address
+        seconds = self._limit.take(name) if self._limit else None
         if seconds is not None:
-            return _too_fast(seconds)
-        try:
-            return _take(self._here, client, dear=dear)
-        except OverloadedError as overload:
+            form = _too_fast_form(seconds, path.startswith(OPENAI_PREFIX))
+            self._refused[path, "rate_limited"].inc()
+        else:
+            try:
+                place = _take(self._here, name, connection, dear=dear)
+                return arrived_with(place, self._here.turns, _size(head.fields.get("content-length"))), None
+            except OverloadedError as overload:
+                form = _form(
+                    "overloaded", overload.detail, overload.retry_after, path.startswith(OPENAI_PREFIX)
+                )
             if self._limit:
-                self._limit.give_back(client.name)
-            return _problem(overload)
+                self._limit.give_back(name)
+            self._refused[path, "overloaded"].inc()
+        return nullcontext(), DoorAnswer(form, head, peer, key.removeprefix("key:") if key else None)
 
-    def refuse(self, status: HTTPStatus, head: bytes, peer: object, why: str = "") -> DoorAnswer:
+    def refuse(self, status: HTTPStatus, head: RequestHead, peer: object, why: str = "") -> DoorAnswer:
         """The answer to a request with this head whose body is not waited for, which is why it gets no thread. ``why``:
         what is wrong with it, if the status does not say so."""
-        headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
-        method, target = (*head.partition(b"\r\n")[0].split(b" ", 2), b"", b"")[:2]
-        path = printable(target.partition(b"?")[0].decode("latin-1"))
         details = {
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than {self._here.settings.max_body_bytes} bytes",
             HTTPStatus.NOT_IMPLEMENTED: "the only Transfer-Encoding is chunked",
         }
         problem = from_http_status(status, why or details.get(status, "the body is not framed correctly"))
-        route = path if path in PREDICTION_PATHS else "unmatched"
+        route = head.path if head.path in PREDICTION_PATHS else "unmatched"
         metrics.REQUESTS.labels(route, "", problem.code).inc()
-        environ = _environ(printable(method.decode("latin-1")), path, head, peer, headers)
-        return _refusal(problem, path, headers.get(b"x-request-id"), environ)
+        is_openai = head.path.startswith(OPENAI_PREFIX)
+        return DoorAnswer(_form_of(problem, is_openai=is_openai), head, peer)
 
-    def _health(self, head: bytes, peer: object) -> DoorAnswer:
+    def _health(self, head: RequestHead, peer: object) -> DoorAnswer:
         began = time.perf_counter()
-        headers = {name.lower(): value.decode("latin-1") for name, value in _HEADERS.findall(head)}
-        answer = _answer(
-            HTTPStatus.OK,
-            {"Content-Type": "application/json", **NO_STORE},
-            self._health_body,
-            request_id.choose(headers.get(b"x-request-id")),
-            _environ("GET", "/health", head, peer, headers),
-        )
+        answer = DoorAnswer(self._health_form, head, peer)
         record = progress.current()
         if record is not None:
             # As every request: the watchdog tells a worker that answers from one that does not.
@@ -187,17 +248,19 @@ class Door:
         self._check_seconds.observe(time.perf_counter() - began)
         return answer
 
-    def _key(self, headers: dict[bytes, str]) -> str | None:
+    def _key(self, head: RequestHead) -> str | None:
         """The name of the key that is sent, if it is accepted."""
-        scheme, _, key = headers.get(b"authorization", "").partition(" ")
-        if self._keyring is None or scheme.lower() != "bearer":
+        if self._keyring is None:
+            return None
+        scheme, _, key = head.fields.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
             return None
         name = self._keyring.name_of(key.strip())
         return None if name is None else f"key:{name}"
 
-    def _address(self, headers: dict[bytes, str], peer: object) -> str:
+    def _address(self, head: RequestHead, peer: object) -> str:
         address = str(peer[0]) if isinstance(peer, tuple) else ""
-        return of_address(self._proxies.client_of(address, headers.get(b"x-forwarded-for")))
+        return of_address(self._proxies.client_of(address, head.fields.get("x-forwarded-for")))
 
 
 class Entrance:
@@ -230,14 +293,20 @@ class Entrance:
         g.place = place_on_arrival()
         if g.place is not None:
             return
+        here = context()
         name = f"key:{g.key_name}" if "key_name" in g else self._address()
         self._count(name)
-        client = Client(name, client_disconnect.checker(request.environ.get("gunicorn.socket")))
         try:
-            g.place = _take(context(), client, dear=dear)
+            g.place = _take(here, name, request.environ.get("gunicorn.socket"), dear=dear)
         except OverloadedError as overload:
             self._give_back(name)
             raise _problem(overload) from None
+        # The body may come slowly: a turn is for those whose body is here.
+        request.get_data()
+        g.inside = ExitStack()
+        g.inside.enter_context(
+            arrived_with(g.place, here.turns, _size(request.headers.get("Content-Length")))
+        )
 
     def _address(self) -> str:
         peer = request.remote_addr or ""
@@ -257,6 +326,8 @@ class Entrance:
         if held is None:
             return
         held.leave()
+        if "inside" in g:
+            g.inside.close()
         if g.get("outcome") == "overloaded":
             # It had a place, but found no room further in: in a queue, or for a large model.
             self._give_back(held.client.name)
@@ -268,10 +339,19 @@ def place() -> Place:
     return held
 
 
-def _take(here: Context, client: Client, *, dear: bool) -> Place:
+def _size(content_length: str | None) -> int:
+    """Bytes of a body, about; of one in chunks it is not known."""
+    is_number = (
+        content_length is not None and content_length.isdecimal() and len(content_length) < _LONGEST_WORD
+    )
+    return int(content_length or 0) if is_number else _USUAL_SIZE
+
+
+def _take(here: Context, name: str, connection: object, *, dear: bool) -> Place:
+    """A place for the client of this name, who has left once ``connection`` is closed."""
     if dear:
-        here.engines.require_room(EngineKind.ENCODER, client.name)
-    return here.places.take(client, dear=dear)
+        here.engines.require_room(EngineKind.ENCODER, name)
+    return here.places.take(Client(name, client_disconnect.checker(connection)), dear=dear)
 
 
 def _problem(overload: OverloadedError) -> Problem:
@@ -282,52 +362,19 @@ def _too_fast(seconds: int) -> Problem:
     return Problem("rate_limited", f"too many predictions: try again in {seconds} s", retry_after=seconds)
 
 
-def _refusal(problem: Problem, path: str, offered_id: str | None, environ: dict[str, str]) -> DoorAnswer:
-    identity = request_id.choose(offered_id)
-    before, after, media_type = _body(
-        problem.code, problem.detail, problem.status_override, path.startswith(OPENAI_PREFIX)
-    )
-    body = before + identity.encode() + after if after else before
-    headers = {"Content-Type": media_type, **problem.headers()}
-    return _answer(HTTPStatus(problem.status), headers, body, identity, environ)
-
-
 @functools.lru_cache(256)
-def _body(code: str, detail: str, status: int | None, is_openai: bool) -> tuple[bytes, bytes, str]:
-    """A problem's body before and after the request's identifier (all before, if it has none), and its media type.
-    Refusals are many, and all but a few alike."""
+def _form(code: str, detail: str, retry_after: int | None, is_openai: bool) -> _Form:
+    return _form_of(Problem(code, detail, retry_after=retry_after), is_openai=is_openai)
+
+
+def _too_fast_form(seconds: int, is_openai: bool) -> _Form:
+    problem = _too_fast(seconds)
+    return _form(problem.code, problem.detail, problem.retry_after, is_openai)
+
+
+def _form_of(problem: Problem, *, is_openai: bool) -> _Form:
     path = OPENAI_PREFIX if is_openai else "/"
-    body, media_type = Problem(code, detail, status_override=status).body(path, _IDENTITY)
+    body, media_type = problem.body(path, _IDENTITY)
     before, _, after = body.partition(_IDENTITY.encode())
-    return before, after, media_type
-
-
-def _answer(
-    status: HTTPStatus, headers: dict[str, str], body: bytes, identity: str, environ: dict[str, str]
-) -> DoorAnswer:
-    every = {
-        **headers,
-        "Content-Length": str(len(body)),
-        request_id.HEADER: identity,
-        "X-Content-Type-Options": "nosniff",
-    }
-    return DoorAnswer(f"{status.value} {status.phrase}", every, body, environ)
-
-
-@functools.lru_cache(2)
-def _date(now: int) -> str:
-    return formatdate(now, usegmt=True)
-
-
-def _environ(method: str, path: str, head: bytes, peer: object, headers: dict[bytes, str]) -> dict[str, str]:
-    """A WSGI environment as far as the access log shows it: gunicorn's limits on what a client writes there are not
-    yet applied."""
-    path, protocol = path[:_LONGEST_LOGGED], head.partition(b"\r\n")[0].rpartition(b" ")[2][:_LONGEST_WORD]
-    return {
-        "REQUEST_METHOD": method[:_LONGEST_WORD],
-        "RAW_URI": path,
-        LOG_PATH: path,
-        "SERVER_PROTOCOL": printable(protocol.decode("latin-1")),
-        "REMOTE_ADDR": str(peer[0]) if isinstance(peer, tuple) else "",
-        "HTTP_USER_AGENT": printable(headers.get(b"user-agent", "-")[:_LONGEST_LOGGED])[:_LONGEST_LOGGED],
-    }
+    headers = {"Content-Type": media_type, **problem.headers()}
+    return _Form(HTTPStatus(problem.status), headers, before, after)

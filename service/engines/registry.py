@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from service.admission.gate import end_turn
 from service.engines.download.client import Report, Source, fetch, may_download
 from service.engines.interface import (
     Encoder,
@@ -145,7 +146,9 @@ class EngineRegistry:
         return engine.failure() if isinstance(engine, Restarting) else None
 
     def _get(self, kind: EngineKind) -> object:
-        self._settled[kind].wait(self._load_wait)
+        if not self._settled[kind].is_set():
+            end_turn()
+            self._settled[kind].wait(self._load_wait)
         failure = self.failure(kind)
         if failure is not None:
             raise failure

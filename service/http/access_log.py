@@ -1,7 +1,8 @@
 """The lines of the access log for requests that are answered without a thread.
 
 Under overload most requests are refused, and gunicorn's logger took two fifths of what a refusal cost: it makes a
-dictionary of thirty entries and a ``LogRecord`` for each line. Here the same line is made of what is in it.
+dictionary of thirty entries and a ``LogRecord`` for each line. Here the same line is made of what is in it, and the
+lines of all requests that the main loop answers in one pass are written at once.
 """
 
 import contextlib
@@ -9,7 +10,9 @@ import functools
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 # gunicorn's setting ``access_log_format``. No query strings and no referrers: they may contain what people searched
 # for. The path is logged as sent (see api/errors.py): gunicorn's own %(U)s is percent-decoded, including line breaks.
@@ -19,13 +22,29 @@ FORMAT = (
 )
 
 
-def line(environ: Mapping[str, str], status: str, size: int, seconds: float, identity: str) -> str:
-    """What gunicorn writes in ``FORMAT``. ``status``: as in the status line; ``size``: of the body."""
+class Answered(Protocol):
+    """What the log shows of an answer: ``status`` as in the status line, ``size`` in bytes of the body."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def environ(self) -> dict[str, str]: ...
+
+
+def line(answer: Answered, seconds: float) -> str:
+    """What gunicorn writes in ``FORMAT``."""
+    environ = answer.environ
     request = f"{environ['REQUEST_METHOD']} {environ['gte.path']} {environ['SERVER_PROTOCOL']}"
     agent, key = environ["HTTP_USER_AGENT"], environ.get("gte.key", "-")
     return (
-        f'{environ["REMOTE_ADDR"]} {_stamp(int(time.time()))} "{_quoted(request)}" {status[:3]} {size}'
-        f' {int(seconds * 1_000_000)}us {identity} "{_quoted(agent)}" {_quoted(key)}'
+        f'{environ["REMOTE_ADDR"]} {_stamp(int(time.time()))} "{_quoted(request)}" {answer.status[:3]} {answer.size}'
+        f' {int(seconds * 1_000_000)}us {answer.identity} "{_quoted(agent)}" {_quoted(key)}'
     )
 
 
@@ -33,26 +52,50 @@ def _quoted(text: str) -> str:
     return text.replace('"', '\\"')
 
 
-def write(log: Any, text: str) -> bool:
-    """Write the line to gunicorn's access log (``log``: gunicorn's logger). False: it is not simply lines in our format
-    to a file or stream, so its own function has to."""
-    if log.cfg.access_log_format != FORMAT:
-        return False
-    access_log: logging.Logger = log.access_log
-    handlers = access_log.handlers
-    if (
-        not all(map(_takes_lines, handlers))
-        or not access_log.isEnabledFor(logging.INFO)
-        or access_log.propagate
-    ):
-        return False
-    for handler in handlers:
-        # A full disk, or a stream that is closed: as for gunicorn's lines, no request fails for it.
-        with contextlib.suppress(OSError, ValueError), handler.lock or contextlib.nullcontext():
-            stream = handler.stream  # type: ignore[attr-defined]
-            stream.write(f"{text}\n")
-            stream.flush()
-    return True
+class Lines:
+    """The lines of the requests that were answered since the last ``write``."""
+
+    def __init__(self, log: Any) -> None:
+        """``log``: gunicorn's logger."""
+        self._log = log
+        self._answers: list[tuple[Answered, float]] = []
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, answer: Answered, seconds: float) -> None:
+        """A request got this answer, which took so long to make and send."""
+        self._answers.append((answer, seconds))
+
+    def write(self) -> None:
+        """Write them. Where the access log is not simply lines in our format to a file or stream, gunicorn does it."""
+        if not self._answers:
+            return
+        answers, self._answers = self._answers, []
+        if self._is_plain():
+            text = "".join([f"{line(answer, seconds)}\n" for answer, seconds in answers])
+            for handler in self._log.access_log.handlers:
+                _write(handler, text)
+            return
+        for answer, seconds in answers:
+            logged = SimpleNamespace(status=answer.status, sent=answer.size, headers=answer.headers)
+            self._log.access(logged, {}, answer.environ, timedelta(seconds=seconds))
+
+    def _is_plain(self) -> bool:
+        access_log: logging.Logger = self._log.access_log
+        return (
+            self._log.cfg.access_log_format == FORMAT
+            and all(map(_takes_lines, access_log.handlers))
+            and access_log.isEnabledFor(logging.INFO)
+            and not access_log.propagate
+        )
+
+
+def _write(handler: Any, text: str) -> None:
+    # A full disk, or a stream that is closed: as for gunicorn's lines, no request fails for it.
+    with contextlib.suppress(OSError, ValueError), handler.lock or contextlib.nullcontext():
+        handler.stream.write(text)
+        handler.stream.flush()
 
 
 def _takes_lines(handler: logging.Handler) -> bool:

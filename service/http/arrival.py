@@ -8,18 +8,17 @@ import re
 from enum import Enum, auto
 from http import HTTPStatus
 
+from service.http.request_head import RequestHead
+
 _LARGEST_HEAD = 64 * 1024  # bytes; gunicorn refuses a longer one
 _LONGEST_CHUNK_LINE = 8190
 # gunicorn's parser copies what follows each chunk: 200,000 chunks of a byte took it 20 s. That is the number of chunks
 # times the body's length, so a limit that allows larger bodies does not allow more chunks.
 _MOST_CHUNKS = 8192
 _HEAD_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*0*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _LONGEST_LENGTH = 18  # digits
 _CHUNK_SIZE = re.compile(rb"0*([0-9a-f]{1,16})[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
-_CODED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
-_CLOSES = re.compile(rb"\r\nconnection[ \t]*:[^\r\n]*\bclose\b", re.IGNORECASE)
 
 
 class _Awaits(Enum):
@@ -30,12 +29,16 @@ class _Awaits(Enum):
     NOTHING = auto()
 
 
+_NO_HEAD = RequestHead(b"")
+
+
 class Arrival:
     """One request, as far as it has arrived."""
 
     def __init__(self, most: int) -> None:
         """``most``: bytes of the largest body that is waited for; a longer one is the application's to refuse."""
         self.data = bytearray()
+        self.head = _NO_HEAD  # as soon as it has arrived
         self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
         # What to answer instead of passing it on: its body will not be waited for.
         self.refusal: HTTPStatus | None = None
@@ -44,7 +47,6 @@ class Arrival:
         self._awaits = _Awaits.HEAD
         self._at = 0  # where what is awaited begins
         self._head_end = 0
-        self._head = b""
         self._body_end = 0
         self._decoded = 0  # bytes of the chunks so far
         self._chunks = 0
@@ -55,17 +57,9 @@ class Arrival:
         return self._awaits is _Awaits.NOTHING
 
     @property
-    def head(self) -> bytes:
-        """The request line and the headers, up to the empty line, as soon as they have arrived."""
-        if len(self._head) != self._head_end:
-            self._head = bytes(self.data[: self._head_end])
-        return self._head
-
-    @property
     def is_last(self) -> bool:
         """Whether the connection cannot take another request after this one without gunicorn's parser."""
-        first, _, _ = self.head.partition(b"\r\n")
-        return not first.endswith(b" HTTP/1.1") or _CLOSES.search(self.head) is not None or self.is_followed
+        return self.head.closes or self.is_followed
 
     @property
     def is_followed(self) -> bool:
@@ -93,17 +87,20 @@ class Arrival:
                 self._awaits = _Awaits.NOTHING
             return
         self._head_end = end + len(_HEAD_END)
-        head = self.head
-        expectation = _EXPECTS.search(head)
+        head = self.head = RequestHead(bytes(self.data[: self._head_end]))
+        expectation = _EXPECTS.search(head.raw) if "expect" in head.fields else None
         if expectation is not None:
             # Answered while the request is waited for. Without the header gunicorn does not answer it again.
             del self.data[slice(*expectation.span())]
             self._head_end -= len(expectation.group())
             self.wants_continue = True
         self._at = self._head_end
-        codings, length = _CODED.findall(head), _LENGTH.search(head)
-        if codings:
-            if [coding.strip().lower() for coding in codings] != [b"chunked"]:
+        # What is no number is gunicorn's to refuse.
+        length = next(
+            (value.lstrip("0") for value in head.values("content-length") if value.isdecimal()), None
+        )
+        if "transfer-encoding" in head.fields:
+            if [coding.lower() for coding in head.values("transfer-encoding")] != ["chunked"]:
                 # RFC 9112, 6.1.
                 self._refuse(HTTPStatus.NOT_IMPLEMENTED)
             elif length is not None:
@@ -111,10 +108,10 @@ class Arrival:
             else:
                 self._awaits = _Awaits.CHUNK_LINE
             return
-        if length is not None and len(length[1]) > _LONGEST_LENGTH:
+        if length is not None and len(length) > _LONGEST_LENGTH:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
-        size = int(length[1]) if length else 0
+        size = int(length or 0)
         if size > self._most:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return

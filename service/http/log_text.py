@@ -8,4 +8,6 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 def printable(text: str) -> str:
     """``text`` with its control characters as ``\\xNN``, as nginx writes them."""
+    if text.isascii() and text.isprintable():
+        return text
     return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02X}", text)

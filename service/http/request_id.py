@@ -1,7 +1,7 @@
 """The identifier of a request in its answer, in the log, and in the client's own records."""
 
+import os
 import re
-import uuid
 
 HEADER = "X-Request-ID"
 
@@ -14,4 +14,4 @@ def choose(offered: str | None) -> str:
     one."""
     if offered is not None and _WELL_FORMED.fullmatch(offered):
         return offered
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -1,5 +1,6 @@
 """One prediction: check the request, admit it, fit its texts to the model, ask the engine, translate its errors."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,12 +56,13 @@ def predict(
         backend = task.backend(here.engines)
         _require_engines(here.engines, backend)
         _require_room(here, place, backend)
-        with client.asking(place.client), deadline.within(here.settings.prediction_timeout):
+        metrics.QUEUE_WAIT.labels("gate").observe(place.require_turn())
+        seconds_left = place.began + here.settings.prediction_timeout - time.monotonic()
+        with client.asking(place.client), deadline.within(seconds_left):
             deadline.check()
             if backend.kinds == (EngineKind.ENCODER,):
                 request.fit_window(here.engines.encoder())
-            with _turn(here, place, backend, request):
-                result = _answer(here.engines, backend, request)
+            result = _answer(here.engines, backend, request)
     return PredictionResult(result, tuple(_merged(request.cuts)))
 
 
@@ -99,11 +101,6 @@ class _Request:
             self.texts[field], cuts = fit_window(encoder, field, self.texts[field], truncate=self.truncate)
             self.cuts += cuts
 
-    @property
-    def length(self) -> int:
-        """Characters of the input."""
-        return sum(map(len, self.texts["input_text"]))
-
     def cut_input(self, length: int) -> None:
         """Cut the input text to ``length`` characters."""
         text = self.texts["input_text"][0]
@@ -133,17 +130,6 @@ def _require_room(here: Context, place: Place, backend: TaskBackend) -> None:
         if kind is not EngineKind.LEXICAL:
             place.make_dear()
             here.engines.require_room(kind, place.client.name)
-
-
-@contextmanager
-def _turn(here: Context, place: Place, backend: TaskBackend, request: "_Request") -> Iterator[None]:
-    """A turn to compute in this thread, where the task does; the other engines have queues of their own."""
-    if backend.kinds != (EngineKind.LEXICAL,):
-        yield
-        return
-    with here.turns.turn(place.client, request.length) as waited:
-        metrics.QUEUE_WAIT.labels("gate").observe(waited)
-        yield
 
 
 def _answer(engines: EngineRegistry, backend: TaskBackend, request: _Request) -> dict[str, Any]:

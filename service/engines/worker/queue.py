@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from service.admission import client, deadline
 from service.admission.errors import ClientGoneError, EngineTimeoutError
 from service.admission.fair_order import FairOrder, rank_of
-from service.admission.gate import OverloadedError, retry_after
+from service.admission.gate import OverloadedError, end_turn, retry_after
 from service.engines.interface import EngineKind, EngineUnavailableError
 from service.monitoring import metrics
 
@@ -101,6 +101,7 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
             self._order.add(job, job.client.name, rank)
             self._depth.set(len(self._order))
             self._changed.notify_all()
+        end_turn()
         while not job.done.wait(min(_CLIENT_CHECK, max(0.001, self._left(job)))):
             error = self._reason_to_give_up(job)
             if error is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,11 +39,32 @@ def logger(file: Path, **changes: Any) -> Any:
     return log
 
 
+@dataclass
+class Given:
+    """An answer."""
+
+    environ: dict[str, str]
+    status: str = "503 Service Unavailable"
+    size: int = 99
+    identity: str = "mine.1"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-Request-ID": self.identity}
+
+
+def write(log: Any, environ: dict[str, str] = ENVIRON, times: int = 1) -> None:
+    lines = access_log.Lines(log)
+    for _ in range(times):
+        lines.add(Given(environ), 0.0012)
+    lines.write()
+
+
 @pytest.mark.parametrize("more", [{}, {"gte.key": "mobile-app"}, {"REMOTE_ADDR": ""}, {"gte.path": '/a"b'}])
 def test_a_line_is_that_of_gunicorn(file: Path, more: dict[str, str]) -> None:
     environ = {**ENVIRON, **more}
     log = logger(file)
-    assert access_log.write(log, access_log.line(environ, "503 Service Unavailable", 99, 0.0012, "mine.1"))
+    write(log, environ)
     answer = SimpleNamespace(status="503 Service Unavailable", sent=99, headers={"X-Request-ID": "mine.1"})
     log.access(answer, {}, environ, timedelta(microseconds=1200))
     ours, theirs = (re.sub(r"\[.*?\]", "", line) for line in file.read_text().splitlines())
@@ -50,18 +72,41 @@ def test_a_line_is_that_of_gunicorn(file: Path, more: dict[str, str]) -> None:
     assert "[" in file.read_text()
 
 
-def test_a_deployments_own_format_or_handler_is_gunicorns_to_write(file: Path) -> None:
-    assert not access_log.write(logger(file, access_log_format="%(h)s"), "x")
+def test_every_answer_has_its_line_and_none_two(file: Path) -> None:
     log = logger(file)
-    log.access_log.addHandler(other := logging.NullHandler())
+    lines = access_log.Lines(log)
+    for number in range(5):
+        lines.add(Given(ENVIRON, identity=f"mine.{number}"), 0.0)
+    assert file.read_text() == ""
+    lines.write()
+    lines.write()
+    assert re.findall(r"mine\.[0-9]", file.read_text()) == [f"mine.{number}" for number in range(5)]
+
+
+def test_a_deployments_own_format_or_handler_is_gunicorns_to_write(file: Path) -> None:
+    write(logger(file, access_log_format="%(m)s %(s)s"), times=2)
+    assert file.read_text() == "POST 503\n" * 2
+    log = logger(file)
+    log.access_log.addHandler(other := Kept())
     try:
-        assert not access_log.write(log, "x")
+        write(log, times=2)
     finally:
         log.access_log.removeHandler(other)
-    assert file.read_text() == ""
+    assert len(other.records) == 2
+
+
+class Kept(logging.Handler):
+    """As syslog's: it wants records, not lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(file: Path) -> None:
     log = logger(file)
     log.access_log.handlers[0].stream.close()
-    assert access_log.write(log, "x")
+    write(log)

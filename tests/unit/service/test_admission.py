@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
 from service.admission import deadline
 from service.admission.client import Client, of_address
 from service.admission.errors import ClientGoneError, EngineTimeoutError
-from service.admission.gate import OverloadedError, Place, Places, Turns
+from service.admission.gate import OverloadedError, Place, Places, Turns, arrived_with, end_turn
 
 PATIENCE = 30.0
 A = Client("a")
@@ -101,12 +102,21 @@ def test_addresses_of_one_ipv6_network_are_one_client() -> None:
 # --- turns ------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def turn(turns: Turns, client: Client, size: float) -> Iterator[None]:
+    taken = turns.take(client, int(100 * size))
+    try:
+        yield
+    finally:
+        taken.end()
+
+
 def hold(turns: Turns, pool: ThreadPoolExecutor, until_set: threading.Event, client: Client = A) -> None:
     """Take a turn in a thread of ``pool`` and hold it."""
     inside = threading.Event()
 
     def held() -> None:
-        with turns.turn(client, 1.0):
+        with turn(turns, client, 1.0):
             inside.set()
             until_set.wait(PATIENCE)
 
@@ -120,7 +130,7 @@ def test_who_waits_too_long_is_refused_and_waits_no_more() -> None:
     with ThreadPoolExecutor() as pool:
         hold(turns, pool, done)
         for _ in range(3):
-            with pytest.raises(OverloadedError, match="within"), turns.turn(A, 1.0):
+            with pytest.raises(OverloadedError, match="within"), turn(turns, A, 1.0):
                 pytest.fail("there was no turn")
         assert turns.waiting == 0
         done.set()
@@ -132,9 +142,9 @@ def test_a_client_that_left_and_a_prediction_whose_time_is_over_wait_no_more() -
     with ThreadPoolExecutor() as pool:
         hold(turns, pool, done)
         began = time.monotonic()
-        with pytest.raises(ClientGoneError), turns.turn(Client("b", lambda: True), 1.0):
+        with pytest.raises(ClientGoneError), turn(turns, Client("b", lambda: True), 1.0):
             pytest.fail("there was no turn")
-        with deadline.within(0.05), pytest.raises(EngineTimeoutError), turns.turn(A, 1.0):
+        with deadline.within(0.05), pytest.raises(EngineTimeoutError), turn(turns, A, 1.0):
             pytest.fail("there was no turn")
         assert time.monotonic() - began < 5
         assert turns.waiting == 0
@@ -147,11 +157,11 @@ def test_turns_go_round_the_clients_and_to_the_short_first() -> None:
     served: list[str] = []
 
     def serve(name: str, client: Client, work: float) -> None:
-        with turns.turn(client, work):
+        with turn(turns, client, work):
             served.append(name)
 
     with ThreadPoolExecutor(8) as pool:
-        turns._rate = 1.0
+        turns._seconds_per_byte = 0.01
         hold(turns, pool, done)
         for waiting, (name, client, work) in enumerate(
             [("long", A, 3.0), ("short", A, 0.01), ("also long", A, 3.0), ("other", Client("b"), 3.0)], 1
@@ -165,7 +175,7 @@ def test_turns_go_round_the_clients_and_to_the_short_first() -> None:
 def test_an_error_inside_frees_the_turn() -> None:
     turns = Turns(1, wait=0)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), turns.turn(A, 1.0):
+        with pytest.raises(ZeroDivisionError), turn(turns, A, 1.0):
             raise ZeroDivisionError
     assert turns.waiting == 0
 
@@ -177,7 +187,7 @@ def test_never_more_at_once_than_turns() -> None:
 
     def work(number: int) -> None:
         nonlocal inside, most
-        with turns.turn(Client(str(number % 5)), 1.0):
+        with turn(turns, Client(str(number % 5)), 1.0):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -188,3 +198,36 @@ def test_never_more_at_once_than_turns() -> None:
         list(pool.map(work, range(500)))
     assert 1 <= most <= 3
     assert turns.waiting == 0
+
+
+def test_a_request_is_served_in_its_turn_until_it_waits_for_something_else() -> None:
+    places, turns = Places(4), Turns(1, wait=PATIENCE)
+    with arrived_with(places.take(A), turns, 100):
+        other = threading.Thread(target=lambda: turns.take(Client("b"), 100).end())
+        other.start()
+        until(lambda: turns.waiting == 1)
+        end_turn()
+        other.join(PATIENCE)
+        assert turns.waiting == 0
+        end_turn()
+    assert places.inside == 0
+    # Neither the request's end nor the second end of its turn made another turn of it.
+    turns._wait = 0.01
+    held = turns.take(A, 100)
+    with pytest.raises(OverloadedError):
+        turns.take(A, 100)
+    held.end()
+
+
+def test_whose_turn_did_not_come_learns_it_where_it_can_be_answered() -> None:
+    places, turns = Places(4), Turns(1, wait=0.01)
+    held = turns.take(A, 100)
+    place = places.take(A)
+    with arrived_with(place, turns, 100):
+        with pytest.raises(OverloadedError, match="within"):
+            place.require_turn()
+        end_turn()
+    assert places.inside == 0
+    held.end()
+    with arrived_with(another := places.take(A), turns, 100):
+        assert another.require_turn() < PATIENCE

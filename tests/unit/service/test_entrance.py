@@ -2,8 +2,10 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -20,10 +22,11 @@ from service.app import create_app
 from service.engines.interface import EngineKind, EngineUnavailableError
 from service.engines.registry import EngineRegistry
 from service.http.arrival import Arrival
+from service.http.request_head import RequestHead
 from service.keys import key_file
 from service.prediction.context import Context, context_of
 from service.settings import SettingsError, per_second, read_settings
-from tests.unit.service.test_app import SETTINGS
+from tests.unit.service.test_app import SETTINGS, NounLexical
 
 PEER = ("192.0.2.1", 4711)
 
@@ -42,8 +45,8 @@ def service(**changes: Any) -> tuple[Door, Context]:
     return app.door, context_of(app.extensions)
 
 
-def head(path: str, *headers: str, method: str = "POST") -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *headers, "", ""]).encode()
+def head(path: str, *headers: str, method: str = "POST") -> RequestHead:
+    return RequestHead("\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *headers, "", ""]).encode())
 
 
 def fill(here: Context) -> None:
@@ -64,9 +67,17 @@ def test_a_prediction_gets_a_place_and_gives_it_back(path: str, connection: sock
 
 @pytest.mark.parametrize(
     "request_head",
-    [head("/ready", method="GET"), head("/predict", method="GET"), head("/predict/x"), b"\x16\x03\x01", b""],
+    [
+        head("/ready", method="GET"),
+        head("/predict", method="GET"),
+        head("/predict/x"),
+        RequestHead(b"\x16\x03\x01"),
+        RequestHead(b""),
+    ],
 )
-def test_what_wants_no_prediction_is_never_refused(request_head: bytes, connection: socket.socket) -> None:
+def test_what_wants_no_prediction_is_never_refused(
+    request_head: RequestHead, connection: socket.socket
+) -> None:
     door, here = service()
     fill(here)
     entered, refusal = door(request_head, PEER, connection)
@@ -115,7 +126,9 @@ def test_health_is_answered_at_the_door_as_the_application_answers_it(
         head("/health", *["A: b"] * 200, method="GET"),
     ],
 )
-def test_an_unusual_health_check_takes_the_usual_way(request_head: bytes, connection: socket.socket) -> None:
+def test_an_unusual_health_check_takes_the_usual_way(
+    request_head: RequestHead, connection: socket.socket
+) -> None:
     door, _ = service()
     assert door(request_head, PEER, connection)[1] is None
 
@@ -151,6 +164,42 @@ def test_when_all_places_are_taken_the_answer_is_whole(
     assert int(fields["Retry-After"]) >= 1
     assert fields["X-Request-ID"] == "mine.1"
     assert member in json.loads(body)
+
+
+@pytest.mark.parametrize("is_by_door", [True, False])
+def test_no_more_requests_compute_at_once_than_have_turns(
+    is_by_door: bool, connection: socket.socket
+) -> None:
+    lock, inside, most = threading.Lock(), 0, 0
+
+    class Counting(NounLexical):
+        def tokens(self, text: str) -> Any:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.01)
+            with lock:
+                inside -= 1
+            return super().tokens(text)
+
+    engines = EngineRegistry({EngineKind.LEXICAL: Counting}, load_wait=30)
+    app = create_app(replace(SETTINGS, max_concurrent=2, max_queue=20), engines)
+    door = app.door
+    assert door is not None
+
+    def ask(number: int) -> int:
+        entered: AbstractContextManager[object] = nullcontext()
+        if is_by_door:
+            entered, _ = door(head("/predict"), (f"192.0.2.{number}", 1), connection)
+        sent_by = {"X-Forwarded-For": f"192.0.2.{number}"}
+        with entered:
+            body = {"task_type": "ner", "input_text": "甲"}
+            return app.test_client().post("/predict", json=body, headers=sent_by).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(24))) == [200] * 24
+    assert most == 2
 
 
 def test_one_client_does_not_get_every_place(connection: socket.socket) -> None:
@@ -241,7 +290,7 @@ def test_nor_does_one_further_in_where_the_model_has_no_room(
 
     def code() -> str:
         engines.found = 1 if path == "/v1/embeddings" else 0
-        entered: AbstractContextManager[None] = nullcontext()
+        entered: AbstractContextManager[object] = nullcontext()
         refusal = None
         if is_by_door:
             assert app.door is not None
@@ -355,7 +404,7 @@ def test_a_body_that_is_not_waited_for_is_refused_in_the_form_of_its_path(
 ) -> None:
     door, here = service()
     request_head = f"POST {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: a\x9b\r\n\r\n".encode("latin-1")
-    answer = door.refuse(status, request_head, PEER)
+    answer = door.refuse(status, RequestHead(request_head), PEER)
     assert answer.status == f"{status.value} {status.phrase}"
     members = json.loads(answer.body)
     assert (members["error"] if path.startswith("/v1/") else members)["code"] == code
@@ -368,7 +417,7 @@ def test_a_body_that_is_not_waited_for_is_refused_in_the_form_of_its_path(
 def test_what_is_no_request_is_refused_too() -> None:
     door, _ = service()
     for request_head in (b"", b"\xff\r\n\r\n", b"A\r\n\r\n"):
-        assert door.refuse(HTTPStatus.BAD_REQUEST, request_head, PEER).status.startswith("400 ")
+        assert door.refuse(HTTPStatus.BAD_REQUEST, RequestHead(request_head), PEER).status.startswith("400 ")
 
 
 def test_a_refusal_logs_no_more_of_a_request_than_gunicorn_takes() -> None:
@@ -381,7 +430,7 @@ def test_a_refusal_logs_no_more_of_a_request_than_gunicorn_takes() -> None:
         b"POST / HTTP/1.1\r\nUser-Agent: " + long + b"\r\n\r\n",
         b"POST / HTTP/1.1\r\nUser-Agent: " + b"\x9b" * 60_000 + b"\r\n\r\n",
     ):
-        answer = door.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, request_head, PEER)
+        answer = door.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, RequestHead(request_head), PEER)
         assert max(map(len, answer.environ.values())) <= 4094
 
 
@@ -389,13 +438,13 @@ def test_the_refusal_of_head_has_the_length_and_no_body() -> None:
     door, _ = service()
     answer = door.refuse(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        b"HEAD /predict HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        RequestHead(b"HEAD /predict HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"),
         PEER,
     )
     encoded = answer.encoded("close")
     assert f"Content-Length: {len(answer.body)}\r\n".encode() in encoded
     assert encoded.endswith(b"\r\n\r\n")
-    assert answer.sent == b""
+    assert answer.size == 0
 
 
 def test_a_refusal_says_of_chunks_that_they_are_too_many() -> None:

@@ -156,3 +156,16 @@ def test_what_is_remembered_of_clients_that_left_is_bounded() -> None:
         order.remove(request)
     assert len(order._served) < 2000
     assert list(order) == [always]
+
+
+def test_what_was_charged_wrongly_is_settled() -> None:
+    order: FairOrder[Request] = FairOrder()
+    costly, cheap = Request("costly", []), Request("cheap", [])
+    for request, charged, used in ((costly, 0.1, 9.0), (cheap, 5.0, 0.1)):
+        order.add(request, request.client, 0.0)
+        order.charge(request, charged)
+        order.remove(request)
+        order.settle(request.client, used - charged)
+    order.add(costly, "costly", 0.0)
+    order.add(cheap, "cheap", 1.0)
+    assert order.first() is cheap

@@ -11,7 +11,7 @@ import pytest
 from service.admission import client, deadline
 from service.admission.client import Client
 from service.admission.errors import ClientGoneError, EngineTimeoutError
-from service.admission.gate import OverloadedError
+from service.admission.gate import OverloadedError, Places, Turns, arrived_with
 from service.engines.interface import EngineKind, EngineUnavailableError, UnavailableReason
 from service.engines.uninlu.queue import ExtractionQueue
 
@@ -176,3 +176,20 @@ def test_a_client_of_many_long_requests_waits_for_one_of_a_short_one(requests: T
         queue.complete(job, {"answer": 0})
     assert order[0] == 9
     assert other.result(PATIENCE) == {"answer": 0}
+
+
+def test_who_waits_for_an_engine_lets_others_compute(requests: ThreadPoolExecutor) -> None:
+    queue = ExtractionQueue(wait=PATIENCE, seconds=7)
+    turns = Turns(1, wait=PATIENCE)
+
+    def served() -> Any:
+        with arrived_with(Places(1).take(Client("a")), turns, 100):
+            return ask(queue, {})
+
+    future = requests.submit(served)
+    assert queue.wait(PATIENCE)
+    turns.take(Client("b"), 100).end()
+    job = queue.take()
+    assert job is not None
+    queue.complete(job, {"answer": 1})
+    assert future.result(PATIENCE) == {"answer": 1}

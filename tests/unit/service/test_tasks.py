@@ -1,10 +1,14 @@
 """The tasks' own logic, on engines that answer from a table."""
 
 import math
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from service.admission.client import Client
+from service.admission.gate import Places, Turns, arrived_with
 from service.engines.interface import EngineKind, EngineUnavailableError, Role, Token, UnavailableReason
 from service.engines.lac import with_offsets
 from service.engines.registry import EngineRegistry
@@ -176,6 +180,28 @@ def test_before_loading_ends_it_says_loading() -> None:
     assert engines.readiness().reason == "loading"
     with pytest.raises(EngineUnavailableError):
         engines.encoder()
+
+
+def test_who_waits_for_an_engine_that_is_being_loaded_lets_others_compute() -> None:
+    go_on = threading.Event()
+
+    def load() -> LetterEncoder:
+        assert go_on.wait(30)
+        return LetterEncoder()
+
+    engines = EngineRegistry({EngineKind.ENCODER: load}, load_wait=30)
+    turns = Turns(1, wait=30)
+    with ThreadPoolExecutor(1) as pool:
+
+        def served() -> str:
+            with arrived_with(Places(1).take(Client("a")), turns, 100):
+                return engines.encoder().name
+
+        future = pool.submit(served)
+        turns.take(Client("b"), 100).end()
+        engines.start()
+        go_on.set()
+        assert future.result(30) == "letters"
 
 
 def test_embedding_passes_the_role_on() -> None:

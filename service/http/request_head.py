@@ -1,0 +1,39 @@
+"""The head of a request (RFC 9112, 2.1), as far as it decides what becomes of the request before it gets a thread."""
+
+import re
+
+_FIELD = re.compile(
+    r"\r\n(connection|content-length|transfer-encoding|expect|authorization|origin|user-agent|x-forwarded-for"
+    r"|x-request-id)[ \t]*:([^\r\n]*)",
+    re.ASCII | re.IGNORECASE,
+)
+_CLOSE = re.compile(r"\bclose\b", re.ASCII | re.IGNORECASE)
+
+
+class RequestHead:
+    """What is read of a head: its line, and the fields named above, as they were sent: gunicorn's parser has not looked
+    at them."""
+
+    __slots__ = ("fields", "method", "pairs", "path", "protocol", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        """``raw``: up to and with the empty line; empty if it has not arrived."""
+        self.raw = raw
+        text = raw.decode("latin-1")
+        self.method, target, self.protocol = (*text[: text.find("\r\n")].split(" ", 2), "", "")[:3]
+        # Without the query, which may contain what people searched for.
+        self.path = target.partition("?")[0]
+        # In the order in which they were sent. Names in lower case; values without the blanks around them.
+        self.pairs = [(name.lower(), value.strip(" \t")) for name, value in _FIELD.findall(text)]
+        self.fields = dict(self.pairs)  # of several the last
+
+    def values(self, name: str) -> list[str]:
+        """Of each field of this name."""
+        return [value for field, value in self.pairs if field == name]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection takes no further request after this one (RFC 9112, 9.3)."""
+        if self.protocol != "HTTP/1.1":
+            return True
+        return "connection" in self.fields and any(map(_CLOSE.search, self.values("connection")))
