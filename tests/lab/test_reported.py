@@ -24,6 +24,27 @@ _KNOWN_WRONG = {
     "each_worker_has_a_key_of_its_own": "nothing wrong",
     "websocket_is_cut_when_nothing_is_said": "nothing wrong",
     "policy_of_nginx_forbids_the_page_s_scripts": "nothing wrong",
+    # The eighth collection, as it was met first.
+    "anybody_may_say_that_he_is_in_the_office": "nothing wrong",
+    "one_limit_is_counted_for_all_visitors": "partly",
+    "who_checks_the_login_waits_for_a_body": "wrong",
+    "order_is_placed_twice": "nothing wrong",
+    "words_are_not_replaced_in_packed_pages": "nothing wrong",
+    "browsers_keep_the_answers_for_a_month": "nothing wrong",
+    "file_is_served_as_it_was_before_the_deployment": "nothing wrong",
+    "pages_in_utf_8_are_called_gbk": "nothing wrong",
+    "page_inside_is_not_found_when_it_is_reloaded": "nothing wrong",
+    "what_lies_beside_the_static_files_is_open_to_all": "nothing wrong",
+    "partner_s_program_speaks_an_older_tls": "nothing wrong",
+    "cookie_is_for_the_name_before_the_move": "nothing wrong",
+    "file_is_handed_over_in_apache_s_words": "wrong",
+    "application_takes_nginx_for_its_only_visitor": "nothing wrong",
+    "each_worker_has_a_memory_of_its_own": "nothing wrong",
+    "framework_says_nothing_of_its_errors": "wrong",
+    "origin_ends_with_a_slash": "nothing wrong",
+    "value_of_the_variable_has_its_quotes": "partly",
+    "gunicorn_may_not_become_another_user": "partly",
+    "deployment_does_not_wait_for_who_is_being_served": "nothing wrong",
 }
 
 

@@ -102,6 +102,8 @@ def one_limit_is_counted_for_all_visitors(stack: Stack) -> None:
         stack,
         f"location /search {{ limit_req zone=search burst=6 nodelay; limit_req_status 429; {PROXIED} }}",
     )
+    for _ in range(4):
+        _each_visitor_s_first(stack, "/search")
 
 
 LOGIN_APP = _asking(
