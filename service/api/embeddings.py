@@ -41,8 +41,8 @@ class EmbeddingsRequest(BaseModel):
     dimensions: Annotated[int, WHOLE] | None = Field(
         None, description="only the model's own dimension is taken"
     )
-    input_type: Literal["query", "passage"] = Field(
-        "query", description="not of OpenAI: whether the texts are searched with or searched in"
+    input_type: Literal["query", "passage"] | None = Field(
+        "query", description="not of OpenAI: whether the texts are searched with or searched in; null: query"
     )
 
     @field_validator("input", mode="before")
@@ -106,7 +106,7 @@ def embeddings(body: EmbeddingsRequest) -> Response:
         _require_dimension(body.dimensions, here.engines.encoder().dimension)
     with field_names({"input_text": "input"}):
         result = run.predict(
-            here, entrance.place(), embedding.TASK, body.input, {"role": body.input_type}
+            here, entrance.place(), embedding.TASK, body.input, {"role": body.input_type or "query"}
         ).result
     if body.dimensions is not None:
         _require_dimension(body.dimensions, result["dimension"])

@@ -1,15 +1,17 @@
-"""``/v1/rerank``: the rerank request of Jina's and Cohere's APIs, as RAGFlow, Dify and FastGPT send it.
+"""``/v1/rerank``: the rerank request of Jina's and Cohere's APIs, as RAGFlow, Dify and FastGPT send it; RAGFlow's
+LocalAI provider asks at ``/rerank``, whatever path its base URL has.
 
 No cross-encoder stands behind it: the scores are the encoder's cosines, as ``similarity`` gives them. They order
 documents by topic; two models' scores cannot be compared, and a threshold has to be chosen for this model.
 """
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.api import entrance
 from service.api.answers import json_answer
@@ -24,6 +26,13 @@ from service.tasks import rerank
 api = APIBlueprint(
     "rerank", __name__, abp_tags=[Tag(name="rerank", description="Jina's and Cohere's rerank API")]
 )
+
+
+_WRITTEN = {"true": True, "false": False}
+
+
+def _flag(value: Any) -> Any:
+    return _WRITTEN.get(value.lower(), value) if isinstance(value, str) else value
 
 
 class Document(BaseModel):
@@ -56,7 +65,10 @@ class RerankRequest(BaseModel):
     top_n: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         None, validation_alias=AliasChoices("top_n", "top_k"), description="how many results; null: all"
     )
-    return_documents: bool | None = Field(True, description="false: without the documents' texts")
+    # RAGFlow's Xinference provider sends "true", a string.
+    return_documents: Annotated[bool | None, BeforeValidator(_flag)] = Field(
+        True, description="false: without the documents' texts"
+    )
 
 
 class RerankResult(BaseModel):
@@ -76,21 +88,32 @@ class RerankAnswer(BaseModel):
     usage: dict[str, int]
 
 
-@api.post(
-    "/v1/rerank",
-    responses={
-        200: RerankAnswer,
-        400: OpenAIError,
-        413: OpenAIError,
-        415: OpenAIError,
-        429: OpenAIError,
-        503: OpenAIError,
-        504: OpenAIError,
-    },
-    summary="Documents in the order of their closeness to a query",
-)
+_ANSWERS: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+    200: RerankAnswer,
+    400: OpenAIError,
+    413: OpenAIError,
+    415: OpenAIError,
+    429: OpenAIError,
+    503: OpenAIError,
+    504: OpenAIError,
+}
+
+
+@api.post("/v1/rerank", responses=_ANSWERS, summary="Documents in the order of their closeness to a query")
 def rerank_documents(body: RerankRequest) -> Response:
     """The closest ``top_n`` documents; of equally close ones the earlier first."""
+    return _reranked(body)
+
+
+@api.post(
+    "/rerank", responses={200: RerankAnswer}, summary="The same as /v1/rerank, for RAGFlow's LocalAI provider"
+)
+def rerank_at_the_root(body: RerankRequest) -> Response:
+    """The same; errors are problem details."""
+    return _reranked(body)
+
+
+def _reranked(body: RerankRequest) -> Response:
     g.task = rerank.TASK.name
     here = context()
     documents = [document if isinstance(document, str) else document.text for document in body.documents]

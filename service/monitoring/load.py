@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.monitoring.progress import Phase, Record
 
 # The paths of predictions, and whether each wants the encoder whatever its body says.
-PREDICTION_PATHS = {"/predict": False, "/v1/embeddings": True, "/v1/rerank": True}
+PREDICTION_PATHS = {"/predict": False, "/v1/embeddings": True, "/v1/rerank": True, "/rerank": True}
 
 
 @dataclass(frozen=True)

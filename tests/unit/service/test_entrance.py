@@ -54,7 +54,7 @@ def fill(here: Context) -> None:
         here.places.take(Client(f"{number}"))
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict?a=b", "/v1/embeddings", "/v1/rerank"])
+@pytest.mark.parametrize("path", ["/predict", "/predict?a=b", "/v1/embeddings", "/v1/rerank", "/rerank"])
 def test_a_prediction_gets_a_place_and_gives_it_back(path: str, connection: socket.socket) -> None:
     door, here = service()
     entered, refusal = door(head(path), PEER, connection)
