@@ -34,6 +34,7 @@ from ops.interpret.gunicorn import (
     holder,
     is_gunicorn,
     is_listening,
+    options,
     process_of,
     setting,
     wsgi,
@@ -658,10 +659,15 @@ def _states(target: Target, activity: Activity, processes: Processes) -> list[tu
     en="gunicorn knows every setting in its file",
     zh="配置文件中的设置 gunicorn 都认识",
 )
-def settings(gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
+def settings(gunicorn: Gunicorn, target: Target, processes: Processes | NotSeen) -> Iterator[Finding]:
     """GUN008: the file assigns names that gunicorn ignores and that nothing else in it uses."""
     config = seen(gunicorn.config)
     if config.missing:
+        master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
+        if (module := options(arguments(master)).get("config", "")).startswith("python:"):
+            raise NotJudgedError(
+                NotSeen(reason=f"gunicorn's configuration is a module ({module})", is_lasting=True)
+            )
         raise NotJudgedError(NotSeen(reason=f"{config.path}: no such file or directory", is_lasting=True))
     ignored = ignored_settings(config)
     if ignored:

@@ -10,7 +10,7 @@ import pytest
 from ops.collect.services.gunicorn import parse_config
 from ops.diagnosis.checks.gunicorn_settings import KNOWN_SETTINGS, MEANT
 from ops.facts.base import NotSeen
-from ops.facts.gunicorn import Gunicorn, InFlight, ProgressRecord
+from ops.facts.gunicorn import Gunicorn, GunicornConfig, InFlight, ProgressRecord
 from ops.facts.host import Listener, Process
 from ops.facts.logs import LogEntry
 from ops.facts.nginx import Pidfile
@@ -745,6 +745,36 @@ def test_every_known_setting_is_silent_and_every_nickname_is_not() -> None:
     finding = found(nicknames)["GUN008"]
     assert finding.facts["names"].split(", ") == list(MEANT)
     assert all(f"meant: {MEANT[name]}" in finding.evidence[n].detail.en for n, name in enumerate(MEANT))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "why"),
+    [
+        (HEALTHY, f"{GUNICORN_CONF}: no such file or directory"),
+        (
+            but(
+                processes=processes(
+                    NGINX_PROCESSES,
+                    tuple(
+                        msgspec.structs.replace(
+                            each, command=("gunicorn", "-c", "python:service.conf", "app:app")
+                        )
+                        for each in GUNICORN_PROCESSES
+                    ),
+                )
+            ),
+            "gunicorn's configuration is a module (python:service.conf)",
+        ),
+    ],
+)
+def test_settings_that_no_file_holds_are_not_called_in_order(snapshot: Snapshot, why: str) -> None:
+    from ops.diagnosis.checks.gunicorn import settings
+    from ops.diagnosis.finding import NotJudgedError
+
+    snapshot = but(snapshot, gunicorn__config=GunicornConfig(path=GUNICORN_CONF, missing=True))
+    with pytest.raises(NotJudgedError) as raised:
+        list(settings.judge(**settings.inputs(snapshot)))
+    assert raised.value.unseen == NotSeen(reason=why, is_lasting=True)
 
 
 def test_gunicorn_files_that_were_not_seen_cost_no_crash() -> None:

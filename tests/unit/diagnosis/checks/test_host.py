@@ -250,3 +250,13 @@ def test_only_what_is_short_of_open_files_gets_more() -> None:
     assert restart == "systemctl restart gte-api"
     script, _ = short("gunicorn", target__restart_command="/srv/start", target__start_command="/srv/start")
     assert "ulimit -n 65535" in script
+
+
+def test_a_clock_that_nothing_measures_is_not_called_right() -> None:
+    from ops.diagnosis.checks.host import clock
+    from ops.diagnosis.finding import NotJudgedError
+
+    snapshot = but(machine__clocks=())
+    with pytest.raises(NotJudgedError) as raised:
+        list(clock.judge(**clock.inputs(snapshot)))
+    assert raised.value.unseen.is_lasting
