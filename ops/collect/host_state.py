@@ -47,7 +47,8 @@ def read_host_state(
     wsgi = gunicorn_topology.wsgi(master) or settings.app.wsgi
     state_file, interval = own.state_file, float(own.interval)
     homes = (target.app_dir, GUIDE_HOME)
-    scheduled = Task("schedule", lambda: schedule.schedule(settings.schedule))
+    has_watchdog = bool(master and "WATCHDOG_USEC" in (master.environment or {}))
+    scheduled = Task("schedule", lambda: schedule.schedule(settings.schedule, has_watchdog=has_watchdog))
     return {
         "lineages": Task("certbot's lineages", lambda: _lineages(target)),
         "certificates": Task("certificate files", lambda: _certificates(target, around, scheduled, deadline)),

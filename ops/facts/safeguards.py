@@ -133,10 +133,21 @@ class BootService(Facts, frozen=True):
     commands: tuple[str, ...]
 
 
+class WatchedUnit(Facts, frozen=True):
+    """A service that systemd ends without a sign of life: the file and line of WatchdogSec=, and its commands."""
+
+    name: str
+    file: str
+    line: int
+    commands: tuple[str, ...]
+
+
 class Schedule(Facts, frozen=True):
-    """Everything that runs on a schedule. ``unseen``: the places that could not be read."""
+    """Everything that runs on a schedule. ``watched``: units with WatchdogSec=, if gunicorn runs in such a one;
+    ``unseen``: the places that could not be read."""
 
     cron: tuple[CronEntry, ...]
     timers: tuple[Timer, ...]
     services: tuple[BootService, ...] = ()
+    watched: tuple[WatchedUnit, ...] = ()
     unseen: tuple[NotSeen, ...] = ()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from ops.facts.base import NotSeen
-from ops.facts.safeguards import BootService, CronEntry, Schedule, Timer
+from ops.facts.safeguards import BootService, CronEntry, Schedule, Timer, WatchedUnit
 from ops.files.bounded_read import read_regular_file
 from ops.settings import ScheduleSettings
 from ops.text.sanitize import safe_line, safe_text
@@ -39,8 +39,9 @@ _SHELL = re.compile(rb"^#!\s*/\S*(?:sh|env\s+\w*sh)\b")
 _WANTS = (".wants", ".requires", ".upholds")
 
 
-def schedule(settings: ScheduleSettings) -> Schedule:
-    """Everything in the places that settings name. ``unseen`` lists the places that could not be read."""
+def schedule(settings: ScheduleSettings, *, has_watchdog: bool = False) -> Schedule:
+    """Everything in the places that settings name. ``has_watchdog``: units with WatchdogSec= too. ``unseen`` lists the
+    places that could not be read."""
     unseen: list[NotSeen] = []
     cron: list[CronEntry] = []
     for place in settings.cron:
@@ -50,6 +51,7 @@ def schedule(settings: ScheduleSettings) -> Schedule:
         cron=tuple(cron),
         timers=tuple(_timers(units)),
         services=tuple(_boot_services(units)),
+        watched=tuple(_watched(units)) if has_watchdog else (),
         unseen=tuple(unseen),
     )
 
@@ -292,6 +294,20 @@ def _boot_services(units: _Units) -> Iterator[BootService]:
             yield BootService(
                 name=safe_line(name, 200), file=str(units.files[name]), commands=units.commands(name)
             )
+
+
+def _watched(units: _Units) -> Iterator[WatchedUnit]:
+    for name in sorted(units.files)[:MAX_NAMES]:
+        if not name.endswith(".service") or units.is_masked(name):
+            continue
+        for path in reversed((units.files[name], *units.drop_ins.get(name, ()))):
+            lines = enumerate(_text(str(path), units.unseen).splitlines(), 1)
+            line = next((n for n, words in lines if re.match(r"\s*WatchdogSec\s*=\s*[1-9]", words)), None)
+            if line is not None:
+                yield WatchedUnit(
+                    name=safe_line(name, 200), file=str(path), line=line, commands=units.commands(name)
+                )
+                break
 
 
 def _text(path: str, unseen: list[NotSeen]) -> str:

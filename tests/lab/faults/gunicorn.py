@@ -312,6 +312,38 @@ def uvicorn_listens_at_another_port(stack: Stack) -> None:
     stack.wait_until_listening(f"{stack.address}:{command[-1]}")
 
 
+def is_aborted_again_and_again(stack: Stack) -> bool:
+    """It was started four times, and the one that runs is watched as well."""
+    master = stack.gunicorn_master
+    watched = master is not None and "WATCHDOG_USEC" in master.environ()
+    return watched and stack.gunicorn_said().count("Starting gunicorn") >= 4
+
+
+@fault(
+    "GUN039",
+    sees=is_aborted_again_and_again,
+    says=("WatchdogSec=", "shop.service:4"),
+    app=PLAIN_APP,
+    layout="guide",
+)
+def watchdog_of_systemd_ends_it_again_and_again(stack: Stack) -> None:
+    """Its unit has WatchdogSec=; systemd's part, an abort and a new start, is played here."""
+    stack.stop_gunicorn()
+    stack.edit(stack.gunicorn_conf, "daemon = True\n", "", apply=False)
+    (stack.systemd / "shop.service").write_text(
+        "[Service]\nType=notify\nRestart=always\nWatchdogSec=5s\n"
+        f"ExecStart={' '.join(stack.gunicorn_command())}\nWorkingDirectory={stack.app_dir}\n"
+    )
+    stack.launcher = ["env", "WATCHDOG_USEC=5000000"]
+    for _ in range(3):
+        stack.start_gunicorn()
+        master, workers = stack.gunicorn_master, stack.gunicorn_workers
+        assert master
+        master.send_signal(signal.SIGABRT)
+        psutil.wait_procs(workers, timeout=10)
+    stack.start_gunicorn()
+
+
 CROWDED_APP = (
     ASGI_APP
     + """

@@ -596,6 +596,13 @@ def schedule_reloads_it_all_the_time(stack: Stack) -> None:
     wait_for(lambda: stack.gunicorn_said().count("Handling signal: hup") >= 3, "some reloads", within=60)
 
 
+def _is_aborted_again_and_again(stack: Stack) -> bool:
+    """It was started four times, and the one that runs is watched as well."""
+    master = stack.gunicorn_master
+    watched = master is not None and "WATCHDOG_USEC" in master.environ()
+    return watched and stack.gunicorn_said().count("Starting gunicorn") >= 4 and stack.predict().status == 200
+
+
 def _without_watchdog(stack: Stack) -> None:
     stack.edit(stack.systemd / "shop.service", "WatchdogSec=4\n", "", apply=False)
     stack.launcher = []
@@ -605,14 +612,13 @@ def _without_watchdog(stack: Stack) -> None:
 @report(
     Kind.FIX,
     "benoitc/gunicorn#2726",
-    sees=lambda stack: (
-        stack.gunicorn_said().count("Starting gunicorn") >= 4 and stack.predict().status == 200
-    ),
+    sees=_is_aborted_again_and_again,
     repair=_without_watchdog,
     codes=(),
     says=("WatchdogSec", "shop.service"),
     app=PLAIN_APP,
     layout="guide",
+    site={"rate": "100r/s", "burst": "200"},
 )
 def systemd_waits_for_a_sign_of_life(stack: Stack) -> None:
     """gunicorn tells systemd that it is ready and nothing after that, so systemd aborts it, again and again."""
