@@ -70,6 +70,9 @@ const SCHEMAS = {
 };
 const HUES = { PERSON: 0, GPE: 1, LOC: 1, ORG: 2, EVENT: 3, TIME: 5, WORK_OF_ART: 6, MISC: 7 };
 const SHOWN_NUMBERS = 6;
+// A name goes to the next line as a whole if it fits into that of the smallest phone (288 CSS pixels) beside its label,
+// by the widths of Chinese characters in both (page.css, .text and mark small).
+const WHOLE = { line: 280, character: 18.4, label: 11.2, around: 20 };
 
 const byId = (id) => document.getElementById(id);
 const words = () => WORDS[language];
@@ -204,6 +207,8 @@ function marked(text, spans) {
     if (span.start === span.end) continue;
     shown.append(slice(at, span.start));
     const mark = element("mark", undefined, hueOf(span.hue || span.type || ""));
+    const width = WHOLE.around + WHOLE.character * (span.end - span.start) + WHOLE.label * (span.type || "").length;
+    if (width <= WHOLE.line) mark.classList.add("whole");
     mark.append(...named(slice(span.start, span.end), span.type));
     shown.append(mark);
     at = span.end;
@@ -329,6 +334,9 @@ function showError(problem, retryAfter) {
   const parts = [element("p", meaning, "error")];
   if (problem.detail) parts.push(element("p", problem.detail));
   if (retryAfter) parts.push(element("p", `${retryAfter} ${words().retry}`));
+  // What the operator finds it by: docs/errors, the logs.
+  const marks = [problem.status, problem.code, problem.request_id].filter((mark) => mark);
+  if (marks.length) parts.push(element("p", marks.join(" · "), "engine"));
   byId("answer").replaceChildren(...parts);
 }
 

@@ -69,6 +69,17 @@ return [...document.querySelectorAll('#answer .end')].filter(end => {
 """
 
 
+BROKEN_NAMES = """
+// The marks on more than one line.
+return [...document.querySelectorAll('#answer mark')].filter(mark => {
+  const all = document.createRange();
+  all.selectNodeContents(mark);
+  const places = [...all.getClientRects()].filter(place => place.width);
+  return Math.max(...places.map(place => place.top)) > Math.min(...places.map(place => place.bottom));
+}).map(mark => mark.textContent);
+"""
+
+
 @pytest.mark.parametrize("task", ["ner", "relation", "event"])
 def test_a_label_never_breaks_away_from_its_word(browser: Chromium, service: Gunicorn, task: str) -> None:
     page = Page(browser, service)
@@ -82,7 +93,43 @@ def test_a_label_never_breaks_away_from_its_word(browser: Chromium, service: Gun
     for width in range(320, 420, 7):
         browser.resize(width)
         assert browser.run(BREAKS) == [], width
+        assert browser.run(BROKEN_NAMES) == [], width
         assert browser.too_wide() == [], width
+
+
+def test_a_name_longer_than_a_line_breaks_and_keeps_its_label(browser: Chromium, service: Gunicorn) -> None:
+    Page(browser, service, width=PHONE)
+    script = """
+    const [marked_] = marked(arguments[0], [{ start: 1, end: arguments[0].length, type: arguments[1] }]);
+    document.getElementById('answer').replaceChildren(marked_);
+    """
+    for width in (320, PHONE):
+        browser.resize(width)
+        for length in (9, 11, 12, 16, 17, 60):
+            for label in ("ORG", "被收购方", "被收购方的母公司所在的地方" * 2):
+                browser.run(script, "在" + "字" * length, label)
+                assert (browser.run(BREAKS), browser.too_wide()) == ([], []), (width, length, label)
+
+
+def test_no_line_begins_with_a_full_stop_behind_a_name(browser: Chromium, service: Gunicorn) -> None:
+    page = Page(browser, service)
+    page.choose("event")
+    browser.run("document.getElementById('text').value = arguments[0]", "吉利集团收购了沃尔沃汽车公司。" * 6)
+    page.send()
+    # A stop on another line than the end of the mark before it.
+    script = """
+    return [...document.querySelectorAll('#answer mark')].filter(mark => {
+      const next = mark.nextSibling;
+      if (!next || next.nodeType !== Node.TEXT_NODE || !'，。'.includes(next.data[0])) return false;
+      const stop = document.createRange();
+      stop.setStart(next, 0);
+      stop.setEnd(next, 1);
+      return stop.getBoundingClientRect().top > [...mark.getClientRects()].at(-1).bottom;
+    }).length;
+    """
+    for width in range(320, 420, 7):
+        browser.resize(width)
+        assert browser.run(script) == 0, width
 
 
 def test_no_task_is_named_twice_in_its_title(browser: Chromium, service: Gunicorn) -> None:
@@ -214,10 +261,15 @@ def test_an_error_is_said_in_words(
     page.choose(task)
     browser.run("document.getElementById('text').value = arguments[0]", text)
     browser.run("document.getElementById('parameter').value = arguments[0]", parameter)
-    assert english in page.send()
+    said = page.send()
+    assert english in said
+    # What the operator finds it by; a schema that is no JSON was not sent.
+    (marks,) = re.findall(r"^(400 · \w+ · \S+)$", said, re.MULTILINE) or [""]
+    assert (marks != "") == (parameter != "{")
     page.is_sound(complaints=True)
     page.element("#language").click()
     assert chinese in page.answered()
+    assert marks in page.answered()
 
 
 def test_what_a_text_holds_stays_text(browser: Chromium, service: Gunicorn) -> None:
