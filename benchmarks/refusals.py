@@ -7,7 +7,7 @@ around it: processor time, which a busy machine changes little, not the time of 
 
 - refusal: microseconds of processor time for a request that is refused because every place is taken; of this checkout
   and, in turn, of the one in DIRECTORY.
-- turns: how many refusals are answered in 3 s, one every 2 ms at most, while two threads compute in Python and want the
+- turns: how many refusals are answered in 3 s, ten every 2 ms at most, while two threads compute in Python and want the
   interpreter lock all the time; and the work of these threads a processor second. By switch interval; only the numbers
   of one row are comparable.
 """
@@ -135,8 +135,8 @@ def turns(loop: MainLoop, interval: float) -> tuple[int, float]:
         thread.start()
     count, ends = 0, time.monotonic() + 3
     while time.monotonic() < ends:
-        loop.refuse(pause=0.002)
-        count += 1
+        loop.refuse(10, pause=0.002)
+        count += 10
     over.set()
     for thread in threads:
         thread.join()

@@ -36,6 +36,8 @@ _ACCEPTED_AMONG_WORKERS = 16
 _SCAN = 0.5  # seconds between two searches for connections whose time is over
 _LINGER = 2.0  # seconds that a stopping worker leaves to a client that has sent nothing yet
 _PAUSE = 0.003  # seconds between two passes of the main loop that refuse
+_LINES_WAIT = 0.05  # seconds after which lines of the access log are written even then
+_BEAT = 0.1  # seconds between two heartbeats of the main loop
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -146,7 +148,7 @@ class _Reception:
         self._most = most
         self._keepalive = worker.cfg.keepalive
         self._bytes = 0
-        self._next_scan = 0.0
+        self._next_scan = self._next_beat = 0.0
         self._stopped: float | None = None
         # The longest idle first.
         self._waiting: dict[Any, None] = {}
@@ -156,6 +158,8 @@ class _Reception:
     def take_over(self) -> None:
         worker = self._worker
         self._handle_whole, self._finish = worker.handle, worker.finish_request
+        self._beat = worker.notify
+        worker.notify = self._notify
         self._dispatch = worker.wait_for_and_dispatch_events
         worker.wait_for_and_dispatch_events = self._pass
         worker.accept = self._accepted
@@ -164,12 +168,20 @@ class _Reception:
         worker.handle = self._handle
         worker.finish_request = self._finished
 
+    def _notify(self) -> None:
+        # Once a pass, it cost each of them a call to the kernel.
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + _BEAT
+            self._beat()
+
     def _pass(self, timeout: float) -> None:
         self._has_refused = False
         try:
-            self._dispatch(timeout)
+            self._dispatch(min(timeout, _LINES_WAIT) if self._lines else timeout)
         finally:
-            self._lines.write()
+            if not self._has_refused or self._lines.age > _LINES_WAIT:
+                self._lines.write()
         if self._has_refused:
             # Under overload many in a pass cost less than one: each pass asks for the interpreter lock several times.
             time.sleep(_PAUSE)
@@ -234,24 +246,23 @@ class _Reception:
             self._drop(conn)
 
     def _receive(self, conn: Any, data: bytes) -> None:
+        arrival = conn.arrival
         try:
-            self._add(conn, data)
+            if not arrival.data:
+                conn.timeout = time.monotonic() + _PATIENCE
+            self._bytes += len(data)
+            if arrival.add(data):
+                self._arrived(conn)
+            else:
+                self._go_on(conn)
         except Exception:
             # The main loop must go on for all other connections.
             self._worker.log.exception("a request could not be received")
             self._drop(conn)
 
-    def _add(self, conn: Any, data: bytes) -> None:
-        arrival = conn.arrival
-        if not arrival.data:
-            conn.timeout = time.monotonic() + _PATIENCE
-        self._bytes += len(data)
-        arrival.add(data)
-        if arrival.is_whole:
-            self._arrived(conn)
-            return
-        if arrival.wants_continue:
-            arrival.wants_continue = False
+    def _go_on(self, conn: Any) -> None:
+        if conn.arrival.wants_continue:
+            conn.arrival.wants_continue = False
             self._send(conn, _CONTINUE)
         self._poll(conn)
         if self._bytes > _MOST_WAITING_BYTES:
@@ -303,7 +314,8 @@ class _Reception:
         # It was just used, so it is the last of the idle.
         del self._waiting[conn]
         self._waiting[conn] = None
-        self._poll(conn)
+        if conn.is_polled is not self:
+            self._poll(conn)
 
     def _send(self, conn: Any, data: bytes) -> bool:
         try:

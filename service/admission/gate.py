@@ -113,6 +113,12 @@ class Places:
         """Places that are held now."""
         return self._inside
 
+    def overload(self) -> OverloadedError | None:
+        """What a request is refused with, whoever sends it; None: there is a place."""
+        if self._inside < self.capacity:
+            return None
+        return OverloadedError(f"all {self.capacity} places are taken", retry_after(self._mean_duration))
+
     def take(self, client: Client, *, dear: bool = False) -> Place:
         """A place for a request of ``client``; see ``Place.make_dear`` for ``dear``.
 
@@ -120,10 +126,9 @@ class Places:
             OverloadedError: there is none, or the client or dear work holds too many.
         """
         with self._lock:
-            if self._inside >= self.capacity:
-                raise OverloadedError(
-                    f"all {self.capacity} places are taken", retry_after(self._mean_duration)
-                )
+            overload = self.overload()
+            if overload is not None:
+                raise overload
             held = self._held.get(client.name, 0)
             free = self.capacity - self._inside
             self._require(

@@ -7,6 +7,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import NamedTuple
 
 from flask import Flask, g, request
 
@@ -196,32 +197,40 @@ class Door:
         # The refusal of a request from a browser's page needs the application's headers.
         if head.method != "POST" or head.protocol not in _PROTOCOLS or "origin" in head.fields:
             return nullcontext(), None
-        key, address = self._key(head), self._address(head, peer)
+        key = self._key(head)
+        entered = self._enter(key, head, peer, connection, dear=dear)
+        if entered is None:
+            return nullcontext(), None
+        if isinstance(entered, Place):
+            size = _size(head.fields.get("content-length"))
+            return arrived_with(entered, self._here.turns, size), None
+        self._refused[path, entered.code].inc()
+        form = _form(entered, path.startswith(OPENAI_PREFIX))
+        return nullcontext(), DoorAnswer(form, head, peer, key.removeprefix("key:") if key else None)
+
+    def _enter(
+        self, key: str | None, head: RequestHead, peer: object, connection: socket.socket, *, dear: bool
+    ) -> "Place | _Refusal | None":
+        """A place for the client with this key, if it has one; else why it gets none, or None: the application says."""
+        here, limit = self._here, self._limit
+        overload = here.places.overload()
+        if limit is None and overload is not None and (key or not self._keyring):
+            return _overloaded(overload)
+        address = self._address(head, peer)
         if self._keyring and key is None:
             # The application refuses it, and counts it. An address that has tried too often costs no thread.
-            seconds = self._limit.excess(address) if self._limit else None
-            if seconds is None:
-                return nullcontext(), None
-            form = _too_fast_form(seconds, path.startswith(OPENAI_PREFIX))
-            self._refused[path, "rate_limited"].inc()
-            return nullcontext(), DoorAnswer(form, head, peer)
+            seconds = limit.excess(address) if limit else None
+            return None if seconds is None else _too_fast(seconds)
         name = key or address
-        seconds = self._limit.take(name) if self._limit else None
+        seconds = limit.take(name) if limit else None
         if seconds is not None:
-            form = _too_fast_form(seconds, path.startswith(OPENAI_PREFIX))
-            self._refused[path, "rate_limited"].inc()
-        else:
-            try:
-                place = _take(self._here, name, connection, dear=dear)
-                return arrived_with(place, self._here.turns, _size(head.fields.get("content-length"))), None
-            except OverloadedError as overload:
-                form = _form(
-                    "overloaded", overload.detail, overload.retry_after, path.startswith(OPENAI_PREFIX)
-                )
-            if self._limit:
-                self._limit.give_back(name)
-            self._refused[path, "overloaded"].inc()
-        return nullcontext(), DoorAnswer(form, head, peer, key.removeprefix("key:") if key else None)
+            return _too_fast(seconds)
+        try:
+            return _take(here, name, connection, dear=dear)
+        except OverloadedError as error:
+            if limit:
+                limit.give_back(name)
+            return _overloaded(error)
 
     def refuse(self, status: HTTPStatus, head: RequestHead, peer: object, why: str = "") -> DoorAnswer:
         """The answer to a request with this head whose body is not waited for, which is why it gets no thread. ``why``:
@@ -300,7 +309,7 @@ class Entrance:
             g.place = _take(here, name, request.environ.get("gunicorn.socket"), dear=dear)
         except OverloadedError as overload:
             self._give_back(name)
-            raise _problem(overload) from None
+            raise _overloaded(overload).problem from None
         # The body may come slowly: a turn is for those whose body is here.
         request.get_data()
         g.inside = ExitStack()
@@ -315,7 +324,7 @@ class Entrance:
     def _count(self, name: str) -> None:
         seconds = self._limit.take(name) if self._limit else None
         if seconds is not None:
-            raise _too_fast(seconds)
+            raise _too_fast(seconds).problem
 
     def _give_back(self, name: str) -> None:
         if self._limit:
@@ -354,22 +363,29 @@ def _take(here: Context, name: str, connection: object, *, dear: bool) -> Place:
     return here.places.take(Client(name, client_disconnect.checker(connection)), dear=dear)
 
 
-def _problem(overload: OverloadedError) -> Problem:
-    return Problem("overloaded", overload.detail, retry_after=overload.retry_after)
+class _Refusal(NamedTuple):
+    """A problem, quickly made: most that are alike follow each other."""
+
+    code: str
+    detail: str
+    retry_after: int
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(self.code, self.detail, retry_after=self.retry_after)
 
 
-def _too_fast(seconds: int) -> Problem:
-    return Problem("rate_limited", f"too many predictions: try again in {seconds} s", retry_after=seconds)
+def _overloaded(overload: OverloadedError) -> _Refusal:
+    return _Refusal("overloaded", overload.detail, overload.retry_after)
+
+
+def _too_fast(seconds: int) -> _Refusal:
+    return _Refusal("rate_limited", f"too many predictions: try again in {seconds} s", seconds)
 
 
 @functools.lru_cache(256)
-def _form(code: str, detail: str, retry_after: int | None, is_openai: bool) -> _Form:
-    return _form_of(Problem(code, detail, retry_after=retry_after), is_openai=is_openai)
-
-
-def _too_fast_form(seconds: int, is_openai: bool) -> _Form:
-    problem = _too_fast(seconds)
-    return _form(problem.code, problem.detail, problem.retry_after, is_openai)
+def _form(refusal: _Refusal, is_openai: bool) -> _Form:
+    return _form_of(refusal.problem, is_openai=is_openai)
 
 
 def _form_of(problem: Problem, *, is_openai: bool) -> _Form:

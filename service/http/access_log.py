@@ -59,12 +59,20 @@ class Lines:
         """``log``: gunicorn's logger."""
         self._log = log
         self._answers: list[tuple[Answered, float]] = []
+        self._since = 0.0
 
     def __len__(self) -> int:
         return len(self._answers)
 
+    @property
+    def age(self) -> float:
+        """Seconds since the first of them was added."""
+        return time.monotonic() - self._since if self._answers else 0.0
+
     def add(self, answer: Answered, seconds: float) -> None:
         """A request got this answer, which took so long to make and send."""
+        if not self._answers:
+            self._since = time.monotonic()
         self._answers.append((answer, seconds))
 
     def write(self) -> None:

@@ -35,21 +35,23 @@ _NO_HEAD = RequestHead(b"")
 class Arrival:
     """One request, as far as it has arrived."""
 
+    # How each begins. In the class, because there is one for each request.
+    data: bytes | bytearray = b""  # most requests come in one piece, which is not copied
+    head = _NO_HEAD  # as soon as it has arrived
+    wants_continue = False  # the client waits for "100 Continue" before it sends the body
+    # What to answer instead of passing it on: its body will not be waited for.
+    refusal: HTTPStatus | None = None
+    why = ""  # of the refusal, where its status does not say it
+    _awaits = _Awaits.HEAD
+    _at = 0  # where what is awaited begins
+    _head_end = 0
+    _body_end = 0
+    _decoded = 0  # bytes of the chunks so far
+    _chunks = 0
+
     def __init__(self, most: int) -> None:
         """``most``: bytes of the largest body that is waited for; a longer one is the application's to refuse."""
-        self.data = bytearray()
-        self.head = _NO_HEAD  # as soon as it has arrived
-        self.wants_continue = False  # the client waits for "100 Continue" before it sends the body
-        # What to answer instead of passing it on: its body will not be waited for.
-        self.refusal: HTTPStatus | None = None
-        self.why = ""  # of the refusal, where its status does not say it
         self._most = most
-        self._awaits = _Awaits.HEAD
-        self._at = 0  # where what is awaited begins
-        self._head_end = 0
-        self._body_end = 0
-        self._decoded = 0  # bytes of the chunks so far
-        self._chunks = 0
 
     @property
     def is_whole(self) -> bool:
@@ -69,11 +71,18 @@ class Arrival:
     def add(self, data: bytes) -> bool:
         """So much more has arrived. Returns ``is_whole``."""
         searched = len(self.data)
-        self.data += data
+        if searched:
+            self.data = bytearray(self.data) if isinstance(self.data, bytes) else self.data
+            self.data += data
+        else:
+            self.data = data
         if self._awaits is _Awaits.HEAD:
             self._look_for_head(max(0, searched - len(_HEAD_END) + 1))
-        if self._awaits is _Awaits.BODY and len(self.data) >= self._body_end:
+        if self._awaits is _Awaits.BODY:
+            if len(self.data) < self._body_end:
+                return False
             self._awaits = _Awaits.NOTHING
+            return True
         while self._awaits is _Awaits.CHUNK_LINE and self._has_skipped_chunk():
             pass
         if self._awaits is _Awaits.TRAILER:
@@ -91,14 +100,14 @@ class Arrival:
         expectation = _EXPECTS.search(head.raw) if "expect" in head.fields else None
         if expectation is not None:
             # Answered while the request is waited for. Without the header gunicorn does not answer it again.
-            del self.data[slice(*expectation.span())]
+            self.data = self.data[: expectation.start()] + self.data[expectation.end() :]
             self._head_end -= len(expectation.group())
             self.wants_continue = True
         self._at = self._head_end
         # What is no number is gunicorn's to refuse.
-        length = next(
-            (value.lstrip("0") for value in head.values("content-length") if value.isdecimal()), None
-        )
+        length = head.fields.get("content-length")
+        if length is not None and not length.isdecimal():
+            length = None
         if "transfer-encoding" in head.fields:
             if [coding.lower() for coding in head.values("transfer-encoding")] != ["chunked"]:
                 # RFC 9112, 6.1.
@@ -108,7 +117,7 @@ class Arrival:
             else:
                 self._awaits = _Awaits.CHUNK_LINE
             return
-        if length is not None and len(length) > _LONGEST_LENGTH:
+        if length is not None and len(length) > _LONGEST_LENGTH and len(length.lstrip("0")) > _LONGEST_LENGTH:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         size = int(length or 0)

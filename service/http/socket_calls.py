@@ -19,8 +19,9 @@ _recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 # Never blocks, and a closed connection raises an exception instead of SIGPIPE.
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-_buffer = ctypes.create_string_buffer(_MOST)
-_address = ctypes.addressof(_buffer)
+_buffer = bytearray(_MOST)
+_view = memoryview(_buffer)
+_address = ctypes.addressof((ctypes.c_char * _MOST).from_buffer(_buffer))
 
 
 def receive(sock: socket.socket) -> bytes:
@@ -31,7 +32,7 @@ def receive(sock: socket.socket) -> bytes:
     """
     count = _recv(sock.fileno(), _address, _MOST, _FLAGS)
     # Python's own call says what is wrong.
-    return ctypes.string_at(_address, count) if count >= 0 else sock.recv(_MOST)
+    return bytes(_view[:count]) if count >= 0 else sock.recv(_MOST)
 
 
 def send(sock: socket.socket, data: bytes) -> int:

@@ -1,6 +1,8 @@
 """Problem details, OpenAI's error object, request ids."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
@@ -65,3 +67,11 @@ def test_no_control_character_is_raw_in_an_answer() -> None:
     assert json.loads(body)["detail"] == "a\x1b[31m\x7f\x9b31m引"
     assert "引" in body.decode()
     assert not [character for character in body.decode() if ord(character) in (0x1B, 0x7F, 0x9B)]
+
+
+def test_no_identifier_is_given_twice_not_even_by_another_worker() -> None:
+    given = [choose(None) for _ in range(300)]
+    with ProcessPoolExecutor(1, get_context("fork")) as worker:
+        given += worker.map(choose, [None] * 300)
+    given += [choose(None) for _ in range(300)]
+    assert len(set(given)) == 900
