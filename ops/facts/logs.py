@@ -7,6 +7,7 @@ import msgspec
 from ops.facts.base import Facts, NotSeen
 from ops.facts.service_process import ServiceProcess
 from ops.facts.traffic import (
+    DrawnKey,
     EventStream,
     PackedFile,
     PrivateRoute,
@@ -60,9 +61,10 @@ class Logs(Facts, frozen=True):
     application's, by its exceptions; ``application``: logs of the application's own, read if requests were refused or
     failed; ``websocket_routes``: of its source, if clients are refused where one may be; ``event_streams``: of its
     source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
-    answers say to caches; ``nginx_plain_access``: the access log of plain HTTP, if it is another one;
-    ``service_process``: read if the application raises or workers exceed the timeout; ``serving``: the workers that
-    served when they were read, nginx's and gunicorn's, none unless both were seen."""
+    answers say to caches; ``drawn_keys``: of its source, if clients are refused where others are answered;
+    ``nginx_plain_access``: the access log of plain HTTP, if it is another one; ``service_process``: read if the
+    application raises or workers exceed the timeout; ``serving``: the workers that served when they were read, nginx's
+    and gunicorn's, none unless both were seen."""
 
     since: float
     nginx_errors: dict[str, Log | NotSeen]
@@ -72,6 +74,7 @@ class Logs(Facts, frozen=True):
     nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)
     refused_files: tuple[RefusedFile, ...] = ()
     service_files: tuple[RefusedFile, ...] = ()
+    drawn_keys: tuple[DrawnKey, ...] = ()
     serving: tuple[int, ...] = ()
     unserved_files: tuple[UnservedFile, ...] = ()
     application: tuple[Log, ...] = ()

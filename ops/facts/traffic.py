@@ -103,6 +103,13 @@ class Traffic(Facts, frozen=True):
     unclear: int = 0
 
 
+class DrawnKey(Facts, frozen=True):
+    """A line of the application's source that draws a key for signatures at random, and its place."""
+
+    where: str
+    written: str
+
+
 class RefusedFile(Facts, frozen=True):
     """A file that nginx or the application could not open or create while it served a request: the log line, and the
     directories to the file as they are now.

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.logs.access_log import count_requests
+from ops.collect.logs.drawn_keys import drawn_keys
 from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
@@ -121,6 +122,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),
+        drawn_keys=drawn_keys(target.app_dir, gunicorn_access, nginx_access),
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
         if places.nginx_plain is not None
         else None,

@@ -3,6 +3,7 @@
 from ops.diagnosis.checks import (
     app,
     app_refusals,
+    app_session_keys,
     app_traffic,
     dns,
     env,
@@ -116,6 +117,7 @@ CHECKS: tuple[Check, ...] = (
     *app.CHECKS,
     *app_traffic.CHECKS,
     *app_refusals.CHECKS,
+    *app_session_keys.CHECKS,
     *model.CHECKS,
     *host.CHECKS,
     *env.CHECKS,

@@ -185,3 +185,44 @@ def application_is_moved_below_a_path(stack: Stack) -> None:
         "location /shop/ { proxy_pass http://gte_backend/; }\n    location /static/ {"
         f" root {stack.directory}/site; }}\n    location / {{\n        limit_req",
     )
+
+
+SESSION_APP = (
+    PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, session").replace(
+        "app = Flask(__name__)", "import os\n\napp = Flask(__name__)\napp.secret_key = os.urandom(24)"
+    )
+    + """
+@app.post("/login")
+def login():
+    session["user"] = "alice"
+    return jsonify(user="alice")
+
+@app.get("/profile")
+def profile():
+    if "user" not in session:
+        return jsonify(error="log in first"), 401
+    return jsonify(user=session["user"])
+"""
+)
+
+
+def is_logged_out_now_and_then(stack: Stack) -> bool:
+    """Whether one cookie lets in at one worker and not at another."""
+    cookie = str(stack.request("POST", "/login").headers["Set-Cookie"]).partition(";")[0]
+    statuses = [stack.request(path="/profile", headers={"Cookie": cookie}).status for _ in range(12)]
+    return {200, 401} <= set(statuses)
+
+
+@fault(
+    "APP029",
+    severity="warn",
+    sees=is_logged_out_now_and_then,
+    says=("/profile", "401", "app.py:"),
+    app=SESSION_APP,
+    workers=3,
+    worker_class="sync",
+    layout="guide",
+    site={"rate": "200r/s", "burst": "400"},
+)
+def each_worker_draws_a_key_of_its_own(_stack: Stack) -> None:
+    """The key that signs sessions is made at import."""

@@ -1,0 +1,55 @@
+"""Find where the application's source draws the key that signs sessions or tokens at random, if clients are refused
+where others are answered.
+
+The source is searched, never run. Sources: documentation of Flask (SECRET_KEY), Django (SECRET_KEY), Starlette
+(SessionMiddleware), PyJWT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog
+from ops.facts.traffic import DrawnKey
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+REFUSED = ("401", "403", "302", "303")
+# In a line of a module's own, not of a function: it runs in each process that imports the module.
+_DRAWN = re.compile(
+    r"""^[\w.\[\]"']*(?i:secret_key|signing_key|session_key|jwt_secret\w*|jwt_key)["'\]]*\s*=\s*[^#\n]{0,80}?"""
+    r"""\b(?:os\.urandom|secrets\.token_\w+|token_(?:hex|bytes|urlsafe)|urandom|uuid\.uuid4|uuid4|Fernet\.generate_key"""
+    r"""|get_random_secret_key|random\.\w+)\("""
+)
+
+
+def drawn_keys(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[DrawnKey, ...]:
+    """Return the lines, none unless a path in one of the logs has both answers and refusals."""
+    if not app_dir or not any(_has_both(log) for log in logs):
+        return ()
+    keys: list[DrawnKey] = []
+    for path in sources(app_dir):
+        keys += _keys_in(path)
+        if len(keys) >= MAX_ROUTES:
+            break
+    return tuple(keys[:MAX_ROUTES])
+
+
+def _has_both(log: AccessLog | NotSeen) -> bool:
+    if isinstance(log, NotSeen) or log.traffic is None:
+        return False
+    answered = {(item.method, item.path) for item in log.traffic.answers if item.status.startswith("2")}
+    return any((item.method, item.path) in answered for item in log.traffic.answers if item.status in REFUSED)
+
+
+def _keys_in(path: Path) -> Iterator[DrawnKey]:
+    try:
+        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if _DRAWN.match(line):
+            yield DrawnKey(where=safe_line(f"{path}:{number}", 1000), written=safe_line(line.strip(), 200))
