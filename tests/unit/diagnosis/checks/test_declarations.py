@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -30,12 +31,26 @@ CASES: list[Case] = [
 
 
 def yielded(check: Check) -> set[str]:
-    """The codes in the judge's own ``Finding(...)`` calls."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(check.judge)))
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "Finding"]
+    """The codes in the judge's own ``Finding(...)`` calls; without any, in those of the functions beside it that it
+    calls."""
+    own = _calls(check.judge)
+    calls = own.get("Finding", [])
+    if not calls:
+        beside = inspect.unwrap(check.judge).__globals__
+        named = [beside[name] for name in own if inspect.isfunction(beside.get(name))]
+        calls = [call for function in named for call in _calls(function).get("Finding", [])]
     assert calls
     assert all(isinstance(call.args[0], ast.Constant) for call in calls)
     return {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}  # type: ignore[misc]
+
+
+def _calls(function: Callable[..., object]) -> dict[str, list[ast.Call]]:
+    """The calls in a function's source, by the name that is called."""
+    calls: dict[str, list[ast.Call]] = {}
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            calls.setdefault(node.func.id, []).append(node)
+    return calls
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
