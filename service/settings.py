@@ -499,6 +499,7 @@ _DEFAULT_THREADS_GTE = 80
 # Threads that predictions never use: one each for /health, /ready, /metrics and the page.
 _RESERVED_THREADS = 4
 
+_BIND = re.compile(r"unix:.+|fd://\d+|(?!\d+$)(?:\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]*)(?::(?P<port>\d{1,5}))?")
 _RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 # Browsers send it in small letters and without a path; Electron's pages have schemes of their own (app://obsidian.md).
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
@@ -595,7 +596,7 @@ def read_server_settings(environ: Mapping[str, str] = os.environ) -> ServerSetti
         SettingsError: a variable is malformed or out of range.
     """
     return ServerSettings(
-        bind=environ.get(PREFIX + "BIND") or "127.0.0.1:8000",
+        bind=_bind(environ),
         pidfile=environ.get(PREFIX + "PIDFILE") or None,
         # "off" and not an empty value, because an empty line in an EnvironmentFile is usually an oversight.
         access_log=_optional(environ, "ACCESS_LOG", "-"),
@@ -660,6 +661,22 @@ def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
                 "单独一个 *，或 https://app.example.com 这样的来源",
             )
     return origins
+
+
+def _bind(environ: Mapping[str, str]) -> str:
+    """Addresses as gunicorn takes them, separated by commas. It takes a number alone for a host's name, and ends with
+    a traceback where a port is none."""
+    text = environ.get(PREFIX + "BIND", "").strip() or "127.0.0.1:8000"
+    for address in text.split(","):
+        match = _BIND.fullmatch(address.strip())
+        if match is None or int(match["port"] or 0) > 65_535:
+            raise _unusable(
+                "BIND",
+                address,
+                "HOST:PORT (127.0.0.1:8000, [::1]:8000) or unix:PATH",
+                "主机:端口（127.0.0.1:8000、[::1]:8000）或 unix:路径",
+            )
+    return text
 
 
 def _worker_class(environ: Mapping[str, str]) -> str:

@@ -76,3 +76,38 @@ def test_logs_can_be_turned_off() -> None:
 def test_misspelt_names_are_found() -> None:
     known = dict.fromkeys(["GTE_WORKERS", "GTE_MODEL_DIR", "PATH"], "")
     assert unknown_names({**known, "GTE_THREDS": "1"}) == ["GTE_THREDS"]
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        *("127.0.0.1:8000", "[::1]:8000", "localhost:80", ":8000", "localhost", "0.0.0.0:0", "fd://3"),
+        *(
+            "unix:/run/gte-api/gunicorn.sock",
+            "unix:@gte",
+            "127.0.0.1:8000,unix:/run/a.sock",
+            "127.0.0.1:8000, [::1]:8000",
+        ),
+    ],
+)
+def test_an_address_as_gunicorn_takes_it_is_kept(bind: str) -> None:
+    assert read_server_settings({"GTE_BIND": bind}).bind == bind
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        "8000",
+        "127.0.0.1:abc",
+        "127.0.0.1:",
+        "::1",
+        "::1:8000",
+        "a:65536",
+        "http://a:80",
+        "a b:1",
+        "127.0.0.1:1,8000",
+    ],
+)
+def test_an_address_that_is_none_is_refused_before_gunicorn_meets_it(bind: str) -> None:
+    with pytest.raises(SettingsError, match=r"GTE_BIND=.*HOST:PORT"):
+        read_server_settings({"GTE_BIND": bind})
