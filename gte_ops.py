@@ -42,8 +42,18 @@ def _main() -> NoReturn:
             "environment of its own: pipx install gte-ops\n"
         )
         sys.exit(MISUSED)
-    from ops.cli.main import main as run
-
+    try:
+        from ops.cli.main import main as run
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "ops"):
+            raise
+        # The client alone needs none of them: pip install --no-deps (docs/client.md).
+        sys.stderr.write(
+            f"gte-ops: {missing} is not installed: pip install gte-ops\n"
+            f"gte-ops: 没有安装 {missing}：pip install gte-ops\n"
+        )
+        sys.exit(MISUSED)
     run()
 
 
