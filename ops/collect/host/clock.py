@@ -28,17 +28,16 @@ _UNITS = {
 
 
 def clocks() -> tuple[Clock, ...] | NotSeen:
-    """The last measurements of chrony and systemd-timesyncd, if they run; NotSeen if there is none because users other
-    than root and the caller may change one of their programs."""
-    measurements = []
-    if (output := _said("chronyc", "-c", "tracking")) is not None:
-        measurements.append(parse_chrony(output))
+    """The last measurements of chrony and systemd-timesyncd, if they run; NotSeen if there is none because they did not
+    answer in time, or users other than root and the caller may change one of their programs."""
+    asked = [(_said("chronyc", "-c", "tracking"), parse_chrony)]
     # If systemd is not the init, no process answers timedatectl (sd_booted(3)).
-    if (
-        Path("/run/systemd/timesync").is_dir()
-        and (output := _said("timedatectl", "timesync-status")) is not None
-    ):
-        measurements.append(parse_timesync(output))
+    if Path("/run/systemd/timesync").is_dir():
+        asked.append((_said("timedatectl", "timesync-status"), parse_timesync))
+    measurements = [parse(output) for output, parse in asked if isinstance(output, str)]
+    late = next((output for output, _ in asked if isinstance(output, NotSeen)), None)
+    if not any(measurements) and late is not None:
+        return late
     reasons = filter(None, map(refused_program, ("chronyc", "timedatectl")))
     if not measurements and (reason := next(reasons, None)) is not None:
         return NotSeen(reason=safe_line(reason), is_refused=True)
@@ -71,7 +70,8 @@ def parse_timesync(output: str) -> Clock | None:
     return Clock(source="timedatectl timesync-status", offset=offset, synchronised=True)
 
 
-def _said(name: str, *arguments: str) -> str | None:
+def _said(name: str, *arguments: str) -> str | NotSeen | None:
+    """The program's output; None if it is not there, or says that it knows nothing."""
     program = trusted_program(name)
     if program is None:
         return None
@@ -79,6 +79,8 @@ def _said(name: str, *arguments: str) -> str | None:
         process = subprocess.run(
             [program, *arguments], capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        return NotSeen(reason=f"{name} did not answer in time")
+    except OSError:
         return None
     return process.stdout.decode(errors="replace")[:4000] if process.returncode == 0 else None

@@ -48,6 +48,9 @@ def packet_filter(deadline: float) -> PacketFilter | NotSeen:
     source = "nft list ruleset"
     if has_opaque or nft is None:
         saved = [(family, _listed(program, (), deadline)) for family, program in _SAVERS]
+        if (unread := next((text for _, text in saved if isinstance(text, NotSeen)), None)) is not None:
+            # A part of the rules would show less than is refused.
+            return unread
         texts = [(family, text) for family, text in saved if isinstance(text, str) and text]
         if texts:
             known = {family for family, _ in texts}

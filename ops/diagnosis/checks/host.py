@@ -205,6 +205,8 @@ def clock(machine: Machine, front: Front | NotSeen, host: Host, taken_at: float)
         and not answer.header("age")
         and (at := _date(answer)) is not None
     ]
+    if not dated and isinstance(machine.clocks, NotSeen):
+        raise NotJudgedError(machine.clocks)
     if not dated and not daemons:
         raise NotJudgedError(NotSeen(reason="nothing here measures this clock", is_lasting=True))
     if not dated or any(abs(offset) <= WRONG_CLOCK + answer.elapsed for answer, offset in dated):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.host import clock as clock_collector
+from ops.collect.host import packet_filter as filter_collector
 from ops.collect.host.clock import parse_chrony, parse_timesync
 from ops.collect.host.file_systems import biggest, file_systems, mount_of
 from ops.collect.process.cgroups import Throttling, cpu_groups
+from ops.facts.base import NotSeen
 
 TRACKING = (
     "C0248F82,192.36.143.130,2,1795309000.123,-75.204,0.000000012,0.0001,1.2,0.0,0.1,0.03,0.001,64.4,Normal\n"
@@ -95,3 +98,33 @@ def test_a_group_that_came_in_between_has_no_difference() -> None:
     after = {"/a": Throttling(18, 7, 1.0), "/b": Throttling(5, 5, 1.0)}
     (group,) = cpu_groups(before, after)
     assert (group.path, group.periods, group.throttled, group.seconds) == ("/a", 8, 6, 0.5)
+
+
+def test_a_time_daemon_that_does_not_answer_in_time_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = tmp_path / "chronyc"
+    slow.write_text("#!/bin/sh\nsleep 10\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(
+        clock_collector, "trusted_program", lambda name: str(slow) if name == "chronyc" else None
+    )
+    monkeypatch.setattr(clock_collector, "SECONDS", 0.1)
+    assert clock_collector.clocks() == NotSeen(reason="chronyc did not answer in time")
+    slow.write_text(f"#!/bin/sh\necho '{TRACKING}'\n")
+    monkeypatch.setattr(clock_collector, "SECONDS", 10.0)
+    measured = clock_collector.clocks()
+    assert not isinstance(measured, NotSeen)
+    assert [each.offset for each in measured] == [-75.204]
+
+
+@pytest.mark.parametrize("nft", [None, "opaque"])
+def test_rules_of_which_a_part_was_not_read_in_time_are_not_taken_for_all(
+    monkeypatch: pytest.MonkeyPatch, nft: str | None
+) -> None:
+    late = NotSeen(reason="the packet filter was not read in time")
+    printed = {"nft": nft, "iptables-save": late, "ip6tables-save": ""}
+    monkeypatch.setattr(filter_collector, "_listed", lambda name, *_: printed[name])
+    monkeypatch.setattr(filter_collector, "parse_nft", lambda _: ((), True))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert filter_collector.packet_filter(0.0) == late
