@@ -19,9 +19,11 @@ from ops.facts.host import Listener, Process, Processes
 from ops.files.nofollow import trusted_users
 from ops.files.time_limit import AbandonedReads
 from ops.interpret.address import join_address
+from ops.interpret.tunnels import TUNNELS
 from ops.text.sanitize import safe_line, safe_words, without_controls
 
-_WEB = re.compile(r"nginx|gunicorn|python|flask|uwsgi|uvicorn|werkzeug", re.IGNORECASE)
+_NAMES = ("nginx", "gunicorn", "python", "flask", "uwsgi", "uvicorn", "werkzeug", *sorted(TUNNELS))
+_WEB = re.compile("|".join(_NAMES), re.IGNORECASE)
 _WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
 # The variables that decide how Flask and gunicorn run, and systemd's watchdog; the rest may hold secrets.
 _TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS", "WATCHDOG_USEC")

@@ -8,11 +8,14 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 
 import msgspec
 
 from ops.diagnosis.checks.nginx_rate_limit import PRIVATE, counts_addresses
 from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.host import Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.target import Target
@@ -21,6 +24,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.agent_kind import is_system
 from ops.interpret.site import find_site, scope_for
 from ops.interpret.traffic import users_traffic
+from ops.interpret.tunnels import TUNNELS
 from ops.text.language import Text
 
 # Of so many requests it is no accident that all have one address.
@@ -47,10 +51,12 @@ class _Proof(msgspec.Struct, frozen=True):
     en="nginx sees the visitors' own addresses",
     zh="nginx 能看到访问者自己的地址",
 )
-def visitor_address(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
-    """NGX071: users' requests all have the address of a proxy in front of nginx: it names several visitors behind it,
-    or it is a private address with several users' programs, or one of the PROXY protocol, and a limit by address is in
-    force."""
+def visitor_address(
+    logs: Logs, nginx_config: NginxConfig, target: Target, processes: Processes | NotSeen
+) -> Iterator[Finding]:
+    """NGX071: users' requests all have the address of a proxy in front of nginx: it names several visitors behind it;
+    or a limit by address is in force, and it is a private address with several users' programs, this host's own beside
+    a tunnel's program, or one of the PROXY protocol."""
     site = find_site(nginx_config, target.domain, target.backend)
     scope = scope_for(nginx_config, target, target.predict_path)
     senders, total = _senders(logs)
@@ -63,7 +69,9 @@ def visitor_address(logs: Logs, nginx_config: NginxConfig, target: Target) -> It
     proof = _by_header(shown, speaks_proxy=speaks_proxy) if shown else None
     if proof is None and limits and not trusted and len(senders) == 1 and senders[0].requests == total:
         shown = senders
-        proof = _by_protocol() if speaks_proxy else _by_programs(senders[0])
+        proof = (
+            _by_protocol() if speaks_proxy else _by_tunnel(senders[0], processes) or _by_programs(senders[0])
+        )
     if proof is None:
         return
     addresses = ", ".join(sender.address for sender in shown)
@@ -136,6 +144,23 @@ def _by_protocol() -> _Proof:
         ),
         "proxy_protocol",
     )
+
+
+def _by_tunnel(sender: Sender, processes: Processes | NotSeen) -> _Proof | None:
+    address = _address(sender.address)
+    if address is None or not address.is_loopback or isinstance(processes, NotSeen):
+        return None
+    for process in processes.processes:
+        name = PurePosixPath(process.executable or process.name).name
+        if name in TUNNELS and not process.is_nested:
+            return _Proof(
+                Text(
+                    en=f"a tunnel runs on this host: {name}, process {process.pid}",
+                    zh=f"本机运行着隧道程序 {name}（进程 {process.pid}）",
+                ),
+                "X-Forwarded-For",
+            )
+    return None
 
 
 def _by_programs(sender: Sender) -> _Proof | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,14 @@ def test_a_process_start_is_known_to_a_clock_tick() -> None:
         child.kill()
         child.wait()
     assert before - 0.02 <= started <= after + 0.02
+
+
+def test_a_tunnel_s_program_is_read_though_it_listens_nowhere(tmp_path: Path) -> None:
+    program = tmp_path / "frpc"
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as running:
+        try:
+            (found,) = [p for p in table.processes().processes if p.pid == running.pid]
+            assert found.name == "frpc"
+        finally:
+            running.kill()

@@ -11,7 +11,17 @@ from ops.facts.traffic import Sender
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.diagnosis.checks.test_nginx_refused_users import limited, site
-from tests.unit.made_snapshot import NGINX_ACCESS_LOG, SITE, answered, but, nginx_config
+from tests.unit.made_snapshot import (
+    GUNICORN_PROCESSES,
+    NGINX_ACCESS_LOG,
+    NGINX_PROCESSES,
+    SITE,
+    answered,
+    but,
+    nginx_config,
+    process,
+    processes,
+)
 
 BROWSERS = ("Android", "Windows")
 PROGRAMS = ("okhttp", "openai/python", "python-requests")
@@ -31,6 +41,11 @@ def sent(*senders: Sender, config: Any = None, more: int = 0, **changes: Any) ->
 
 def tunnel(address: str = "127.0.0.1", requests: int = 300, visitors: int = 7, *agents: str) -> Sender:
     return Sender(address=address, requests=requests, visitors=visitors, agents=agents)
+
+
+def beside_tunnel(*senders: Sender, **changes: Any) -> Snapshot:
+    running = (*GUNICORN_PROCESSES, process(900, 1, "/usr/bin/cloudflared", "tunnel", "run"))
+    return sent(*senders, processes=processes(NGINX_PROCESSES, running), **changes)
 
 
 CASES = [
@@ -53,6 +68,15 @@ CASES = [
     fires("NGX071", "browsers of two systems behind a private address", sent(tunnel("10.0.0.9", 300, 0, *BROWSERS))),
     fires("NGX071", "three programs behind loopback", sent(tunnel("127.0.0.1", 300, 0, *PROGRAMS)), "okhttp"),
     fires("NGX071", "the PROXY protocol without realip", sent(tunnel(visitors=0), config=nginx_config(PROXY_PROTOCOL))),
+    fires(
+        "NGX071",
+        "a tunnel's program on this host, from which all come",
+        beside_tunnel(tunnel("127.0.0.1", 300, 0, "okhttp")),
+        "cloudflared, process 900",
+    ),
+    quiet("NGX071", "a tunnel for something else", beside_tunnel(tunnel("198.51.100.4", 300, 0, "okhttp"))),
+    quiet("NGX071", "beside a tunnel a client of the network", beside_tunnel(tunnel("10.0.0.9", 300, 0, "okhttp"))),
+    quiet("NGX071", "a tunnel, and realip", beside_tunnel(tunnel(requests=300, visitors=0), config=site(TRUSTED))),
     quiet("NGX071", "one internal client", sent(tunnel("10.0.0.9", 9000, 0, "python-requests"))),
     quiet("NGX071", "a client on this host, and its operator", sent(tunnel("127.0.0.1", 9000, 0, "httpx", "okhttp"))),
     quiet("NGX071", "a gateway that names itself only", sent(tunnel("10.0.0.9", 9000, 1, "envoy"))),
