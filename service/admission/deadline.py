@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from service.admission import client
-from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.errors import ClientGoneError, DeadlineError
 
 _ends: ContextVar[float | None] = ContextVar("prediction_deadline", default=None)
 
@@ -43,9 +43,9 @@ def check() -> None:
     """Check that there is time left, and a client that waits for the answer.
 
     Raises:
-        EngineTimeoutError: there is no time left. ClientGoneError: the client has left.
+        DeadlineError: there is no time left. ClientGoneError: the client has left.
     """
     if remaining() == 0.0:
-        raise EngineTimeoutError("the time of this prediction is over")
+        raise DeadlineError()
     if client.current().is_gone():
         raise ClientGoneError

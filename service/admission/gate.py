@@ -21,7 +21,7 @@ from contextvars import ContextVar
 
 from service.admission import deadline
 from service.admission.client import Client
-from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.errors import ClientGoneError, DeadlineError, EngineTimeoutError
 from service.admission.fair_order import FairOrder, rank_of
 
 # Weight of the newest prediction in the running mean of durations, from which Retry-After is estimated.
@@ -295,7 +295,7 @@ class Turns:
             if client.is_gone():
                 raise ClientGoneError
             if deadline.remaining() == 0.0:
-                raise EngineTimeoutError("the time of this prediction is over")
+                raise DeadlineError()
             if time.monotonic() >= ends:
                 raise OverloadedError(f"no turn came within {self._wait:g} s", retry_after(self._wait / 2))
 

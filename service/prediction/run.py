@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from service.admission import client, deadline
-from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.errors import ClientGoneError, DeadlineError, EngineTimeoutError
 from service.admission.gate import OverloadedError, Place
 from service.engines.interface import (
     Encoder,
@@ -52,7 +52,7 @@ def predict(
     """
     request = _Request(task, input_text, parameters)
     request.check(here.settings)
-    with _engine_errors_as_problems(request):
+    with _engine_errors_as_problems(request, here.settings):
         backend = task.backend(here.engines)
         _require_engines(here.engines, backend)
         _require_room(here, place, backend)
@@ -143,7 +143,7 @@ def _answer(engines: EngineRegistry, backend: TaskBackend, request: _Request) ->
 
 
 @contextmanager
-def _engine_errors_as_problems(request: _Request) -> Iterator[None]:
+def _engine_errors_as_problems(request: _Request, settings: Settings) -> Iterator[None]:
     try:
         yield
     except TaskInputError as error:
@@ -151,6 +151,8 @@ def _engine_errors_as_problems(request: _Request) -> Iterator[None]:
     except EngineUnavailableError as failure:
         retry = _RETRY_WHILE_LOADING if failure.reason is UnavailableReason.LOADING else None
         raise Problem("model_unavailable", failure.detail, retry_after=retry) from None
+    except DeadlineError:
+        raise Problem("timeout", _out_of_time(request, settings)) from None
     except EngineTimeoutError as timeout:
         raise Problem("timeout", str(timeout)) from None
     except WindowExceededError as excess:
@@ -160,6 +162,12 @@ def _engine_errors_as_problems(request: _Request) -> Iterator[None]:
         raise Problem("bad_request", "the client closed the connection before its turn came") from None
     except OverloadedError as overload:
         raise Problem("overloaded", overload.detail, retry_after=overload.retry_after) from None
+
+
+def _out_of_time(request: _Request, settings: Settings) -> str:
+    count = max(map(len, request.texts.values()))
+    less = f"send fewer than {count} texts in one request" if count > 1 else "ask again"
+    return f"no answer within {settings.prediction_timeout:g} s: {less}, or raise GTE_PREDICTION_TIMEOUT"
 
 
 def _too_long(excess: WindowExceededError, request: _Request) -> Problem:

