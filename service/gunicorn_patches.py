@@ -7,9 +7,11 @@ tests them, and the master's ``tests/system/test_handover.py``.
 import contextlib
 import json
 import selectors
+import signal
 import socket
 import struct
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -95,29 +97,48 @@ def linger_aside() -> None:
     util.close_graceful = close_aside
 
 
-def reopen_logs_one_at_a_time(worker: Any) -> None:
-    """Let a second USR1 wait for the first, whose handler it would otherwise interrupt.
+class LogReopening:
+    """Reopens the logs on USR1: one at a time, and not while the main loop writes to one.
 
-    With ``capture_output`` gunicorn reopens the error log under a lock that its own thread cannot take twice. Two
-    signals that arrive together (two rotations while the master was busy) block the worker's main loop for ever: it
-    accepts no connection any more. Call this in ``post_fork``, which comes before ``worker.init_signals``.
+    The handler of a signal interrupts whatever the main loop does. With ``capture_output`` gunicorn reopens the error
+    log under a lock that its own thread cannot take twice: two signals that arrive together (two rotations while the
+    master was busy) block the main loop for ever. And a file that is closed while it is being flushed is an error that
+    ends the worker.
     """
-    reopen = getattr(worker, "handle_usr1", None)
-    if reopen is None:
-        return
-    is_pending = is_running = False
 
-    def handle_usr1(signum: int, frame: Any) -> None:
-        nonlocal is_pending, is_running
-        is_pending = True
-        while is_pending and not is_running:
-            is_running, is_pending = True, False
+    def __init__(self, reopen: Callable[[int, Any], None]) -> None:
+        """``reopen``: gunicorn's own handler."""
+        self._reopen = reopen
+        self._is_pending = self._is_busy = False
+
+    def handle(self, signum: int, frame: Any) -> None:
+        """The handler of USR1."""
+        self._is_pending = True
+        while self._is_pending and not self._is_busy:
+            self._is_busy, self._is_pending = True, False
             try:
-                reopen(signum, frame)
+                self._reopen(signum, frame)
             finally:
-                is_running = False
+                self._is_busy = False
 
-    worker.handle_usr1 = handle_usr1
+    @contextlib.contextmanager
+    def held_off(self) -> Iterator[None]:
+        """In this block, in the main thread, nothing is reopened; what was asked for meanwhile, after it."""
+        self._is_busy = True
+        try:
+            yield
+        finally:
+            self._is_busy = False
+            if self._is_pending:
+                self.handle(signal.SIGUSR1, None)
+
+
+def reopen_logs_one_at_a_time(worker: Any) -> None:
+    """See ``LogReopening``. Call this in ``post_fork``, which comes before ``worker.init_signals``."""
+    reopen = getattr(worker, "handle_usr1", None)
+    if reopen is not None:
+        worker.log_reopening = LogReopening(reopen)
+        worker.handle_usr1 = worker.log_reopening.handle
 
 
 def receive_aside(worker: Any, most: int, record: Any) -> None:
@@ -163,7 +184,6 @@ class _Reception:
         self._dispatch = worker.wait_for_and_dispatch_events
         worker.wait_for_and_dispatch_events = self._pass
         worker.accept = self._accepted
-        worker.on_client_socket_readable = self._kept_readable
         worker.murder_pending = self._close_overdue
         worker.handle = self._handle
         worker.finish_request = self._finished
@@ -180,8 +200,10 @@ class _Reception:
         try:
             self._dispatch(min(timeout, _LINES_WAIT) if self._lines else timeout)
         finally:
-            if not self._has_refused or self._lines.age > _LINES_WAIT:
-                self._lines.write()
+            if self._lines and (not self._has_refused or self._lines.age > _LINES_WAIT):
+                reopening = getattr(self._worker, "log_reopening", None)
+                with reopening.held_off() if reopening else contextlib.nullcontext():
+                    self._lines.write()
         if self._has_refused:
             # Under overload many in a pass cost less than one: each pass asks for the interpreter lock several times.
             time.sleep(_PAUSE)
@@ -209,23 +231,19 @@ class _Reception:
         if self._worker.nr_conns >= self._worker.worker_connections:
             self._close_longest_idle()
 
-    def _kept_readable(self, conn: Any, sock: Any) -> None:
-        self._worker.keepalived_conns.remove(conn)
-        conn.is_polled = True
-        self._wait(conn)
-        self._read(conn, sock)
-
     def _finished(self, conn: Any, future: Any) -> None:
-        is_kept = not future.cancelled() and future.exception() is None and future.result() is True
-        rest = conn.parser.unreader.take_buffered() if is_kept else b""
-        if not rest:
+        if future.cancelled() or future.exception() is not None or future.result() is not True:
             self._finish(conn, future)
             return
-        # The next request, or a part of it, came in one piece with the one before.
+        # The next request, or a part of it, may have come in one piece with the one before.
+        rest = conn.parser.unreader.take_buffered()
         conn.sock.setblocking(False)
         conn.is_polled = False
         self._wait(conn)
-        self._receive(conn, rest)
+        if rest:
+            self._receive(conn, rest)
+        else:
+            self._poll(conn)
 
     def _wait(self, conn: Any) -> None:
         conn.arrival, conn.entered = Arrival(self._most), contextlib.nullcontext()
@@ -304,9 +322,11 @@ class _Reception:
         sent = self._send(conn, ready.encoded("close" if is_last else "keep-alive"))
         now = time.monotonic()
         self._lines.add(ready, now - began)
-        self._has_refused = self._has_refused or ready.status.startswith("503")
+        if ready.status[:3] == "503":
+            self._has_refused = True
         if is_last or not sent:
-            self._drop(conn, graceful=True)
+            # Where all that came was read, the kernel needs nobody's help to deliver the answer.
+            self._drop(conn, graceful=arrival.refusal is not None or arrival.is_followed)
             return
         self._bytes -= len(arrival.data)
         conn.arrival = Arrival(self._most)
@@ -352,11 +372,6 @@ class _Reception:
     def _close_longest_idle(self) -> None:
         if self._waiting:
             self._drop(next(iter(self._waiting)))
-        elif self._worker.keepalived_conns:
-            conn = self._worker.keepalived_conns.popleft()
-            self._worker.poller.unregister(conn.sock)
-            self._worker.nr_conns -= 1
-            conn.close()
 
     def _handle(self, conn: Any) -> Any:
         """In a thread: the request holds what it got at the door."""
