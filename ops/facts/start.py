@@ -110,6 +110,44 @@ class EnvironmentFile(Facts, frozen=True):
     names: tuple[str, ...]
 
 
+class Flaw(StrEnum):
+    """What is wrong with the writing of a variable, to the program that reads the line.
+
+    ``QUOTES``: they are part of the value; ``TYPED_QUOTES``: a word processor's; ``SPACE``: at an end of the value;
+    ``CARRIAGE_RETURN``: at its end; ``BOM``: before the name; ``EXPORT``: before the name, where no shell reads it;
+    ``DOLLAR``: a shell replaces it; ``REFERENCE``: ${NAME} or a command, which nothing replaces; ``COMMENT``: behind
+    the value, and part of it; ``SPLIT``: the value ends at its first space; ``PERCENT``: systemd replaces it."""
+
+    QUOTES = "quotes"
+    TYPED_QUOTES = "typed_quotes"
+    SPACE = "space"
+    CARRIAGE_RETURN = "carriage_return"
+    BOM = "bom"
+    EXPORT = "export"
+    DOLLAR = "dollar"
+    REFERENCE = "reference"
+    COMMENT = "comment"
+    SPLIT = "split"
+    PERCENT = "percent"
+
+
+class BadAssignment(Facts, frozen=True):
+    """A variable that is set where the service starts, and badly written there; never its value."""
+
+    name: str
+    path: str
+    line: int
+    flaw: Flaw
+
+
+class ConfiguredAccount(Facts, frozen=True):
+    """gunicorn's ``setting`` user or group, and the place that has it: FILE:LINE or an option."""
+
+    setting: str
+    name: str
+    where: str
+
+
 class Mention(Facts, frozen=True):
     """A file or a port that the statement at ``frame`` (FILE:LINE) names. ``is_near``: another statement of its module
     does."""
@@ -156,6 +194,7 @@ class LastStart(Facts, frozen=True):
     interpreter in their first line, which does not exist. ``reads``: of the environment, those first that the
     traceback's statements use, the innermost frame first; ``mentions``: files and ports in those statements;
     ``prefixes``: of the variables of a class of settings; ``environment_files``: beside the application;
+    ``accounts``: gunicorn's settings ``user`` and ``group``; ``badly_written``: variables that are set, and how badly;
     ``migrations``: what the interpreter is given to make the database's tables; ``servers``: other servers than
     gunicorn that a supervisor runs at the service's address or in its directory; ``damaged``: files of modules that
     Python could not read, or directories of its compiled files; ``extensions``: by module that was not found, a file
@@ -179,6 +218,8 @@ class LastStart(Facts, frozen=True):
     prefixes: dict[str, str] = msgspec.field(default_factory=dict)
     environment_files: tuple[EnvironmentFile, ...] = ()
     migrations: str | None = None
+    accounts: tuple[ConfiguredAccount, ...] = ()
+    badly_written: tuple[BadAssignment, ...] = ()
     servers: tuple[DeclaredServer, ...] = ()
     damaged: tuple[str, ...] = ()
     extensions: dict[str, str] = msgspec.field(default_factory=dict)

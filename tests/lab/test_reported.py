@@ -40,8 +40,6 @@ _KNOWN_WRONG = {
     "each_worker_has_a_memory_of_its_own": "nothing wrong",
     "framework_says_nothing_of_its_errors": "wrong",
     "origin_ends_with_a_slash": "nothing wrong",
-    "value_of_the_variable_has_its_quotes": "partly",
-    "gunicorn_may_not_become_another_user": "partly",
     "deployment_does_not_wait_for_who_is_being_served": "nothing wrong",
 }
 

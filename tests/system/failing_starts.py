@@ -458,7 +458,44 @@ STARTS: tuple[FailingStart, ...] = (
     ),
     FailingStart("user", Kind.USER, conf='user = "nobodyhere"\n', values={"name": "nobodyhere"}),
     FailingStart("group", Kind.GROUP, conf='group = "nogrouphere"\n', values={"name": "nogrouphere"}),
+    FailingStart(
+        "address whose quotes are part of it",
+        Kind.VARIABLE_VALUE,
+        {"app.py": 'import os\nport = int(os.environ["SHOP_PORT"])\n'},
+        conf="raw_env = [\n    'SHOP_PORT=\"8080\"',\n]\n",
+        values={"name": "SHOP_PORT"},
+        where="app.py:2",
+        fix=("gunicorn.conf.py:5, SHOP_PORT: take the inner quotes away",),
+    ),
     FailingStart("user without root", Kind.NOT_ROOT, conf='user = "daemon"\n', drop=True),
+    FailingStart(
+        "user without the right to become one",
+        Kind.CALL_FORBIDDEN,
+        conf='user = "nobody"\n',
+        command=(
+            "setpriv", "--bounding-set=-setuid,-setgid", sys.executable, "-m", "gunicorn", "-c",
+            "DIR/gunicorn.conf.py", "app:app",
+        ),
+        values={"capability": "CAP_SETUID", "becomes": "yes"},
+        fix=("NoNewPrivs", "user (", "gunicorn.conf.py:", "runuser -u nobody"),
+    ),
+    FailingStart(
+        "priority that the application raises",
+        Kind.CALL_FORBIDDEN,
+        {"app.py": f"import os\nos.setpriority(os.PRIO_PROCESS, 0, -5)\n{HELLO}"},
+        drop=True,
+        values={"call": "setpriority()", "capability": "CAP_SYS_NICE"},
+        where="app.py:2",
+        fix=("CAP_SYS_NICE",),
+    ),
+    FailingStart(
+        "call of a library that is refused",
+        Kind.CALL_FORBIDDEN,
+        {"app.py": f"import ctypes, os\ndef pin():\n    raise PermissionError(1, 'Operation not permitted')\npin()\n"
+         f"{HELLO}"},
+        where="app.py:3",
+        fix=("SystemCallFilter=",),
+    ),
     FailingStart(
         "log's directory", Kind.LOG_DIRECTORY, conf='errorlog = "DIR/logs/e.log"\n', fix=("mkdir -p ",)
     ),

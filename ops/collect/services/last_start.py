@@ -20,6 +20,7 @@ from ops.collect.host.environment import packages_in
 from ops.collect.logs.tail import LogTail
 from ops.collect.services.damaged_modules import damaged_modules
 from ops.collect.services.declared_servers import declared_servers
+from ops.collect.services.start_configuration import badly_written, configured_accounts
 from ops.collect.services.start_source import (
     MAX_SOURCE_BYTES,
     environment_files,
@@ -142,6 +143,8 @@ def last_start_words(target: Target, settings: Settings, wsgi: str, pidfile: Pid
         prefixes=read.prefixes,
         environment_files=environment_files(target.app_dir),
         migrations=migrations_command(target.app_dir),
+        accounts=configured_accounts(target),
+        badly_written=badly_written(target, settings.gunicorn.unit),
         servers=declared_servers(target, settings) if target.gunicorn_master is None else (),
         damaged=damaged_modules(target.app_dir, output),
     )

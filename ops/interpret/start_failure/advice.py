@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure import code_steps, data_steps, gunicorn_steps, host_steps, variable_steps
-from ops.interpret.start_failure.kind import Kind, StartFailure
+from ops.interpret.start_failure import (
+    code_steps,
+    data_steps,
+    gunicorn_steps,
+    host_steps,
+    privilege_steps,
+    variable_steps,
+)
+from ops.interpret.start_failure.kind import NOT_KNOWN, Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace
 from ops.text.language import Text, verbatim
 
@@ -18,7 +25,10 @@ _Steps = Callable[[StartFailure, LastStart, StartPlace], tuple[Text, ...]]
 
 def fix_for(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     """Return the steps that fix the failed start; the last step starts the service."""
-    steps = _STEPS.get(failure.kind, host_steps.look)(failure, last, place)
+    written = _STEPS.get(failure.kind, host_steps.look)(failure, last, place)
+    steps = tuple(step for step in written if NOT_KNOWN not in step.en) or host_steps.look(
+        failure, last, place
+    )
     limit = any(account.result == "start-limit-hit" for account in last.supervisors)
     reset = (verbatim(f"systemctl reset-failed {place.unit}"),) if limit and place.unit else ()
     return (*steps, *reset, verbatim(place.begin))
@@ -78,6 +88,7 @@ _STEPS: dict[Kind, _Steps] = {
     Kind.CONNECTION: data_steps.connection,
     Kind.FILE: host_steps.file,
     Kind.FILE_FORBIDDEN: host_steps.forbidden,
+    Kind.CALL_FORBIDDEN: privilege_steps.call_forbidden,
     Kind.READ_ONLY: host_steps.read_only,
     Kind.DISK_FULL: host_steps.disk,
     Kind.LIBRARY: host_steps.library,

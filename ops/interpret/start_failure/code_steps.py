@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
 from ops.interpret.exception_words import explained
-from ops.interpret.start_failure.kind import StartFailure
+from ops.interpret.start_failure.kind import NOT_KNOWN, StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words, show_line
 from ops.interpret.start_failure.variable_steps import set_at_the_start
 from ops.text.language import Text, verbatim
@@ -18,7 +18,7 @@ from ops.text.language import Text, verbatim
 
 def submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     values = failure.values
-    module, directory = values.get("module", "?"), values.get("directory", "?")
+    module, directory = values.get("module", NOT_KNOWN), values.get("directory", NOT_KNOWN)
     if file := values.get("file"):
         choices = ", ".join(f"{module.partition('.')[0]}:{each}" for each in last.callables[:5])
         first = module.partition(".")[0]
@@ -30,7 +30,7 @@ def submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
                 f"{place.script or place.unit or place.start}；如果本来指的是包 {first}，则给 {file} 改名",
             ),
         )
-    package = str(PurePosixPath(directory, *values.get("package", "?").split(".")))
+    package = str(PurePosixPath(directory, *values.get("package", NOT_KNOWN).split(".")))
     listing = verbatim(f"ls -la {shlex.quote(package)}")
     if variable := values.get("variable"):
         names = [variable]
@@ -53,7 +53,7 @@ def submodule(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
 
 
 def relative_import(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = PurePosixPath((failure.where or place.app_dir + "/?").rpartition(":")[0])
+    path = PurePosixPath((failure.where or f"{NOT_KNOWN}:0").rpartition(":")[0])
     package = path.parent
     name = place.wsgi.partition(":")[2] or "app"
     wsgi = f"{package.name}.{path.stem}:{name}"
@@ -87,7 +87,7 @@ def own_port(failure: StartFailure, _last: LastStart, place: StartPlace) -> tupl
 
 
 def arguments(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    where = failure.where or "?"
+    where = failure.where or NOT_KNOWN
     call = failure.values.get("call", "parse_args")
     return (
         *show_line(failure.where),
@@ -108,7 +108,7 @@ def arguments(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tu
 
 def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     directory = failure.values.get("directory")
-    module = failure.values.get("module", "?")
+    module = failure.values.get("module", NOT_KNOWN)
     if directory and directory != place.app_dir:
         return (
             Text(
@@ -147,11 +147,11 @@ def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> t
 
 
 def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    name = failure.values.get("package", "?")
+    name = failure.values.get("package", NOT_KNOWN)
     command = f"{python_of(last, place)} -m pip install {shlex.quote(name)}"
     if failure.values.get("listed"):
         return (verbatim(command),)
-    module = failure.values.get("module", "?")
+    module = failure.values.get("module", NOT_KNOWN)
     return (
         of_package(module.partition(".")[0], python_of(last, place)),
         Text(
@@ -163,7 +163,7 @@ def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[
 
 
 def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    package, importer = failure.values.get("package", "?"), failure.values.get("importer")
+    package, importer = failure.values.get("package", NOT_KNOWN), failure.values.get("importer")
     python = python_of(last, place)
     modules = [each for each in (importer, package) if each and each not in sys.stdlib_module_names]
     # Not by name: a package may be called otherwise than its module.
@@ -183,7 +183,7 @@ def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Te
             installed,
             verbatim(f"{python} -m pip check"),
         )
-    needs = failure.where or "?"
+    needs = failure.where or NOT_KNOWN
     return (
         Text(
             f"{needs} needs another version of {package}: install the one it was written for, or change the "
@@ -195,7 +195,7 @@ def clash(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Te
 
 
 def attribute(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    module, name = failure.values.get("module", "?"), failure.values.get("name", "?")
+    module, name = failure.values.get("module", NOT_KNOWN), failure.values.get("name", NOT_KNOWN)
     if last.callables:
         choices = ", ".join(f"{module}:{each}" for each in last.callables[:5])
         return (
@@ -216,7 +216,7 @@ def attribute(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
 
 
 def factory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    name = failure.values.get("name", "?")
+    name = failure.values.get("name", NOT_KNOWN)
     return (
         Text(
             f"Give {name} its arguments where gunicorn is started (MODULE:{name}(...)), or defaults in the "
@@ -243,7 +243,7 @@ _BEFORE = Text(
 
 
 def hidden(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    path, module = failure.values.get("path", "?"), failure.values.get("module", "?")
+    path, module = failure.values.get("path", NOT_KNOWN), failure.values.get("module", NOT_KNOWN)
     other = f"{path.removesuffix('.py')}_own.py"
     return (
         verbatim(f"mv -- {shlex.quote(path)} {shlex.quote(other)}"),
@@ -255,7 +255,7 @@ def hidden(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple
 
 
 def syntax(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    path, line = failure.values.get("path", "?"), failure.values.get("line", "1")
+    path, line = failure.values.get("path", NOT_KNOWN), failure.values.get("line", "1")
     number = int(line) if line.isdigit() else 1
     return (
         Text(f"Correct {failure.at.en}: {failure.quote}", f"修复 {failure.at.zh}：{failure.quote}"),
@@ -313,7 +313,7 @@ def _packages(python: str, condition: str) -> str:
 
 
 def pickled(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    values, module = failure.values, failure.values.get("module", "?")
+    values, module = failure.values, failure.values.get("module", NOT_KNOWN)
     name = Text(values.get("name", "its classes"), values.get("name", "它的类"))
     file = Text(values.get("path", "the pickle"), values.get("path", "pickle 文件"))
     return (
@@ -340,7 +340,7 @@ def pickled(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tupl
 
 
 def source_encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     return (
         Text(f"Convert {path} to UTF-8, for example from GBK:", f"把 {path} 转成 UTF-8，例如原为 GBK："),
         verbatim(f"iconv -f GBK -t UTF-8 {shlex.quote(path)} -o {shlex.quote(path + '.utf8')}"),
@@ -363,7 +363,7 @@ def encoding(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tup
 
 def runs_itself(failure: StartFailure, last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     run = next(iter(last.runs), None)
-    where = f"{run.path}:{run.line}" if run else failure.where or "?"
+    where = f"{run.path}:{run.line}" if run else failure.where or NOT_KNOWN
     call = run.call if run else "app.run"
     return (
         Text(

@@ -6,13 +6,13 @@ import shlex
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.kind import StartFailure
+from ops.interpret.start_failure.kind import NOT_KNOWN, StartFailure
 from ops.interpret.start_failure.place import StartPlace, show_line
 from ops.text.language import Text, verbatim
 
 
 def data_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     whole = str(PurePosixPath(place.app_dir, path))
     python = place.python
     look = f"ls -l {shlex.quote(whole)}"

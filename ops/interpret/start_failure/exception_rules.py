@@ -22,6 +22,7 @@ from ops.interpret.start_failure.import_rules import (
     pickled_rule,
 )
 from ops.interpret.start_failure.kind import Found, Kind, Proof
+from ops.interpret.start_failure.privileges import forbidden_call
 from ops.interpret.start_failure.variable_rules import environment_rule, variable_rule
 from ops.interpret.start_failure.words import StartReading, Trace, first_line, is_in, mentioned
 
@@ -74,6 +75,8 @@ def _pidfile(trace: Trace, name: str, message: str, _last: LastStart | None) -> 
 def _master_files(trace: Trace, name: str, message: str, _last: LastStart | None) -> Found:
     if name == "PermissionError" and is_in(trace, "gunicorn/workers/workertmp.py", "gunicorn/glogging.py"):
         return Kind.NOT_ROOT, {}
+    if (call := forbidden_call(trace, name, message)) is not None:
+        return Kind.CALL_FORBIDDEN, call
     if match := re.search(r"(\S+) doesn't exist\. Can't create workertmp", message):
         return Kind.WORKER_DIRECTORY, {"path": match[1]}
     if match := re.search(r'(?:certfile|keyfile) "([^"]+)" does not exist', message):
@@ -106,7 +109,7 @@ def _files(_trace: Trace, name: str, message: str, _last: LastStart | None) -> F
         return Kind.DISK_FULL, values
     if number == "24":
         return Kind.OPEN_FILES, values
-    if name == "PermissionError":
+    if name == "PermissionError" and path:
         return Kind.FILE_FORBIDDEN, values
     return None
 

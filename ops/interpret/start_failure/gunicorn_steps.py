@@ -9,13 +9,13 @@ import unicodedata
 from ops.facts.start import LastStart
 from ops.interpret.packages import worker_package
 from ops.interpret.start_failure.import_rules import DASHES
-from ops.interpret.start_failure.kind import Kind, StartFailure
+from ops.interpret.start_failure.kind import NOT_KNOWN, Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words
 from ops.text.language import Text, verbatim
 
 
 def worker_directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     setting = setting_words(place, "worker_tmp_dir")
     return (
         verbatim(f"mkdir -p {shlex.quote(path)}"),
@@ -28,10 +28,10 @@ def worker_directory(failure: StartFailure, _last: LastStart, place: StartPlace)
 
 
 def worker_class(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    name = failure.values.get("name", "?")
+    name = failure.values.get("name", NOT_KNOWN)
     # gthread is part of gunicorn, so it needs a newer gunicorn.
     own = "gunicorn" if name == "gthread" else worker_package(name)
-    module = re.sub(r"[^\w.-]", "", name.partition(".")[0]) or "?"
+    module = re.sub(r"[^\w.-]", "", name.partition(".")[0]) or NOT_KNOWN
     detail = failure.values.get("detail", "")
     python = python_of(last, place)
     if match := re.search(r"No module named '([\w]+)", detail):
@@ -82,7 +82,7 @@ def _set_class(name: str) -> str:
 
 
 def configuration(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     if failure.kind is Kind.CONFIG_MISSING:
         return (
             Text(
@@ -174,7 +174,7 @@ def bind(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Te
 
 
 def pidfile_held(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    path, pid = failure.values.get("path", "?"), failure.values.get("pid", "?")
+    path, pid = failure.values.get("path", NOT_KNOWN), failure.values.get("pid", NOT_KNOWN)
     return (
         Text(
             f"Make sure that process {pid} is no gunicorn of this service (it is left alone):",
@@ -186,7 +186,7 @@ def pidfile_held(failure: StartFailure, _last: LastStart, _place: StartPlace) ->
 
 
 def tls_file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     setting = setting_words(place, "certfile, keyfile")
     return (
         Text(

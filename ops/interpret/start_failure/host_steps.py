@@ -6,8 +6,8 @@ import shlex
 from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart, ServiceManager
-from ops.interpret.start_failure.kind import Kind, StartFailure
-from ops.interpret.start_failure.place import StartPlace, setting_words
+from ops.interpret.start_failure.kind import NOT_KNOWN, Kind, StartFailure
+from ops.interpret.start_failure.place import StartPlace, setting_words, show_line
 from ops.text.language import Text, verbatim
 
 
@@ -15,7 +15,7 @@ def directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
     """Return the steps that create a directory that must exist before the start."""
     path = failure.values.get("path")
     if path is None:
-        unit = failure.values.get("unit", place.unit or "?")
+        unit = failure.values.get("unit", place.unit or NOT_KNOWN)
         return (
             verbatim(f"systemctl cat {shlex.quote(unit)}"),
             Text(
@@ -56,7 +56,18 @@ def directory(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
 
 
 def forbidden(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = str(PurePosixPath(place.app_dir, failure.values.get("path", "?")))
+    name = failure.values.get("path")
+    if name is None:
+        return (
+            *show_line(failure.where),
+            Text(
+                f"Give the service's user what {failure.at.en} opens; which user that is: User= in the unit, "
+                f"{setting_words(place, 'user').en}",
+                f"让服务的用户能访问 {failure.at.zh} 打开的对象；用户见 unit 的 User= 或 "
+                f"{setting_words(place, 'user').zh}",
+            ),
+        )
+    path = str(PurePosixPath(place.app_dir, name))
     return (
         verbatim(f"namei -l {shlex.quote(path)}"),
         Text(
@@ -69,7 +80,7 @@ def forbidden(failure: StartFailure, _last: LastStart, place: StartPlace) -> tup
 
 
 def account(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    name = failure.values.get("name", "?")
+    name = failure.values.get("name", NOT_KNOWN)
     is_group = failure.kind is Kind.GROUP
     by_unit = "unit" in failure.values
     setting = "Group=" if is_group else "User="
@@ -86,8 +97,8 @@ def account(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple
     command = f"{'groupadd' if is_group else 'useradd'} --system {shlex.quote(name)}"
     return (
         Text(
-            f"Correct {where}, or create it{f': {command}' if name != '?' else ''}",
-            f"更正 {ort}，或创建它{f'：{command}' if name != '?' else ''}",
+            f"Correct {where}, or create it{f': {command}' if name != NOT_KNOWN else ''}",
+            f"更正 {ort}，或创建它{f'：{command}' if name != NOT_KNOWN else ''}",
         ),
     )
 
@@ -132,7 +143,7 @@ def work_directory(failure: StartFailure, last: LastStart, place: StartPlace) ->
 
 
 def file(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    path = failure.values.get("path", "?")
+    path = failure.values.get("path", NOT_KNOWN)
     relative = not path.startswith("/")
     return (
         Text(
@@ -173,7 +184,7 @@ def disk(_failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[T
 
 
 def library(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
-    library = failure.values.get("library", "?")
+    library = failure.values.get("library", NOT_KNOWN)
     return (
         verbatim(f"ldconfig -p | grep {shlex.quote(library.partition('.so')[0])}"),
         Text(
@@ -277,7 +288,7 @@ def program(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[
 def extension(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
     """Return the steps that put a compiled module for this Python in place of another's."""
     python = shlex.quote(last.interpreter) if last.interpreter else place.python
-    package, path = failure.values.get("package", "?"), failure.values.get("path", "?")
+    package, path = failure.values.get("package", NOT_KNOWN), failure.values.get("path", NOT_KNOWN)
     return (
         verbatim(f"{python} -c 'import sysconfig; print(sysconfig.get_config_var(\"EXT_SUFFIX\"))'"),
         Text(
@@ -294,7 +305,7 @@ def extension(failure: StartFailure, last: LastStart, place: StartPlace) -> tupl
 
 def old_environment(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tuple[Text, ...]:
     """Return the steps that make a virtual environment anew for the system's present Python."""
-    path = PurePosixPath(failure.values.get("path", "?"))
+    path = PurePosixPath(failure.values.get("path", NOT_KNOWN))
     environment = path.parent.parent
     return (
         verbatim(f"ls -l {shlex.quote(str(environment / 'bin'))} {shlex.quote(str(path.parent))}"),
@@ -335,7 +346,7 @@ def standard_library(failure: StartFailure, _last: LastStart, place: StartPlace)
 
 
 def limit(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    unit = failure.values.get("unit", place.unit or "?")
+    unit = failure.values.get("unit", place.unit or NOT_KNOWN)
     return (
         verbatim(f"journalctl -u {shlex.quote(unit)} -n 50 --no-pager"),
         Text("Fix what those lines say, then:", "先解决这些行里的问题，然后："),

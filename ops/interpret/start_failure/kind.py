@@ -8,6 +8,9 @@ import msgspec
 
 from ops.text.language import Text, verbatim
 
+# Stands in a step for a fact that the log does not show; such a step is not given. No text has this code point.
+NOT_KNOWN = "\ufdd0"
+
 
 class Kind(StrEnum):
     """The kind of defect that kept the service from starting."""
@@ -59,6 +62,7 @@ class Kind(StrEnum):
     CONNECTION = "connection_refused_at_import"
     FILE = "file_missing_at_import"
     FILE_FORBIDDEN = "file_not_readable"
+    CALL_FORBIDDEN = "call_not_permitted"
     DATA_FILE = "file_not_as_expected"
     DATABASE_FILE = "database_file_not_opened"
     TABLE = "table_missing"
@@ -96,6 +100,7 @@ LOADING = frozenset(
         Kind.CIRCULAR, Kind.HIDES, Kind.OWN_NAME, Kind.ATTRIBUTE, Kind.NOT_CALLABLE, Kind.FACTORY_ARGUMENT, Kind.SYNTAX,
         Kind.DAMAGED, Kind.PICKLED,
         Kind.SOURCE_ENCODING, Kind.ENCODING, Kind.CONNECTION, Kind.FILE, Kind.FILE_FORBIDDEN, Kind.READ_ONLY,
+        Kind.CALL_FORBIDDEN,
         Kind.DISK_FULL, Kind.LIBRARY, Kind.MEMORY, Kind.KILLED, Kind.CRASHED, Kind.TOO_SLOW, Kind.OPEN_FILES,
         Kind.RUNS_ITSELF, Kind.EXITS, Kind.EXCEPTION, Kind.EXTENSION,
     }

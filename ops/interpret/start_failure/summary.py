@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ops.facts.start import LastStart
 from ops.interpret.exception_words import explained
-from ops.interpret.start_failure.kind import Kind, StartFailure
+from ops.interpret.start_failure.kind import NOT_KNOWN, Kind, StartFailure
+from ops.interpret.start_failure.privilege_steps import configured_account
+from ops.interpret.start_failure.variable_steps import flaw_words, written_badly
 from ops.text.language import Text
 
 
@@ -18,13 +20,16 @@ def summary_of(failure: StartFailure, last: LastStart) -> Text:
     values = _values(failure, last)
     template = _sentences()[failure.kind]
     where = failure.where or ""
-    en, zh = template.en, template.zh
-    text = Text(en=_filled(en, values), zh=_filled(zh, values))
+    en, zh = _filled(template.en, values), _filled(template.zh, values)
+    if NOT_KNOWN in en:
+        en, zh = f"The last start failed: {failure.quote}.", f"上次启动失败：{failure.quote}。"
+    text = Text(en=en, zh=zh)
     if where and where not in text.en:
         text = Text(en=f"{text.en[:-1]} ({where}).", zh=f"{text.zh[:-1]}（{where}）。")
     known = explained(failure.quote) if failure.kind is Kind.EXCEPTION else None
     if known is not None:
         text = Text(en=f"{text.en[:-1]}: {known.what.en}.", zh=f"{text.zh[:-1]}：{known.what.zh}。")
+    text = _with_the_writing(text, failure, last)
     if failure.count > 1:
         text = Text(
             en=f"{text.en[:-1]}; {failure.count} workers ended like that in a row.",
@@ -33,8 +38,22 @@ def summary_of(failure: StartFailure, last: LastStart) -> Text:
     return text
 
 
+def _with_the_writing(text: Text, failure: StartFailure, last: LastStart) -> Text:
+    """The sentence, and what is wrong with the writing of the variable that it is about."""
+    if failure.kind not in (Kind.VARIABLE, Kind.VARIABLE_VALUE):
+        return text
+    bad = written_badly([name.strip() for name in failure.values.get("name", "").split(",")], last)
+    if not bad:
+        return text
+    where, words = f"{bad[0].path}:{bad[0].line}", flaw_words(bad[0])
+    return Text(
+        en=f"{text.en[:-1]}; {where} sets {bad[0].name}, but {words.en}.",
+        zh=f"{text.zh[:-1]}；{where} 设置了 {bad[0].name}，但{words.zh}。",
+    )
+
+
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "?"), template)
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], NOT_KNOWN), template)
 
 
 def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
@@ -56,12 +75,21 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         "class_en": values.get("name", "its classes"),
         "class_zh": values.get("name", "它的类"),
         "module": "gunicorn",
+        "call_of_en": values.get("call", "a call"),
+        "call_of_zh": values.get("call", "某个调用"),
+        "capability_en": f" (it takes {values['capability']})" if "capability" in values else "",
+        "capability_zh": f"（需要 {values['capability']}）" if "capability" in values else "",
+        "account_en": configured_account(last).en if "becomes" in values else "",
+        "account_zh": configured_account(last).zh if "becomes" in values else "",
         "home_en": f"; PYTHONHOME leads to {values['home']}" if "home" in values else "",
         "home_zh": f"；环境变量 PYTHONHOME 指向 {values['home']}" if "home" in values else "",
         "refusal_en": values.get("detail", "it ends itself"),
         "refusal_zh": values.get("detail", "应用自行退出"),
         "detail": "-",
-        "where": failure.where or "?",
+        "where_en": failure.where or "the application",
+        "where_zh": failure.where or "应用",
+        "at_en": f" at {failure.where}" if failure.where else "",
+        "at_zh": f"{failure.where} 抛出 " if failure.where else "",
         "quote": failure.quote,
         "holder_en": holder_en,
         "holder_zh": holder_zh,
@@ -71,7 +99,7 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
         "versions_zh": f"（已安装：{versions}）" if versions else "",
         "names_en": f"; it has {names}" if names else "",
         "names_zh": f"；它有 {names}" if names else "",
-        "setting": f"{values['name']} = {values.get('value', '?')}: " if "name" in values else "",
+        "setting": f"{values['name']} = {values.get('value', '...')}: " if "name" in values else "",
         "call_en": f"{call} at {failure.at.en}" if call else failure.quote,
         "call_zh": f"{failure.at.zh} 的 {call}" if call else failure.quote,
         "call_said_en": f": {called.en} ends the process" if call else "",
@@ -94,7 +122,11 @@ def _values(failure: StartFailure, last: LastStart) -> dict[str, str]:
 
 def _module_words(values: Mapping[str, str]) -> dict[str, str]:
     """Return the words for a module missing from the application's own package: the reason, and what names it."""
-    file, package, directory = values.get("file"), values.get("package", "?"), values.get("directory", "?")
+    file, package, directory = (
+        values.get("file"),
+        values.get("package", NOT_KNOWN),
+        values.get("directory", NOT_KNOWN),
+    )
     variable = values.get("variable")
     return {
         "variable_en": f", which {variable} names" if variable else "",

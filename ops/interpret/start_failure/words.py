@@ -75,12 +75,14 @@ class Ended(msgspec.Struct, frozen=True):
 
 class Trace(msgspec.Struct, frozen=True):
     """A traceback. ``exception``: its message, which may have several lines; ``frames``: file, line, function;
-    ``is_master``: it ended gunicorn's master, not a worker; ``is_cause``: it is the direct cause of the next one."""
+    ``is_master``: it ended gunicorn's master, not a worker; ``is_cause``: it is the direct cause of the next one;
+    ``statements``: the source lines that it shows, outermost first."""
 
     exception: str
     frames: tuple[tuple[str, int, str], ...]
     is_master: bool = False
     is_cause: bool = False
+    statements: tuple[str, ...] = ()
 
     @property
     def own(self) -> tuple[str, int] | None:
@@ -252,9 +254,13 @@ def _traces(lines: Sequence[str], last_timed: int) -> list[Trace]:
         is_next = is_of_worker and is_chained
         # The master's log goes on after a worker's traceback; nothing follows one that ended gunicorn.
         is_master = not is_of_worker and at > last_timed and "init_process" not in text
-        traces.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause))
+        traces.append(Trace("\n".join(exception).strip(), tuple(frames), is_master, is_cause, _shown(raw)))
     # With it the master ends because a worker did (gunicorn: arbiter.py, reap_workers): that worker's is the reason.
     return [trace for trace in traces if not trace.exception.startswith(_HALT)] or traces
+
+
+def _shown(raw: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line.strip() for line in raw if not _FRAME.match(line))
 
 
 def _ends_exception(exception: Sequence[str], following: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.collect.logs.journal import JournalRecord
@@ -17,7 +18,7 @@ from ops.collect.services.last_start import clean_lines, journal_words
 from ops.collect.services.supervisors import read_show
 from ops.facts.start import EnvironmentFile, LastStart, ServiceManager, StartWords, SupervisorAccount
 from ops.interpret.start_failure.advice import fix_for
-from ops.interpret.start_failure.kind import Kind, StartFailure
+from ops.interpret.start_failure.kind import NOT_KNOWN, Kind, StartFailure
 from ops.interpret.start_failure.place import StartPlace
 from ops.interpret.start_failure.reason import start_failure
 from ops.interpret.start_failure.summary import summary_of
@@ -704,3 +705,14 @@ def test_an_exception_at_import_is_explained_by_its_own_words() -> None:
     assert failure.kind is Kind.EXCEPTION
     assert "takes tensors alone" in summary_of(failure, last).en
     assert "weights_only=False" in fix_for(failure, last, PLACE)[0].en
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("start", ["systemctl start shop", "gunicorn app:app"])
+def test_what_is_not_known_leaves_no_gap_in_a_sentence_or_a_command(kind: Kind, start: str) -> None:
+    failure = StartFailure(kind, "words of the log", "/var/log/gunicorn.log", 0.0)
+    place = msgspec.structs.replace(PLACE, start=start, begin=start)
+    steps = fix_for(failure, LastStart(), place)
+    assert len(steps) > 1, "never only 'start it'"
+    for text in (summary_of(failure, LastStart()), *steps):
+        assert not [mark for mark in ("?", NOT_KNOWN, "{") if mark in text.en or mark in text.zh], text
