@@ -13,6 +13,13 @@ from msgspec.structs import replace
 from ops.diagnosis.catalogue import Catalogue, CauseEntry, catalogue, fill_text
 from ops.diagnosis.door import from_behind
 from ops.diagnosis.finding import Check, Evidence, Finding, NotJudgedError, Severity
+from ops.diagnosis.gunicorn_places import (
+    SERVICE_MODULE,
+    module_of,
+    setting_places,
+    variables_file,
+    with_places,
+)
 from ops.diagnosis.model import (
     Cause,
     CheckResult,
@@ -36,8 +43,7 @@ from ops.facts.nginx import Pidfile
 from ops.facts.probes import Backend, Front
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import Target
-from ops.facts.units import Unit
-from ops.interpret.gunicorn import arguments, options, process_of
+from ops.interpret.gunicorn import process_of
 from ops.interpret.nginx import serving_masters
 from ops.interpret.traffic import unclear_lines
 from ops.settings import Ignore
@@ -268,14 +274,17 @@ def _cause(
         verify=with_settings(
             verbatim(root.verify) if root.verify else entry.verify_with(facts), values.get("settings_file")
         ),
-        fix=entry.printed(map(_step, root.fix), facts) if root.fix else entry.fix_with(facts),
+        fix=entry.printed((_step(step, values) for step in root.fix), facts)
+        if root.fix
+        else entry.fix_with(facts, tuple(_step(step, values) for step in root.fix_first)),
         kind=root.kind,
         subjects=root.subjects,
     )
 
 
-def _step(step: str | Text) -> Text:
-    return step if isinstance(step, Text) else verbatim(step)
+def _step(step: str | Text, values: Mapping[str, str]) -> Text:
+    """A step that a judge wrote: a command, or a sentence with the places of gunicorn's settings filled in."""
+    return with_places(step, values) if isinstance(step, Text) else verbatim(step)
 
 
 def _outranks(left: Finding, right: Finding, all_causes: Catalogue) -> bool:
@@ -372,40 +381,19 @@ def host_values(snapshot: Snapshot) -> dict[str, str]:
     if isinstance(snapshot.settings_file, str):
         values["settings_file"] = snapshot.settings_file
     values.update(_settings_of_module(snapshot, target))
+    values.update(setting_places(snapshot, target))
     return {name: value for name, value in values.items() if value}
 
 
-# What the service's own module takes from variables (service/settings.py), in a sentence of any language.
-_SERVICE_MODULE = "python:service.gunicorn_conf"
-_VARIABLES = "GTE_TIMEOUT=, GTE_WORKERS=, GTE_MAX_REQUESTS=, ...: docs/configuration.md"
-# Files of variables that distributions write for every program.
-_OF_ALL_PROGRAMS = frozenset(
-    {"/etc/default/locale", "/etc/locale.conf", "/etc/sysconfig/i18n", "/etc/environment"}
-)
-
-
 def _settings_of_module(snapshot: Snapshot, target: Target) -> dict[str, str]:
-    """Where gunicorn's settings stand if its command names a module for them (``-c python:...``): the service's own
-    takes them from the unit's file of variables; for another the module, in sentences alone. Empty if the command
-    names none."""
+    """The file in which the service's settings are made if its own module takes them from variables."""
     if isinstance(snapshot.processes, NotSeen):
         return {}
-    module = options(arguments(process_of(snapshot.processes, target.gunicorn_master))).get("config", "")
-    if not module.startswith("python:"):
-        return {}
+    module = module_of(process_of(snapshot.processes, target.gunicorn_master))
     units = snapshot.units
     unit = None if isinstance(units, NotSeen) else units.unit(units.service)
-    path = _file_of_variables(unit) if unit is not None and module == _SERVICE_MODULE else None
-    if path is None:
-        return {"gunicorn_settings": module}
-    return {"gunicorn_config": path, "gunicorn_settings": f"{path} ({_VARIABLES})"}
-
-
-def _file_of_variables(unit: Unit) -> str | None:
-    """The unit's last readable environment file, one of the unit's name before others; None without one."""
-    files = [f.path for f in unit.environment_files if not f.error and f.path not in _OF_ALL_PROGRAMS]
-    own = [path for path in files if unit.name.removesuffix(".service") in path]
-    return next(reversed(own or files), None)
+    path = variables_file(unit) if module == SERVICE_MODULE else None
+    return {} if path is None else {"gunicorn_config": path}
 
 
 def target_values(target: Target) -> dict[str, str]:

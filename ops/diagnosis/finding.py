@@ -35,7 +35,8 @@ class Finding(msgspec.Struct, frozen=True):
     step of ``fix`` is a command (a string) or a sentence. ``explains`` None means every symptom the catalogue lists; a
     warning about the future explains no present symptom. ``kind`` is the particular defect, for programs, if the code
     covers several; ``subjects`` are those of several alike that it is about (servers of an upstream), as the
-    configuration has them."""
+    configuration has them. ``fix_first``: steps in place of the first of the catalogue's, before its others; where
+    gunicorn's settings are to be changed, a sentence has ``{timeout_place}`` and the like."""
 
     code: str
     evidence: tuple[Evidence, ...]
@@ -44,6 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
     summary: Text | None = None
     verify: str | None = None
     fix: tuple[str | Text, ...] | None = None
+    fix_first: tuple[str | Text, ...] = ()
     explains: tuple[str, ...] | None = None
     kind: str = ""
     subjects: tuple[str, ...] = ()

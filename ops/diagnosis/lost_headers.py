@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ops.diagnosis.finding import Evidence, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement
 from ops.facts.base import NotSeen
-from ops.facts.gunicorn import Gunicorn, GunicornConfig
+from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Process
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange
@@ -196,7 +196,6 @@ def _dropped_by_gunicorn(location: Location, target: Target, service: ProxiedSer
         if name.upper() in (word.strip().upper() for word in passed.split(",")):
             continue
         place, hyphenated = directive.where, name.replace("_", "-")
-        where = own.path if isinstance(own, GunicornConfig) else "gunicorn.conf.py"
         return LostHeader(
             name,
             Text(
@@ -207,10 +206,10 @@ def _dropped_by_gunicorn(location: Location, target: Target, service: ProxiedSer
             (
                 Text(
                     en=f"Call it {hyphenated}: the application sees HTTP_{name.upper()}, as before. Or, if it must"
-                    f' arrive as {name.upper()}, in {where} write forwarder_headers = "SCRIPT_NAME,PATH_INFO,'
-                    f'{name.upper()}"',
+                    f" arrive as {name.upper()}, set forwarder_headers ({{forwarder_headers_place}}) to"
+                    f' "SCRIPT_NAME,PATH_INFO,{name.upper()}"',
                     zh=f"改名为 {hyphenated}：应用看到的仍是 HTTP_{name.upper()}。如果必须以 {name.upper()} 传入，"
-                    f'在 {where} 里写 forwarder_headers = "SCRIPT_NAME,PATH_INFO,{name.upper()}"',
+                    f'把 forwarder_headers（{{forwarder_headers_place}}）设为 "SCRIPT_NAME,PATH_INFO,{name.upper()}"',
                 ),
                 replaced_in_line(place, name, hyphenated),
                 target.test_nginx,

@@ -35,6 +35,7 @@ from typing import Any
 import msgspec
 
 from ops.diagnosis.finding import Severity
+from ops.diagnosis.gunicorn_places import OPTIONS
 from ops.diagnosis.steps import confirmation, printed_steps
 from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
@@ -98,6 +99,7 @@ GUIDE_VALUES: dict[str, str] = {
     "letsencrypt_dir": "/etc/letsencrypt",
     "python": "/root/build/venv/bin/python",
     "python_command": "/root/build/venv/bin/python",
+    **{f"{name}_place": "/root/build/gunicorn.conf.py" for name in OPTIONS},
 }
 
 # Filled in for every cause, from the target.
@@ -169,18 +171,17 @@ class CauseEntry(msgspec.Struct, frozen=True, kw_only=True):
         """The command that shows the cause, ready to be pasted into a shell."""
         return fill_command(self.verify, values)
 
-    def fix_with(self, values: Mapping[str, str | Text]) -> tuple[Text, ...]:
+    def fix_with(self, values: Mapping[str, str | Text], first: tuple[Text, ...] = ()) -> tuple[Text, ...]:
         """The steps that fix it: commands ready to be pasted, and sentences; the last command shows whether it worked.
+        ``first``: finished steps in place of the entry's first.
 
         A command for which a value is unknown is left out (``kill ?`` fixes nothing), unless no step remained."""
         derived = with_derived(values)
         of_sentences = {**derived, **values}
-        # A file of variables has other names for gunicorn's settings: a sentence tells them, a command needs the path.
-        if "gunicorn_settings" in values:
-            of_sentences["gunicorn_config"] = values["gunicorn_settings"]
-        steps = tuple(
+        own = self.fix[1:] if first else self.fix
+        steps = first + tuple(
             fill_command(step, values) if is_command(step) else fill_text(step, of_sentences)
-            for step in self.fix
+            for step in own
             if not is_command(step)
             or all(derived.get(name, MISSING) != MISSING for name in placeholders(step.en))
         )

@@ -434,13 +434,13 @@ def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:
     log = logs.gunicorn_error
     if not isinstance(log, NotSeen) or log.needs_root or logs.application:
         return None
-    place = target.gunicorn_config_file or "gunicorn.conf.py"
     return (
         Text(
-            en=f"No log says why they fail ({log.reason}). In {place} set errorlog to a file (errorlog ="
-            ' "/var/log/NAME/error.log") and capture_output = True; the next failure leaves its traceback there',
-            zh=f"失败原因没有留在任何日志里（{log.reason}）。在 {place} 里把 errorlog 设为文件（errorlog ="
-            ' "/var/log/NAME/error.log"），并设 capture_output = True；下次失败就会留下堆栈',
+            en=f"No log says why they fail ({log.reason}). Set errorlog ({{errorlog_place}}) to a file, such as"
+            " /var/log/NAME/error.log, and capture_output = True beside it; the next failure leaves its traceback"
+            " there",
+            zh=f"失败原因没有留在任何日志里（{log.reason}）。把 errorlog（{{errorlog_place}}）设为文件，例如"
+            " /var/log/NAME/error.log，并在同一处设 capture_output = True；下次失败就会留下堆栈",
         ),
         target.restart_command,
     )

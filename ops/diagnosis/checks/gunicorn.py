@@ -108,27 +108,25 @@ def timeouts(logs: Logs, gunicorn: Gunicorn, processes: Processes, target: Targe
     from ops.diagnosis.checks.app_exceptions import running_circumstances
 
     around = running_circumstances(logs, gunicorn, processes, target)
-    awaited = (
-        _asked_itself(logs, log, entries)
-        or _waits_after_the_fork(logs, log, entries, around, target)
-        or _was_interrupted(log, entries, limit, gunicorn)
-    )
+    awaited = _asked_itself(logs, log, entries) or _waits_after_the_fork(logs, log, entries, around, target)
+    # What a long request did is told in place of how to find it out; the catalogue's other steps remain.
+    interrupted = None if awaited else _was_interrupted(log, entries, limit)
+    more = awaited or interrupted
     yield Finding(
         "GUN004",
         (
             last_quote(log.path, entries),
             *_cut_off(logs, log, entries),
-            *(awaited.evidence if awaited else ()),
+            *(more.evidence if more else ()),
         ),
         {"count": str(len(entries)), "timeout": f"{limit if limit is not None else 30} s"},
-        summary=awaited.words if awaited else None,
+        summary=more.words if more else None,
         fix=(*awaited.steps, target.restart_command) if awaited else None,
+        fix_first=interrupted.steps if interrupted else (),
     )
 
 
-def _was_interrupted(
-    log: Log, entries: tuple[LogEntry, ...], limit: object, gunicorn: Gunicorn
-) -> _Wait | None:
+def _was_interrupted(log: Log, entries: tuple[LogEntry, ...], limit: object) -> _Wait | None:
     """What the worker that was ended last was doing, if its traceback shows it."""
     from ops.diagnosis.checks.gunicorn_waits import interrupted_work
 
@@ -144,7 +142,6 @@ def _was_interrupted(
     if work is None:
         return None
     seconds = limit if limit is not None else 30
-    place = gunicorn.config.path if isinstance(gunicorn.config, GunicornConfig) else "gunicorn.conf.py"
     return _Wait(
         work.evidence,
         Text(
@@ -152,14 +149,7 @@ def _was_interrupted(
             f" {work.words.en}.",
             zh=f"gunicorn 有 {len(entries)} 次因超过 {seconds} 秒的 timeout 结束工作进程：{work.words.zh}。",
         ),
-        (
-            *work.steps,
-            Text(
-                en=f"If such requests are legitimate, raise timeout in {place}, and nginx's proxy_read_timeout above"
-                " it",
-                zh=f"如果这类请求本来就该这么久，调大 {place} 里的 timeout，并让 nginx 的 proxy_read_timeout 更大",
-            ),
-        ),
+        work.steps,
     )
 
 

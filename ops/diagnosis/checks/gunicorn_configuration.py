@@ -73,6 +73,16 @@ def place_of(name: str, option: str, master: Process, config: GunicornConfig | N
     return "gunicorn"
 
 
+def shown_by(place: str, master: Process) -> str | None:
+    """The command that shows what `place_of` names; None for the catalogue's."""
+    if place.startswith("pid "):
+        return f"ps -o args= -p {master.pid}"
+    if place == "GUNICORN_CMD_ARGS":
+        return f"tr '\\0' '\\n' </proc/{master.pid}/environ | grep '^GUNICORN_CMD_ARGS='"
+    file, colon, line = place.rpartition(":")
+    return f"sed -n {line}p {shlex.quote(file)}" if colon and line.isdigit() else None
+
+
 def with_number(config: GunicornConfig, name: str, number: int) -> tuple[str | Text, ...]:
     """The steps that give a setting, which the file assigns, this number: a command if the line is nothing but the
     assignment of a number, else advice: a line editor would break the statement."""
@@ -105,7 +115,10 @@ def reload(target: Target, processes: Processes, gunicorn: Gunicorn) -> Iterator
         is_editable = ":" in place and assigned is not None and assigned.is_plain and assigned.value is True
         line = replaced_in_line(place, "True", "False") if is_editable else None
         yield Finding(
-            "GUN009", (quote(place, words),), fix=(line, target.restart_command) if line is not None else None
+            "GUN009",
+            (quote(place, words),),
+            verify=shown_by(place, master),
+            fix=(line, target.restart_command) if line is not None else None,
         )
 
 
@@ -132,6 +145,7 @@ def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Itera
                     ),
                 ),
             ),
+            verify=f"ps -o args= -p {master.pid}" if gunicorn.config.missing else None,
             fix=None
             if gunicorn.config.missing
             else (
@@ -147,6 +161,7 @@ def recycling(target: Target, processes: Processes, gunicorn: Gunicorn) -> Itera
         yield Finding(
             "GUN013",
             (quote(place, f"max_requests = {value}"),),
+            verify=shown_by(place, master),
             fix=(*steps, target.restart_command) if steps else None,
         )
 
@@ -205,6 +220,8 @@ def currency(
                 for file, since in newer_files[:8]
             ),
             {"changed": ", ".join(file.path for file, _ in newer_files[:3])},
+            verify=f"ps -o pid,lstart,args -p {master.pid} --ppid {master.pid}; ls -l --time-style=full-iso"
+            f" {shlex.join(file.path for file, _ in newer_files[:3])}",
         )
 
 

@@ -123,8 +123,16 @@ def _bound_by_the_environment(
 
 def _bound_by_the_file(address: str, target: Target) -> tuple[str | Text, ...]:
     """Steps that give gunicorn the address nginx expects, whatever its environment says."""
-    file = target.gunicorn_config_file or "gunicorn.conf.py"
-    line = f"bind = {chr(34)}{address}{chr(34)}"
+    file, line = target.gunicorn_config_file, f"bind = {chr(34)}{address}{chr(34)}"
+    if file is None:
+        return (
+            Text(
+                en=f"Set bind to {address} ({{bind_place}}), so that no variable of the environment decides (or take"
+                " PORT out of it)",
+                zh=f"把 bind 写明为 {address}（{{bind_place}}），不让环境变量决定（或从环境里去掉 PORT）",
+            ),
+            target.restart_command,
+        )
     return (
         Text(
             en=f"Set bind in {file}, so that no variable of the environment decides (or take PORT out of it):",
@@ -145,10 +153,10 @@ def _proxied_to_the_service(
         return None
     return (
         Text(
-            en=f"If the service is meant to listen at {listening}: correct {place}. If nginx is right: set bind in"
-            f" {target.gunicorn_config_file or 'gunicorn.conf.py'} to {dead} instead",
-            zh=f"如果服务就应当监听 {listening}：改正 {place}。如果 nginx 写得对：把"
-            f" {target.gunicorn_config_file or 'gunicorn.conf.py'} 里的 bind 改为 {dead}",
+            en=f"If the service is meant to listen at {listening}: correct {place}. If nginx is right: set bind"
+            f" ({{bind_place}}) to {dead} instead",
+            zh=f"如果服务就应当监听 {listening}：改正 {place}。如果 nginx 写得对："
+            f"把 bind（{{bind_place}}）改为 {dead}",
         ),
         line,
         target.test_nginx,

@@ -149,7 +149,8 @@ def unexplained() -> Snapshot:
 def test_a_healthy_host_is_ok_and_exits_0() -> None:
     diagnosis = diagnose(HEALTHY, CHECKS)
     assert (diagnosis.status, diagnosis.exit_code, codes(diagnosis), diagnosis.symptoms) == ("ok", 0, [], ())
-    assert {result.status for result in diagnosis.checks} == {"pass"}
+    # Nothing on the made host measures its clock.
+    assert {result.id for result in diagnosis.checks if result.status != "pass"} == {"host.clock"}
     assert [result.id for result in diagnosis.checks] == [check.id for check in CHECKS]
 
 
@@ -605,7 +606,9 @@ def test_settings_that_a_module_holds_are_made_in_the_unit_s_file_of_variables()
         values = host_values(but(processes=by_module, units=units))
         assert values["gunicorn_config"] == file.path
         entry = catalogue().entry("GUN013")
-        assert "GTE_MAX_REQUESTS=" in entry.fix_with(values)[0].en
+        assert f"max_requests ({file.path}: GTE_MAX_REQUESTS=) to 1000" in entry.fix_with(values)[0].en
+        # The module has no variable for this one: gunicorn reads its options from the environment too.
+        assert values["preload_app_place"] == f"{file.path}: GUNICORN_CMD_ARGS=--preload"
         assert entry.verify_with(values).en == f"grep -ni max_requests {file.path}"
     for snapshot in (
         but(processes=by_module),
@@ -615,5 +618,5 @@ def test_settings_that_a_module_holds_are_made_in_the_unit_s_file_of_variables()
         ),
     ):
         values = host_values(snapshot)
-        assert values["gunicorn_settings"] == "python:service.gunicorn_conf"
+        assert values["timeout_place"].endswith("GTE_TIMEOUT=")
         assert values.get("gunicorn_config") == host_values(HEALTHY).get("gunicorn_config")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ops.diagnosis.catalogue import catalogue
+from ops.diagnosis.checks import CHECKS
+from ops.diagnosis.engine import diagnose, host_values
 from tests.unit.diagnosis.checks.test_fifth_collection import users
 from tests.unit.diagnosis.test_lost_threads import TIMEOUT, ended, judged
 from tests.unit.made_snapshot import answered, but, entry, gunicorn_log
@@ -44,5 +47,20 @@ def test_the_line_that_was_running_is_told_with_what_it_waited_for(text: str, sa
     )
     finding = judged(snapshot)
     assert finding.summary is not None
-    told = f"{finding.summary.en} {[str(step) for step in finding.fix or ()]}"
+    told = f"{finding.summary.en} {[str(step) for step in finding.fix_first]}"
     assert [word for word in said if word not in told] == []
+
+
+def test_the_timeout_is_raised_by_the_catalogue_s_own_step() -> None:
+    text = ended("time.sleep(90)")
+    snapshot = but(
+        users(answered("502", 3, path="/embed"), at_service=()),
+        logs__gunicorn_error=gunicorn_log(TIMEOUT, entry(text, ago=61)),
+    )
+    (cause,) = [one for one in diagnose(snapshot, CHECKS).causes if one.code == "GUN004"]
+    first, raised, *_ = cause.fix
+    assert first.en.startswith("Do not sleep in a request")
+    assert raised == catalogue().entry("GUN004").fix_with(host_values(snapshot))[1]
+    assert not any("py-spy" in step.en for step in cause.fix), (
+        "what the traceback has shown is not looked for"
+    )
