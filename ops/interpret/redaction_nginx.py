@@ -37,6 +37,8 @@ JUDGED_DIRECTIVES = frozenset(
         "upstream", "user", "uwsgi_pass", "worker_connections", "worker_rlimit_nofile",
         "gzip", "gzip_static", "proxy_cache_methods", "proxy_method", "proxy_pass_request_body",
         "ssl_ecdh_curve",
+        "auth_request", "charset", "charset_types", "expires", "open_file_cache", "open_file_cache_valid",
+        "override_charset", "real_ip_header", "source_charset",
         "set_real_ip_from", "ssl_stapling", "ssl_verify_client", "worker_shutdown_timeout",
     }
 )  # fmt: skip

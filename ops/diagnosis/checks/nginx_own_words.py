@@ -11,7 +11,7 @@ from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, requir
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_after_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import Directive, NginxConfig
@@ -190,6 +190,8 @@ def own_words(
     subject = match[1] if match.groups() and match[1] else ""
     met = path in (target.predict_path, target.health_path) and entry.time >= int(taken_at)
     empty = _empty_variable(nginx_config, site.server, path) if site and "proxy_pass at" in kind.en else None
+    if site and kind.directives == ("auth_request",):
+        empty = _length_of_no_body(site.server, path)
     yield Finding(
         "NGX060",
         (
@@ -343,6 +345,53 @@ def _empty_variable(config: NginxConfig, server: Server, path: str) -> _EmptyVar
                 ),
             )
     return None
+
+
+def _length_of_no_body(server: Server, path: str) -> _EmptyVariable | None:
+    """What has the service that decides for auth_request wait for a body that nginx does not send it: the request's
+    Content-Length is passed on without the body (nginx documentation, ngx_http_auth_request_module, the example)."""
+    asked = next(
+        (d.args[0] for scope in _scopes(server, path) for d in scope.effective("auth_request") if d.args), ""
+    )
+    location = server.location_for(asked) if asked.startswith("/") else None
+    lines = location.effective("proxy_pass_request_body") if location else ()
+    if location is None or not lines or lines[-1].args != ("off",):
+        return None
+    set_headers = location.effective("proxy_set_header")
+    headers = {d.args[0].lower(): d.args[1] for d in set_headers if len(d.args) == 2}
+    if headers.get("content-length") == "" or location.value("proxy_pass_request_headers") == "off":
+        return None
+    line, empty = lines[-1], 'proxy_set_header Content-Length "";'
+    # Headers of an outer level are inherited only where a level has none of its own.
+    inherited = " ".join(
+        f"proxy_set_header {d.args[0]} {d.args[1] or chr(34) * 2};"
+        for d in (() if any(location.own("proxy_set_header")) else set_headers)
+        if len(d.args) == 2
+    )
+    return _EmptyVariable(
+        (
+            quote(line.where, line.written),
+            Evidence(
+                line.where,
+                Text(
+                    en="no proxy_set_header Content-Length beside it: the service is told the length of a body that"
+                    " never comes, and waits for it",
+                    zh="旁边没有 proxy_set_header Content-Length：后端得到了请求体的长度，却等不到请求体",
+                ),
+            ),
+        ),
+        (
+            Text(
+                en=f"Empty Content-Length where the body is left out ({line.where}):",
+                zh=f"在不转发请求体的地方清空 Content-Length（{line.where}）：",
+            ),
+            replaced_in_line(
+                line.where,
+                "proxy_pass_request_body off;",
+                f"proxy_pass_request_body off; {inherited}{' ' if inherited else ''}{empty}",
+            ),
+        ),
+    )
 
 
 # The word for every other value, by block (ngx_http_map_module, ngx_http_geo_module, ngx_http_split_clients_module).

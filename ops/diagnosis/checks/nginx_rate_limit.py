@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, require_nginx_log
 from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, Severity, check, quote
-from ops.diagnosis.steps import put_before_line
+from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import Directive, NginxConfig
@@ -26,6 +27,8 @@ from ops.text.language import Text
 SMALL_SHARE = 0.10
 _REQUESTS, _CONNECTIONS = "limiting requests", "limiting connections by zone"
 # ngx_http_limit_req_module.c and ngx_http_limit_conn_module.c.
+# Addresses of different visitors, refused by one count.
+_SEVERAL = 3
 # So many, all from one address, are no accident of one client.
 _MANY = 5
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -75,12 +78,14 @@ def rate_limit(
     count, part = str(len(entries)), f"{share:.0%}"
     limit = _limit_of(message(entry.text), nginx_config, target)
     shared = _shared_address(entries, limit, nginx_config, target)
+    whole = _one_for_all(entries, limit, nginx_config)
     connections = _CONNECTIONS in own_words(entry.text)
     yield Finding(
         "NGX008",
         (
             quote(path, entry.text),
             *((quote(limit.where, limit.written),) if limit else ()),
+            *(quote(line.where, line.written) for line in (whole.lines if whole else ())),
             *(
                 (quote(access.path, f"{refusals} x {'/'.join(sorted(limits))}, {total} requests"),)
                 if isinstance(access, AccessLog)
@@ -89,8 +94,12 @@ def rate_limit(
         ),
         {"count": count, "share": part},
         severity=Severity.WARN if share < SMALL_SHARE and not limited_now else Severity.FAIL,
-        summary=_summary(count, part, shared, connections=connections),
-        fix=_shared_fix(shared, target)
+        summary=_of_all_summary(count, part, whole)
+        if whole
+        else _summary(count, part, shared, connections=connections),
+        fix=_of_all_fix(whole, nginx_config, target)
+        if whole and isinstance(nginx_config, NginxConfig)
+        else _shared_fix(shared, target)
         if shared
         else _connections_fix(limit, target)
         if connections
@@ -119,6 +128,90 @@ def _summary(count: str, share: str, shared: _Address | None, *, connections: bo
             zh=f"nginx 的并发连接数限制拒绝了 {count} 个请求（占 {share}）。",
         )
     return None
+
+
+class _OneForAll(NamedTuple):
+    """A limit that counts several visitors as one: the zone's line and those of its map, its key, and how many were
+    refused."""
+
+    lines: tuple[Directive, ...]
+    key: str
+    visitors: int
+
+
+def _one_for_all(
+    entries: Iterable[LocatedEntry], limit: Directive | None, config: NginxConfig | NotSeen
+) -> _OneForAll | None:
+    """The zone whose key is the same for whoever asks, if several addresses were refused."""
+    clients = {match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))}
+    if limit is None or isinstance(config, NotSeen) or len(clients) < _SEVERAL:
+        return None
+    zone = _zone_of(limit, config)
+    if zone is None or not zone.args or not _is_of_nobody(zone.args[0], config):
+        return None
+    maps = [
+        table
+        for name in _VARIABLE.findall(zone.args[0])
+        for table in nginx_topology.every(config, "map")
+        if len(table.args) == 2 and _VARIABLE.findall(table.args[1]) == [name]
+    ]
+    return _OneForAll((zone, *maps[:1]), zone.args[0], len(clients))
+
+
+def _is_of_nobody(key: str, config: NginxConfig, depth: int = 4) -> bool:
+    """Whether nothing of ``key`` tells visitors apart: words, the site's name, what is asked for; a map of nothing
+    else, or whose every value is such a word."""
+    return all(
+        name in _OF_NO_VISITOR or (depth > 0 and _is_mapped_to_one(name, config, depth - 1))
+        for name in _VARIABLE.findall(key)
+    )
+
+
+def _is_mapped_to_one(name: str, config: NginxConfig, depth: int) -> bool:
+    values = _values_of_map(name, config)
+    return bool(values) and all(_is_of_nobody(value, config, depth) for value in values)
+
+
+def _of_all_summary(count: str, share: str, whole: _OneForAll) -> Text:
+    where = whole.lines[0].where
+    return Text(
+        en=f"nginx's rate limit turned {count} requests away ({share} of all), of {whole.visitors} addresses at least:"
+        f" the key {whole.key} of the zone ({where}) is the same for all visitors, who use up one limit together.",
+        zh=f"nginx 的限流拒绝了 {count} 个请求（占 {share}），来自至少 {whole.visitors} 个地址：{where} 的键"
+        f" {whole.key} 对所有访问者都一样，所有人共用一个限额。",
+    )
+
+
+def _of_all_fix(whole: _OneForAll, config: NginxConfig, target: Target) -> tuple[str | Text, ...]:
+    zone, *maps = whole.lines
+    place = maps[0].where if maps else zone.where
+    name = next((word[5:].partition(":")[0] for word in zone.args if word.startswith("zone=")), "?")
+    # nginx refuses a reload that changes the key of a zone in use (ngx_http_limit_req_init_zone): the zone gets a name.
+    users = [
+        line
+        for directive in ("limit_req", "limit_conn")
+        for line in nginx_topology.every(config, directive)
+        if {name, f"zone={name}"} & set(line.args)
+    ]
+    new = f"{name}_each"
+    return (
+        Text(
+            en=f"Count each visitor by himself: $binary_remote_addr in the key at {place}; keep another part of it only"
+            " if sites or pages are to be counted apart. A zone with another key needs another name:",
+            zh=f"按每个访问者计数：{place} 的键改用 $binary_remote_addr；只有要把站点或页面分开计数时才保留其他部分。"
+            "键变了，zone 也要换名字：",
+        ),
+        replaced_in_line(zone.where, f"{zone.name} {whole.key} ", f"{zone.name} $binary_remote_addr "),
+        replaced_in_line(zone.where, f"zone={name}:", f"zone={new}:"),
+        *(
+            replaced_in_line(line.where, f"zone={name}", f"zone={new}")
+            if line.name == "limit_req"
+            else replaced_in_line(line.where, f"limit_conn {name} ", f"limit_conn {new} ")
+            for line in users
+        ),
+        target.test_nginx,
+        target.reload_nginx,
+    )
 
 
 def _shared_fix(address: _Address, target: Target) -> tuple[str | Text, ...]:
@@ -201,16 +294,22 @@ def _shared_address(
 
 def counts_addresses(limit: Directive, config: NginxConfig) -> bool:
     """Whether the limit's zone tells visitors apart by their address alone: not by a key, a header or a cookie."""
+    line = _zone_of(limit, config)
+    return _is_by_address(line.args[0] if line else "", config)
+
+
+def _zone_of(limit: Directive, config: NginxConfig) -> Directive | None:
+    """The line that makes the limit's zone."""
     zone = next(
         (word.removeprefix("zone=") for word in limit.args if word.startswith("zone=")), limit.args[0]
     )
-    keys = (
-        line.args[0]
+    lines = (
+        line
         for name in ("limit_req_zone", "limit_conn_zone")
         for line in nginx_topology.every(config, name)
         if any(word.startswith(f"zone={zone}:") for word in line.args[1:])
     )
-    return _is_by_address(next(keys, ""), config)
+    return next(lines, None)
 
 
 def _is_by_address(key: str, config: NginxConfig, depth: int = 4) -> bool:
@@ -223,14 +322,19 @@ def _is_by_address(key: str, config: NginxConfig, depth: int = 4) -> bool:
 
 
 def _is_mapped_address(name: str, config: NginxConfig, depth: int) -> bool:
-    values = [
+    values = _values_of_map(name, config)
+    return bool(values) and all(_is_by_address(value, config, depth) for value in values)
+
+
+def _values_of_map(name: str, config: NginxConfig) -> list[str]:
+    """What a map makes of the variable, without the empty value, which counts nobody."""
+    return [
         line.args[0]
         for table in nginx_topology.every(config, "map")
         if len(table.args) == 2 and _VARIABLE.findall(table.args[1]) == [name]
         for line in table.block or ()
         if len(line.args) == 1 and line.name != "include" and line.args[0]
     ]
-    return bool(values) and all(_is_by_address(value, config, depth) for value in values)
 
 
 def _limit_statuses(config: NginxConfig | NotSeen, target: Target) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from tests.lab.faults.app import PLAIN_APP
 from tests.lab.faults.case import fault
 from tests.lab.stack import Stack
@@ -190,3 +192,93 @@ def _is_sent_round(stack: Stack) -> bool:
 )
 def balancer_asks_in_the_clear(_stack: Stack) -> None:
     """TLS ends at the balancer; nginx's block for plain HTTP logs where every server block does by default."""
+
+
+# --- open to anybody, and done twice
+
+INTERNAL_APP = PLAIN_APP + (
+    """
+@app.get("/internal/salaries")
+def salaries():
+    return jsonify(salaries=[1, 2, 3])
+"""
+)
+
+
+def _a_made_up_address_gets_in(stack: Stack) -> bool:
+    named = stack.request(path="/internal/salaries", headers={"X-Forwarded-For": "10.1.2.3"}).status
+    return named == 200 and stack.request(path="/internal/salaries").status == 403
+
+
+@fault(
+    "NGX072",
+    sees=_a_made_up_address_gets_in,
+    severity="warn",
+    app=INTERNAL_APP,
+    layout="guide",
+    says=("set_real_ip_from 0.0.0.0/1",),
+)
+def both_halves_of_everybody_are_proxies(stack: Stack) -> None:
+    """The two halves are all addresses, and the office's are believed of anybody."""
+    proxied = "proxy_pass http://gte_backend; proxy_set_header Host $host;"
+    _in_server(
+        stack,
+        "set_real_ip_from 0.0.0.0/1; set_real_ip_from 128.0.0.0/1; real_ip_header X-Forwarded-For;"
+        f" location /internal/ {{ allow 10.0.0.0/8; deny all; {proxied} }}",
+    )
+
+
+@fault(
+    "NGX097",
+    sees=lambda stack: "SHOP_KEY" in stack.request(path="/media../shop.env").text,
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/media../", "^/media/("),
+)
+def expression_takes_two_dots(stack: Stack) -> None:
+    """All that follows the prefix is put behind the directory's slash."""
+    (stack.directory / "media").mkdir()
+    (stack.directory / "shop.env").write_text("SHOP_KEY=abc\n")
+    _in_server(stack, f"location ~ ^/media(.*)$ {{ alias {stack.directory}/media/$1; }}")
+
+
+PAYMENTS_APP = (
+    "import collections, time\n"
+    + PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request")
+    + (
+        """
+paid = collections.Counter()
+
+@app.post("/payments")
+def pay():
+    number = request.get_json()["number"]
+    paid[number] += 1
+    if paid[number] == 1:
+        time.sleep(1.4)
+    return jsonify(paid=paid[number])
+"""
+    )
+)
+
+
+def _paid_twice(stack: Stack) -> bool:
+    answer = stack.request("POST", "/payments", json_body={"number": secrets.token_hex(4)})
+    return answer.status == 200 and answer.json()["paid"] == 2
+
+
+@fault(
+    "NGX098",
+    sees=_paid_twice,
+    severity="warn",
+    app=PAYMENTS_APP,
+    threads=8,
+    layout="guide",
+    says=("/payments", "non_idempotent"),
+)
+def payment_is_sent_to_the_next_server_too(stack: Stack) -> None:
+    """The next server is another process of the same service; here it is the same one."""
+    server = f"    server {stack.bind}"
+    stack.edit(stack.site_file, f"{server};", f"{server} max_fails=0;\n{server} max_fails=0;", apply=False)
+    retried = "proxy_next_upstream error timeout non_idempotent; proxy_read_timeout 1s;"
+    _in_server(stack, f"location /payments {{ proxy_pass http://gte_backend; {retried} }}")

@@ -1,0 +1,245 @@
+"""The kinds behind the front's part of the eighth collection of reports, and the near misses, which are quiet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops.facts.snapshot import Snapshot
+from ops.facts.traffic import Answers
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.diagnosis.checks.test_app_traffic import logged
+from tests.unit.made_snapshot import (
+    GUNICORN_ACCESS_LOG,
+    NGINX_ACCESS_LOG,
+    SITE,
+    access_log,
+    answered,
+    but,
+    entry,
+    nginx_config,
+    nginx_logs,
+)
+
+PLACE = "    location / {\n"
+WITHOUT_LIMIT = SITE.replace("limit_req zone=gte_api burst=20 nodelay;", "")
+
+
+def beside(lines: str, *, site: str = SITE, before: str = "", **changes: Any) -> Snapshot:
+    """``lines`` in the site's server block, ``before`` in front of it."""
+    head, tail = site.rsplit(PLACE, 1)
+    text = f"{before}{head}    {lines}\n{PLACE}{tail}"
+    return but(nginx_config=nginx_config(text), **changes)
+
+
+# --- whose word is believed
+
+EVERYBODY = "set_real_ip_from 0.0.0.0/0; real_ip_header X-Forwarded-For;"
+INSIDE = "location /internal/ { allow 10.0.0.0/8; deny all; proxy_pass http://gte_backend; }"
+BY_CONDITION = (
+    "location /in/ { if ($remote_addr != 10.0.0.7) { return 403; } proxy_pass http://gte_backend; }"
+)
+BY_GEO = "location /in/ { if ($office = 0) { return 403; } proxy_pass http://gte_backend; }"
+GEO = "geo $office { default 0; 10.0.0.0/8 1; }\n"
+TUNNELLED = SITE.replace("listen 443 ssl", "listen 127.0.0.1:443 ssl").replace(
+    "listen 80", "listen 127.0.0.1:80"
+)
+
+
+def believed(lines: str, *, site: str = WITHOUT_LIMIT, before: str = "") -> Snapshot:
+    return beside(lines, site=site, before=before)
+
+
+# --- what lies beside the files
+
+
+def files(location: str) -> Snapshot:
+    return beside(location)
+
+
+# --- sent again
+
+TIMED_OUT = "upstream timed out (110: Connection timed out) while reading response header from upstream"
+AGAIN = (
+    "location /orders { proxy_pass http://gte_backend; proxy_next_upstream error timeout non_idempotent; }"
+)
+
+
+def again(
+    *answers: Answers,
+    lines: str = AGAIN,
+    said: str = TIMED_OUT,
+    method: str = "POST",
+    times: int = 2,
+    own: int = 4,
+) -> Snapshot:
+    line = (
+        f"*7 {said}, client: 192.0.2.7, server: gte-api.example.com,"
+        f' request: "{method} /orders HTTP/1.1", upstream: "http://127.0.0.1:8000/orders", host: "gte-api.example.com"'
+    )
+    return beside(
+        lines,
+        logs__nginx_errors=nginx_logs(*(entry(line, ago=5 + number) for number in range(times))),
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, *answers),
+        logs__gunicorn_access=logged(
+            GUNICORN_ACCESS_LOG, answered("200", own, path="/orders", method=method)
+        ),
+    )
+
+
+ORDERED = answered("200", 2, path="/orders", method="POST")
+REFUSED = answered("504", 2, path="/orders", method="POST")
+
+
+# --- a limit for all
+
+BY_SITE = SITE.replace("$binary_remote_addr zone=gte_api", "$server_name zone=gte_api")
+CONSTANT = SITE.replace("$binary_remote_addr zone=gte_api", "everybody zone=gte_api")
+BY_MAP = 'map $request_method $counted { default all; GET ""; }\n' + SITE.replace(
+    "$binary_remote_addr zone=gte_api", "$counted zone=gte_api"
+)
+BY_TOKEN = SITE.replace("$binary_remote_addr zone=gte_api", "$http_authorization zone=gte_api")
+BY_BOTH = SITE.replace("$binary_remote_addr zone=gte_api", "$server_name$binary_remote_addr zone=gte_api")
+
+
+def refused(site: str, visitors: int = 9) -> Snapshot:
+    line = (
+        '*7 limiting requests, excess: 9.1 by zone "gte_api", client: 192.0.2.{}, server: gte-api.example.com,'
+        ' request: "POST /predict HTTP/1.1", host: "gte-api.example.com"'
+    )
+    return but(
+        nginx_config=nginx_config(site),
+        logs__nginx_errors=nginx_logs(*(entry(line.format(n % visitors), ago=5 + n) for n in range(30))),
+        logs__nginx_access=access_log(NGINX_ACCESS_LOG, {"200": 70, "429": 30}),
+    )
+
+
+CASES: list[Case] = [
+    fires(
+        "NGX072",
+        "everybody is believed, and some are let in",
+        believed(EVERYBODY + INSIDE),
+        "allow 10.0.0.0/8",
+    ),
+    fires(
+        "NGX072", "one half of everybody", believed(EVERYBODY.replace("0.0.0.0/0", "128.0.0.0/1") + INSIDE)
+    ),
+    fires("NGX072", "everybody with IPv6", believed(EVERYBODY.replace("0.0.0.0/0", "::/0") + INSIDE), "::/0"),
+    fires("NGX072", "a limit counts what they say", beside(EVERYBODY), "limit_req zone=gte_api"),
+    fires("NGX072", "a condition goes by it", believed(EVERYBODY + BY_CONDITION), "$remote_addr"),
+    fires("NGX072", "a table of addresses does", believed(EVERYBODY + BY_GEO, before=GEO), "$office"),
+    quiet("NGX072", "nothing goes by the address", believed(EVERYBODY)),
+    quiet("NGX072", "a CDN's own range", believed(EVERYBODY.replace("0.0.0.0/0", "104.16.0.0/13") + INSIDE)),
+    quiet("NGX072", "a private network", believed(EVERYBODY.replace("0.0.0.0/0", "10.0.0.0/8") + INSIDE)),
+    quiet("NGX072", "only a tunnel reaches it", beside(EVERYBODY, site=TUNNELLED)),
+    quiet(
+        "NGX072",
+        "a balancer sends the address by the PROXY protocol",
+        believed(EVERYBODY.replace("X-Forwarded-For", "proxy_protocol") + INSIDE),
+    ),
+    fires(
+        "NGX097",
+        "only the alias ends with a slash",
+        files("location /static { alias /srv/shop/static/; }"),
+        "/static../",
+        "/srv/shop/NAME",
+        severity="warn",
+    ),
+    fires("NGX097", "before expressions, too", files("location ^~ /static { alias /srv/static/; }")),
+    fires(
+        "NGX097",
+        "an expression takes all",
+        files("location ~ ^/media(.*)$ { alias /srv/media/$1; }"),
+        "/media../",
+    ),
+    fires("NGX097", "by a name", files("location ~ ^/media(?<rest>.*) { alias /srv/media/$rest; }")),
+    quiet("NGX097", "both end with one", files("location /static/ { alias /srv/static/; }")),
+    quiet("NGX097", "neither does", files("location /static { alias /srv/static; }")),
+    quiet("NGX097", "root keeps the prefix", files("location /static { root /srv/; }")),
+    quiet("NGX097", "one path alone", files("location = /static { alias /srv/static/; }")),
+    quiet("NGX097", "nobody is let in", files("location /static { internal; alias /srv/static/; }")),
+    quiet(
+        "NGX097", "the expression has its slash", files("location ~ ^/media/(.*)$ { alias /srv/media/$1; }")
+    ),
+    quiet(
+        "NGX097",
+        "the expression takes no dots",
+        files(r"location ~ ^/media(/[a-z]+)$ { alias /srv/media/$1; }"),
+    ),
+    quiet(
+        "NGX097",
+        "two dots are refused before",
+        files(r"location /static { alias /srv/static/; } location ~ \.\. { return 404; }"),
+    ),
+    fires(
+        "NGX098",
+        "orders that came late were sent again",
+        again(ORDERED),
+        "2 more POST /orders",
+        severity="warn",
+    ),
+    fires(
+        "NGX098",
+        "many of them",
+        again(answered("200", 3, path="/orders", method="POST"), times=3, own=6),
+        severity="fail",
+    ),
+    fires(
+        "NGX098",
+        "the service lost the connection",
+        again(ORDERED, said="upstream prematurely closed connection"),
+    ),
+    quiet("NGX098", "the clients were told", again(REFUSED)),
+    quiet("NGX098", "nginx does not try again", again(ORDERED, lines=AGAIN.replace(" non_idempotent", ""))),
+    quiet("NGX098", "a question may be asked twice", again(ORDERED, method="GET")),
+    quiet(
+        "NGX098",
+        "it was never sent",
+        again(ORDERED, said=TIMED_OUT.replace("reading response header from", "connecting to")),
+    ),
+    fires("NGX008", "the site's name is the key, and nine are refused", refused(BY_SITE), "$server_name"),
+    fires("NGX008", "a word is the key", refused(CONSTANT), "everybody"),
+    fires("NGX008", "a map's only value is", refused(BY_MAP), "map $request_method"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+@pytest.mark.parametrize("site", [BY_SITE, CONSTANT, BY_MAP], ids=["site", "word", "map"])
+def test_a_limit_for_all_is_called_so(site: str) -> None:
+    finding = found(refused(site))["NGX008"]
+    assert finding.summary is not None
+    assert "same for all visitors" in finding.summary.en
+
+
+@pytest.mark.parametrize("site", [BY_TOKEN, BY_BOTH, SITE], ids=["token", "site and address", "address"])
+def test_a_limit_of_each_is_not(site: str) -> None:
+    assert found(refused(site))["NGX008"].summary is None
+
+
+def test_a_limit_that_one_client_met_says_nothing_of_all() -> None:
+    assert found(refused(BY_SITE, visitors=1))["NGX008"].summary is None
+
+
+LOGIN = (
+    "location = /check { internal; proxy_pass http://gte_backend; proxy_pass_request_body off;%s }"
+    " location /reports { auth_request /check; proxy_pass http://gte_backend; }"
+)
+UNEXPECTED = (
+    "*7 auth request unexpected status: 504 while sending to client, client: 192.0.2.7, server: gte-api.example.com,"
+    ' request: "POST /reports HTTP/1.1", host: "gte-api.example.com"'
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [("", True), (' proxy_set_header Content-Length "";', False)],
+    ids=["passed on", "emptied"],
+)
+def test_a_body_that_never_comes_is_told_of(more: str, is_told: bool) -> None:
+    finding = found(beside(LOGIN % more, logs__nginx_errors=nginx_logs(entry(UNEXPECTED, ago=5))))["NGX060"]
+    assert ("Content-Length" in str(finding.fix)) is is_told
