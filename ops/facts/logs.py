@@ -9,9 +9,11 @@ from ops.facts.service_process import ServiceProcess
 from ops.facts.traffic import (
     DrawnKey,
     EventStream,
+    HeldFile,
     PackedFile,
     PrivateRoute,
     RefusedFile,
+    TextFile,
     Traffic,
     UnservedFile,
     WebSocketRoute,
@@ -57,7 +59,8 @@ class AccessLog(Facts, frozen=True):
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
     locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
-    ``packed_files`` those with another content than the files that nginx sends them for, ``service_files`` the
+    ``packed_files`` those with another content than the files that nginx sends them for, ``text_files`` and
+    ``held_files`` those that users asked for, by their bytes and as workers hold them, ``service_files`` the
     application's, by its exceptions; ``application``: logs of the application's own, read if requests were refused or
     failed; ``websocket_routes``: of its source, if clients are refused where one may be; ``event_streams``: of its
     source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
@@ -82,5 +85,7 @@ class Logs(Facts, frozen=True):
     event_streams: tuple[EventStream, ...] = ()
     private_routes: tuple[PrivateRoute, ...] = ()
     packed_files: tuple[PackedFile, ...] = ()
+    text_files: tuple[TextFile, ...] = ()
+    held_files: tuple[HeldFile, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

@@ -160,6 +160,25 @@ class PackedFile(Facts, frozen=True):
     age: float
 
 
+class TextFile(Facts, frozen=True):
+    """A file of text that users were sent: the path they asked for, the file, and the encoding of its bytes, ``utf-8``,
+    or ``gb18030`` if they are not UTF-8."""
+
+    request_path: str
+    path: str
+    encoding: str
+
+
+class HeldFile(Facts, frozen=True):
+    """A file that a worker of nginx (``pid``) holds open though another lies at its path: the path that users asked
+    for, the file, and for how long the other has lain there (seconds)."""
+
+    request_path: str
+    path: str
+    pid: int
+    age: float
+
+
 class WebSocketRoute(Facts, frozen=True):
     """A WebSocket route in the application's source: a regular expression for the end of its path, FILE:LINE, and the
     line there."""

@@ -24,9 +24,6 @@ _KNOWN_WRONG = {
     "policy_of_nginx_forbids_the_page_s_scripts": "nothing wrong",
     # The eighth collection, as it was met first.
     "words_are_not_replaced_in_packed_pages": "nothing wrong",
-    "browsers_keep_the_answers_for_a_month": "nothing wrong",
-    "file_is_served_as_it_was_before_the_deployment": "nothing wrong",
-    "pages_in_utf_8_are_called_gbk": "nothing wrong",
     "page_inside_is_not_found_when_it_is_reloaded": "nothing wrong",
     "partner_s_program_speaks_an_older_tls": "nothing wrong",
     "cookie_is_for_the_name_before_the_move": "nothing wrong",

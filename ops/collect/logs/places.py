@@ -68,6 +68,7 @@ def log_places(
         nginx_ignores_headers=isinstance(nginx, NginxConfig)
         and any(nginx_topology.every(nginx, "proxy_ignore_headers")),
         packed=tuple(_packed(nginx, target)) if isinstance(nginx, NginxConfig) else (),
+        sent_files=tuple(_sent_files(nginx, target)) if isinstance(nginx, NginxConfig) else (),
     )
 
 
@@ -76,6 +77,18 @@ def _packed(config: NginxConfig, target: Target) -> Iterator[PackedPlace]:
     site = find_site(config, target.domain, target.backend)
     for location in site.server.locations() if site else ():
         if location.value("gzip_static") in (None, "off") or location.modifier not in ("", "^~"):
+            continue
+        own = [line for name in ("alias", "root") for line in location.effective(name) if line.args]
+        if own and own[0].args[0].startswith("/") and "$" not in own[0].args[0]:
+            yield PackedPlace(location.pattern, own[0].args[0], own[0].name == "alias")
+
+
+def _sent_files(config: NginxConfig, target: Target) -> Iterator[PackedPlace]:
+    """The site's locations for prefixes that send files, if what they send may be called another charset or be kept."""
+    site = find_site(config, target.domain, target.backend)
+    for location in site.server.locations() if site else ():
+        changes = any(location.value(name) not in (None, "off") for name in ("charset", "open_file_cache"))
+        if not changes or location.modifier not in ("", "^~") or location.first_own("proxy_pass"):
             continue
         own = [line for name in ("alias", "root") for line in location.effective(name) if line.args]
         if own and own[0].args[0].startswith("/") and "$" not in own[0].args[0]:

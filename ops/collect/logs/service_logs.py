@@ -25,7 +25,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.service_process import ServiceProcess
 from ops.facts.target import Target
-from ops.facts.traffic import WebSocketRoute
+from ops.facts.traffic import HeldFile, TextFile, WebSocketRoute
 from ops.files.bounded_read import UntrustedFileError
 from ops.interpret.log_place import LogLocation, LogPlaceKind
 from ops.interpret.target import log_namer
@@ -76,6 +76,7 @@ class LogPlaces(msgspec.Struct, frozen=True):
     nginx_workers: tuple[int, ...] = ()
     nginx_ignores_headers: bool = False
     packed: tuple[PackedPlace, ...] = ()
+    sent_files: tuple[PackedPlace, ...] = ()
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
@@ -103,6 +104,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     gunicorn_access = _access_log(
         places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
     )
+    texts, held = _sent_files(places, nginx_access)
     application = _of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now)
     return Logs(
         since=since,
@@ -123,6 +125,8 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),
         drawn_keys=drawn_keys(target.app_dir, gunicorn_access, nginx_access),
+        text_files=texts,
+        held_files=held,
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
         if places.nginx_plain is not None
         else None,
@@ -131,6 +135,18 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
             for source in places.nginx_more[:MAX_MORE_LOGS]
         },
     )
+
+
+def _sent_files(
+    places: LogPlaces, log: AccessLog | NotSeen
+) -> tuple[tuple[TextFile, ...], tuple[HeldFile, ...]]:
+    """Files that users were sent, if the configuration may change what they get."""
+    if not places.sent_files:
+        return (), ()
+    from ops.collect.logs.served_files import asked_files, held_files, text_files
+
+    files = asked_files(places.sent_files, log)
+    return text_files(files), held_files(files, places.nginx_workers)
 
 
 def error_log(

@@ -6,9 +6,11 @@ proxy_cache_methods, proxy_cache_key), ngx_http_gzip_static_module."""
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ops.diagnosis.checks.nginx_timeouts import nginx_seconds
 from ops.diagnosis.finding import Evidence, Finding, check, quote
 from ops.diagnosis.steps import replaced_in_line, replaced_statement
 from ops.facts.base import NotSeen
@@ -24,6 +26,8 @@ from ops.text.sanitize import HIDDEN
 
 # So many requests are no accident of one client.
 _FEW = 3
+# The default of open_file_cache_valid is 60 s; an old file for so long is one for a deployment's users.
+_KEPT_LONG = 300.0
 # Statuses that a client must see: it asks again later, logs in, corrects what it sent. A page in place of 404 is how
 # single-page sites work.
 _TOLD = re.compile(r"5\d\d|400|401|403|409|422|429")
@@ -52,7 +56,7 @@ def changed_answers(
 ) -> Iterator[Finding]:
     """NGX095: nginx's log and the service's differ about the same requests, or a file's packed copy from the file, and
     a directive in force for the path makes the difference: an error called a success, the answer to one request's body
-    given to others, an old copy."""
+    given to others, an old copy, a file that is held open, a wrong charset."""
     own = service_traffic(logs)
     if isinstance(nginx_test, NginxTest) and nginx_test.exit_code != 0:
         return
@@ -61,7 +65,7 @@ def changed_answers(
             scope = scope_for(nginx_config, target, item.path)
             if scope is None or item.count < _FEW or not "200" <= item.status < "400":
                 continue
-            change = _old_copy(item, logs, scope)
+            change = _old_copy(item, logs, scope) or _held(item, logs, scope) or _called(item, logs, scope)
             if (
                 change is None
                 and own is not None
@@ -207,6 +211,90 @@ def _old_copy(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
                 zh="重新压缩现在的文件，并让部署流程每次都这样做（或删掉它不会重写的 .gz）",
             ),
             f"gzip -kf {copy.path}",
+        ),
+    )
+
+
+def _held(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
+    """open_file_cache sends a file as it was before another took its place."""
+    lines = scope.effective("open_file_cache")
+    file = next((file for file in logs.held_files if file.request_path == item.path), None)
+    valid = scope.effective("open_file_cache_valid")
+    seconds = nginx_seconds(" ".join(valid[-1].args)) if valid else None
+    if not lines or lines[-1].args[:1] == ("off",) or file is None or seconds is None:
+        return None
+    if seconds < _KEPT_LONG or file.age >= seconds:
+        return None
+    return _Change(
+        item.count,
+        valid[-1],
+        Text(
+            en=f"{file.path} was replaced {_ago(file.age)} ago, and a worker of nginx holds the old one open and sends"
+            f" that for up to {' '.join(valid[-1].args)} (open_file_cache at {lines[-1].where})",
+            zh=f"{file.path} 在 {_ago(file.age)}前已被替换，nginx 的工作进程仍打开着旧文件，最长 "
+            f"{' '.join(valid[-1].args)} 内都发送旧内容（{lines[-1].where} 的 open_file_cache）",
+        ),
+        (
+            quote(f"/proc/{file.pid}/fd", f"{file.path} (deleted)"),
+            quote(lines[-1].where, lines[-1].written),
+        ),
+        (
+            Text(
+                en="Have nginx look again after a minute at most, and reload it after each deployment:",
+                zh="让 nginx 最多一分钟就重新检查文件，并在每次部署后重新加载：",
+            ),
+            replaced_statement(valid[-1].where, valid[-1].name, "open_file_cache_valid 60s;"),
+        ),
+    )
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"
+
+
+def _called(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
+    """charset says that a file's bytes are others than they are."""
+    lines = scope.effective("charset")
+    file = next((file for file in logs.text_files if file.request_path == item.path), None)
+    source = scope.value("source_charset")
+    if not lines or not lines[-1].args or file is None or source not in (None, lines[-1].args[0]):
+        return None
+    said = lines[-1].args[0].lower()
+    is_utf8 = said in ("utf-8", "utf8")
+    if said == "off" or "$" in said or is_utf8 == (file.encoding == "utf-8"):
+        return None
+    # That bytes are no UTF-8 says nothing of which other encoding they have.
+    if file.encoding != "utf-8" and not is_utf8:
+        return None
+    if scope.effective("charset_types") and not file.path.endswith((".html", ".htm")):
+        return None
+    line = lines[-1]
+    return _Change(
+        item.count,
+        line,
+        Text(
+            en=f"{line.written} ({line.where}) tells browsers that {file.path} is {said}, and its bytes are"
+            f" {'UTF-8' if file.encoding == 'utf-8' else 'not UTF-8 (GBK, by their form)'}: they show gibberish",
+            zh=f"{line.where} 的 {line.written} 告诉浏览器 {file.path} 是 {said}，而内容"
+            f"{'是 UTF-8' if file.encoding == 'utf-8' else '不是 UTF-8（看起来是 GBK）'}：页面显示为乱码",
+        ),
+        (quote(file.path, file.encoding),),
+        (
+            Text(
+                en="Say what the files are:",
+                zh="改成文件真正的编码：",
+            ),
+            replaced_statement(line.where, "charset", "charset utf-8;"),
+        )
+        if file.encoding == "utf-8"
+        else (
+            Text(
+                en="Write the file in UTF-8, if it is GBK (look at the new one before it takes the old one's place), or"
+                f" give its location charset gbk; ({line.where})",
+                zh=f"如果文件是 GBK，转成 UTF-8（先检查新文件再替换），或在它的 location 写 charset gbk;"
+                f"（{line.where}）",
+            ),
+            f"iconv -f gb18030 -t utf-8 {shlex.quote(file.path)} -o {shlex.quote(file.path + '.utf-8')}",
         ),
     )
 

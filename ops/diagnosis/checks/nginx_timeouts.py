@@ -180,8 +180,9 @@ def _longer(
 
 def nginx_seconds(value: str) -> float | None:
     """Seconds from nginx's time format (``30s``, ``1m30s``, ``500ms``, ``60``); None if it is not valid."""
-    units = {**UNIT_SECONDS, "w": 7 * UNIT_SECONDS["d"], "": 1.0}
-    parts = re.findall(r"(\d+)(ms|[smhdw]|)", value.replace(" ", ""))
+    day = UNIT_SECONDS["d"]
+    units = {**UNIT_SECONDS, "w": 7 * day, "M": 30 * day, "y": 365 * day, "": 1.0}
+    parts = re.findall(r"(\d+)(ms|[smhdwMy]|)", value.replace(" ", ""))
     if not parts or "".join(n + u for n, u in parts) != value.replace(" ", ""):
         return None
     return sum(int(number) * units[unit] for number, unit in parts)

@@ -282,3 +282,16 @@ def payment_is_sent_to_the_next_server_too(stack: Stack) -> None:
     stack.edit(stack.site_file, f"{server};", f"{server} max_fails=0;\n{server} max_fails=0;", apply=False)
     retried = "proxy_next_upstream error timeout non_idempotent; proxy_read_timeout 1s;"
     _in_server(stack, f"location /payments {{ proxy_pass http://gte_backend; {retried} }}")
+
+
+@fault(
+    "NGX099",
+    sees=lambda stack: stack.request(path="/health").headers.get("Cache-Control") == "max-age=86400",
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("expires 1d",),
+)
+def answers_are_kept_for_a_day(stack: Stack) -> None:
+    """A line for pictures, in the block of the whole site."""
+    _in_server(stack, "expires 1d;")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from ops.collect.logs.packed_files import PackedPlace
+from ops.collect.logs.served_files import asked_files, held_files, text_files
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import Answers
+from ops.facts.traffic import Answers, HeldFile, TextFile
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import (
@@ -115,7 +120,94 @@ def refused(site: str, visitors: int = 9) -> Snapshot:
     )
 
 
+# --- kept by browsers
+
+MONTH = "location /cart { proxy_pass http://gte_backend; %s }"
+BOUGHT = (answered("200", 9, path="/cart", method="GET"), answered("201", 2, path="/cart", method="POST"))
+
+
+def kept(lines: str, *answers: Answers, told: str = "", own: str = "") -> Snapshot:
+    """What users got and sent; what the health answer says to caches, at nginx and of the service."""
+    headers: dict[str, Any] = {
+        f"{name}__health__headers": (
+            ("Content-Type", "application/json"),
+            *((("Cache-Control", age),) if age else ()),
+        )
+        for name, age in (("front", told), ("backend", own))
+    }
+    return beside(lines, logs__nginx_access=logged(NGINX_ACCESS_LOG, *answers), **headers)
+
+
+# --- another file's content, or another charset's
+
+SCRIPT = answered("200", 9, path="/static/app.js", method="GET")
+STATIC = "location /static/ { alias /srv/static/; %s }"
+REMEMBERED = "open_file_cache max=100; open_file_cache_valid 1d;"
+OLD = HeldFile(request_path="/static/app.js", path="/srv/static/app.js", pid=11, age=40.0)
+
+
+def sent_as(lines: str, held: HeldFile | None = None, encoding: str = "") -> Snapshot:
+    text = TextFile(request_path="/static/app.js", path="/srv/static/app.js", encoding=encoding)
+    return beside(
+        STATIC % lines,
+        logs__nginx_access=logged(NGINX_ACCESS_LOG, SCRIPT),
+        logs__held_files=(held,) if held else (),
+        logs__text_files=(text,) if encoding else (),
+    )
+
+
 CASES: list[Case] = [
+    fires(
+        "NGX095",
+        "a worker holds the file that was replaced",
+        sent_as(REMEMBERED, OLD),
+        "(deleted)",
+        "open_file_cache",
+    ),
+    quiet("NGX095", "it is looked at again within a minute", sent_as("open_file_cache max=100;", OLD)),
+    quiet("NGX095", "it is sent right now, and nothing is kept", sent_as("", OLD)),
+    quiet(
+        "NGX095",
+        "it has been looked at since",
+        sent_as(REMEMBERED.replace("1d", "10m"), msgspec.structs.replace(OLD, age=700.0)),
+    ),
+    fires("NGX095", "UTF-8 is called GBK", sent_as("charset gbk;", encoding="utf-8"), "charset gbk"),
+    fires("NGX095", "GBK is called UTF-8", sent_as("charset utf-8;", encoding="gb18030"), "gb18030"),
+    quiet("NGX095", "UTF-8 is called so", sent_as("charset UTF-8;", encoding="utf-8")),
+    quiet("NGX095", "GBK is called so", sent_as("charset gbk;", encoding="gb18030")),
+    quiet("NGX095", "nothing is said", sent_as("charset off;", encoding="utf-8")),
+    quiet("NGX095", "nginx converts it", sent_as("source_charset utf-8; charset gbk;", encoding="utf-8")),
+    fires(
+        "NGX099",
+        "a cart is kept that users put things into",
+        kept(MONTH % "expires 1M;", *BOUGHT),
+        "POST /cart",
+        severity="warn",
+    ),
+    fires(
+        "NGX099",
+        "by the header",
+        kept(MONTH % 'add_header Cache-Control "public, max-age=3600";', *BOUGHT),
+        "max-age=3600",
+    ),
+    fires("NGX099", "health is kept", kept("expires 30d;", told="max-age=2592000"), "expires 30d"),
+    quiet("NGX099", "health says so itself", kept("expires 30d;", told="max-age=2592000", own="max-age=60")),
+    quiet("NGX099", "nobody changes it", kept(MONTH % "expires 1M;", BOUGHT[0])),
+    quiet("NGX099", "it is not to be kept", kept(MONTH % "expires -1;", *BOUGHT)),
+    quiet(
+        "NGX099",
+        "it is asked about each time",
+        kept(MONTH % 'add_header Cache-Control "no-cache, max-age=3600";', *BOUGHT),
+    ),
+    quiet("NGX099", "for a moment", kept(MONTH % "expires 10s;", *BOUGHT)),
+    quiet(
+        "NGX099",
+        "a file of the service's own",
+        kept(
+            "location ~ [.]js$ { proxy_pass http://gte_backend; expires 1y; }",
+            answered("200", 9, path="/a.js", method="GET"),
+        ),
+    ),
     fires(
         "NGX072",
         "everybody is believed, and some are let in",
@@ -243,3 +335,46 @@ UNEXPECTED = (
 def test_a_body_that_never_comes_is_told_of(more: str, is_told: bool) -> None:
     finding = found(beside(LOGIN % more, logs__nginx_errors=nginx_logs(entry(UNEXPECTED, ago=5))))["NGX060"]
     assert ("Content-Length" in str(finding.fix)) is is_told
+
+
+def test_files_are_found_by_what_users_asked_for() -> None:
+    log = logged(
+        NGINX_ACCESS_LOG,
+        SCRIPT,
+        answered("200", 1, path="/static/", method="GET"),
+        answered("404", 1, path="/static/b.js", method="GET"),
+    )
+    place = PackedPlace("/static/", "/srv/static/", replaces=True)
+    assert asked_files((place,), log) == {
+        "/static/app.js": "/srv/static/app.js",
+        "/static/": "/srv/static/index.html",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("订单".encode(), "utf-8"),
+        ("订单".encode("gbk"), "gb18030"),
+        (b"orders", ""),
+        ("\ufeff订单".encode(), ""),
+        (b"\xff\xff\xff", ""),
+    ],
+    ids=["utf-8", "gbk", "ascii", "byte order mark", "neither"],
+)
+def test_the_encoding_is_told_by_the_bytes(tmp_path: Path, content: bytes, encoding: str) -> None:
+    file = tmp_path / "index.html"
+    file.write_bytes(content)
+    assert [text.encoding for text in text_files({"/": str(file)})] == ([encoding] if encoding else [])
+
+
+@pytest.mark.parametrize("replaced", [True, False], ids=["another is there", "none is"])
+def test_a_file_is_held_if_another_took_its_place(tmp_path: Path, *, replaced: bool) -> None:
+    file = tmp_path / "app.js"
+    file.write_text("old")
+    with file.open():
+        file.unlink()
+        if replaced:
+            file.write_text("new")
+        held = held_files({"/app.js": str(file)}, (os.getpid(),))
+    assert [item.path for item in held] == ([str(file)] if replaced else [])
