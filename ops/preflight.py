@@ -108,7 +108,8 @@ def confirm(snapshot: Snapshot, settings: Settings) -> Preflight:
     for item in CONFIRMATIONS:
         results = tuple(result for result in diagnosis.checks if result.id in item.checks)
         own_codes = set[str]().union(*(codes[name] for name in item.checks))
-        own_causes = tuple(cause for cause in causes if cause.code in own_codes)
+        # What only follows from another confirmation's cause is not confirmed either.
+        own_causes = tuple(cause for cause in causes if own_codes & {cause.code, *cause.explains})
         nothing = _NOTHING_OF[item.id](snapshot, settings) if item.id in _NOTHING_OF else None
         confirmed.append(_confirmed(item, results, own_causes, nothing))
     result = Preflight(tuple(confirmed), diagnosis)

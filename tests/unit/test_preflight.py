@@ -18,6 +18,7 @@ from ops.diagnosis.checklist import Preflight
 from ops.diagnosis.checks import CHECKS, FIRST_START
 from ops.diagnosis.finding import Check, Finding, Judge
 from ops.facts.base import NotSeen
+from ops.facts.certificates import FileProblem
 from ops.facts.host import Listener
 from ops.facts.nginx import NginxTest
 from ops.facts.snapshot import Snapshot
@@ -195,7 +196,10 @@ def held_by_another() -> Snapshot:
         ("certificate", with_certificate(public_key="another"), "TLS007", "fail"),
         (
             "certificate",
-            but(BEFORE_THE_START, certificates__leaf=replace(LEAF_FILE, problem="missing", certificates=())),
+            but(
+                BEFORE_THE_START,
+                certificates__leaf=replace(LEAF_FILE, problem=FileProblem.MISSING, certificates=()),
+            ),
             "TLS012",
             "fail",
         ),
@@ -208,6 +212,23 @@ def test_what_is_broken_is_not_confirmed(item: str, snapshot: Snapshot, code: st
     (own,) = (each for each in result.confirmed if each.confirmation.id == item)
     assert (own.standing, [cause.code for cause in own.causes]) == (state, [code])
     assert result.exit_code == (2 if state == "fail" else 1)
+
+
+def test_what_only_follows_from_another_confirmation_s_cause_is_not_confirmed() -> None:
+    words = "BIO_new_file() failed (No such file or directory)"
+    line = f'nginx: [emerg] cannot load certificate "{LEAF_FILE.path}": {words}'
+    snapshot = but(
+        BEFORE_THE_START,
+        certificates__leaf=replace(LEAF_FILE, problem=FileProblem.MISSING, certificates=()),
+        nginx_test=replace(BROKEN_NGINX, lines=(line,)),
+    )
+    result = confirm(snapshot, SETTINGS)
+    failing = {
+        item.confirmation.id: [cause.code for cause in item.causes]
+        for item in result.confirmed
+        if item.standing == "fail"
+    }
+    assert failing == {"nginx": ["TLS012"], "certificate": ["TLS012"]}
 
 
 @pytest.mark.parametrize(
