@@ -224,7 +224,8 @@ def overload(code: Code) -> dict[str, float]:
         bodies.write_text("\n".join(lines), encoding="utf-8")
         closed_loop(port, lines, 1.0)
         before = processor(master)
-        peak = closed_loop(port, lines, 4.0)
+        with health(port):  # which takes its part, too
+            peak = closed_loop(port, lines, 4.0)
         served = (processor(master) - before) / (4.0 * peak)
         command = [
             sys.executable,
@@ -240,7 +241,8 @@ def overload(code: Code) -> dict[str, float]:
             before, began = processor(master), resource.getrusage(resource.RUSAGE_CHILDREN)
             done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
             server, ended = processor(master) - before, resource.getrusage(resource.RUSAGE_CHILDREN)
-        again = closed_loop(port, lines, 4.0)
+        with health(port):
+            again = closed_loop(port, lines, 4.0)
     figures: dict[str, float] = json.loads(done.stdout)
     client = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
     return {

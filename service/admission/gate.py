@@ -12,6 +12,7 @@ refuses, is only one of them. The encoder and the extractor compute elsewhere, b
 theirs.
 """
 
+import functools
 import math
 import threading
 import time
@@ -47,6 +48,11 @@ class OverloadedError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+@functools.lru_cache
+def _all_taken(capacity: int, seconds: int) -> OverloadedError:
+    return OverloadedError(f"all {capacity} places are taken", seconds)
 
 
 class Place:
@@ -114,10 +120,11 @@ class Places:
         return self._inside
 
     def overload(self) -> OverloadedError | None:
-        """What a request is refused with, whoever sends it; None: there is a place."""
+        """What a request is refused with, whoever sends it; None: there is a place. Not to be raised: under overload
+        it is the same for each."""
         if self._inside < self.capacity:
             return None
-        return OverloadedError(f"all {self.capacity} places are taken", retry_after(self._mean_duration))
+        return _all_taken(self.capacity, retry_after(self._mean_duration))
 
     def take(self, client: Client, *, dear: bool = False) -> Place:
         """A place for a request of ``client``; see ``Place.make_dear`` for ``dear``.
@@ -128,7 +135,7 @@ class Places:
         with self._lock:
             overload = self.overload()
             if overload is not None:
-                raise overload
+                raise OverloadedError(overload.detail, overload.retry_after)
             held = self._held.get(client.name, 0)
             free = self.capacity - self._inside
             self._require(

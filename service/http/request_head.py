@@ -14,22 +14,21 @@ class RequestHead:
     """What is read of a head: its line, and the fields named above, as they were sent: gunicorn's parser has not looked
     at them."""
 
-    __slots__ = ("fields", "method", "pairs", "path", "protocol", "raw")
+    __slots__ = ("_text", "fields", "method", "path", "protocol", "raw")
 
     def __init__(self, raw: bytes) -> None:
         """``raw``: up to and with the empty line; empty if it has not arrived."""
         self.raw = raw
-        text = raw.decode("latin-1")
+        self._text = text = raw.decode("latin-1")
         self.method, target, self.protocol = (*text[: text.find("\r\n")].split(" ", 2), "", "")[:3]
         # Without the query, which may contain what people searched for.
         self.path = target.partition("?")[0]
-        # In the order in which they were sent. Names in lower case; values without the blanks around them.
-        self.pairs = [(name.lower(), value.strip(" \t")) for name, value in _FIELD.findall(text)]
-        self.fields = dict(self.pairs)  # of several the last
+        # By names in lower case, of several the last; values without the blanks around them.
+        self.fields = {name.lower(): value.strip(" \t") for name, value in _FIELD.findall(text)}
 
     def values(self, name: str) -> list[str]:
-        """Of each field of this name."""
-        return [value for field, value in self.pairs if field == name]
+        """Of each field of this name, in the order in which they were sent."""
+        return [value.strip(" \t") for field, value in _FIELD.findall(self._text) if field.lower() == name]
 
     @property
     def closes(self) -> bool:
