@@ -174,7 +174,7 @@ class _Reception:
         # The longest idle first.
         self._waiting: dict[Any, None] = {}
         self._lines = access_log.Lines(worker.log)
-        self._has_refused = False
+        self._refused = 0  # in this pass
 
     def take_over(self) -> None:
         worker = self._worker
@@ -196,15 +196,16 @@ class _Reception:
             self._beat()
 
     def _pass(self, timeout: float) -> None:
-        self._has_refused = False
+        self._refused = 0
         try:
             self._dispatch(min(timeout, _LINES_WAIT) if self._lines else timeout)
         finally:
-            if self._lines and (not self._has_refused or self._lines.age > _LINES_WAIT):
+            is_overload = self._refused > 1
+            if self._lines and (not is_overload or self._lines.age > _LINES_WAIT):
                 reopening = getattr(self._worker, "log_reopening", None)
                 with reopening.held_off() if reopening else contextlib.nullcontext():
                     self._lines.write()
-        if self._has_refused:
+        if is_overload:
             # Under overload many in a pass cost less than one: each pass asks for the interpreter lock several times.
             time.sleep(_PAUSE)
 
@@ -323,7 +324,7 @@ class _Reception:
         now = time.monotonic()
         self._lines.add(ready, now - began)
         if ready.status[:3] == "503":
-            self._has_refused = True
+            self._refused += 1
         if is_last or not sent:
             # Where all that came was read, the kernel needs nobody's help to deliver the answer.
             self._drop(conn, graceful=arrival.refusal is not None or arrival.is_followed)
