@@ -169,10 +169,35 @@ def lines(
         fix=(
             # Edit from the end of the file upwards: an inserted line moves those below it.
             *dict.fromkeys(_mending(item, fault) for item in broken for fault in reversed(item.defects[:8])),
+            *(
+                step
+                for item in broken
+                if isinstance(item, PemFile)
+                for step in _chain_behind(item, certificates)
+            ),
             *_then(target, serving=_serves(target, processes, nginx_pidfile, front)),
         ),
         explains=() if is_serving else None,
     )
+
+
+def _chain_behind(file: PemFile, certificates: Certificates) -> Iterator[str | Text]:
+    """The step that adds what signed the certificate of a DER file: such a file holds one certificate."""
+    if not file.defects or file.defects[0].kind is not PemDefectKind.DER:
+        return
+    chains = {
+        other.certificates: other.path
+        for other in reversed(certificates.nearby)
+        if not other.defects and all(one.is_authority and not one.self_signed for one in other.certificates)
+    }
+    if len(chains) == 1:
+        (path,) = chains.values()
+        yield f"cat {shlex.quote(path)} >>{shlex.quote(file.path)}"
+    else:
+        yield Text(
+            en=f"A DER file holds one certificate: add its intermediate certificates behind it in {file.path}",
+            zh=f"DER 文件只含一张证书：请把中间证书追加到 {file.path} 末尾",
+        )
 
 
 @check(

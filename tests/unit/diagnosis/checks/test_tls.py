@@ -955,3 +955,25 @@ def test_the_copy_of_a_renewed_pair_is_made_by_the_client_itself() -> None:
         f"{ACME_HOME}/acme.sh --install-cert -d {DOMAIN} --ecc --key-file /etc/nginx/ssl/site.key"
         " --fullchain-file /etc/nginx/ssl/site.pem --reloadcmd 'systemctl reload nginx'"
     ) in steps
+
+
+DER = PemDefect(kind=PemDefectKind.DER, line=1)
+
+
+@pytest.mark.parametrize(
+    ("nearby", "step"),
+    [
+        (("chain.pem",), "cat /etc/letsencrypt/live/chain.pem >>"),
+        # The lineage's link and the file that it leads to hold the same.
+        (("chain.pem", "chain1.pem"), "cat /etc/letsencrypt/live/chain.pem >>"),
+        ((), "A DER file holds one certificate"),
+    ],
+)
+def test_a_der_file_needs_the_intermediate_behind_its_certificate(nearby: tuple[str, ...], step: str) -> None:
+    files = tuple(
+        PemFile(path=path, resolved=path, certificates=(INTERMEDIATE,))
+        for path in (f"/etc/letsencrypt/live/{name}" for name in nearby)
+    )
+    broken = msgspec.structs.replace(pem(), certificates=(), defects=(DER,))
+    fix = found(but(certificates__leaf=broken, certificates__nearby=files))["TLS021"].fix or ()
+    assert [one for one in map(str, fix) if step in one], fix
