@@ -37,7 +37,7 @@ _ENDED_IN_ORDER = (
     "gunicorn.watchdog",
     "GUN039",
     en="systemd's watchdog lets gunicorn live",
-    zh="systemd 的看门狗没有终止 gunicorn",
+    zh="systemd 的 watchdog 没有终止 gunicorn",
 )
 def watchdog(
     logs: Logs,
