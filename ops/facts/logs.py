@@ -7,6 +7,7 @@ import msgspec
 from ops.facts.base import Facts, NotSeen
 from ops.facts.service_process import ServiceProcess
 from ops.facts.traffic import (
+    AllowedOrigin,
     DrawnKey,
     EventStream,
     HeldFile,
@@ -65,6 +66,7 @@ class Logs(Facts, frozen=True):
     failed; ``websocket_routes``: of its source, if clients are refused where one may be; ``event_streams``: of its
     source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
     answers say to caches; ``drawn_keys``: of its source, if clients are refused where others are answered;
+    ``allowed_origins``: of its source, if OPTIONS is refused;
     ``nginx_plain_access``: the access log of plain HTTP, if it is another one; ``service_process``: read if the
     application raises or workers exceed the timeout; ``serving``: the workers that served when they were read, nginx's
     and gunicorn's, none unless both were seen."""
@@ -87,5 +89,6 @@ class Logs(Facts, frozen=True):
     packed_files: tuple[PackedFile, ...] = ()
     text_files: tuple[TextFile, ...] = ()
     held_files: tuple[HeldFile, ...] = ()
+    allowed_origins: tuple[AllowedOrigin, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

@@ -24,7 +24,10 @@ class Answers(Facts, frozen=True):
     format does not have it. ``upstreams``: the addresses that answered last; ``newest``: the newest lines of failures
     and redirects, newest first. Of failures (5xx): how many requests with the same method for the same path were
     answered otherwise since the newest (``followed``), and before the oldest (``preceded``). ``quick``: how many of the
-    newest requests came within a second before or after another one of the same kind by the same client."""
+    newest requests came within a second before or after another one of the same kind by the same client.
+    Of refusals (4xx), in the newest requests of the kind: ``clients``: from how many different
+    addresses, at most 64, 0 if the format has none; ``alternating``: how many stood between two good answers (2xx) to
+    the same client for the very same address within seconds, who sent nothing but GET and HEAD in between."""
 
     method: str
     path: str
@@ -40,6 +43,8 @@ class Answers(Facts, frozen=True):
     followed: int = 0
     preceded: int = 0
     quick: int = 0
+    clients: int = 0
+    alternating: int = 0
 
 
 class Attempts(Facts, frozen=True):
@@ -186,6 +191,16 @@ class WebSocketRoute(Facts, frozen=True):
     pattern: str
     where: str
     written: str
+
+
+class AllowedOrigin(Facts, frozen=True):
+    """An origin that the application's source lets browsers' pages ask from: the setting, FILE:LINE, and the origin as
+    it is written. ``is_well_formed``: it is scheme, host and port alone, as browsers send it, or ``*``."""
+
+    setting: str
+    where: str
+    origin: str
+    is_well_formed: bool
 
 
 class EventStream(Facts, frozen=True):

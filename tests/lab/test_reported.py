@@ -28,10 +28,6 @@ _KNOWN_WRONG = {
     "partner_s_program_speaks_an_older_tls": "nothing wrong",
     "cookie_is_for_the_name_before_the_move": "nothing wrong",
     "file_is_handed_over_in_apache_s_words": "wrong",
-    "application_takes_nginx_for_its_only_visitor": "nothing wrong",
-    "each_worker_has_a_memory_of_its_own": "nothing wrong",
-    "framework_says_nothing_of_its_errors": "wrong",
-    "origin_ends_with_a_slash": "nothing wrong",
     "deployment_does_not_wait_for_who_is_being_served": "nothing wrong",
 }
 

@@ -13,6 +13,7 @@ import msgspec
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
 from ops.collect.logs.lines import LogLines
+from ops.collect.logs.request_patterns import RequestPatterns
 from ops.collect.logs.senders import SenderCount
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
@@ -56,6 +57,7 @@ class _Count(msgspec.Struct):
     followed: int = 0
     passed: int = 0
     quick: int = 0
+    alternating: int = 0
     later: Request | None = None
 
     def successes(self) -> int:
@@ -135,6 +137,8 @@ class TrafficCount:
         self._probes: deque[tuple[Request, bytes]] = deque(maxlen=MAX_PROBES)
         self._omitted = 0
         self._senders = SenderCount()
+        self._patterns = RequestPatterns()
+        self._refused: dict[tuple[bytes, bytes], list[_Count]] = {}
         self._unclear = 0
 
     def is_another_site_s(self, request: Request) -> bool:
@@ -174,7 +178,22 @@ class TrafficCount:
             self._omitted += 1
             return None
         count.add(request, raw)
+        self._note(request, count)
         return count
+
+    def _note(self, request: Request, count: _Count) -> None:
+        """Note who was refused, and the refusals that stand between two good answers."""
+        key = (request.client, request.path)
+        proven = self._patterns.add(request, id(count))
+        if proven:
+            for refused in self._refused.pop(key, [])[-proven:]:
+                refused.alternating += 1
+        elif (
+            request.status[:1] == b"4"
+            and request.method in (b"GET", b"HEAD")
+            and (key in self._refused or len(self._refused) < MAX_COUNTED)
+        ):
+            self._refused.setdefault(key, []).append(count)
 
     def _count_of(self, request: Request) -> _Count | None:
         raw_key = (request.method, request.path, request.status)
@@ -246,6 +265,8 @@ class TrafficCount:
                     followed=count.followed,
                     preceded=count.successes() - count.passed,
                     quick=count.quick,
+                    clients=self._patterns.clients(id(count)),
+                    alternating=count.alternating,
                 )
             )
         senders, more_senders = self._senders.senders()

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ops.collect.logs.access_log import count_requests
+from ops.collect.logs.allowed_origins import allowed_origins
 from ops.collect.logs.drawn_keys import drawn_keys
 from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
@@ -121,6 +122,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         gunicorn_access=gunicorn_access,
         application=application,
         websocket_routes=_websocket_routes(target, nginx_access),
+        allowed_origins=allowed_origins(target.app_dir, (nginx_access, gunicorn_access)),
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),

@@ -2,6 +2,7 @@
 
 from ops.diagnosis.checks import (
     app,
+    app_refusal_patterns,
     app_refusals,
     app_session_keys,
     app_traffic,
@@ -124,6 +125,7 @@ CHECKS: tuple[Check, ...] = (
     *app_traffic.CHECKS,
     *app_refusals.CHECKS,
     *app_session_keys.CHECKS,
+    *app_refusal_patterns.CHECKS,
     *model.CHECKS,
     *host.CHECKS,
     *env.CHECKS,

@@ -424,9 +424,40 @@ def failing_share(
                 "path": f"{worst.method} {worst.path}",
                 "statuses": ", ".join(sorted({item.status for item in failed})),
             },
-            fix=_no_log_kept(logs, target),
+            fix=_silent_django(failed, target) or _no_log_kept(logs, target),
         )
         return
+
+
+# The length of Django's page "Server Error (500)" (django/views/defaults.py).
+_DJANGO_S_500 = 145.0
+
+
+def _silent_django(failed: tuple[Answers, ...], target: Target) -> tuple[str | Text, ...] | None:
+    """Return steps that make Django log what it raises; None unless all of a path's 500s are its page. With DEBUG off
+    its default LOGGING sends tracebacks to ADMINS by mail alone (Django documentation, Default logging definition)."""
+    silent = [
+        item
+        for item in failed
+        if item.status == "500" and item.sent and item.sent.least == item.sent.most == _DJANGO_S_500
+    ]
+    if not silent:
+        return None
+    path = f"{silent[0].method} {silent[0].path}"
+    setting = (
+        'LOGGING = {"version": 1, "disable_existing_loggers": False, "handlers": {"console": {"class":'
+        ' "logging.StreamHandler"}}, "loggers": {"django.request": {"handlers": ["console"], "level": "ERROR"}}}'
+    )
+    return (
+        Text(
+            en=f"The answers to {path} are as long as Django's page for an exception, and Django logs none by default"
+            f" once DEBUG is off: it mails them to ADMINS. In its settings write {setting}; the next failure then"
+            " leaves its traceback in gunicorn's error log",
+            zh=f"{path} 的响应与 Django 的异常页面一样长；DEBUG 关闭后 Django 默认不记录异常，只发邮件给 ADMINS。在 "
+            f"settings 里写 {setting}；下次失败就会在 gunicorn 错误日志里留下堆栈",
+        ),
+        target.restart_command,
+    )
 
 
 def _no_log_kept(logs: Logs, target: Target) -> tuple[str | Text, ...] | None:

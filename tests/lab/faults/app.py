@@ -226,3 +226,101 @@ def is_logged_out_now_and_then(stack: Stack) -> bool:
 )
 def each_worker_draws_a_key_of_its_own(_stack: Stack) -> None:
     """The key that signs sessions is made at import."""
+
+
+CORS_APP = FASTAPI + (
+    """
+
+from starlette.middleware.cors import CORSMiddleware
+
+app.add_middleware(
+    CORSMiddleware,
+    allow_origins=["https://shop.example", "https://desk.example/app"],
+    allow_methods=["*"],
+    allow_headers=["*"],
+)
+"""
+)
+
+
+def _desk_asks(stack: Stack) -> int | None:
+    asked = {"Origin": "https://desk.example", "Access-Control-Request-Method": "POST"}
+    return stack.request("OPTIONS", "/predict", headers=asked).status
+
+
+@fault(
+    "APP030",
+    sees=lambda stack: {_desk_asks(stack) for _ in range(5)} == {400},
+    severity="warn",
+    app=CORS_APP,
+    worker_class=UVICORN_WORKER,
+    layout="guide",
+    says=("https://desk.example/app", "app.py:"),
+)
+def origin_has_a_path(_stack: Stack) -> None:
+    """The address of the page is allowed, and no browser names a page by its path."""
+
+
+BASKET_APP = PLAIN_APP.replace("Flask, jsonify", "Flask, jsonify, request") + (
+    """
+baskets = {}
+
+@app.put("/baskets/<name>")
+def put(name):
+    baskets[name] = request.get_json()
+    return jsonify(saved=True)
+
+@app.get("/baskets/<name>")
+def get(name):
+    return (jsonify(baskets[name]), 200) if name in baskets else (jsonify(error="unknown"), 404)
+"""
+)
+
+
+def _basket_comes_and_goes(stack: Stack) -> bool:
+    stack.request("PUT", "/baskets/4711", json_body={"items": 1})
+    return {stack.request(path="/baskets/4711").status for _ in range(16)} == {200, 404}
+
+
+@fault(
+    "APP031",
+    sees=_basket_comes_and_goes,
+    severity="warn",
+    app=BASKET_APP,
+    workers=4,
+    worker_class="sync",
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+    says=("/baskets/", "workers"),
+)
+def basket_is_in_the_memory_of_one_worker(stack: Stack) -> None:
+    for _ in range(3):
+        _basket_comes_and_goes(stack)
+
+
+QUOTA_APP = PLAIN_APP.replace("Flask, jsonify", "Flask, jsonify, request") + (
+    """
+seen = {}
+
+@app.get("/tile")
+def tile():
+    seen[request.remote_addr] = seen.get(request.remote_addr, 0) + 1
+    return (jsonify(error="slow down"), 429) if seen[request.remote_addr] > 3 else (jsonify(tile=1), 200)
+"""
+)
+
+
+@fault(
+    "APP032",
+    sees=lambda stack: stack.request(path="/tile", source="127.0.5.9").status == 429,
+    severity="warn",
+    app=QUOTA_APP,
+    worker_class="gthread",
+    threads=4,
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+    says=("X-Forwarded-For", "/tile"),
+)
+def quota_is_counted_by_nginx_s_address(stack: Stack) -> None:
+    for number in range(1, 13):
+        stack.request(path="/tile", source=f"127.0.6.{number}")

@@ -1,0 +1,64 @@
+"""Find the origins that the application's source allows to ask from a browser, if browsers' first questions (OPTIONS)
+are refused. The source is searched, never run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog
+from ops.facts.traffic import AllowedOrigin
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+REFUSED = ("400", "403", "405")
+_SETTING = re.compile(
+    r"(?P<name>allow_origins|origins|CORS_ALLOWED_ORIGINS|CORS_ORIGIN_WHITELIST|CORS_ORIGINS|cors_allowed_origins"
+    r"|ALLOWED_ORIGINS)[\"']?\]?\s*[=:]\s*(?P<value>.*)"
+)
+_LITERAL = re.compile(r"[\"']([^\"'\s]{1,200})[\"']")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]_:-]+|\*|null")
+
+
+def allowed_origins(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tuple[AllowedOrigin, ...]:
+    """Return the origins in the source, if any of ``logs`` has a refused OPTIONS."""
+    is_refused = any(
+        item.method == "OPTIONS" and item.status in REFUSED
+        for log in logs
+        if isinstance(log, AccessLog) and log.traffic is not None
+        for item in log.traffic.answers
+    )
+    found: list[AllowedOrigin] = []
+    for path in sources(app_dir) if app_dir and is_refused else ():
+        found += _origins_in(path)
+        if len(found) >= MAX_ROUTES:
+            break
+    return tuple(found[:MAX_ROUTES])
+
+
+def _origins_in(path: Path) -> Iterator[AllowedOrigin]:
+    try:
+        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return
+    setting, is_open = "", False
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition(" #")[0]
+        match = _SETTING.search(words)
+        if match:
+            setting, words = match["name"], match["value"]
+            is_open = words.lstrip().startswith(("[", "(", "{"))
+        elif not is_open:
+            continue
+        inner = re.split(r"[\])}]", words, maxsplit=1)
+        for literal in _LITERAL.findall(inner[0]):
+            yield AllowedOrigin(
+                setting=setting,
+                where=safe_line(f"{path}:{number}", 1000),
+                origin=safe_line(literal, 200),
+                is_well_formed=_ORIGIN.fullmatch(literal) is not None,
+            )
+        is_open = is_open and len(inner) == 1

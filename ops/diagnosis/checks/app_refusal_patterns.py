@@ -1,0 +1,174 @@
+"""Judges of the application's refusals by method, by visitor, and by what one address is told in turn.
+
+Sources: Fetch standard (CORS-preflight fetch, Origin); gunicorn documentation (worker processes); Werkzeug (ProxyFix),
+uvicorn (forwarded-allow-ips)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.facts.base import NotSeen
+from ops.facts.logs import Logs
+from ops.facts.nginx import NginxConfig
+from ops.facts.target import Target
+from ops.facts.traffic import AllowedOrigin, Answers
+from ops.interpret.site import find_site
+from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
+from ops.text.language import Text
+
+# Fewer are a scanner's, or somebody's who tries.
+_FEW = 3
+_PREFLIGHT = ("400", "403", "405")
+# Different visitors, each of whom no limit of one visitor's reaches at the same time.
+_MANY_VISITORS = 5
+_PASSES = ("2", "3")
+
+
+def _total(located: LocatedTraffic, item: Answers) -> int:
+    return located.total_like(item)
+
+
+@check(
+    "app.preflight",
+    "APP030",
+    en="the application lets browsers' pages ask (CORS)",
+    zh="应用接受浏览器页面的跨域请求（CORS）",
+)
+def preflight(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP030: the service itself refuses every OPTIONS for a path, and the source allows an origin that no browser
+    writes so."""
+    own, seen = service_traffic(logs), users_traffic(logs)[:1]
+    bad = next((origin for origin in logs.allowed_origins if not origin.is_well_formed), None)
+    for located in seen if bad is not None else ():
+        for item in located.answers(*_PREFLIGHT):
+            if item.method != "OPTIONS" or item.count < _FEW or item.count < _total(located, item):
+                continue
+            if bad is None or not _is_of_service(item, own, nginx_config, target):
+                continue
+            yield Finding(
+                "APP030",
+                (
+                    quote(located.path, f"{item.count} x OPTIONS {item.path} {item.status}"),
+                    *(quote(located.path, line) for line in item.newest[:1]),
+                    quote(bad.where, f"{bad.setting}: {bad.origin}"),
+                ),
+                {
+                    "count": str(item.count),
+                    "path": item.path,
+                    "status": item.status,
+                    "setting": bad.setting,
+                    "origin": bad.origin,
+                    "where": bad.where,
+                    "wanted": _wanted(bad),
+                },
+            )
+            return
+
+
+def _is_of_service(
+    item: Answers, own: LocatedTraffic | None, config: NginxConfig | NotSeen, target: Target
+) -> bool:
+    """Whether the service gave these answers: by its own log; where that has no times (uvicorn's), because nginx passes
+    the path on and does not refuse it by itself."""
+    if own is not None:
+        return any(
+            (other.method, other.path, other.status) == (item.method, item.path, item.status)
+            for other in own.traffic.answers
+        )
+    if isinstance(config, NotSeen) or item.status not in ("400", "404"):
+        return False
+    site = find_site(config, target.domain, target.backend)
+    location = site.server.location_for(item.path) if site else None
+    return location is not None and location.first_own("proxy_pass") is not None
+
+
+def _wanted(bad: AllowedOrigin) -> str:
+    """The origin as a browser writes it: scheme, host and port alone."""
+    scheme, separator, rest = bad.origin.rpartition("://")
+    return f"{scheme if separator else 'https'}://{rest.partition('/')[0]}"
+
+
+@check(
+    "app.own_memory",
+    "APP031",
+    en="all workers tell a client the same",
+    zh="各工作进程对同一客户端的应答一致",
+)
+def own_memory(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP031: one client asks for one address several times within seconds, changes nothing in between, and is told in
+    turn that it is there and that it is not; several workers serve."""
+    workers = len(target.gunicorn_workers)
+    own = service_traffic(logs)
+    if workers < 2 or logs.drawn_keys:
+        return
+    for located in users_traffic(logs)[:1]:
+        met = [
+            item
+            for item in located.traffic.answers
+            if item.alternating >= _FEW and _is_of_service(item, own, nginx_config, target)
+        ]
+        if not met:
+            continue
+        worst = max(met, key=lambda item: item.alternating)
+        yield Finding(
+            "APP031",
+            (
+                quote(located.path, f"{worst.count} x {worst.method} {worst.path} {worst.status}"),
+                *(quote(located.path, line) for line in worst.newest[:2]),
+                Evidence(
+                    located.path,
+                    Text(
+                        en=f"{worst.alternating} of them between two good answers to the same client for the same"
+                        " address, within seconds",
+                        zh=f"其中 {worst.alternating} 个夹在同一客户端对同一地址的两次正常应答之间，相隔仅数秒",
+                    ),
+                ),
+            ),
+            {
+                "count": str(worst.alternating),
+                "path": f"{worst.method} {worst.path}",
+                "status": worst.status,
+                "workers": str(workers),
+            },
+        )
+        return
+
+
+@check(
+    "app.only_visitor",
+    "APP032",
+    en="the application tells its visitors apart",
+    zh="应用能区分不同的访问者",
+)
+def only_visitor(logs: Logs) -> Iterator[Finding]:
+    """APP032: the service refuses many different visitors' requests for a path with 429, and to its own log all of them
+    come from one address."""
+    own = service_traffic(logs)
+    if own is None:
+        return
+    for located in users_traffic(logs)[:1]:
+        for item in located.answers("429"):
+            theirs = next(
+                (a for a in own.answers("429") if (a.method, a.path) == (item.method, item.path)), None
+            )
+            if theirs is None or theirs.clients != 1 or item.clients < _MANY_VISITORS:
+                continue
+            yield Finding(
+                "APP032",
+                (
+                    quote(located.path, f"{item.count} x {item.method} {item.path} {item.status}"),
+                    *(quote(located.path, line) for line in item.newest[:2]),
+                    *(quote(own.path, line) for line in theirs.newest[:1]),
+                ),
+                {
+                    "count": str(item.count),
+                    "path": f"{item.method} {item.path}",
+                    "status": item.status,
+                    "visitors": str(item.clients),
+                },
+            )
+            return
+
+
+CHECKS = (preflight, own_memory, only_visitor)

@@ -1,0 +1,122 @@
+"""Refusals by their pattern: who is refused, by which method, and what one address is told in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops.collect.logs.line import Request
+from ops.collect.logs.request_patterns import RequestPatterns
+from ops.facts.base import NotSeen
+from ops.facts.snapshot import Snapshot
+from ops.facts.traffic import AllowedOrigin, Answers
+from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.made_snapshot import HEALTHY, NOW, access_log, but, traffic
+
+BAD = AllowedOrigin(
+    setting="allow_origins", where="/srv/shop/app.py:7", origin="https://shop.example/", is_well_formed=False
+)
+GOOD = AllowedOrigin(
+    setting="allow_origins", where="/srv/shop/app.py:7", origin="https://shop.example", is_well_formed=True
+)
+
+
+def answers(method: str, path: str, status: str, count: int = 6, **more: Any) -> Answers:
+    return Answers(
+        method=method, path=path, status=status, count=count, first=NOW - 60, last=NOW - 5,
+        newest=(f'203.0.113.9 "{method} {path} HTTP/1.1" {status}',), **more,
+    )  # fmt: skip
+
+
+def logged(
+    front: tuple[Answers, ...], own: tuple[Answers, ...], origins: tuple[AllowedOrigin, ...] = ()
+) -> Snapshot:
+    return but(
+        HEALTHY,
+        logs__nginx_access=access_log("/var/log/nginx/access.log", {}, traffic=traffic(*front)),
+        logs__gunicorn_access=access_log("/var/log/gunicorn/access.log", {}, traffic=traffic(*own)),
+        logs__allowed_origins=origins,
+    )
+
+
+ASKED = answers("OPTIONS", "/predict", "400")
+JOB = answers("GET", "/jobs/*", "404", alternating=5)
+LIMITED = answers("GET", "/quote", "429", clients=12)
+CASES = [
+    fires(
+        "APP030", "an origin ends with a slash", logged((ASKED,), (ASKED,), (GOOD, BAD)), "/srv/shop/app.py:7",
+        severity="warn", facts={"wanted": "https://shop.example", "count": "6"},
+    ),
+    fires(
+        "APP030", "an origin lacks its scheme",
+        logged((ASKED,), (ASKED,), (AllowedOrigin("origins", "/srv/a.py:2", "shop.example:3000", False),)),
+        facts={"wanted": "https://shop.example:3000"},
+    ),
+    quiet("APP030", "the origins are well formed: a stranger's page asks", logged((ASKED,), (ASKED,), (GOOD,))),
+    fires(
+        "APP030", "the service's log has no times, and nginx passes the path on",
+        but(logged((ASKED,), (), (BAD,)), logs__gunicorn_access=NotSeen(reason="no times")),
+    ),
+    quiet("APP030", "nginx refuses by itself", logged((ASKED,), (), (BAD,))),
+    quiet(
+        "APP030", "others are let in",
+        logged((ASKED, answers("OPTIONS", "/predict", "200", 4)), (ASKED,), (BAD,)),
+    ),
+    quiet("APP030", "two are a scanner's", logged((answers("OPTIONS", "/predict", "400", 2),), (ASKED,), (BAD,))),
+    fires(
+        "APP031", "one address is told 404 in turn", logged((JOB,), (JOB,)), "/jobs/*",
+        severity="warn", facts={"count": "5", "status": "404"},
+    ),
+    quiet("APP031", "addresses that are not there", logged((answers("GET", "/wp-login.php", "404", 90),),
+                                                           (answers("GET", "/wp-login.php", "404", 90),))),
+    quiet("APP031", "nginx answers 404 by itself", logged((JOB,), ())),
+    quiet("APP031", "once may be chance", logged((answers("GET", "/jobs/*", "404", alternating=1),), (JOB,))),
+    fires(
+        "APP032", "twelve visitors share one limit",
+        logged((LIMITED,), (answers("GET", "/quote", "429", clients=1),)), severity="warn",
+        facts={"visitors": "12"},
+    ),
+    quiet("APP032", "the service sees them", logged((LIMITED,), (answers("GET", "/quote", "429", clients=12),))),
+    quiet("APP032", "one visitor asks too much", logged((answers("GET", "/quote", "429", clients=1),),
+                                                        (answers("GET", "/quote", "429", clients=1),))),
+    quiet("APP032", "nginx limits by itself", logged((LIMITED,), ())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
+
+
+def told(*requests: tuple[str, str, str, float]) -> int:
+    """How many refusals are proven to stand between two good answers; the requests as they came."""
+    patterns = RequestPatterns()
+    blank = dict.fromkeys(Request._fields, b"")
+    proven = 0
+    for client, method, status, at in reversed(requests):
+        words = {"client": client, "method": method, "path": "/jobs/7", "status": status}
+        said = blank | {name: word.encode() for name, word in words.items()}
+        proven += patterns.add(Request(**(said | {"time": at})), 1)  # type: ignore[arg-type]
+    return proven
+
+
+GET = ("a", "GET")
+
+
+@pytest.mark.parametrize(
+    ("requests", "count"),
+    [
+        (((*GET, "200", 1.0), (*GET, "404", 2.0), (*GET, "200", 3.0)), 1),
+        (((*GET, "200", 1.0), (*GET, "404", 2.0), (*GET, "404", 3.0), (*GET, "200", 4.0)), 2),
+        (((*GET, "404", 1.0), (*GET, "404", 2.0), (*GET, "200", 3.0)), 0),  # not ready yet
+        (((*GET, "200", 1.0), (*GET, "404", 2.0)), 0),  # taken away
+        (((*GET, "200", 1.0), ("a", "DELETE", "204", 1.5), (*GET, "404", 2.0), (*GET, "200", 3.0)), 0),
+        (((*GET, "200", 1.0), ("b", "GET", "404", 2.0), (*GET, "200", 3.0)), 0),
+        (((*GET, "200", 1.0), (*GET, "404", 20.0), (*GET, "200", 40.0)), 0),
+    ],
+)
+def test_a_refusal_between_two_good_answers(
+    requests: tuple[tuple[str, str, str, float], ...], count: int
+) -> None:
+    assert told(*requests) == count
