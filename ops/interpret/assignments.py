@@ -46,7 +46,9 @@ def flaw_of(name: str, written: str, syntax: Syntax) -> Flaw | None:
     if (bare[:1] in _TYPED and bare) or (bare[-1:] in _TYPED and bare):
         return Flaw.TYPED_QUOTES
     if syntax is Syntax.LITERAL:
-        return _of_value(written)
+        return _of_value(
+            written.rstrip()
+        )  # gunicorn strips each of raw_env (gunicorn/config.py: validate_string)
     if syntax is Syntax.SHELL and written.endswith("\r"):
         return Flaw.CARRIAGE_RETURN
     if _is_quoted(bare):

@@ -489,6 +489,15 @@ STARTS: tuple[FailingStart, ...] = (
         fix=("CAP_SYS_NICE",),
     ),
     FailingStart(
+        "root directory that the application changes",
+        Kind.CALL_FORBIDDEN,
+        {"app.py": f"import os\nos.chroot('.')\n{HELLO}"},
+        drop=True,
+        values={"call": "chroot()", "capability": "CAP_SYS_CHROOT"},
+        where="app.py:2",
+        fix=("CAP_SYS_CHROOT",),
+    ),
+    FailingStart(
         "call of a library that is refused",
         Kind.CALL_FORBIDDEN,
         {"app.py": f"import ctypes, os\ndef pin():\n    raise PermissionError(1, 'Operation not permitted')\npin()\n"

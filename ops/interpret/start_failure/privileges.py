@@ -28,6 +28,8 @@ _CAPABILITIES = {
 _CALL = re.compile(rf"\b({'|'.join(_CAPABILITIES)})\(")
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]{0,79})\(")
 _REFUSED = re.compile(r"^\[Errno (?:1|13)\] [^:']*$")
+# It names the directory, and no owner or mode of it would help.
+_CHROOT = re.compile(r"^\[Errno 1\] .*: '")
 _TO_BECOME = ("CAP_SETUID", "CAP_SETGID")
 
 
@@ -36,6 +38,9 @@ def forbidden_call(trace: Trace, name: str, message: str) -> dict[str, str] | No
 
     resource.setrlimit raises a ValueError in place of an OSError."""
     is_limit = name == "ValueError" and message == "not allowed to raise maximum limit"
+    statement = trace.statements[-1] if trace.statements else ""
+    if name == "PermissionError" and _CHROOT.match(message) and "chroot(" in statement:
+        return {"call": "chroot()", "capability": _CAPABILITIES["chroot"]}
     if not is_limit and not (name in ("PermissionError", "OSError") and _REFUSED.match(message)):
         return None
     for statement in reversed(trace.statements[-2:]):
@@ -45,7 +50,6 @@ def forbidden_call(trace: Trace, name: str, message: str) -> dict[str, str] | No
             return {"call": f"{match[1]}()", "capability": capability, **become}
     if is_limit:
         return {"call": "setrlimit()", "capability": "CAP_SYS_RESOURCE"}
-    statement = trace.statements[-1] if trace.statements else ""
     if match := _FUNCTION.search(statement):
         return {"call": f"{match[1]}()"}
     return {}

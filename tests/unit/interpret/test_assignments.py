@@ -29,6 +29,8 @@ BAD = (
 )
 GOOD = (
     (E, "SHOP_URL=http://shop"),
+    (Syntax.LITERAL, "SHOP_URL=http://shop "),  # gunicorn strips it
+    (Syntax.LITERAL, "SHOP_URL=http://shop\r"),
     (E, 'SHOP_URL="http://shop"'),
     (E, "SHOP_URL=pa$$word#1"),
     (E, "SHOP_URL=http://shop\r"),
