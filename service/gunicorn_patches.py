@@ -393,7 +393,8 @@ class _Reception:
 
 def is_recorded(req: Any) -> bool:
     """Whether this request of gunicorn's came by ``receive_aside``, and stands in the record already."""
-    return hasattr(req.unreader, "place")
+    # A request over HTTP/2 has no unreader.
+    return hasattr(getattr(req, "unreader", None), "place")
 
 
 def _chunk_in_time(unreader: Any, size_hint: int | None = None) -> bytes:
