@@ -195,7 +195,7 @@ def reloader_is_on_by_the_file(_stack: Stack) -> None:
 def written_later(stack: Stack, path: Path) -> None:
     """Changes a file as an editor does, well after the workers started."""
     path.write_text(path.read_text() + "\n# changed\n")
-    later = max(worker.create_time() for worker in stack.gunicorn_workers) + 5
+    later = max(worker.create_time() for worker in stack.gunicorn_workers) + 3
     os.utime(path, (later, later))
 
 
