@@ -57,6 +57,7 @@ PARTLY_JUDGED = frozenset(
         "proxy_set_header",
         "return",
         "rewrite",
+        "secure_link",
         "set",
         "split_clients",
     }
@@ -65,6 +66,12 @@ _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
 _LOOKUP_WORDS = frozenset({"default", "include", "hostnames", "volatile", "ranges", "", "*"})
 # The names of variables, and what stands between them.
 _OF_VARIABLES = re.compile(r"(?:\$\{?\w+\}?|[-:/|?&. ])+")
+# RFC 9111, 5.2.2, and RFC 8246: words of a fixed set, and seconds.
+_CACHE_WORD = (
+    r"(?:public|private|no-cache|no-store|no-transform|must-revalidate|proxy-revalidate|immutable"
+    r"|(?:max-age|s-maxage|stale-while-revalidate|stale-if-error)=\d{1,10})"
+)
+_CACHE_CONTROL = re.compile(rf"{_CACHE_WORD}(?:\s*,\s*{_CACHE_WORD})*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[a-z]+/[\w.+-]+")
 _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
 # Headers in which nginx sends the service facts about the client.
@@ -152,6 +159,8 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
             )
         case "add_header" if args[:1] and args[0].lower() == "referrer-policy":
             return args
+        case "add_header" if len(args) > 1 and args[0].lower() == "cache-control":
+            return args if _CACHE_CONTROL.fullmatch(args[1]) else (args[0], *map(_hidden, args[1:]))
         case "add_header" if args:
             return (args[0], *(arg if arg == "always" else _hidden(arg) for arg in args[1:]))
         case "proxy_cache_key" | "proxy_cache_bypass" | "proxy_no_cache" | "proxy_set_body":
