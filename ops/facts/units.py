@@ -26,7 +26,8 @@ class Unit(Facts, frozen=True):
     changed, Unix seconds. ``restart``: the policy of Restart=; ``restarts``: how often systemd restarted it by itself.
     ``environment``: its variables by name; the values only of those that say where logs, pidfile and records are, else
     empty. ``memory_max`` in bytes and ``open_files``: None without a limit. ``triggers``: the unit that a timer or a
-    socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there.
+    socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there;
+    ``unread``: why it is not known whether the journal does, empty if it is.
     ``words``: the last lines of its journal, if it is in trouble. ``own_directories``: those that systemd makes for its
     user. ``log``: one of the service's logs that its user could
     not write, and ``log_error`` why; empty if it could, or if that was not seen."""
@@ -65,6 +66,7 @@ class Unit(Facts, frozen=True):
     triggers: tuple[str, ...] = ()
     triggered_by: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    unread: str = ""
     words: tuple[str, ...] = ()
     own_directories: tuple[str, ...] = ()
     log: str = ""

@@ -155,6 +155,7 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("systemd was not asked", "没有查询 systemd"),
     ("systemd did not answer in time", "systemd 未能及时应答"),
     ("{program} did not answer in time", "{program} 未能及时应答"),
+    ("the journal of {unit} was not read in time", "未能及时读取 {unit} 的 journal"),
     ("systemctl show: {any}", "systemctl show 失败：{any}"),
     ("no baseline has been recorded", "还没有记录基线"),
     ("the name leads to this host, or is not dialled", "域名指向本机，或没有连接它"),

@@ -16,6 +16,7 @@ import ops.preflight
 from ops.cli.main import main
 from ops.diagnosis.checklist import Preflight
 from ops.diagnosis.checks import CHECKS, FIRST_START
+from ops.diagnosis.engine import diagnose
 from ops.diagnosis.finding import Check, Finding, Judge
 from ops.facts.base import NotSeen
 from ops.facts.certificates import FileProblem
@@ -276,6 +277,15 @@ def test_what_stands_in_the_way_is_named(snapshot: Snapshot, failing: str, code:
     assert [item.confirmation.id for item in failed] == [failing]
     assert [cause.code for cause in failed[0].causes] == [code]
     assert (result.status, result.exit_code) == ("fail", 2)
+
+
+def test_a_unit_of_which_the_journal_did_not_tell_in_time_is_not_called_absent() -> None:
+    unread = "the journal of gte-api.service was not read in time"
+    missing = unit(load="not-found", active="inactive", sub="dead", unread=unread)
+    assert standings(but(BEFORE_THE_START, units=units(missing)))["unit"] == "unconfirmed"
+    result = diagnose(but(BEFORE_THE_START, units=units(missing)), CHECKS)
+    (own,) = (check for check in result.checks if check.id == "gunicorn.unit")
+    assert (own.status, own.is_gap) == ("skip", True)
 
 
 def test_what_was_not_seen_is_not_confirmed() -> None:

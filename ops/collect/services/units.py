@@ -245,10 +245,10 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
     from msgspec.structs import replace
 
     if unit.load == "not-found":
-        references = tuple(_references(unit.name, places))
-        if not references and time.monotonic() < deadline and _words(unit.name):
-            references = (f"journalctl -u {unit.name}",)
-        return replace(unit, references=references)
+        references, unread = tuple(_references(unit.name, places)), ""
+        if not references:
+            references, unread = _journal_of_missing(unit.name, deadline)
+        return replace(unit, references=references, unread=unread)
     files = tuple(_seen(file) for file in unit.environment_files)
     environment = dict(unit.environment)
     for file in files:
@@ -278,6 +278,23 @@ def is_in_trouble(unit: Unit) -> bool:
         or unit.load not in ("loaded", "not-found", "masked")
         or unit.restarts > 0
     )
+
+
+def _journal_of_missing(name: str, deadline: float) -> tuple[tuple[str, ...], str]:
+    """The journal, if it has lines of a unit that is not there: so it was there; and why that is not known, if not."""
+    from ops.collect.logs.journal import unit_records
+    from ops.collect.logs.lines import JournalError
+
+    late = f"the journal of {name} was not read in time"
+    if time.monotonic() >= deadline:
+        return (), late
+    try:
+        records, is_whole = unit_records(name, time.time() - WORDS_SINCE, lines=MAX_WORDS)
+    except JournalError:
+        return (), ""
+    if records:
+        return (f"journalctl -u {name}",), ""
+    return (), "" if is_whole else late
 
 
 def _words(name: str) -> tuple[str, ...]:

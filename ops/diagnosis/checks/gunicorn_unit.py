@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from ops.diagnosis.checks.gunicorn_start import last_failure
-from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
+from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.logs import Logs
@@ -54,6 +54,7 @@ def unit(
     own = units.unit(units.service)
     if own is None or target.gunicorn_master is not None or backend.connection.failure is None:
         return
+    _refuse_unread(own)
     match fault := unit_fault(own):
         case UnitFault.START_LIMIT if _is_explained(target, processes, logs, last_start, mended=True):
             return
@@ -61,6 +62,12 @@ def unit(
             return
         case UnitFault():
             yield from _of_fault(fault, own)
+
+
+def _refuse_unread(own: Unit) -> None:
+    """Raises NotJudgedError if it is not known whether a unit that systemd does not have was there."""
+    if own.load == "not-found" and own.unread:
+        raise NotJudgedError(NotSeen(reason=own.unread))
 
 
 def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
@@ -224,6 +231,7 @@ def unit_start(units: Units) -> Iterator[Finding]:
     own = units.unit(units.service)
     if own is None:
         return
+    _refuse_unread(own)
     if (fault := start_obstacle(own) or unit_fault(own)) is not None:
         yield from _of_fault(fault, own)
     if own.log_error:

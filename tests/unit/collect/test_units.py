@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from ops.collect.logs.journal import JournalRecord
 from ops.collect.services import units as collector
 from ops.collect.services.model_access import model_access
 from ops.collect.services.units import parse_units, show_units, units
@@ -60,6 +62,9 @@ LoadError=org.freedesktop.systemd1.NoSuchUnit "Unit nope.service not found."
 MemoryMax=infinity
 LimitNOFILE=infinity
 """
+
+
+RECORD = JournalRecord(time=0.0, pid=1, priority=6, message=b"Started")
 
 
 def parsed() -> tuple[Unit, ...]:
@@ -188,3 +193,29 @@ def test_without_a_process_the_model_is_read_as_the_unit_s_user(
     unseen = model_access(target, "gte-api.service")
     assert isinstance(unseen, NotSeen)
     assert not unseen.is_lasting, "there is a unit, perhaps, and systemd did not say"
+
+
+@pytest.mark.parametrize(
+    ("records", "is_whole", "seconds", "references", "unread"),
+    [
+        ((RECORD,), True, 10.0, ("journalctl -u gte-api.service",), ""),
+        ((), True, 10.0, (), ""),
+        ((), False, 10.0, (), "the journal of gte-api.service was not read in time"),
+        ((RECORD,), True, -1.0, (), "the journal of gte-api.service was not read in time"),
+    ],
+)
+def test_a_journal_that_was_not_read_in_time_is_not_taken_for_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    records: tuple[JournalRecord, ...],
+    is_whole: bool,
+    seconds: float,
+    references: tuple[str, ...],
+    unread: str,
+) -> None:
+    monkeypatch.setattr(collector, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(collector, "show_units", lambda *_: "LoadState=not-found\nActiveState=inactive\n")
+    monkeypatch.setattr("ops.collect.logs.journal.unit_records", lambda *_, **__: (list(records), is_whole))
+    seen = units("gte-api.service", (None, None), (), time.monotonic() + seconds)
+    assert isinstance(seen, Units)
+    assert (seen.units[0].references, seen.units[0].unread) == (references, unread)
