@@ -14,11 +14,11 @@ import msgspec
 
 from ops.facts.safeguards import Rotation, Schedule
 from ops.interpret.renewal import RENEWS
-from ops.interpret.schedule import NOT_UNDER_SYSTEMD, SAFEGUARD_RUNS, WATCHDOG_RUN
+from ops.interpret.schedule import NOT_UNDER_SYSTEMD, SAFEGUARD_RUNS, SENDS_HUP, WATCHDOG_RUN
 from ops.text.sanitize import HIDDEN
 
 # All patterns that checks search for in scheduled commands; a test ensures that the list is complete.
-JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD, *SAFEGUARD_RUNS.values())
+JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD, SENDS_HUP, *SAFEGUARD_RUNS.values())
 
 _SEPARATORS = re.compile(r"(&&|\|\||[;|\n])")
 _PROGRAM = re.compile(r"[\w./+\[-]{1,200}")
@@ -42,6 +42,7 @@ def redacted_schedule(schedule: Schedule) -> Schedule:
             for t in schedule.timers
         ),
         services=tuple(replace(s, commands=tuple(map(_judged, s.commands))) for s in schedule.services),
+        watched=tuple(replace(s, commands=tuple(map(_judged, s.commands))) for s in schedule.watched),
     )
 
 

@@ -16,6 +16,11 @@ NOT_UNDER_SYSTEMD = re.compile(
 )
 # A run of the watchdog, not a command to a running one.
 WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
+# A signal or a command that has a service read its configuration anew.
+SENDS_HUP = re.compile(
+    r"\b(?:kill|pkill|killall)\b[^\n;&|]*?\s-(?:s\s*(?:SIG)?HUP|(?:SIG)?HUP|1)\b"
+    r"|\bsystemctl\b[^\n;&|]*\breload\b|\bsupervisorctl\s+signal\s+(?:SIG)?HUP\b|\bservice\s+\S+\s+reload\b"
+)
 # What the service of each safeguard's timer runs, as other schedules of the same job write it.
 SAFEGUARD_RUNS = {
     "gte-ops-backup.timer": re.compile(r"gte-ops\b[^\n;&|]*\bbackup create\b"),

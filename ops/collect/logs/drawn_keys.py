@@ -15,7 +15,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import DrawnKey
 from ops.files.bounded_read import read_regular_file
-from ops.text.sanitize import safe_line
+from ops.text.sanitize import HIDDEN, safe_line
 
 REFUSED = ("401", "403", "302", "303")
 # In a line of a module's own, not of a function: it runs in each process that imports the module.
@@ -24,6 +24,7 @@ _DRAWN = re.compile(
     r"""\b(?:os\.urandom|secrets\.token_\w+|token_(?:hex|bytes|urlsafe)|urandom|uuid\.uuid4|uuid4|Fernet\.generate_key"""
     r"""|get_random_secret_key|random\.\w+)\("""
 )
+_LITERAL = re.compile(r"""\"[^\"\n]*\"|'[^'\n]*'""")
 
 
 def drawn_keys(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[DrawnKey, ...]:
@@ -52,4 +53,7 @@ def _keys_in(path: Path) -> Iterator[DrawnKey]:
         return
     for number, line in enumerate(text.splitlines(), 1):
         if _DRAWN.match(line):
-            yield DrawnKey(where=safe_line(f"{path}:{number}", 1000), written=safe_line(line.strip(), 200))
+            # A value that is used where none is drawn may be a key itself.
+            name, equals, drawn = line.strip().partition("=")
+            written = f"{name}{equals}{_LITERAL.sub(HIDDEN, drawn)}"
+            yield DrawnKey(where=safe_line(f"{path}:{number}", 1000), written=safe_line(written, 200))

@@ -17,7 +17,7 @@ from ops.facts.logs import Log
 from ops.facts.probes import Exchange
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
-from ops.interpret.schedule import Job, jobs_running
+from ops.interpret.schedule import SENDS_HUP, Job, jobs_running
 from ops.text.language import Text, in_seconds
 
 # Seconds, back from now: what happened within them happens at the present rate.
@@ -26,10 +26,6 @@ _RECENT = 300.0
 _MANY = 3
 # Seconds between two reloads, at most.
 _OFTEN = 120.0
-_SENDS_HUP = re.compile(
-    r"\b(?:kill|pkill|killall)\b[^\n;&|]*?\s-(?:s\s*(?:SIG)?HUP|(?:SIG)?HUP|1)\b"
-    r"|\bsystemctl\b[^\n;&|]*\breload\b|\bsupervisorctl\s+signal\s+(?:SIG)?HUP\b|\bservice\s+\S+\s+reload\b"
-)
 # A line of these may be edited in place; a user's crontab is changed by crontab(1).
 _SPOOL = re.compile(r"/spool/cron|/crontabs/")
 
@@ -102,7 +98,7 @@ def _job(schedule: Schedule | NotSeen, master: Process, target: Target, *, has_s
         for word in (target.gunicorn_pidfile, master.unit, (master.unit or "").removesuffix(".service"))
         if word
     ]
-    for job in jobs_running(schedule, _SENDS_HUP, has_systemd=has_systemd):
+    for job in jobs_running(schedule, SENDS_HUP, has_systemd=has_systemd):
         words = job.command
         if (
             job.idle is None

@@ -42,6 +42,13 @@ def test_a_key_that_each_import_draws_anew(tmp_path: Path, line: str, is_drawn: 
     assert [key.where for key in found] == ([f"{tmp_path}/app.py:2"] if is_drawn else [])
 
 
+def test_a_key_in_the_line_itself_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("app.secret_key = 'once upon a time' or os.urandom(24)\n")
+    (key,) = drawn_keys(str(tmp_path), log("200", "401"))
+    assert "upon" not in key.written
+    assert "os.urandom(24)" in key.written
+
+
 @pytest.mark.parametrize("statuses", [("200",), ("401",), ("200", "500"), ()])
 def test_nothing_is_searched_unless_some_are_refused_and_some_are_not(
     tmp_path: Path, statuses: tuple[str, ...]
