@@ -1,7 +1,8 @@
 """Redact scheduled commands: keep those that checks read, and of every other only the program's name.
 
 A cron entry or a rotation's script may contain secrets: a header, a token in the path of a URL, a password that it
-writes to a file. Checks read only whether certificates are renewed and the service is watched.
+writes to a file. Checks read only whether certificates are renewed, the service is watched, and what tells it to
+reload.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import msgspec
 
 from ops.facts.safeguards import Rotation, Schedule
 from ops.interpret.renewal import RENEWS
-from ops.interpret.schedule import NOT_UNDER_SYSTEMD, SAFEGUARD_RUNS, SENDS_HUP, WATCHDOG_RUN
+from ops.interpret.schedule import LOOP_PAUSE, NOT_UNDER_SYSTEMD, SAFEGUARD_RUNS, SENDS_HUP, WATCHDOG_RUN
 from ops.text.sanitize import HIDDEN
 
 # All patterns that checks search for in scheduled commands; a test ensures that the list is complete.
-JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD, SENDS_HUP, *SAFEGUARD_RUNS.values())
+JUDGED_COMMANDS = (RENEWS, WATCHDOG_RUN, NOT_UNDER_SYSTEMD, SENDS_HUP, LOOP_PAUSE, *SAFEGUARD_RUNS.values())
 
 _SEPARATORS = re.compile(r"(&&|\|\||[;|\n])")
 _PROGRAM = re.compile(r"[\w./+\[-]{1,200}")

@@ -16,11 +16,13 @@ NOT_UNDER_SYSTEMD = re.compile(
 )
 # A run of the watchdog, not a command to a running one.
 WATCHDOG_RUN = re.compile(r"(?:gte-ops|ops\.cli)\b(?:\s+-\S+)*\s+watchdog\b(?!\s+(?:pause|resume|status))")
-# A signal or a command that has a service read its configuration anew.
+# A command that tells a service to reload, and the pause of a loop around one.
 SENDS_HUP = re.compile(
-    r"\b(?:kill|pkill|killall)\b[^\n;&|]*?\s-(?:s\s*(?:SIG)?HUP|(?:SIG)?HUP|1)\b"
-    r"|\bsystemctl\b[^\n;&|]*\breload\b|\bsupervisorctl\s+signal\s+(?:SIG)?HUP\b|\bservice\s+\S+\s+reload\b"
+    r"\b(?:kill|pkill|killall)\b[^\n;&|]*?\s-(?:s\s*(?:SIG)?HUP|(?:SIG)?HUP|1)\b[^\n;&|]*"
+    r"|\bsystemctl\b[^\n;&|]*\breload\b[^\n;&|]*|\bsupervisorctl\s+signal\s+(?:SIG)?HUP\b[^\n;&|]*"
+    r"|\bservice\s+\S+\s+reload\b"
 )
+LOOP_PAUSE = re.compile(r"(?<![^;&|\n])\s*(?:(?:do|while)\s+)?sleep\s+(?P<seconds>\d{1,6})\s*(?=[;&|\n]|$)")
 # What the service of each safeguard's timer runs, as other schedules of the same job write it.
 SAFEGUARD_RUNS = {
     "gte-ops-backup.timer": re.compile(r"gte-ops\b[^\n;&|]*\bbackup create\b"),
@@ -31,12 +33,14 @@ SAFEGUARD_RUNS = {
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A scheduled job. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None."""
+    """A scheduled job. ``where``: the file and line, or the unit; ``idle``: why it does nothing here, or None;
+    ``script``: the scripts that its commands run."""
 
     where: str
     when: str
     command: str
     idle: str | None = None
+    script: str = ""
 
 
 def jobs_running(schedule: Schedule, pattern: re.Pattern[str], *, has_systemd: bool) -> Iterator[Job]:
@@ -46,7 +50,7 @@ def jobs_running(schedule: Schedule, pattern: re.Pattern[str], *, has_systemd: b
         if pattern.search(entry.command) or pattern.search(entry.script):
             guarded = NOT_UNDER_SYSTEMD.search(entry.command) or NOT_UNDER_SYSTEMD.search(entry.script)
             idle = "it does nothing where systemd runs" if guarded and has_systemd else None
-            yield Job(f"{entry.file}:{entry.line}", entry.when, entry.command, idle)
+            yield Job(f"{entry.file}:{entry.line}", entry.when, entry.command, idle, entry.script)
     for timer in schedule.timers:
         if any(pattern.search(words) for words in (*timer.commands, *timer.scripts)):
             idle = None
@@ -54,7 +58,8 @@ def jobs_running(schedule: Schedule, pattern: re.Pattern[str], *, has_systemd: b
                 idle = "systemd does not run here"
             elif not timer.enabled:
                 idle = "it is not enabled"
-            yield Job(timer.name, "; ".join(timer.when), "; ".join(timer.commands), idle)
+            script = "\n".join(timer.scripts)
+            yield Job(timer.name, "; ".join(timer.when), "; ".join(timer.commands), idle, script)
     for service in schedule.services:
         if any(pattern.search(words) for words in service.commands):
             idle = None if has_systemd else "systemd does not run here"
@@ -78,3 +83,39 @@ def cron_period(when: str) -> float:
         return 60.0
     step = re.fullmatch(r"\*/(\d{1,2})", minute)
     return 60.0 * int(step[1]) if step else 3600.0
+
+
+_EVERY_MINUTES = re.compile(r"(?:\*|0-59)(?:/(\d{1,2}))?")
+_CALENDAR = re.compile(r"OnCalendar=(?:\*-\*-\* )?\*:(?:\*|(?:\*|0?0)/(?P<minutes>\d{1,2}))(?::0?0)?")
+_CALENDAR_SECONDS = re.compile(r"OnCalendar=(?:\*-\*-\* )?\*:\*:(?:\*|0?0)/(?P<seconds>\d{1,2})")
+_SPAN = re.compile(
+    r"OnUnit(?:In)?[aA]ctiveSec=(?P<number>\d{1,6}) ?(?P<unit>s|secs?|seconds?|m|min|minutes?|h|hr|hours?)?"
+)
+
+
+def exact_period(job: Job) -> float | None:
+    """The seconds between two of what ``job`` does if they are always the same: its loop's pause, every minute or
+    every N minutes of all hours (crontab(5)), a timer's interval (systemd.timer(5)); None otherwise."""
+    words = f"{job.command}\n{job.script}"
+    if re.search(r"\b(?:while|until|for)\b", words):
+        pauses = {int(match["seconds"]) for match in LOOP_PAUSE.finditer(words)}
+        return float(pauses.pop()) if len(pauses) == 1 else None
+    if job.when == "minutely":
+        return 60.0
+    fields = job.when.split()
+    if len(fields) == 5 and (every := _EVERY_MINUTES.fullmatch(fields[0])):
+        return 60.0 * int(every[1] or 1) if set(fields[1:]) == {"*"} else None
+    periods = [period for setting in job.when.split("; ") if (period := _timer_period(setting.strip()))]
+    return periods[0] if len(periods) == 1 else None
+
+
+def _timer_period(setting: str) -> float | None:
+    if setting == "OnCalendar=minutely":
+        return 60.0
+    if match := _CALENDAR.fullmatch(setting):
+        return 60.0 * int(match["minutes"] or 1)
+    if match := _CALENDAR_SECONDS.fullmatch(setting):
+        return float(match["seconds"])
+    if match := _SPAN.fullmatch(setting):
+        return float(match["number"]) * {"s": 1, "m": 60, "h": 3600}[(match["unit"] or "s")[0]]
+    return None

@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
 from typing import NamedTuple
 
 from ops.diagnosis.checks.log_reading import entries_with, last_quote
@@ -17,7 +19,7 @@ from ops.facts.logs import Log
 from ops.facts.probes import Exchange
 from ops.facts.safeguards import Schedule
 from ops.facts.target import Target
-from ops.interpret.schedule import SENDS_HUP, Job, jobs_running
+from ops.interpret.schedule import SENDS_HUP, Job, exact_period, jobs_running
 from ops.text.language import Text, in_seconds
 
 # Seconds, back from now: what happened within them happens at the present rate.
@@ -26,15 +28,22 @@ _RECENT = 300.0
 _MANY = 3
 # Seconds between two reloads, at most.
 _OFTEN = 120.0
+# Seconds by which the time between two reloads may differ from the job's: the log has whole seconds.
+_LATE = 1.5
+_MANAGED = re.compile(r"systemctl|supervisorctl|service")
+_NOT_WORD = re.compile(r"[\s\"'`$()<>=]+")
+_SEPARATORS = re.compile(r"&&|\|\||[;|\n]")
+_REDIRECTION = re.compile(r"\d?&?>{1,2}(?:&\d|\S*)|/dev/null")
 # A line of these may be edited in place; a user's crontab is changed by crontab(1).
 _SPOOL = re.compile(r"/spool/cron|/crontabs/")
 
 
 class _Reloads(NamedTuple):
-    """The entries of gunicorn's log, and the seconds between two on average."""
+    """The entries of gunicorn's log, and the seconds between two: the average, and the median."""
 
     number: int
     period: float
+    usual: float
     evidence: Evidence
 
 
@@ -53,7 +62,7 @@ def scheduled_reloads(
     reloads = _reloads(log, master, taken_at)
     if reloads is None:
         return None
-    job = _job(schedule, master, target, has_systemd=has_systemd)
+    job = _job(schedule, reloads, master, target, has_systemd=has_systemd)
     if job is None and not waits:
         return None
     waited = in_seconds(f"{max((wait.elapsed for wait in waits), default=0.0):.1f}")
@@ -86,27 +95,56 @@ def _reloads(log: Log, master: Process, taken_at: float) -> _Reloads | None:
     if period > _OFTEN or taken_at - told[-1].time > max(2 * period, 10.0):
         return None
     newest = last_quote(log.path, told)
-    return _Reloads(len(told), period, quote(newest.source, f"{len(told)} x {newest.detail.en}"))
+    usual = median(later.time - earlier.time for earlier, later in pairwise(told))
+    return _Reloads(len(told), period, usual, quote(newest.source, f"{len(told)} x {newest.detail.en}"))
 
 
-def _job(schedule: Schedule | NotSeen, master: Process, target: Target, *, has_systemd: bool) -> Job | None:
-    """The job that reloads this gunicorn: it names its pidfile, its unit, its application or gunicorn itself."""
+def _job(
+    schedule: Schedule | NotSeen, reloads: _Reloads, master: Process, target: Target, *, has_systemd: bool
+) -> Job | None:
+    """The job that reloads this gunicorn: it does so as often as gunicorn was told to, and its command names this
+    gunicorn's pidfile, its unit, or gunicorn itself."""
     if isinstance(schedule, NotSeen):
         return None
-    names = [
-        word
-        for word in (target.gunicorn_pidfile, master.unit, (master.unit or "").removesuffix(".service"))
-        if word
-    ]
     for job in jobs_running(schedule, SENDS_HUP, has_systemd=has_systemd):
-        words = job.command
-        if (
-            job.idle is None
-            and job.when != "at boot"
-            and ("gunicorn" in words or any(name in words for name in names))
+        period = exact_period(job)
+        if job.idle is not None or period is None:
+            continue
+        if abs(period - reloads.usual) > max(_LATE, period / 10):
+            continue
+        if any(
+            _names(found[0], master, target) for found in SENDS_HUP.finditer(f"{job.command}\n{job.script}")
         ):
             return job
     return None
+
+
+def _names(command: str, master: Process, target: Target) -> bool:
+    """Whether a command that tells something to reload names this gunicorn, in a word of its own."""
+    words = [word for word in _NOT_WORD.split(command) if word]
+    if _MANAGED.match(command):
+        unit = master.unit or "gunicorn.service"
+        return bool({unit, unit.removesuffix(".service")} & set(words))
+    return target.gunicorn_pidfile in words or any(word.rpartition("/")[2] == "gunicorn" for word in words)
+
+
+def _only_reloads(command: str) -> bool:
+    """Whether a command line does nothing else: one reload of one service, behind a test or none."""
+    reloads = 0
+    for part in _SEPARATORS.split(command):
+        words = [
+            word for word in part.split() if word not in ("sudo", "-n") and not _REDIRECTION.fullmatch(word)
+        ]
+        if not words or words[0] in ("test", "["):
+            continue
+        program = words[0].rpartition("/")[2]
+        if program not in ("kill", "pkill", "killall", "systemctl", "service", "supervisorctl"):
+            return False
+        named = [word for word in words[1:] if not word.startswith("-")]
+        if program == "systemctl" and (named[:1] != ["reload"] or len(named) != 2):
+            return False
+        reloads += 1
+    return reloads == 1
 
 
 def _summary(reloads: _Reloads, job: Job | None, waited: Text | None) -> Text:
@@ -134,6 +172,14 @@ def _steps(job: Job | None) -> tuple[str | Text, ...]:
                 en="Find what sends SIGHUP to the master: cron, a timer, a deployment that loops, a script that watches"
                 " files; and end that",
                 zh="查出是谁在给主进程发 SIGHUP（cron、定时器、循环执行的部署、监视文件的脚本），并停掉它",
+            ),
+            instead,
+        )
+    if not _only_reloads(job.command):
+        return (
+            Text(
+                en=f"Take the reload out of what {job.where} runs, and leave the rest of it",
+                zh=f"从 {job.where} 执行的命令中去掉重新加载的部分，其余保留",
             ),
             instead,
         )

@@ -24,6 +24,9 @@ from ops.text.language import in_seconds
 _MANY = 3
 # Seconds beyond the watchdog's time that a life may have lasted: the abort, the next start, a busy host.
 _AND_SOME = 30.0
+# Seconds by which it may seem shorter, and by which two lives may differ: the log has whole seconds.
+_ROUNDED = 2.0
+_EVEN = 10.0
 _STARTS = "Starting gunicorn"
 _ENDED_IN_ORDER = (
     "Handling signal: term",
@@ -48,7 +51,8 @@ def watchdog(
     taken_at: float,
 ) -> Iterator[Finding]:
     """GUN039: gunicorn's unit has WatchdogSec=, which its environment shows, and gunicorn was started again and again
-    within that time without having ended in order: gunicorn gives systemd no sign of life."""
+    after that time, each life as long as it, without having ended in order: gunicorn gives systemd no sign of life.
+    Another reason of systemd's for the last end disproves it."""
     master = process_of(processes, target.gunicorn_master)
     limit = _limit(master)
     if master is None or limit is None:
@@ -60,6 +64,8 @@ def watchdog(
     unit = _unit(master, schedule)
     own = None if isinstance(units, NotSeen) else units.unit(units.service)
     name = unit.name if unit else master.unit or (own.name if own else "")
+    if own is not None and own.result not in ("", "success", "watchdog"):
+        return
     place = f"{unit.file}:{unit.line}" if unit else name or f"pid {master.pid}"
     yield Finding(
         "GUN039",
@@ -85,12 +91,19 @@ def _limit(master: Process | None) -> float | None:
 
 
 def _starts(log: Log, limit: float, taken_at: float) -> Sequence[LogEntry]:
-    """The newest starts of which none lived for longer than the watchdog lets it, nor ended in order."""
+    """The newest starts, none of which ended in order: the one that lives has not done so for longer than the watchdog
+    lets it, and the others lived for just that long."""
     starts: list[LogEntry] = []
     ended = taken_at
+    lives: list[float] = []
     for entry in reversed(entries_with(log, _STARTS, *_ENDED_IN_ORDER)):
-        if _STARTS not in entry.text or ended - entry.time > limit + _AND_SOME:
+        life = ended - entry.time
+        if _STARTS not in entry.text or life > limit + _AND_SOME:
             break
+        if starts:
+            lives.append(life)
+            if life < limit - _ROUNDED or max(lives) - min(lives) > _EVEN:
+                break
         starts.insert(0, entry)
         ended = entry.time
     return starts

@@ -337,6 +337,7 @@ def watchdog_of_systemd_ends_it_again_and_again(stack: Stack) -> None:
     stack.launcher = ["env", "WATCHDOG_USEC=5000000"]
     for _ in range(3):
         stack.start_gunicorn()
+        time.sleep(5)
         master, workers = stack.gunicorn_master, stack.gunicorn_workers
         assert master
         master.send_signal(signal.SIGABRT)

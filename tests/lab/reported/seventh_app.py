@@ -587,11 +587,12 @@ def _no_more_reloads(stack: Stack) -> None:
 )
 def schedule_reloads_it_all_the_time(stack: Stack) -> None:
     """A line of a crontab against a leak of memory; each time there is nobody to serve until the model is loaded."""
-    (stack.cron / "shop").write_text(f"* * * * * root kill -HUP $(cat {stack.gunicorn_pidfile})\n")
+    loop = f"while sleep 2; do kill -HUP $(cat {stack.gunicorn_pidfile}); done"
+    (stack.cron / "shop").write_text(f"* * * * * root {loop}\n")
     stack.spawn(
         "sh",
         "-c",
-        f"echo $$ >{stack.run}/crond.pid; while sleep 2; do kill -HUP $(cat {stack.gunicorn_pidfile}); done",
+        f"echo $$ >{stack.run}/crond.pid; {loop}",
     )
     wait_for(lambda: stack.gunicorn_said().count("Handling signal: hup") >= 3, "some reloads", within=60)
 
@@ -633,6 +634,7 @@ def systemd_waits_for_a_sign_of_life(stack: Stack) -> None:
     for _ in range(3):
         stack.start_gunicorn()
         stack.predict()
+        time.sleep(4)
         master, workers = stack.gunicorn_master, stack.gunicorn_workers
         assert master
         master.send_signal(signal.SIGABRT)

@@ -19,6 +19,8 @@ from tests.unit.made_snapshot import (
     entry,
     gunicorn_log,
     processes,
+    unit,
+    units,
 )
 
 UNIT = WatchedUnit(
@@ -34,7 +36,7 @@ def started(*ago: float, **more: Any) -> tuple[LogEntry, ...]:
 
 
 def watched(
-    *entries: LogEntry, limit: str | None = "30000000", units: tuple[WatchedUnit, ...] = (UNIT,)
+    *entries: LogEntry, limit: str | None = "30000000", files: tuple[WatchedUnit, ...] = (UNIT,)
 ) -> Snapshot:
     """The master runs in a unit with WatchdogSec=30, and its log has these."""
     environment = {} if limit is None else {"WATCHDOG_USEC": limit}
@@ -47,7 +49,7 @@ def watched(
     return but(
         processes=processes(NGINX_PROCESSES, everyone),
         logs__gunicorn_error=gunicorn_log(*entries),
-        schedule=Schedule(cron=(), timers=(), watched=units),
+        schedule=Schedule(cron=(), timers=(), watched=files),
     )
 
 
@@ -61,10 +63,18 @@ CASES = [
         "WatchdogSec=30",
         severity="fail",
     ),
-    fires("GUN039", "the unit's file was not read", watched(*AGAIN, units=()), "WATCHDOG_USEC=30000000"),
+    fires("GUN039", "the unit's file was not read", watched(*AGAIN, files=()), "WATCHDOG_USEC=30000000"),
     quiet("GUN039", "no watchdog", watched(*AGAIN, limit=None)),
     quiet("GUN039", "a watchdog that is off", watched(*AGAIN, limit="0")),
     quiet("GUN039", "it lives: somebody gives the sign", watched(*started(800, 766, 733))),
+    quiet("GUN039", "it dies of something else, long before", watched(*started(9, 6, 3), limit="600000000")),
+    quiet("GUN039", "it dies a little before", watched(*started(85, 58, 31, 4))),
+    quiet("GUN039", "it dies now and then", watched(*started(150, 92, 61, 3))),
+    quiet(
+        "GUN039",
+        "systemd saw it run out of memory",
+        but(watched(*AGAIN), units=units(unit(result="oom-kill"))),
+    ),
     quiet("GUN039", "a person has restarted it", watched(*started(20, 2))),
     quiet(
         "GUN039",

@@ -15,6 +15,7 @@ from ops.facts.machine import KernelKill, KernelLog, OomCounter
 from ops.facts.probes import Repeats, WorkerActivity
 from ops.facts.safeguards import CronEntry, Schedule, WatchdogAction, WatchdogFacts
 from ops.facts.snapshot import Snapshot
+from ops.interpret.schedule import Job, exact_period
 from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
@@ -89,10 +90,14 @@ def reloading(
     *,
     ago: tuple[float, ...] = (125.0, 65.0, 5.0),
     elapsed: float = 0.1,
+    when: str = "* * * * *",
+    script: str = "",
     **more: Any,
 ) -> Snapshot:
     """The master was told to reload so many seconds ago; a crontab has ``command``, and a probe took ``elapsed``."""
-    job = CronEntry(file="/etc/cron.d/shop", line=3, when="* * * * *", user="root", command=command or "true")
+    job = CronEntry(
+        file="/etc/cron.d/shop", line=3, when=when, user="root", command=command or "true", script=script
+    )
     return logged(
         *(entry("Handling signal: hup", ago=at, level="info", pid=GUNICORN_MASTER) for at in ago),
         schedule=Schedule(cron=(job,), timers=()),
@@ -334,6 +339,27 @@ CASES: list[Case] = [
     fires("GUN022", "by its unit", reloading("systemctl reload gunicorn"), severity="warn"),
     quiet("GUN022", "reloads, and neither a schedule nor a wait", reloading(None)),
     quiet("GUN022", "the schedule reloads another one", reloading("kill -HUP $(cat /run/other.pid)")),
+    quiet("GUN022", "the schedule does so once a night", reloading(when="0 3 * * *")),
+    quiet(
+        "GUN022",
+        "a renewal reloads it once a night",
+        reloading('certbot -q renew --deploy-hook "systemctl reload nginx gunicorn"', when="0 3 * * *"),
+    ),
+    quiet("GUN022", "every five minutes is not every minute", reloading(when="*/5 * * * *")),
+    quiet("GUN022", "every minute is not every ten seconds", reloading(ago=(25.0, 15.0, 5.0))),
+    fires(
+        "GUN022",
+        "a loop that a crontab's line starts",
+        reloading(f"while sleep 10; do {RELOADS}; done", ago=(25.0, 15.0, 5.0)),
+        "/etc/cron.d/shop:3",
+    ),
+    quiet("GUN022", "it reloads another unit", reloading("systemctl reload gunicorn-api")),
+    quiet(
+        "GUN022",
+        "its name in a path",
+        reloading("/opt/gunicorn/renew && systemctl reload nginx"),
+    ),
+    quiet("GUN022", "a pidfile beside gunicorn's", reloading("kill -HUP $(cat /run/gunicorn-other.pid)")),
     quiet("GUN022", "its logs are opened anew", reloading("kill -USR1 $(cat /var/run/gte-gunicorn.pid)")),
     quiet("GUN022", "a person has reloaded twice", reloading(ago=(65.0, 5.0))),
     quiet("GUN022", "the reloads are over", reloading(ago=(290.0, 285.0, 280.0), elapsed=2.0)),
@@ -382,6 +408,46 @@ def test_only_a_plain_line_is_edited(text: str, step: str) -> None:
     at = msgspec.structs.replace(HEALTHY.gunicorn, config=parse_config(GUNICORN_CONF, text.encode()))
     first = (found(msgspec.structs.replace(replacing(), gunicorn=at))["GUN022"].fix or ())[0]
     assert (first if isinstance(first, str) else first.en).startswith(step)
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        (RELOADS, "sed -i --follow-symlinks '3s/^/#/' /etc/cron.d/shop"),
+        (
+            f"test -f /run/x && {RELOADS} >/dev/null 2>&1",
+            "sed -i --follow-symlinks '3s/^/#/' /etc/cron.d/shop",
+        ),
+        ("sudo systemctl reload gunicorn", "sed -i --follow-symlinks '3s/^/#/' /etc/cron.d/shop"),
+        ("systemctl reload nginx gunicorn", "Take the reload out"),
+        (f"/opt/backup && {RELOADS}", "Take the reload out"),
+        (f"certbot renew; {RELOADS}", "Take the reload out"),
+    ],
+)
+def test_a_job_that_does_more_than_reload_is_left_in(command: str, step: str) -> None:
+    first = (found(reloading(command))["GUN022"].fix or ())[0]
+    assert (first if isinstance(first, str) else first.en).startswith(step)
+
+
+@pytest.mark.parametrize(
+    ("when", "period"),
+    [
+        ("* * * * *", 60.0),
+        ("*/2 * * * *", 120.0),
+        ("* 3 * * *", None),
+        ("5 * * * *", None),
+        ("OnCalendar=minutely", 60.0),
+        ("OnCalendar=*:0/2", 120.0),
+        ("OnCalendar=*-*-* *:*:00", 60.0),
+        ("OnCalendar=*:*:0/30", 30.0),
+        ("OnCalendar=daily", None),
+        ("OnBootSec=10; OnUnitActiveSec=90s", 90.0),
+        ("OnUnitActiveSec=2min", 120.0),
+        ("at boot", None),
+    ],
+)
+def test_how_often_a_job_runs(when: str, period: float | None) -> None:
+    assert exact_period(Job("x", when, "true")) == period
 
 
 def test_one_starved_and_one_killed_are_two_causes() -> None:
