@@ -28,6 +28,8 @@ _ENDS_PROCESSES = re.compile(r"kill (?:-(?:TERM|QUIT|9) )?(\d+(?: \d+)*)")
 _CHANGES_DIRECTORY = re.compile(r"(?:cd [^;&|<>]+)?")
 # The shell's own characters, outside quotes.
 _SHELL = re.compile(r"^[^'\"]*[;&|<>$`]")
+# What ends or begins an argument in nginx's configuration, anywhere in it or at its beginning.
+_NEEDS_QUOTES = re.compile(r"[\s;{}\"'\\]|^#")
 # The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
 # gunicorn's default graceful_timeout, and some.
@@ -89,6 +91,26 @@ def replaced_in_line(place: str, old: str, new: str) -> str:
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
 
 
+def replaced_argument(place: str, old: str, new: str) -> str:
+    """The command that replaces the whole argument ``old`` of nginx's directive, quoted or not, with ``new``; one that
+    only begins like it stays. ``place`` is ``file:line``."""
+    file, _, line = place.rpartition(":")
+    pattern = _SPECIAL.sub(r"\\\g<0>", old).replace(" ", "[[:space:]]")
+    replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
+    # \x27 is an apostrophe (GNU sed).
+    mark = r'["\x27]\?'
+    script = rf"{line}s#\([[:space:]]\){mark}{pattern}{mark}\([[:space:];{{]\|$\)#\1{replacement}\2#"
+    return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
+
+
+def written_argument(value: str) -> str:
+    """``value`` as nginx reads it back as one argument (ngx_conf_read_token)."""
+    if value and not _NEEDS_QUOTES.search(value):
+        return value
+    escaped = re.sub(r'[\\"]', r"\\\g<0>", value)
+    return f'"{escaped}"'
+
+
 def put_before_line(place: str, words: str) -> str:
     """The command that inserts a line with ``words`` before the one at ``place``, ``file:line``."""
     file, _, line = place.rpartition(":")
@@ -123,7 +145,7 @@ def replaced_statement(place: str, name: str, new: str) -> str:
     file, _, line = place.rpartition(":")
     pattern = name.replace(" ", r"[[:space:]]\+")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
-    script = f"{line}s#{pattern} [^;]*;#{replacement}#"
+    script = f"{line}s#{pattern}[[:space:]][^;]*;#{replacement}#"
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
 
 

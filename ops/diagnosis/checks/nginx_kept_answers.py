@@ -18,14 +18,17 @@ from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.target import Target
 from ops.interpret.nginx import Scope
 from ops.interpret.site import scope_for
-from ops.interpret.traffic import LocatedTraffic, users_traffic
+from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
 from ops.text.language import Text
 
-_MAX_AGE = re.compile(r"(?:^|[\s,])(?:s-)?max-?age=(\d{1,10})", re.IGNORECASE)
+# s-maxage is for shared caches, which their owner can empty.
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,10})", re.IGNORECASE)
 _FEW = 3
 # A browser that keeps an answer for less shows nobody what is long past.
 _LONG = 60
-_CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+_CHANGES = ("PUT", "PATCH", "DELETE")
+# A POST may compute or search and change nothing: these say that it made something (RFC 9110, 15.3.2, 15.4.4).
+_MADE = ("201", "303")
 # Files of the service's own, whose names may change with what is in them.
 _FILE = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
@@ -66,7 +69,9 @@ def kept_answers(
                 "浏览器已保存的要到期或换 URL 才会更新：",
             ),
             replaced_statement(
-                kept.line.where, "expires" if kept.line.name == "expires" else "add_header Cache-Control", ""
+                kept.line.where,
+                "expires" if kept.line.name == "expires" else f"add_header {kept.line.args[0]}",
+                "",
             ),
             target.test_nginx,
             target.reload_nginx,
@@ -127,6 +132,8 @@ def _changed_by_users(config: NginxConfig, target: Target, logs: Logs) -> _Kept 
         for item in located.traffic.answers:
             if item.method != "GET" or item.status != "200" or item.count < _FEW or _FILE.search(item.path):
                 continue
+            if item.path == general_path(target.predict_path):
+                continue
             scope = scope_for(config, target, item.path)
             line = _keeping(scope) if scope else None
             changed = _changes(located, item.path)
@@ -148,7 +155,11 @@ def _changes(located: LocatedTraffic, path: str) -> list[tuple[str, str, int]]:
     return [
         (other.method, other.status, other.count)
         for other in located.traffic.answers
-        if other.path == path and other.method in _CHANGES and other.status.startswith(("2", "303", "302"))
+        if other.path == path
+        and (
+            (other.method in _CHANGES and (other.status.startswith("2") or other.status in _MADE))
+            or (other.method == "POST" and other.status in _MADE)
+        )
     ]
 
 

@@ -11,7 +11,7 @@ from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, requir
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_after_line, replaced_in_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line, written_argument
 from ops.facts.base import NotSeen
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import Directive, NginxConfig
@@ -25,6 +25,7 @@ from ops.interpret.renewal import OWN_CHALLENGE
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
+from ops.text.sanitize import HIDDEN
 
 # This many lines are no accident of a single client.
 _REPEATED = 3
@@ -363,11 +364,11 @@ def _length_of_no_body(server: Server, path: str) -> _EmptyVariable | None:
         return None
     line, empty = lines[-1], 'proxy_set_header Content-Length "";'
     # Headers of an outer level are inherited only where a level has none of its own.
-    inherited = " ".join(
-        f"proxy_set_header {d.args[0]} {d.args[1] or chr(34) * 2};"
-        for d in (() if any(location.own("proxy_set_header")) else set_headers)
-        if len(d.args) == 2
-    )
+    outer = () if any(location.own("proxy_set_header")) else set_headers
+    inherited = " ".join(f"proxy_set_header {' '.join(map(written_argument, d.args))};" for d in outer)
+    # The file has the secrets that are hidden here: a command would write the stars over them.
+    # nginx and the reader of its files may differ about a backslash.
+    is_hidden = HIDDEN in inherited or "\\" in inherited
     return _EmptyVariable(
         (
             quote(line.where, line.written),
@@ -384,11 +385,24 @@ def _length_of_no_body(server: Server, path: str) -> _EmptyVariable | None:
             Text(
                 en=f"Empty Content-Length where the body is left out ({line.where}):",
                 zh=f"在不转发请求体的地方清空 Content-Length（{line.where}）：",
+            )
+            if not is_hidden
+            else Text(
+                en=f"At {line.where} write {empty} and beside it, as they are there, the proxy_set_header lines of"
+                f" {outer[0].where} and below: a block with one of its own inherits none",
+                zh=f"在 {line.where} 写 {empty}，并把 {outer[0].where} 起的 proxy_set_header 各行原样抄到旁边："
+                "块里一旦有自己的 proxy_set_header，就不再继承外层的",
             ),
-            replaced_in_line(
-                line.where,
-                "proxy_pass_request_body off;",
-                f"proxy_pass_request_body off; {inherited}{' ' if inherited else ''}{empty}",
+            *(
+                ()
+                if is_hidden
+                else (
+                    replaced_in_line(
+                        line.where,
+                        "proxy_pass_request_body off;",
+                        f"proxy_pass_request_body off; {inherited}{' ' if inherited else ''}{empty}",
+                    ),
+                )
             ),
         ),
     )

@@ -11,7 +11,7 @@ from ops.diagnosis.checks.log_reading import LocatedEntry, nginx_entries, requir
 from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Finding, Severity, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line
+from ops.diagnosis.steps import put_before_line, replaced_argument
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import Directive, NginxConfig
@@ -78,7 +78,7 @@ def rate_limit(
     count, part = str(len(entries)), f"{share:.0%}"
     limit = _limit_of(message(entry.text), nginx_config, target)
     shared = _shared_address(entries, limit, nginx_config, target)
-    whole = _one_for_all(entries, limit, nginx_config)
+    whole = _one_for_all(entries, limit, nginx_config, target)
     connections = _CONNECTIONS in own_words(entry.text)
     yield Finding(
         "NGX008",
@@ -140,14 +140,17 @@ class _OneForAll(NamedTuple):
 
 
 def _one_for_all(
-    entries: Iterable[LocatedEntry], limit: Directive | None, config: NginxConfig | NotSeen
+    entries: Iterable[LocatedEntry], limit: Directive | None, config: NginxConfig | NotSeen, target: Target
 ) -> _OneForAll | None:
-    """The zone whose key is the same for whoever asks, if several addresses were refused."""
+    """The zone whose key is the same for whoever asks, if several addresses were refused. Beside a limit by address it
+    is a bound of the whole site, set on purpose."""
     clients = {match[1] for _, entry in entries if (match := _CLIENT.search(entry.text))}
     if limit is None or isinstance(config, NotSeen) or len(clients) < _SEVERAL:
         return None
     zone = _zone_of(limit, config)
     if zone is None or not zone.args or not _is_of_nobody(zone.args[0], config):
+        return None
+    if any(counts_addresses(other, config) for other in _limits_beside(limit, config, target)):
         return None
     maps = [
         table
@@ -156,6 +159,15 @@ def _one_for_all(
         if len(table.args) == 2 and _VARIABLE.findall(table.args[1]) == [name]
     ]
     return _OneForAll((zone, *maps[:1]), zone.args[0], len(clients))
+
+
+def _limits_beside(limit: Directive, config: NginxConfig, target: Target) -> Iterator[Directive]:
+    """The limits in force where ``limit`` is."""
+    server = site_server(config, target)
+    for scope in (server, *server.locations()) if server else ():
+        lines = [line for name in ("limit_req", "limit_conn") for line in scope.effective(name) if line.args]
+        if limit in lines:
+            yield from (line for line in lines if line != limit)
 
 
 def _is_of_nobody(key: str, config: NginxConfig, depth: int = 4) -> bool:
@@ -187,6 +199,7 @@ def _of_all_fix(whole: _OneForAll, config: NginxConfig, target: Target) -> tuple
     place = maps[0].where if maps else zone.where
     name = next((word[5:].partition(":")[0] for word in zone.args if word.startswith("zone=")), "?")
     # nginx refuses a reload that changes the key of a zone in use (ngx_http_limit_req_init_zone): the zone gets a name.
+    sized = next((word for word in zone.args if word.startswith(f"zone={name}:")), f"zone={name}:1m")
     users = [
         line
         for directive in ("limit_req", "limit_conn")
@@ -201,12 +214,12 @@ def _of_all_fix(whole: _OneForAll, config: NginxConfig, target: Target) -> tuple
             zh=f"按每个访问者计数：{place} 的键改用 $binary_remote_addr；只有要把站点或页面分开计数时才保留其他部分。"
             "键变了，zone 也要换名字：",
         ),
-        replaced_in_line(zone.where, f"{zone.name} {whole.key} ", f"{zone.name} $binary_remote_addr "),
-        replaced_in_line(zone.where, f"zone={name}:", f"zone={new}:"),
+        replaced_argument(zone.where, whole.key, "$binary_remote_addr"),
+        replaced_argument(zone.where, sized, sized.replace(name, new, 1)),
         *(
-            replaced_in_line(line.where, f"zone={name}", f"zone={new}")
+            replaced_argument(line.where, f"zone={name}", f"zone={new}")
             if line.name == "limit_req"
-            else replaced_in_line(line.where, f"limit_conn {name} ", f"limit_conn {new} ")
+            else replaced_argument(line.where, name, new)
             for line in users
         ),
         target.test_nginx,

@@ -77,6 +77,9 @@ def visitor_address(
     addresses = ", ".join(sender.address for sender in shown)
     requests = sum(sender.requests for sender in shown)
     limit = limits[0] if limits else None
+    stranger = next((sender.address for sender in shown if not _is_ours(sender.address, trusted)), None)
+    if speaks_proxy:
+        stranger = None
     log = users_traffic(logs)[0].path
     yield Finding(
         "NGX071",
@@ -92,8 +95,8 @@ def visitor_address(
             *(quote(line.where, line.written) for line in trusted[:3]),
         ),
         {"address": addresses, "visitors": proof.words},
-        summary=_summary(addresses, proof, limit),
-        fix=_steps(shown, trusted, proof, target),
+        summary=_doubtful_summary(addresses, proof) if stranger else _summary(addresses, proof, limit),
+        fix=_if_it_is_yours(stranger, proof, target) if stranger else _steps(shown, trusted, proof, target),
     )
 
 
@@ -189,6 +192,44 @@ def _summary(addresses: str, proof: _Proof, limit: Directive | None) -> Text | N
         en=f"To nginx, users' requests come from {addresses}, but {proof.words.en}: the limit at {limit.where} counts"
         " all visitors as one.",
         zh=f"nginx 看到的用户请求都来自 {addresses}，但{proof.words.zh}：{limit.where} 的限流把所有访问者算作一个。",
+    )
+
+
+def _is_ours(address: str, trusted: Iterable[Directive]) -> bool:
+    """Whether a proxy at ``address`` is the site's own: a public one may be a client's gateway, which passes on the
+    addresses that it was told, unless the configuration trusts it already."""
+    parsed = _address(address)
+    return (
+        parsed is not None and (parsed.is_loopback or any(parsed in network for network in PRIVATE))
+    ) or _is_trusted(address, trusted)
+
+
+def _doubtful_summary(addresses: str, proof: _Proof) -> Text:
+    return Text(
+        en=f"To nginx, users' requests come from {addresses}, but {proof.words.en}. If that is your own CDN, balancer"
+        " or proxy, nginx takes all visitors for one; if it is the gateway of a client of yours, all is well.",
+        zh=f"nginx 看到的用户请求都来自 {addresses}，但{proof.words.zh}。如果那是你自己的 CDN、负载均衡或代理，"
+        "nginx 就把所有访问者当成了一个；如果是客户的网关，则一切正常。",
+    )
+
+
+def _if_it_is_yours(address: str, proof: _Proof, target: Target) -> tuple[str | Text, ...]:
+    """No command: whoever runs a trusted proxy says which address each of its requests has."""
+    place = target.site_file or target.nginx_config_file
+    return (
+        Text(
+            en=f"Find out whose {address} is. Only if it is your own proxy, or your CDN's: let its addresses (a CDN"
+            f" publishes its ranges) be trusted in the server block of {place}, by set_real_ip_from and real_ip_header"
+            f" {proof.header}, and let nobody else reach this nginx",
+            zh=f"查清 {address} 是谁的。只有它是你自己的代理或 CDN 时，才在 {place} 的 server 块里用 set_real_ip_from"
+            f" 信任它的地址（CDN 会公布网段）并设 real_ip_header {proof.header}，且不让其他人连到这个 nginx",
+        ),
+        Text(
+            en="If it is a client's gateway, trust nothing of it: it could choose the addresses that limits and logs"
+            " go by. Accept this one by [[doctor.ignore]] in gte-ops.toml",
+            zh="如果是客户的网关，不要信任它：否则它能任意选择限流和日志所用的地址。用 gte-ops.toml 的"
+            " [[doctor.ignore]] 忽略本项",
+        ),
     )
 
 

@@ -13,12 +13,14 @@ from ops.diagnosis.steps import (
     printed_steps,
     put_after_line,
     put_before_line,
+    replaced_argument,
     replaced_in_line,
     replaced_statement,
     set_in_main_context,
     step_marks,
     with_settings,
     without_line,
+    written_argument,
 )
 from ops.text.language import Text, verbatim
 from tests.unit.made_snapshot import directives, nginx_config
@@ -226,3 +228,36 @@ def test_a_statement_is_taken_out_of_its_line(tmp_path: Path, written: str, left
     command = replaced_statement(f"{file}:1", "proxy_set_header Host", "")
     subprocess.run(shlex.split(command), check=True)
     assert file.read_text() == f"{left}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("location /static {", "location /static/ {"),
+        ('location "/static" {', "location /static/ {"),
+        ("location ^~ '/static'{", "location ^~ /static/{"),
+        ("location /static_old {", "location /static_old {"),
+        ("\tlocation\t/static\t{", "\tlocation\t/static/\t{"),
+    ],
+)
+def test_an_argument_is_replaced_whole_or_not_at_all(tmp_path: Path, line: str, after: str) -> None:
+    file = tmp_path / "site"
+    file.write_text(line + "\n")
+    subprocess.run(shlex.split(replaced_argument(f"{file}:1", "/static", "/static/")), check=True)
+    assert file.read_text() == after + "\n"
+
+
+def test_a_statement_is_replaced_after_a_tab_too(tmp_path: Path) -> None:
+    file = tmp_path / "site"
+    file.write_text("expires\t30d;\n")
+    subprocess.run(shlex.split(replaced_statement(f"{file}:1", "expires", "")), check=True)
+    assert file.read_text() == "\n"
+
+
+@pytest.mark.parametrize("value", ["$host", "", "a b", "a;b", "a{b}", "it's", "#x"])
+def test_a_written_argument_is_read_back_as_it_was(value: str) -> None:
+    assert directives(f"add_header X {written_argument(value)};")[0].args == ("X", value)
+
+
+def test_quotation_marks_in_an_argument_are_kept_as_such() -> None:
+    assert written_argument('say "so"') == r'"say \"so\""'

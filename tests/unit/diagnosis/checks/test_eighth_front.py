@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from ops.collect.logs.packed_files import PackedPlace
 from ops.collect.logs.served_files import asked_files, held_files, text_files
+from ops.diagnosis.finding import Finding
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Answers, HeldFile, TextFile
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
@@ -108,6 +111,13 @@ BY_TOKEN = SITE.replace("$binary_remote_addr zone=gte_api", "$http_authorization
 BY_BOTH = SITE.replace("$binary_remote_addr zone=gte_api", "$server_name$binary_remote_addr zone=gte_api")
 
 
+# All visitors together on purpose, and each by himself.
+BOUND = BY_SITE.replace(
+    "limit_req_zone $server_name",
+    "limit_req_zone $binary_remote_addr zone=gte_api_ip:10m rate=5r/s;\nlimit_req_zone $server_name",
+).replace("limit_req zone=gte_api ", "limit_req zone=gte_api_ip burst=9; limit_req zone=gte_api ")
+
+
 def refused(site: str, visitors: int = 9) -> Snapshot:
     line = (
         '*7 limiting requests, excess: 9.1 by zone "gte_api", client: 192.0.2.{}, server: gte-api.example.com,'
@@ -198,6 +208,37 @@ CASES: list[Case] = [
         "NGX099",
         "it is asked about each time",
         kept(MONTH % 'add_header Cache-Control "no-cache, max-age=3600";', *BOUGHT),
+    ),
+    quiet(
+        "NGX099",
+        "only a shared cache keeps it",
+        kept(MONTH % 'add_header Cache-Control "public, s-maxage=300, max-age=0, must-revalidate";', *BOUGHT),
+    ),
+    quiet(
+        "NGX099",
+        "a form, and predictions",
+        kept(
+            "location = /predict { proxy_pass http://gte_backend; expires 5m; }",
+            answered("200", 9, method="GET"),
+            answered("201", 9),
+        ),
+    ),
+    quiet(
+        "NGX099",
+        "a POST that computes",
+        kept(MONTH % "expires 1M;", BOUGHT[0], answered("200", 9, path="/cart", method="POST")),
+    ),
+    fires(
+        "NGX099",
+        "a PUT that changes",
+        kept(MONTH % "expires 1M;", BOUGHT[0], answered("204", 2, path="/cart", method="PUT")),
+        "PUT /cart",
+    ),
+    fires(
+        "NGX099",
+        "a form that leads back",
+        kept(MONTH % "expires 1M;", BOUGHT[0], answered("303", 2, path="/cart", method="POST")),
+        "POST /cart",
     ),
     quiet("NGX099", "for a moment", kept(MONTH % "expires 10s;", *BOUGHT)),
     quiet(
@@ -313,6 +354,43 @@ def test_a_limit_of_each_is_not(site: str) -> None:
     assert found(refused(site))["NGX008"].summary is None
 
 
+def test_a_bound_of_the_whole_site_beside_a_limit_of_each_is_no_mistake() -> None:
+    assert "zone=gte_api_ip burst=9; limit_req zone=gte_api burst" in BOUND
+    finding = found(refused(BOUND))["NGX008"]
+    assert finding.summary is None
+    assert "$binary_remote_addr" not in str(finding.fix)
+
+
+def _after(commands: list[str], text: str, number: int, file: Path) -> str:
+    """Line ``number`` of a file with ``text`` there, once ``commands`` for it have run."""
+    file.write_text("\n" * (number - 1) + text + "\n")
+    for command in commands:
+        words = shlex.split(command)
+        assert words[:3] == ["sed", "-i", "--follow-symlinks"]
+        if words[3].startswith(f"{number}s"):
+            subprocess.run([*words[:4], str(file)], check=True)
+    return file.read_text().strip("\n")
+
+
+def _sed(finding: Finding) -> list[str]:
+    return [step for step in finding.fix or () if isinstance(step, str) and step.startswith("sed")]
+
+
+def test_the_new_name_is_that_of_its_own_zone_alone(tmp_path: Path) -> None:
+    commands = _sed(found(refused(BY_SITE))["NGX008"])
+    number = next(n for n, line in enumerate(BY_SITE.splitlines(), 1) if "limit_req zone=gte_api " in line)
+    zone = next(n for n, line in enumerate(BY_SITE.splitlines(), 1) if "limit_req_zone " in line)
+    assert (
+        _after(
+            commands, 'limit_req zone=gte_api_ip; limit_req "zone=gte_api" burst=20;', number, tmp_path / "a"
+        )
+        == "limit_req zone=gte_api_ip; limit_req zone=gte_api_each burst=20;"
+    )
+    line = BY_SITE.splitlines()[zone - 1]
+    made = _after(commands, line.replace("$server_name", '"$server_name"'), zone, tmp_path / "b")
+    assert made == line.replace("$server_name", "$binary_remote_addr").replace("gte_api:", "gte_api_each:")
+
+
 def test_a_limit_that_one_client_met_says_nothing_of_all() -> None:
     assert found(refused(BY_SITE, visitors=1))["NGX008"].summary is None
 
@@ -335,6 +413,27 @@ UNEXPECTED = (
 def test_a_body_that_never_comes_is_told_of(more: str, is_told: bool) -> None:
     finding = found(beside(LOGIN % more, logs__nginx_errors=nginx_logs(entry(UNEXPECTED, ago=5))))["NGX060"]
     assert ("Content-Length" in str(finding.fix)) is is_told
+
+
+OUTER = """proxy_set_header Host $host; proxy_set_header X-Name "a b; c"; proxy_set_header X-Empty "";"""
+
+
+def test_headers_of_the_outer_level_are_repeated_as_nginx_reads_them(tmp_path: Path) -> None:
+    snapshot = beside(f"{OUTER} {LOGIN % ''}", logs__nginx_errors=nginx_logs(entry(UNEXPECTED, ago=5)))
+    commands = _sed(found(snapshot)["NGX060"])
+    number = int(shlex.split(commands[0])[3].partition("s")[0])
+    assert _after(commands, "proxy_pass_request_body off;", number, tmp_path / "a").endswith(
+        f' {OUTER} proxy_set_header Content-Length "";'
+    )
+
+
+@pytest.mark.parametrize("value", ["***", "sk-***", r"a\b"], ids=["all", "a part", "a backslash"])
+def test_no_command_writes_stars_over_a_secret(value: str) -> None:
+    outer = f'proxy_set_header X-Api-Key "{value}";'
+    snapshot = beside(f"{outer} {LOGIN % ''}", logs__nginx_errors=nginx_logs(entry(UNEXPECTED, ago=5)))
+    finding = found(snapshot)["NGX060"]
+    assert not _sed(finding)
+    assert "as they are there" in str(finding.fix)
 
 
 def test_files_are_found_by_what_users_asked_for() -> None:

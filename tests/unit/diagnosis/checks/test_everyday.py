@@ -212,7 +212,7 @@ def steps(snapshot: Snapshot, code: str) -> str:
 
 
 def test_the_second_host_is_taken_out() -> None:
-    assert f"21s#proxy_set_header[[:space:]]\\+HOST [^;]*;##' {SITE_FILE}" in steps(
+    assert f"21s#proxy_set_header[[:space:]]\\+HOST[[:space:]][^;]*;##' {SITE_FILE}" in steps(
         host(lines=TWICE, front__predict=BAD), "NGX084"
     )
 

@@ -1025,8 +1025,8 @@ def test_the_edit_of_a_health_location_is_shown_line_by_line() -> None:
         'location /health {\n add_header Content-Type text/plain;\n return 200 "OK";\n}',
     )
     assert found(own)["NGX006"].fix == (
-        f"sed -i --follow-symlinks '24s#return [^;]*;#proxy_pass http://gte_backend;#' {SITE_FILE}",
-        f"sed -i --follow-symlinks '23s#add_header [^;]*;##' {SITE_FILE}",
+        f"sed -i --follow-symlinks '24s#return[[:space:]][^;]*;#proxy_pass http://gte_backend;#' {SITE_FILE}",
+        f"sed -i --follow-symlinks '23s#add_header[[:space:]][^;]*;##' {SITE_FILE}",
         "nginx -t",
         "systemctl reload nginx",
     )

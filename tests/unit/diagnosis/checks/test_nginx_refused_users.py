@@ -374,7 +374,7 @@ def steps(snapshot: Snapshot, code: str) -> str:
 
 
 def test_only_the_standard_header_of_the_scheme_stays() -> None:
-    assert f"21s#proxy_set_header[[:space:]]\\+X-Forwarded-Protocol [^;]*;##' {SITE_FILE}" in steps(
+    assert f"21s#proxy_set_header[[:space:]]\\+X-Forwarded-Protocol[[:space:]][^;]*;##' {SITE_FILE}" in steps(
         refused(entry(CONTRADICTION)), "NGX085"
     )
 

@@ -212,7 +212,9 @@ def test_case(case: Case) -> None:
 
 
 def test_the_line_that_empties_is_taken_out() -> None:
-    assert f"20s#proxy_set_header[[:space:]]\\+Authorization [^;]*;##' {SITE_FILE}" in steps(site(EMPTIED))
+    assert f"20s#proxy_set_header[[:space:]]\\+Authorization[[:space:]][^;]*;##' {SITE_FILE}" in steps(
+        site(EMPTIED)
+    )
 
 
 def test_a_dropped_header_is_renamed() -> None:

@@ -59,7 +59,7 @@ CASES = [
         severity="warn",
         facts={"address": "127.0.0.1"},
     ),
-    fires("NGX071", "a CDN's public address does", sent(tunnel("203.0.113.9"))),
+    fires("NGX071", "a CDN's public address may", sent(tunnel("203.0.113.9")), "7 visitors"),
     fires("NGX071", "the two nodes of a balancer do", sent(tunnel("100.64.0.1"), tunnel("100.64.0.2"))),
     fires("NGX071", "a few ask past the proxy", sent(tunnel(), Sender(address="10.0.0.9", requests=6))),
     fires("NGX071", "no limit, but the log does not tell who asks", sent(tunnel(), config=nginx_config(WITHOUT_LIMIT))),
@@ -141,6 +141,28 @@ def test_the_steps_name_every_address_and_the_header() -> None:
     assert "set_real_ip_from 100.64.0.1; set_real_ip_from 100.64.0.2; real_ip_header X-Forwarded-For;" in both
     balanced = steps(sent(tunnel(visitors=0), config=nginx_config(PROXY_PROTOCOL)))
     assert "set_real_ip_from 127.0.0.1; real_ip_header proxy_protocol;" in balanced
+
+
+def test_nobody_is_told_to_trust_an_address_that_may_be_a_client_s() -> None:
+    finding = found(sent(tunnel("203.0.113.9")))["NGX071"]
+    assert finding.summary is not None
+    assert "gateway of a client" in finding.summary.en
+    assert all(not isinstance(step, str) for step in finding.fix or ()), "a command"
+    said = steps(sent(tunnel("203.0.113.9")))
+    assert "Only if it is your own proxy" in said
+    assert "set_real_ip_from 203.0.113.9" not in said
+    assert "set_real_ip_from 203.0.113.9" not in steps(sent(tunnel("127.0.0.1"), tunnel("203.0.113.9")))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [site("set_real_ip_from 203.0.113.0/24;"), nginx_config(PROXY_PROTOCOL)],
+    ids=["trusted", "PROXY"],
+)
+def test_a_public_proxy_that_is_one_s_own_gets_its_steps(config: Any) -> None:
+    said = steps(sent(tunnel("203.0.113.9"), config=config))
+    assert "Only if it is your own proxy" not in said
+    assert "real_ip_header" in said
 
 
 def test_a_trusted_proxy_needs_the_header_alone() -> None:
