@@ -199,6 +199,8 @@ class _Reception:
         self._refused = 0
         try:
             self._dispatch(min(timeout, _LINES_WAIT) if self._lines else timeout)
+            # Not while it dispatches: who seems to be the longest idle may have sent its next request, unread as yet.
+            self._make_room()
         finally:
             is_overload = self._refused > 1
             if self._lines and (not is_overload or self._lines.age > _LINES_WAIT):
@@ -229,8 +231,6 @@ class _Reception:
         conn.is_polled = False
         self._wait(conn)
         self._read(conn, sock)
-        if self._worker.nr_conns >= self._worker.worker_connections:
-            self._close_longest_idle()
 
     def _finished(self, conn: Any, future: Any) -> None:
         if future.cancelled() or future.exception() is not None or future.result() is not True:
@@ -252,6 +252,8 @@ class _Reception:
         self._waiting[conn] = None
 
     def _read(self, conn: Any, sock: Any) -> None:
+        if conn not in self._waiting:
+            return  # closed or handed on since the poller saw its data
         try:
             data = socket_calls.receive(sock)
         except (BlockingIOError, InterruptedError):
@@ -269,23 +271,25 @@ class _Reception:
         try:
             if not arrival.data:
                 conn.timeout = time.monotonic() + _PATIENCE
-            self._bytes += len(data)
-            if arrival.add(data):
+            held = len(arrival.data)
+            is_whole = arrival.add(data)
+            # Not all of ``data``: an expectation is taken out of it.
+            self._bytes += len(arrival.data) - held
+            if is_whole:
                 self._arrived(conn)
             else:
                 self._go_on(conn)
         except Exception:
             # The main loop must go on for all other connections.
             self._worker.log.exception("a request could not be received")
-            self._drop(conn)
+            if conn in self._waiting:
+                self._drop(conn)
 
     def _go_on(self, conn: Any) -> None:
         if conn.arrival.wants_continue:
             conn.arrival.wants_continue = False
             self._send(conn, _CONTINUE)
         self._poll(conn)
-        if self._bytes > _MOST_WAITING_BYTES:
-            self._close_longest_idle()
 
     def _poll(self, conn: Any) -> None:
         # Most requests arrive in one piece, and each call of the poller gives the interpreter lock away.
@@ -370,9 +374,15 @@ class _Reception:
                         util.write_error(conn.sock, 408, "Request Timeout", "")
                 self._drop(conn, graceful=not is_silent)
 
-    def _close_longest_idle(self) -> None:
-        if self._waiting:
+    def _make_room(self) -> None:
+        worker = self._worker
+        while worker.nr_conns >= worker.worker_connections and self._waiting:
             self._drop(next(iter(self._waiting)))
+        if self._bytes > _MOST_WAITING_BYTES:
+            for conn in [one for one in self._waiting if one.arrival.data]:
+                self._drop(conn)
+                if self._bytes <= _MOST_WAITING_BYTES:
+                    break
 
     def _handle(self, conn: Any) -> Any:
         """In a thread: the request holds what it got at the door."""
