@@ -216,7 +216,7 @@ def _a_made_up_address_gets_in(stack: Stack) -> bool:
     severity="warn",
     app=INTERNAL_APP,
     layout="guide",
-    says=("set_real_ip_from 0.0.0.0/1",),
+    says=("nginx believes 0.0.0.0/1",),
 )
 def both_halves_of_everybody_are_proxies(stack: Stack) -> None:
     """The two halves are all addresses, and the office's are believed of anybody."""

@@ -120,8 +120,9 @@ def configuration_was_edited_without_a_reload(stack: Stack) -> None:
     touch_after_the_workers(stack, stack.site_file)
 
 
-def touch_after_the_workers(stack: Stack, file: Path, seconds: float = 30.0) -> None:
-    """Edited so long after nginx started: waiting that long would only take that long."""
+def touch_after_the_workers(stack: Stack, file: Path, seconds: float = 3.0) -> None:
+    """Edited just after nginx started, and no later than now but for the 2 s that the doctor allows clocks: a time
+    that is still to come tells nothing."""
     started = min(worker.create_time() for worker in stack.nginx_workers)
     os.utime(file, (started + seconds, started + seconds))
 

@@ -116,7 +116,9 @@ def cron_has_not_run_the_watchdog_for_hours(stack: Stack) -> None:
     stack.gte_ops("watchdog", "--once", "--config", str(stack.config_file))
     state = stack.run / "watchdog.json"
     written = json.loads(state.read_text())
-    written["clocks"]["wall"] -= 4 * 3600
+    # A machine that booted later than that has a negative time here: it only has to be as long ago.
+    for clock in ("wall", "boottime"):
+        written["clocks"][clock] -= 4 * 3600
     state.write_text(json.dumps(written))
 
 
