@@ -61,7 +61,7 @@ class Arrival:
     @property
     def is_last(self) -> bool:
         """Whether the connection cannot take another request after this one without gunicorn's parser."""
-        return self.head.closes or self.is_followed
+        return self.head.closes or self.is_followed or not self.head.is_plainly_framed
 
     @property
     def is_followed(self) -> bool:

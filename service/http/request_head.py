@@ -7,6 +7,7 @@ _FIELD = re.compile(
     r"|x-request-id)[ \t]*:([^\r\n]*)",
     re.ASCII | re.IGNORECASE,
 )
+_PLAIN = re.compile(rb"[^\r\n\0]+\r\n(?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*\r\n")
 _CLOSE = re.compile(r"\bclose\b", re.ASCII | re.IGNORECASE)
 
 
@@ -29,6 +30,19 @@ class RequestHead:
     def values(self, name: str) -> list[str]:
         """Of each field of this name, in the order in which they were sent."""
         return [value.strip(" \t") for field, value in _FIELD.findall(self._text) if field.lower() == name]
+
+    @property
+    def is_plainly_framed(self) -> bool:
+        """Whether every recipient finds the same end of this request: no line is folded or malformed, and there is at
+        most one length, a number, or one coding, chunked, and not both (RFC 9112, 6.3)."""
+        framing = self.fields.keys() & {"content-length", "transfer-encoding"}
+        if not _PLAIN.fullmatch(self.raw) or len(framing) > 1:
+            return False
+        lengths = self.values("content-length") if "content-length" in framing else ["0"]
+        codings = self.values("transfer-encoding") if "transfer-encoding" in framing else ["chunked"]
+        return (
+            len(lengths) == 1 and lengths[0].isdecimal() and [one.lower() for one in codings] == ["chunked"]
+        )
 
     @property
     def closes(self) -> bool:
