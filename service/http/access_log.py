@@ -102,7 +102,9 @@ class Lines:
 def _write(handler: Any, text: str) -> None:
     # A full disk, or a stream that is closed: as for gunicorn's lines, no request fails for it.
     with contextlib.suppress(OSError, ValueError), handler.lock or contextlib.nullcontext():
-        handler.stream.write(text)
+        # The locale of the start decides which characters the stream takes; one that it does not take lost all lines.
+        encoding = getattr(handler.stream, "encoding", None) or "ascii"
+        handler.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         handler.stream.flush()
 
 

@@ -106,6 +106,20 @@ class Kept(logging.Handler):
         self.records.append(record)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "gbk", "utf-8"])
+def test_no_line_is_lost_whatever_the_encoding_of_the_log(file: Path, encoding: str) -> None:
+    """A client sends any bytes as its name; the log is opened in the locale of the start."""
+    log = logger(file)
+    (handler,) = log.access_log.handlers
+    handler.stream.close()
+    with file.open("w", encoding=encoding) as handler.stream:
+        lines = access_log.Lines(log)
+        for agent in ("curl", "M\xe4", "\u00ff\u4e2d"):
+            lines.add(Given({**ENVIRON, "HTTP_USER_AGENT": agent}), 0.0)
+        lines.write()
+    assert len(file.read_text(encoding).splitlines()) == 3
+
+
 def test_a_log_that_cannot_be_written_fails_no_request(file: Path) -> None:
     log = logger(file)
     log.access_log.handlers[0].stream.close()
