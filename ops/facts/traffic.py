@@ -167,7 +167,7 @@ class PackedFile(Facts, frozen=True):
 
 class TextFile(Facts, frozen=True):
     """A file of text that users were sent: the path they asked for, the file, and the encoding of its bytes, ``utf-8``,
-    or ``gb18030`` if they are not UTF-8."""
+    ``gb18030`` if they are common Chinese in it, ``other`` if they are neither."""
 
     request_path: str
     path: str

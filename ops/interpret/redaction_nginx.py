@@ -91,6 +91,8 @@ _PLAIN_VARIABLES = frozenset(
     }
 )
 _SWITCH = re.compile(r"on|off|[\d.]{1,6}(?:[kKmMgGsShdwy]|ms)?|\d{3}")
+# A pattern of punctuation alone, as of two dots in a path.
+_MARKS = re.compile(r"[^\w\s]{1,20}")
 _VARIABLES = re.compile(r"\$\{?(\w+)")
 _QUERY_VALUE = re.compile(r"(?<==)[^&#\s]+")
 _PLAIN_QUERY_VALUE = re.compile(r"[a-z]{0,5}|\$\{?\w+\}?|\d{1,5}")
@@ -147,7 +149,10 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
         return args
     match name:
         case "if" if args[:1] and args[0].lstrip("(") not in _PLAIN_VARIABLES:
-            return (args[0], *(arg if len(arg) <= 3 else _hidden(arg) for arg in args[1:]))
+            return (
+                args[0],
+                *(arg if len(arg) <= 3 or _MARKS.fullmatch(arg) else _hidden(arg) for arg in args[1:]),
+            )
         case "if":
             return args
         case "return" | "rewrite" | "error_page":

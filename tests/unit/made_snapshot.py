@@ -124,6 +124,7 @@ def directives(text: str, file: str = SITE_FILE) -> tuple[Directive, ...]:
             if name == "if" and args[:1] and args[0].startswith("("):
                 # As crossplane reads a condition: without its parentheses.
                 args[0], args[-1] = args[0][1:], args[-1].removesuffix(")")
+                args = args if args[-1] else args[:-1]
             inner = None
             if words[at][0] == "{":
                 inner, at = block(at + 1)

@@ -20,6 +20,7 @@ MAX_FILES = 20
 MAX_BYTES = 1 << 20
 MAX_DESCRIPTORS = 4096
 DELETED = " (deleted)"
+OTHER = "other"
 _TEXTS = (".html", ".htm", ".txt", ".xml", ".js")
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
@@ -60,21 +61,45 @@ def text_files(files: dict[str, str]) -> tuple[TextFile, ...]:
 
 
 def _encoding(path: str) -> str:
-    """The encoding that the file's bytes have beyond doubt; empty without one. A byte order mark goes before what the
-    header says (HTML standard, 'determining the character encoding')."""
+    """The encoding that the file's bytes have beyond doubt, OTHER if all that is certain is that it is not UTF-8; empty
+    without one. A byte order mark goes before what the header says (HTML standard, 'determining the character
+    encoding')."""
     try:
         content = read_regular_file(path, MAX_BYTES).content
     except (OSError, ValueError):
         return ""
     if content.isascii() or content.startswith(_MARKS) or len(content) >= MAX_BYTES:
         return ""
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return ""
+    if _is(content, "utf-8"):
+        return "utf-8"
+    # A few damaged bytes make no other encoding of it.
+    read = content.decode("utf-8", "ignore").encode()
+    if 2 * _marked(read) > _marked(content) or not _is(content, "gb18030"):
+        return ""
+    return "gb18030" if _is_common_chinese(content) else OTHER
+
+
+def _is(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _marked(content: bytes) -> int:
+    return sum(byte >= 0x80 for byte in content)
+
+
+def _is_common_chinese(content: bytes) -> bool:
+    """Whether all is what Chinese is mostly written with (GB 2312: punctuation, the first level of Han), some of it
+    from its second half, where Korean (EUC-KR) has nothing. Bytes of Big5, Shift JIS and EUC-JP make rare characters
+    or kana."""
+    pairs = [char.encode("gb18030") for char in content.decode("gb18030", "replace") if not char.isascii()]
+    return all(
+        len(pair) == 2 and pair[1] >= 0xA1 and (0xA1 <= pair[0] <= 0xA3 or 0xB0 <= pair[0] <= 0xD7)
+        for pair in pairs
+    ) and any(0xC9 <= pair[0] <= 0xD7 for pair in pairs)
 
 
 def held_files(files: dict[str, str], workers: Iterable[int]) -> tuple[HeldFile, ...]:

@@ -34,6 +34,12 @@ _TOLD = re.compile(r"5\d\d|400|401|403|409|422|429")
 _BODY = ("$request_body",)
 _ABOUT_THE_BODY = re.compile(r"body|hash|md5|sha|digest|key|\$upstream|\$arg_", re.IGNORECASE)
 
+_FORMS = {
+    "utf-8": Text(en="UTF-8", zh="是 UTF-8"),
+    "gb18030": Text(en="not UTF-8 (GBK, by their form)", zh="不是 UTF-8（看起来是 GBK）"),
+    "other": Text(en="not UTF-8", zh="不是 UTF-8"),
+}
+
 
 class _Change(NamedTuple):
     """Why users get other answers than the service gives: the directive, in words, and the steps; how many of them."""
@@ -261,7 +267,7 @@ def _called(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
         return None
     said = lines[-1].args[0].lower()
     is_utf8 = said in ("utf-8", "utf8")
-    if said == "off" or "$" in said or is_utf8 == (file.encoding == "utf-8"):
+    if file.encoding not in _FORMS or said == "off" or "$" in said or is_utf8 == (file.encoding == "utf-8"):
         return None
     # That bytes are no UTF-8 says nothing of which other encoding they have.
     if file.encoding != "utf-8" and not is_utf8:
@@ -274,11 +280,11 @@ def _called(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
         line,
         Text(
             en=f"{line.written} ({line.where}) tells browsers that {file.path} is {said}, and its bytes are"
-            f" {'UTF-8' if file.encoding == 'utf-8' else 'not UTF-8 (GBK, by their form)'}: they show gibberish",
+            f" {_FORMS[file.encoding].en}: they show gibberish",
             zh=f"{line.where} 的 {line.written} 告诉浏览器 {file.path} 是 {said}，而内容"
-            f"{'是 UTF-8' if file.encoding == 'utf-8' else '不是 UTF-8（看起来是 GBK）'}：页面显示为乱码",
+            f"{_FORMS[file.encoding].zh}：页面显示为乱码",
         ),
-        (quote(file.path, file.encoding),),
+        (Evidence(file.path, _FORMS[file.encoding]),),
         (
             Text(
                 en="Say what the files are:",
@@ -287,6 +293,14 @@ def _called(item: Answers, logs: Logs, scope: Scope) -> _Change | None:
             replaced_statement(line.where, "charset", "charset utf-8;"),
         )
         if file.encoding == "utf-8"
+        else (
+            Text(
+                en=f"Find out which encoding {file.path} has, and write it in UTF-8, or give its location that charset"
+                f" ({line.where})",
+                zh=f"查清 {file.path} 的编码，转成 UTF-8，或在它的 location 写上该编码的 charset（{line.where}）",
+            ),
+        )
+        if file.encoding != "gb18030"
         else (
             Text(
                 en="Write the file in UTF-8, if it is GBK (look at the new one before it takes the old one's place), or"

@@ -10,18 +10,19 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from ops.diagnosis.checks.nginx_rate_limit import counts_addresses
+from ops.diagnosis.checks.nginx_rate_limit import PRIVATE, counts_addresses
 from ops.diagnosis.checks.nginx_site import site_server
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import replaced_in_line
+from ops.diagnosis.steps import replaced_argument, replaced_in_line
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.target import Target
-from ops.interpret.nginx import Listen, Location, Scope, every
+from ops.interpret.nginx import Listen, Location, Scope, every, pattern_found
 from ops.text.language import Text
 
 # A CDN's own ranges are narrower (Cloudflare 104.16.0.0/13, 2a06:98c0::/29); nobody has all of a wider one.
 _WIDER_THAN_ANYBODY_S = {4: 9, 6: 20}
 _ANY_CAPTURE = re.compile(r"\^(/[\w/.-]*\w)\((?:\?<(\w+)>)?\.[*+]\)\$?")
+_ASKED = ("$request_uri", "$uri", "$document_uri")
 # They let nobody in, or take the request elsewhere.
 _CLOSED = ("internal", "return", "proxy_pass", "auth_basic", "auth_request", "secure_link")
 
@@ -71,11 +72,12 @@ def believed_address(nginx_config: NginxConfig, target: Target) -> Iterator[Find
             ),
             fix=(
                 Text(
-                    en="In its place trust the addresses of the proxies that stand before this nginx, each by a"
-                    " set_real_ip_from of its own. If none does, nothing takes its place:",
-                    zh="改写成前面各个代理自己的地址，每个一行 set_real_ip_from。前面没有代理就直接删掉：",
+                    en=f"At {wide.where} trust in its place the addresses of the proxies that stand before this nginx,"
+                    " each by a set_real_ip_from of its own. Only if none does, take the line out: without it, limits"
+                    " count all visitors behind a proxy as one",
+                    zh=f"把 {wide.where} 改写成前面各个代理自己的地址，每个一行 set_real_ip_from。确认前面没有代理才能"
+                    "删掉该行：否则代理后面的所有访问者会被限流算作一个",
                 ),
-                replaced_in_line(wide.where, f"set_real_ip_from {network};", ""),
                 target.test_nginx,
                 target.reload_nginx,
             ),
@@ -84,8 +86,15 @@ def believed_address(nginx_config: NginxConfig, target: Target) -> Iterator[Find
 
 
 def _is_reached_by_others(listen: Listen) -> bool:
-    """Whether others may connect there than a tunnel on this machine, whose word is all that there is."""
-    return not listen.host.startswith("unix:") and listen.host not in ("127.0.0.1", "::1", "localhost")
+    """Whether others may connect there than a tunnel on this machine, or a proxy of one's own network: their word is
+    all that there is."""
+    if listen.host.startswith("unix:") or listen.host == "localhost":
+        return False
+    try:
+        address = ipaddress.ip_address(listen.host.strip("[]"))
+    except ValueError:
+        return True
+    return not address.is_loopback and not any(address in network for network in PRIVATE)
 
 
 def _is_anybody(line: Directive) -> bool:
@@ -134,6 +143,8 @@ def beside_the_files(nginx_config: NginxConfig, target: Target) -> Iterator[Find
         if server is None or alias is None or prefix is None or _is_closed(location):
             continue
         asked = f"{prefix}../"
+        if _is_refused(f"{asked}x", server, location):
+            continue
         taken = server.location_for(f"{asked}x")
         if taken is None or taken.blocks[0] is not location.blocks[0]:
             continue
@@ -160,9 +171,7 @@ def beside_the_files(nginx_config: NginxConfig, target: Target) -> Iterator[Find
                             en="End the prefix with a slash, as the alias does:",
                             zh="让 location 的前缀也以斜杠结尾，与 alias 一致：",
                         ),
-                        replaced_in_line(
-                            location.where, f"location {location.written}", f"location {location.written}/"
-                        ),
+                        replaced_argument(location.where, location.pattern, f"{location.pattern}/"),
                     )
                     if location.modifier in ("", "^~")
                     else (
@@ -199,6 +208,19 @@ def _open_prefix(location: Location, alias: Directive) -> str | None:
     captured = {"/$1", "/${1}", *((f"/${match[2]}", f"/${{{match[2]}}}") if match[2] else ())}
     fixed, slash, rest = path.rpartition("/$")
     return match[1] if fixed and "$" not in fixed and f"{slash}{rest}" in captured else None
+
+
+def _is_refused(path: str, *scopes: Scope) -> bool:
+    """Whether a condition on the path answers it before the file is looked for."""
+    return any(
+        len(condition.args) == 3
+        and condition.args[0] in _ASKED
+        and condition.args[1] in ("~", "~*")
+        and pattern_found(condition.args[2], path, ignore_case=condition.args[1] == "~*")
+        and any(line.name == "return" for line in condition.block or ())
+        for scope in scopes
+        for condition in scope.own("if")
+    )
 
 
 def _is_closed(location: Location) -> bool:

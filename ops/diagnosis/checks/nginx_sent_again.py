@@ -13,7 +13,8 @@ from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
 from ops.diagnosis.steps import replaced_in_line
-from ops.facts.logs import Logs
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
 from ops.interpret.nginx_error_line import message, request_of
@@ -27,7 +28,8 @@ _AFTER_IT_WAS_SENT = (
     "upstream prematurely closed connection",
     "recv() failed",
 )
-_BEFORE = "while connecting to upstream"
+# Before, the request was not received as a whole; later the answer's header was sent, and nothing can be sent again.
+_WHEN = "while reading response header from upstream"
 # RFC 9110, 9.2.2; nginx's own list is POST, LOCK, PATCH.
 _NOT_TWICE = ("POST", "PATCH", "LOCK")
 _TOLD = ("500", "502", "503", "504", "499")
@@ -42,12 +44,13 @@ _TOLD = ("500", "502", "503", "504", "499")
 def sent_again(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
     """NGX098: the first server had a POST and did not answer it in time, non_idempotent has nginx send it to a next
     one, and the client was told of no failure: fewer such failures in the access log than in the error log."""
-    since = judged_since(logs)
+    since, begins = judged_since(logs), _beginning(logs)
     lost = [
         (log, entry, request)
         for log, entry in of_this_site(nginx_entries(logs, *_AFTER_IT_WAS_SENT), nginx_config, target)
         if not is_of_earlier_worker(entry, since, logs)
-        and _BEFORE not in message(entry.text)
+        and _WHEN in message(entry.text)
+        and entry.time >= begins
         and (request := request_of(entry.text)) is not None
         and request.method in _NOT_TWICE
     ]
@@ -64,7 +67,11 @@ def sent_again(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterato
         twice = min(count - told, good)
         if located is None or twice <= 0:
             continue
-        own = service_traffic(logs)
+        own = (
+            service_traffic(logs)
+            if _is_whole(logs.nginx_access) and _is_whole(logs.gunicorn_access)
+            else None
+        )
         more = _count(own, method, path) - told - good
         yield Finding(
             "NGX098",
@@ -104,6 +111,18 @@ def sent_again(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterato
             ),
         )
         return
+
+
+def _beginning(logs: Logs) -> float:
+    """From when on the users' log tells what they were answered."""
+    access = logs.nginx_access
+    if isinstance(access, NotSeen) or access.traffic is None or _is_whole(access):
+        return logs.since
+    return min((item.first for item in access.traffic.answers), default=logs.since)
+
+
+def _is_whole(log: AccessLog | NotSeen) -> bool:
+    return isinstance(log, AccessLog) and log.complete
 
 
 def _is(request: object, method: str, path: str) -> bool:

@@ -96,6 +96,18 @@ def again(
     )
 
 
+def in_part(first: float) -> Snapshot:
+    """The users' log begins so many seconds ago; the service's own has more of an earlier time."""
+    answers = (answered("200", 9, path="/orders", method="POST", ago=(first, 1)),)
+    snapshot = again(*answers, own=90, times=4)
+    access = snapshot.logs.nginx_access
+    logs = msgspec.structs.replace(
+        snapshot.logs,
+        nginx_access=msgspec.structs.replace(access, complete=False),
+    )
+    return msgspec.structs.replace(snapshot, logs=logs)
+
+
 ORDERED = answered("200", 2, path="/orders", method="POST")
 REFUSED = answered("504", 2, path="/orders", method="POST")
 
@@ -182,7 +194,7 @@ CASES: list[Case] = [
         sent_as(REMEMBERED.replace("1d", "10m"), msgspec.structs.replace(OLD, age=700.0)),
     ),
     fires("NGX095", "UTF-8 is called GBK", sent_as("charset gbk;", encoding="utf-8"), "charset gbk"),
-    fires("NGX095", "GBK is called UTF-8", sent_as("charset utf-8;", encoding="gb18030"), "gb18030"),
+    fires("NGX095", "GBK is called UTF-8", sent_as("charset utf-8;", encoding="gb18030"), "GBK"),
     quiet("NGX095", "UTF-8 is called so", sent_as("charset UTF-8;", encoding="utf-8")),
     quiet("NGX095", "GBK is called so", sent_as("charset gbk;", encoding="gb18030")),
     quiet("NGX095", "nothing is said", sent_as("charset off;", encoding="utf-8")),
@@ -265,6 +277,16 @@ CASES: list[Case] = [
     quiet("NGX072", "nothing goes by the address", believed(EVERYBODY)),
     quiet("NGX072", "a CDN's own range", believed(EVERYBODY.replace("0.0.0.0/0", "104.16.0.0/13") + INSIDE)),
     quiet("NGX072", "a private network", believed(EVERYBODY.replace("0.0.0.0/0", "10.0.0.0/8") + INSIDE)),
+    quiet(
+        "NGX072",
+        "only a private network reaches it",
+        beside(EVERYBODY, site=TUNNELLED.replace("127.0.0.1:", "10.0.0.5:")),
+    ),
+    fires(
+        "NGX072",
+        "a public address is listened on",
+        beside(EVERYBODY, site=TUNNELLED.replace("127.0.0.1:", "203.0.113.5:")),
+    ),
     quiet("NGX072", "only a tunnel reaches it", beside(EVERYBODY, site=TUNNELLED)),
     quiet(
         "NGX072",
@@ -287,6 +309,23 @@ CASES: list[Case] = [
         "/media../",
     ),
     fires("NGX097", "by a name", files("location ~ ^/media(?<rest>.*) { alias /srv/media/$rest; }")),
+    quiet(
+        "NGX097",
+        "two dots are refused inside",
+        files(
+            'location /static { if ($request_uri ~ "[.][.]") { return 404; } alias /srv/static/; }',
+        ),
+    ),
+    quiet(
+        "NGX097",
+        "two dots are refused on the whole site",
+        files('if ($uri ~ "[.][.]") { return 404; } location /static { alias /srv/static/; }'),
+    ),
+    fires(
+        "NGX097",
+        "something else is refused inside",
+        files('location /static { if ($request_uri ~ "[.]env") { return 404; } alias /srv/static/; }'),
+    ),
     quiet("NGX097", "both end with one", files("location /static/ { alias /srv/static/; }")),
     quiet("NGX097", "neither does", files("location /static { alias /srv/static; }")),
     quiet("NGX097", "root keeps the prefix", files("location /static { root /srv/; }")),
@@ -321,8 +360,20 @@ CASES: list[Case] = [
     fires(
         "NGX098",
         "the service lost the connection",
-        again(ORDERED, said="upstream prematurely closed connection"),
+        again(ORDERED, said=TIMED_OUT.replace("timed out", "prematurely closed connection")),
     ),
+    quiet(
+        "NGX098",
+        "the answer had begun, and its rest was lost",
+        again(ORDERED, said="upstream timed out (110: Connection timed out) while reading upstream"),
+    ),
+    quiet(
+        "NGX098",
+        "it was not received as a whole",
+        again(ORDERED, said=TIMED_OUT.replace("reading response header from", "sending request to")),
+    ),
+    quiet("NGX098", "their answers are in a log of before", in_part(first=3)),
+    fires("NGX098", "the log has their answers", in_part(first=600), severity="warn"),
     quiet("NGX098", "the clients were told", again(REFUSED)),
     quiet("NGX098", "nginx does not try again", again(ORDERED, lines=AGAIN.replace(" non_idempotent", ""))),
     quiet("NGX098", "a question may be asked twice", again(ORDERED, method="GET")),
@@ -454,17 +505,52 @@ def test_files_are_found_by_what_users_asked_for() -> None:
     ("content", "encoding"),
     [
         ("订单".encode(), "utf-8"),
-        ("订单".encode("gbk"), "gb18030"),
+        ("订单已提交，请稍候".encode("gbk"), "gb18030"),
+        ("订单已提交".encode() * 9 + b"\xb5\xa5", ""),
+        ("ご注文ありがとうございます".encode("shift_jis") + b" ", "other or none"),
+        ("ご注文ありがとうございます".encode("euc_jp"), "other"),
+        ("訂單已經提交，請稍候".encode("big5"), "other or none"),
+        ("주문이 접수되었습니다".encode("euc_kr"), "other"),
         (b"orders", ""),
         ("\ufeff订单".encode(), ""),
         (b"\xff\xff\xff", ""),
     ],
-    ids=["utf-8", "gbk", "ascii", "byte order mark", "neither"],
+    ids=[
+        "utf-8",
+        "gbk",
+        "damaged",
+        "shift jis",
+        "euc-jp",
+        "big5",
+        "euc-kr",
+        "ascii",
+        "byte order mark",
+        "neither",
+    ],
 )
 def test_the_encoding_is_told_by_the_bytes(tmp_path: Path, content: bytes, encoding: str) -> None:
     file = tmp_path / "index.html"
     file.write_bytes(content)
-    assert [text.encoding for text in text_files({"/": str(file)})] == ([encoding] if encoding else [])
+    found = [text.encoding for text in text_files({"/": str(file)})]
+    assert found in ([[], ["other"]] if encoding == "other or none" else [[encoding] if encoding else []])
+
+
+@pytest.mark.parametrize(("encoding", "converts"), [("gb18030", True), ("other", False)])
+def test_only_chinese_is_converted_from_gbk(encoding: str, *, converts: bool) -> None:
+    finding = found(sent_as("charset utf-8;", encoding=encoding))["NGX095"]
+    assert ("iconv" in str(finding.fix)) is converts
+
+
+@pytest.mark.parametrize("written", ["/static", '"/static"'], ids=["bare", "quoted"])
+def test_the_slash_is_put_behind_a_quoted_prefix_too(tmp_path: Path, written: str) -> None:
+    finding = found(files(f"location {written} {{ alias /srv/static/; }}"))["NGX097"]
+    commands = _sed(finding)
+    number = int(shlex.split(commands[0])[3].partition("s")[0])
+    assert _after(commands, f"location {written} {{", number, tmp_path / "a") == "location /static/ {"
+
+
+def test_no_command_takes_a_trusted_proxy_away() -> None:
+    assert not _sed(found(believed(EVERYBODY + INSIDE))["NGX072"])
 
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["another is there", "none is"])
