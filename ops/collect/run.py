@@ -106,7 +106,7 @@ def _collect(
     behaviour = probe(
         settings, around, probes, target, now - since, deadline, asked_before=site_tasks is not None
     )
-    test = test_task.wait(deadline) if test_task else NotSeen(reason="nginx's configuration was not read")
+    test = test_task.wait(deadline) if test_task else _untested(config)
     return Snapshot(
         taken_at=now,
         host=host,
@@ -192,6 +192,16 @@ def _open_logs(
     of_gunicorn = [target.gunicorn_master] if target.gunicorn_master else []
     pids = (*of_nginx, *of_gunicorn, *target.gunicorn_workers)
     return open_logs(pids, service_logs(target), deadline)
+
+
+def _untested(config: NginxConfig | NotSeen) -> NotSeen:
+    """Why there is no test of a configuration that was not read, and whether that lasts."""
+    reason = "nginx's configuration was not read"
+    return (
+        msgspec.structs.replace(config, reason=reason)
+        if isinstance(config, NotSeen)
+        else NotSeen(reason=reason)
+    )
 
 
 def _nginx_test(config: NginxConfig, build: dict[str, str]) -> NginxTest | NotSeen:

@@ -34,7 +34,7 @@ from ops.diagnosis.model import (
 from ops.diagnosis.steps import with_settings
 from ops.diagnosis.symptom_evidence import evidence_of, log_commands, route_of
 from ops.diagnosis.symptoms import Observed, observed_symptoms
-from ops.facts.base import UNFINISHED, NotSeen
+from ops.facts.base import NotSeen
 from ops.facts.changes import Changes
 from ops.facts.gunicorn import Gunicorn
 from ops.facts.host import Host, Processes
@@ -52,6 +52,8 @@ from ops.text.reasons import reason
 from ops.text.sanitize import safe_line
 from ops.text.timestamps import local_time
 
+# What users' requests depend on.
+_DECIDING = ("logs", "backend", "processes", "nginx_config", "nginx_test")
 _PASSED = Text(en="in order", zh="正常")
 
 
@@ -63,7 +65,8 @@ def diagnose(
 ) -> Diagnosis:
     """Judge ``snapshot`` with ``checks``, and set aside the causes that ``ignore`` names. ``added``: the causes of
     other packages' checks. Pure, but for the durations that it reports."""
-    saw_service = has_seen_service(snapshot, read_by(checks))
+    asked = read_by(checks)
+    saw_service = has_seen_service(snapshot, asked)
     snapshot = from_behind(snapshot)
     all_causes = _catalogue_of(snapshot, added)
     results, findings = run_checks(snapshot, checks, all_causes)
@@ -80,7 +83,7 @@ def diagnose(
         causes, symptoms, ranked = reading.causes, reading.symptoms, reading.ranked
     causes, ignored = apply_ignores(causes, ignore, snapshot)
     return Diagnosis(
-        status=overall_status(causes, symptoms, results, snapshot, saw_service=saw_service),
+        status=overall_status(causes, symptoms, results, snapshot, asked, saw_service=saw_service),
         target=_described(snapshot.target),
         started_at=snapshot.taken_at,
         duration_ms=0.0,
@@ -311,12 +314,14 @@ def overall_status(
     symptoms: Sequence[Symptom],
     results: Sequence[CheckResult],
     snapshot: Snapshot,
+    asked: AbstractSet[str],
     *,
     saw_service: bool,
 ) -> Status:
     """fail if users are affected (an unexplained symptom too), unknown if it could not be judged, or if nothing is
-    wrong in what was seen and that is not all: the users' prediction and the service were not seen, or the time was
-    over before the rest that users' requests depend on; else warn or ok. ``saw_service``: `has_seen_service`."""
+    wrong in what was seen and that is not all: the users' prediction and the service were not seen, or the rest that
+    users' requests depend on, because the time was over or reading it failed; else warn or ok. ``asked``: the sections
+    that are judged; ``saw_service``: `has_seen_service`."""
     if any(cause.severity is Severity.FAIL for cause in causes) or any(not s.explained_by for s in symptoms):
         return Status.FAIL
     if isinstance(snapshot.target, NotSeen) or isinstance(snapshot.front, NotSeen):
@@ -326,20 +331,15 @@ def overall_status(
         return Status.UNKNOWN
     if causes:
         return Status.WARN
-    deciding = (
-        snapshot.logs,
-        snapshot.backend,
-        snapshot.processes,
-        snapshot.nginx_config,
-        snapshot.nginx_test,
+    has_gap = any(_failed(getattr(snapshot, name)) for name in _DECIDING if name in asked)
+    return Status.UNKNOWN if has_gap or not saw_service else Status.OK
+
+
+def _failed(section: object) -> bool:
+    """Whether a section was not seen though this user may see it on this host: another run may."""
+    return isinstance(section, NotSeen) and not (
+        section.is_lasting or section.needs_root or section.is_refused
     )
-    is_cut_short = any(isinstance(section, NotSeen) and section.is_unfinished for section in deciding)
-    is_asked = any(
-        result.skipped_because and result.skipped_because.en.endswith(UNFINISHED) for result in results
-    )
-    if not saw_service:
-        return Status.UNKNOWN
-    return Status.UNKNOWN if is_cut_short and is_asked else Status.OK
 
 
 def has_seen_service(snapshot: Snapshot, asked: AbstractSet[str]) -> bool:

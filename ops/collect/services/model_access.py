@@ -36,7 +36,7 @@ def _reader_of_unit(name: str) -> Reader | NotSeen:
     """With which credentials systemd would start the unit."""
     from ops.collect.services.units import SECONDS, SYSTEMD_RUNS, parse_units, show_units
 
-    nobody = NotSeen(reason="the service has no process, so its user is unknown", is_lasting=True)
+    nobody = NotSeen(reason="the service has no process, so its user is unknown")
     if not name or not SYSTEMD_RUNS.is_dir():
         return nobody
     printed = show_units((name,), ("LoadState", "User", "Group", "DynamicUser"), SECONDS)

@@ -128,7 +128,7 @@ def read_config(
     if not name.startswith("/"):
         name = str(Path(prefix) / name)
     if not Path(name).exists():
-        return NotSeen(reason=f"{name} does not exist")
+        return NotSeen(reason=f"{name} does not exist", is_lasting=not masters)
     if file and running.get("-c") not in (None, file):
         prefix = build.get("prefix") or prefix
     return parse_config(name, prefix, binary, build.get("version"))
@@ -374,7 +374,7 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
     errors into its error log, and gives the directories to its user (ngx_create_paths). As root, run the test where all
     writes are discarded. If that is not possible, remove what the test created and restore the metadata it changed."""
     if config.binary is None:
-        return NotSeen(reason="nginx's program was not found")
+        return NotSeen(reason="nginx's program was not found", is_lasting=True)
     if config.distrusted is not None:
         return NotSeen(reason=f"nginx -t was not run: {config.distrusted}", is_refused=True)
     command = test_command(config, build)
@@ -393,7 +393,8 @@ def test_config(config: NginxConfig, build: dict[str, str], timeout: float) -> N
         for line in lines:
             if "[emerg]" in line and line.endswith(_REFUSED_TO_OPEN):
                 return NotSeen(
-                    reason=safe_line(f"nginx -t may not open its files in this unit's sandbox: {line}")
+                    reason=safe_line(f"nginx -t may not open its files in this unit's sandbox: {line}"),
+                    is_lasting=True,
                 )
     return NginxTest(
         command=command, exit_code=process.returncode, lines=tuple(safe_line(line) for line in lines)

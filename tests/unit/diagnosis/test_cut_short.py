@@ -30,6 +30,14 @@ def test_nothing_wrong_in_a_part_is_not_healthy(section: str) -> None:
     assert "没有看完" in verdict(diagnosis, "zh")
 
 
+@pytest.mark.parametrize("section", ["logs", "backend", "processes", "nginx_config", "nginx_test"])
+def test_a_part_whose_reading_failed_is_not_healthy(section: str) -> None:
+    changes: dict[str, Any] = {section: NotSeen(reason="the collector failed: KeyError: 'x'")}
+    diagnosis = diagnose(but(**changes), CHECKS)
+    assert (diagnosis.status, diagnosis.exit_code) == (Status.UNKNOWN, 3)
+    assert "could not be judged" in verdict(diagnosis, "en")
+
+
 def test_a_task_that_does_not_end_says_so_in_these_words() -> None:
     release = threading.Event()
     task = Task("logs", release.wait)
@@ -44,7 +52,11 @@ def test_what_hurts_users_is_still_said() -> None:
 
 @pytest.mark.parametrize(
     "unseen",
-    [NotSeen(reason="nginx writes no log"), NotSeen(reason="'logs' failed", needs_root=True)],
+    [
+        NotSeen(reason="nginx writes no log", is_lasting=True),
+        NotSeen(reason="'logs' failed", needs_root=True),
+        NotSeen(reason="others may write it", is_refused=True),
+    ],
     ids=str,
 )
 def test_what_no_longer_run_would_see_does_not_count(unseen: NotSeen) -> None:
@@ -68,6 +80,15 @@ def test_a_host_that_is_well_in_what_was_seen_says_in_its_first_line_what_was_no
     diagnosis = diagnose(but(units=NOT_ANSWERED), CHECKS)
     assert diagnosis.status is Status.OK
     assert headline(diagnosis, language).endswith(words)
+
+
+def test_a_model_whose_user_is_unknown_is_a_gap() -> None:
+    from ops.collect.services.model_access import _reader_of_unit
+
+    unknown = _reader_of_unit("")
+    assert isinstance(unknown, NotSeen)
+    diagnosis = diagnose(but(model_access=unknown), CHECKS)
+    assert any(result.is_gap for result in diagnosis.checks if result.id == "model.access")
 
 
 def test_where_there_is_nothing_to_see_the_first_line_says_nothing_of_it() -> None:
