@@ -49,7 +49,7 @@ _OF_ALL_PROGRAMS = frozenset(
 
 def setting_places(snapshot: Snapshot, target: Target) -> dict[str, str]:
     """For each setting ``NAME_place``, in words that both languages share: ``FILE:LINE``, ``FILE: VARIABLE=``,
-    ``UNIT: ExecStart= ... --option``. Without a known place the names are missing."""
+    ``UNIT: ExecStart= ... --option``, ``gunicorn ... --option`` if nothing else is known."""
     master = (
         process_of(snapshot.processes, target.gunicorn_master)
         if isinstance(snapshot.processes, Processes)
@@ -59,7 +59,7 @@ def setting_places(snapshot: Snapshot, target: Target) -> dict[str, str]:
     file = config if isinstance(config, GunicornConfig) else None
     unit = _unit(snapshot.units) if isinstance(snapshot.units, Units) else None
     places = {name: _place(name, master, file, unit, target) for name in OPTIONS}
-    return {f"{name}_place": place for name, place in places.items() if place}
+    return {f"{name}_place": place for name, place in places.items()}
 
 
 def with_places(sentence: Text, values: Mapping[str, str]) -> Text:
@@ -92,7 +92,7 @@ def _unit(units: Units) -> Unit | None:
 
 def _place(
     name: str, master: Process | None, file: GunicornConfig | None, unit: Unit | None, target: Target
-) -> str | None:
+) -> str:
     option = f"--{OPTIONS[name]}"
     if master is not None and not master.is_nested and OPTIONS[name] in options(master.command):
         started_by = f"{unit.name}: ExecStart=" if unit is not None and unit.file else f"pid {master.pid}:"
@@ -108,7 +108,11 @@ def _place(
         return module
     if file is not None and name in file.assigned:
         return f"{file.path}:{file.assigned[name].line}"
-    return target.gunicorn_config_file
+    if target.gunicorn_config_file is not None:
+        return target.gunicorn_config_file
+    if unit is not None and unit.file:
+        return f"{unit.name}: ExecStart= ... {option}"
+    return f"gunicorn ... {option}"
 
 
 def _variable(written: str, unit: Unit | None) -> str:

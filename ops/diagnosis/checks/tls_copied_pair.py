@@ -62,7 +62,16 @@ def _finding(pair: AcmePair, served: Served, target: Target, severity: Severity)
 
 
 def _steps(pair: AcmePair, target: Target, copy: str) -> tuple[str | Text, ...]:
-    key = target.private_key or "?"
+    key = target.private_key
+    if key is None:
+        return (
+            Text(
+                en=f"Have {pair.client} copy the pair to the files of ssl_certificate and ssl_certificate_key, now and"
+                " after each renewal",
+                zh=f"让 {pair.client} 现在以及每次续期后把证书和私钥复制到 ssl_certificate 和 ssl_certificate_key"
+                " 所指的文件",
+            ),
+        )
     if pair.client == "acme.sh":
         program = shlex.quote(f"{pair.directory}/acme.sh")
         ecc = " --ecc" if f"/{target.domain}_ecc/" in pair.certificate.path else ""

@@ -9,6 +9,7 @@ from ops.diagnosis.catalogue import catalogue
 from ops.diagnosis.checks import CHECKS
 from ops.diagnosis.engine import diagnose, host_values
 from ops.diagnosis.gunicorn_places import with_places
+from ops.facts.base import NotSeen
 from ops.facts.host import Process
 from ops.facts.snapshot import Snapshot
 from ops.facts.units import UnitEnvironmentFile
@@ -46,11 +47,18 @@ def started(*words: str, variables: str = "", files: tuple[UnitEnvironmentFile, 
     )
 
 
+def without_a_file(snapshot: Snapshot) -> Snapshot:
+    """gunicorn has no configuration file."""
+    return but(snapshot, target__gunicorn_config_file=None, gunicorn__config=NotSeen(reason="-"))
+
+
 @pytest.mark.parametrize(
     ("snapshot", "name", "place"),
     [
         (started(), "workers", f"{GUNICORN_CONF}:1"),
         (started(), "timeout", GUNICORN_CONF),
+        (without_a_file(started()), "timeout", "gte-api.service: ExecStart= ... --timeout"),
+        (without_a_file(but(started(), units=NotSeen(reason="-"))), "timeout", "gunicorn ... --timeout"),
         (started("--timeout", "60"), "timeout", "gte-api.service: ExecStart= ... --timeout"),
         (started("-w", "4"), "workers", "gte-api.service: ExecStart= ... --workers"),
         (started(variables="--timeout 60"), "timeout", f"{FILE.path}: GUNICORN_CMD_ARGS=--timeout"),

@@ -957,6 +957,12 @@ def test_the_copy_of_a_renewed_pair_is_made_by_the_client_itself() -> None:
     ) in steps
 
 
+def test_without_the_key_s_path_no_command_writes_to_a_question_mark() -> None:
+    steps = found(but(kept_elsewhere(), target__private_key=None))["TLS008"].fix or ()
+    assert steps
+    assert not any("?" in (step if isinstance(step, str) else step.en) for step in steps)
+
+
 DER = PemDefect(kind=PemDefectKind.DER, line=1)
 
 
