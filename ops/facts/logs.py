@@ -66,7 +66,8 @@ class Logs(Facts, frozen=True):
     failed; ``websocket_routes``: of its source, if clients are refused where one may be; ``event_streams``: of its
     source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
     answers say to caches; ``drawn_keys``: of its source, if clients are refused where others are answered;
-    ``allowed_origins``: of its source, if OPTIONS is refused;
+    ``allowed_origins``: of its source, if OPTIONS is refused; ``forwarded_reads``: where its source reads the address
+    that a proxy hands on, FILE:LINE, if somebody is told 429;
     ``nginx_plain_access``: the access log of plain HTTP, if it is another one; ``service_process``: read if the
     application raises or workers exceed the timeout; ``serving``: the workers that served when they were read, nginx's
     and gunicorn's, none unless both were seen."""
@@ -90,5 +91,6 @@ class Logs(Facts, frozen=True):
     text_files: tuple[TextFile, ...] = ()
     held_files: tuple[HeldFile, ...] = ()
     allowed_origins: tuple[AllowedOrigin, ...] = ()
+    forwarded_reads: tuple[str, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

@@ -26,8 +26,9 @@ class Answers(Facts, frozen=True):
     answered otherwise since the newest (``followed``), and before the oldest (``preceded``). ``quick``: how many of the
     newest requests came within a second before or after another one of the same kind by the same client.
     Of refusals (4xx), in the newest requests of the kind: ``clients``: from how many different
-    addresses, at most 64, 0 if the format has none; ``alternating``: how many stood between two good answers (2xx) to
-    the same client for the very same address within seconds, who sent nothing but GET and HEAD in between."""
+    addresses, at most 64, 0 if the format has none; ``alternating``: how many (3xx too)
+    stood between two good answers (2xx) to the same client (address and program) for the very same address within
+    seconds, who sent nothing but GET and HEAD in between."""
 
     method: str
     path: str

@@ -13,7 +13,7 @@ import msgspec
 
 from ops.collect.logs.line import DISORDER, OWN_AGENT, Request, logged_time, request_line
 from ops.collect.logs.lines import LogLines
-from ops.collect.logs.request_patterns import RequestPatterns
+from ops.collect.logs.request_patterns import TURNS, RequestPatterns, asker
 from ops.collect.logs.senders import SenderCount
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
@@ -138,7 +138,7 @@ class TrafficCount:
         self._omitted = 0
         self._senders = SenderCount()
         self._patterns = RequestPatterns()
-        self._refused: dict[tuple[bytes, bytes], list[_Count]] = {}
+        self._refused: dict[tuple[bytes, bytes, bytes], list[_Count]] = {}
         self._unclear = 0
 
     def is_another_site_s(self, request: Request) -> bool:
@@ -183,13 +183,13 @@ class TrafficCount:
 
     def _note(self, request: Request, count: _Count) -> None:
         """Note who was refused, and the refusals that stand between two good answers."""
-        key = (request.client, request.path)
+        key = asker(request)
         proven = self._patterns.add(request, id(count))
         if proven:
             for refused in self._refused.pop(key, [])[-proven:]:
                 refused.alternating += 1
         elif (
-            request.status[:1] == b"4"
+            request.status in TURNS
             and request.method in (b"GET", b"HEAD")
             and (key in self._refused or len(self._refused) < MAX_COUNTED)
         ):

@@ -19,8 +19,10 @@ _SETTING = re.compile(
     r"(?P<name>allow_origins|origins|CORS_ALLOWED_ORIGINS|CORS_ORIGIN_WHITELIST|CORS_ORIGINS|cors_allowed_origins"
     r"|ALLOWED_ORIGINS)[\"']?\]?\s*[=:]\s*(?P<value>.*)"
 )
-_LITERAL = re.compile(r"[\"']([^\"'\s]{1,200})[\"']")
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]_:-]+|\*|null")
+_LITERAL = re.compile(r"(?<!\w)[\"']([^\"'\s]{1,200})[\"']")
+# What only a regular expression has.
+_PATTERN = re.compile(r"[\\^$|+?()]|\.\*|\[[^\]:]*\]")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.\[\]_:-]+|\*|null")
 
 
 def allowed_origins(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tuple[AllowedOrigin, ...]:
@@ -55,6 +57,8 @@ def _origins_in(path: Path) -> Iterator[AllowedOrigin]:
             continue
         inner = re.split(r"[\])}]", words, maxsplit=1)
         for literal in _LITERAL.findall(inner[0]):
+            if _PATTERN.search(literal):
+                continue
             yield AllowedOrigin(
                 setting=setting,
                 where=safe_line(f"{path}:{number}", 1000),

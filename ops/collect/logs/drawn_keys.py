@@ -26,6 +26,9 @@ _DRAWN = re.compile(
 )
 _LITERAL = re.compile(r"""\"[^\"\n]*\"|'[^'\n]*'""")
 
+# Drawn only where a setting is missing, which the source does not say.
+_READ_FIRST = re.compile(r"\b(?:or|if|environ|getenv|config\s*\(|env\s*\(|get\s*\(|setdefault)|\benv\.")
+
 
 def drawn_keys(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[DrawnKey, ...]:
     """Return the lines, none unless a path in one of the logs has both answers and refusals."""
@@ -52,7 +55,7 @@ def _keys_in(path: Path) -> Iterator[DrawnKey]:
     except (OSError, ValueError):
         return
     for number, line in enumerate(text.splitlines(), 1):
-        if _DRAWN.match(line):
+        if (match := _DRAWN.match(line)) and not _READ_FIRST.search(match[0]):
             # A value that is used where none is drawn may be a key itself.
             name, equals, drawn = line.strip().partition("=")
             written = f"{name}{equals}{_LITERAL.sub(HIDDEN, drawn)}"

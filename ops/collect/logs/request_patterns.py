@@ -12,8 +12,14 @@ MAX_URLS = 20_000
 # Seconds between two requests for the same address, at most: later it may be another by rights.
 SOON = 10.0
 REFUSALS = (b"400", b"401", b"403", b"404", b"409", b"410", b"422", b"429")
-_LOST = (b"400", b"401", b"403", b"404")
+# Told in turn with good answers: what is there and not there, or a visitor who is known and not known.
+TURNS = (b"404", b"410", b"401", b"403", b"302", b"303")
 _READS = (b"GET", b"HEAD")
+
+
+def asker(request: Request) -> tuple[bytes, bytes, bytes]:
+    """Who asks for which address."""
+    return request.client, request.agent, request.path
 
 
 class _Url(msgspec.Struct):
@@ -28,11 +34,12 @@ class _Url(msgspec.Struct):
 
 class RequestPatterns:
     """``clients``: of refused requests, the different addresses; ``alternating``: refusals between two good answers to
-    the same client for the same address, who sent nothing else than GET in between; each by method, path and status."""
+    the same client for the same address, who sent nothing else than GET in between; each by method, path and status.
+    Behind one address may be many: a client is an address and a program."""
 
     def __init__(self) -> None:
         self._clients: dict[int, set[bytes]] = {}
-        self._urls: dict[tuple[bytes, bytes], _Url] = {}
+        self._urls: dict[tuple[bytes, bytes, bytes], _Url] = {}
         self._changes: dict[bytes, int] = {}
 
     def add(self, request: Request, kind: int) -> int:
@@ -51,10 +58,10 @@ class RequestPatterns:
         return len(self._clients.get(kind, ()))
 
     def _told(self, request: Request) -> int:
-        key, changes = (request.client, request.path), self._changes.get(request.client, 0)
+        key, changes = asker(request), self._changes.get(request.client, 0)
         seen = self._urls.get(key)
         is_served = request.status[:1] == b"2"
-        if not is_served and request.status not in _LOST:
+        if not is_served and request.status not in TURNS:
             return 0
         if seen is None or seen.changes != changes or seen.time - request.time > SOON:
             if seen is not None or len(self._urls) < MAX_URLS:

@@ -15,6 +15,7 @@ from ops.collect.logs.access_log import count_requests
 from ops.collect.logs.allowed_origins import allowed_origins
 from ops.collect.logs.drawn_keys import drawn_keys
 from ops.collect.logs.event_streams import event_streams
+from ops.collect.logs.forwarded_reads import forwarded_reads
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.packed_files import PackedPlace, packed_files
@@ -123,6 +124,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         application=application,
         websocket_routes=_websocket_routes(target, nginx_access),
         allowed_origins=allowed_origins(target.app_dir, (nginx_access, gunicorn_access)),
+        forwarded_reads=forwarded_reads(target.app_dir, nginx_access, gunicorn_access),
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),

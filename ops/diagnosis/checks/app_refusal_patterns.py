@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
+from ops.diagnosis.gunicorn_places import SERVICE_MODULE, module_of
 from ops.facts.base import NotSeen
+from ops.facts.host import Process, Processes
 from ops.facts.logs import Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
 from ops.facts.traffic import AllowedOrigin, Answers
+from ops.interpret.gunicorn import process_of, wsgi
 from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, service_traffic, users_traffic
 from ops.text.language import Text
@@ -22,7 +25,10 @@ _FEW = 3
 _PREFLIGHT = ("400", "403", "405")
 # Different visitors, each of whom no limit of one visitor's reaches at the same time.
 _MANY_VISITORS = 5
-_PASSES = ("2", "3")
+# What an application answers for what it does not have; what it keeps from somebody is another matter.
+_LOST = ("404", "410")
+# The share of nginx's refusals that the service's own log must have: the others are nginx's limit.
+_OWN_SHARE = 0.7
 
 
 def _total(located: LocatedTraffic, item: Answers) -> int:
@@ -39,7 +45,10 @@ def preflight(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -
     """APP030: the service itself refuses every OPTIONS for a path, and the source allows an origin that no browser
     writes so."""
     own, seen = service_traffic(logs), users_traffic(logs)[:1]
-    bad = next((origin for origin in logs.allowed_origins if not origin.is_well_formed), None)
+    bad = next(
+        (each for each in logs.allowed_origins if not each.is_well_formed and _wanted(each) != each.origin),
+        None,
+    )
     for located in seen if bad is not None else ():
         for item in located.answers(*_PREFLIGHT):
             if item.method != "OPTIONS" or item.count < _FEW or item.count < _total(located, item):
@@ -106,7 +115,9 @@ def own_memory(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) 
         met = [
             item
             for item in located.traffic.answers
-            if item.alternating >= _FEW and _is_of_service(item, own, nginx_config, target)
+            if item.status in _LOST
+            and item.alternating >= _FEW
+            and _is_of_service(item, own, nginx_config, target)
         ]
         if not met:
             continue
@@ -141,11 +152,13 @@ def own_memory(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) 
     en="the application tells its visitors apart",
     zh="应用能区分不同的访问者",
 )
-def only_visitor(logs: Logs) -> Iterator[Finding]:
-    """APP032: the service refuses many different visitors' requests for a path with 429, and to its own log all of them
-    come from one address."""
+def only_visitor(logs: Logs, processes: Processes | NotSeen, target: Target) -> Iterator[Finding]:
+    """APP032: the service refuses many different visitors' requests for a path with 429, to its own log all of them
+    come from one address, and nothing in its source reads an address that nginx hands on: a service that does so tells
+    visitors apart, whatever its log says. This project's own does."""
     own = service_traffic(logs)
-    if own is None:
+    master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
+    if own is None or logs.forwarded_reads or not target.app_dir or _is_own_service(master):
         return
     for located in users_traffic(logs)[:1]:
         for item in located.answers("429"):
@@ -153,6 +166,8 @@ def only_visitor(logs: Logs) -> Iterator[Finding]:
                 (a for a in own.answers("429") if (a.method, a.path) == (item.method, item.path)), None
             )
             if theirs is None or theirs.clients != 1 or item.clients < _MANY_VISITORS:
+                continue
+            if theirs.count < _OWN_SHARE * item.count:
                 continue
             yield Finding(
                 "APP032",
@@ -169,6 +184,10 @@ def only_visitor(logs: Logs) -> Iterator[Finding]:
                 },
             )
             return
+
+
+def _is_own_service(master: Process | None) -> bool:
+    return module_of(master) == SERVICE_MODULE or (wsgi(master) or "").startswith("service.")
 
 
 CHECKS = (preflight, own_memory, only_visitor)

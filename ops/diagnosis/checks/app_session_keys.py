@@ -38,7 +38,7 @@ class _Refused(NamedTuple):
 )
 def session_keys(logs: Logs, processes: Processes, gunicorn: Gunicorn, target: Target) -> Iterator[Finding]:
     """APP029: the source draws the key at random as it is imported, several workers import it for themselves, and a
-    path is refused to some requests and answered to others."""
+    path is refused to a client between two good answers for the same address within seconds."""
     master = process_of(processes, target.gunicorn_master)
     workers = len(target.gunicorn_workers)
     if not logs.drawn_keys or master is None or workers < 2 or is_preloaded(master, gunicorn.config):
@@ -73,7 +73,7 @@ def _refused(logs: Logs) -> Iterator[_Refused]:
                 for other in located.traffic.answers
                 if (other.method, other.path) == (item.method, item.path) and other.status.startswith("2")
             )
-            if item.status in _REFUSED and item.count >= _FEW and answered >= _FEW:
+            if item.status in _REFUSED and item.alternating >= _FEW and answered >= _FEW:
                 yield _Refused(located, item, answered)
 
 

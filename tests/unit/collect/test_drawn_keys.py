@@ -26,7 +26,10 @@ def log(*statuses: str) -> AccessLog:
     [
         ("app.secret_key = os.urandom(24)", True),
         ("app.config['SECRET_KEY'] = secrets.token_hex()", True),
-        ("SECRET_KEY = os.environ.get('SECRET_KEY') or get_random_secret_key()", True),
+        ("SECRET_KEY = os.environ.get('SECRET_KEY') or get_random_secret_key()", False),
+        ("SECRET_KEY = os.getenv('SECRET_KEY', secrets.token_hex(32))", False),
+        ("app.secret_key = KEY or os.urandom(24)", False),
+        ("app.secret_key = env('KEY', default=os.urandom(24))", False),
         ("JWT_SECRET_KEY: str = str(uuid.uuid4())", False),
         ("JWT_SECRET_KEY = str(uuid.uuid4())", True),
         ("app.secret_key = os.environ['SECRET_KEY']", False),
@@ -43,7 +46,7 @@ def test_a_key_that_each_import_draws_anew(tmp_path: Path, line: str, is_drawn: 
 
 
 def test_a_key_in_the_line_itself_is_not_kept(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("app.secret_key = 'once upon a time' or os.urandom(24)\n")
+    (tmp_path / "app.py").write_text("app.secret_key = 'once upon a time' + str(os.urandom(24))\n")
     (key,) = drawn_keys(str(tmp_path), log("200", "401"))
     assert "upon" not in key.written
     assert "os.urandom(24)" in key.written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.collect.logs.line import Request
@@ -12,7 +13,17 @@ from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import AllowedOrigin, Answers
 from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
-from tests.unit.made_snapshot import HEALTHY, NOW, access_log, but, traffic
+from tests.unit.made_snapshot import (
+    GUNICORN_MASTER,
+    GUNICORN_PROCESSES,
+    HEALTHY,
+    NGINX_PROCESSES,
+    NOW,
+    access_log,
+    but,
+    processes,
+    traffic,
+)
 
 BAD = AllowedOrigin(
     setting="allow_origins", where="/srv/shop/app.py:7", origin="https://shop.example/", is_well_formed=False
@@ -43,6 +54,13 @@ def logged(
 ASKED = answers("OPTIONS", "/predict", "400")
 JOB = answers("GET", "/jobs/*", "404", alternating=5)
 LIMITED = answers("GET", "/quote", "429", clients=12)
+SHARED = logged((LIMITED,), (answers("GET", "/quote", "429", clients=1),))
+OWN = [
+    msgspec.structs.replace(p, command=("/opt/venv/bin/gunicorn", "-c", "python:service.gunicorn_conf"))
+    if p.pid == GUNICORN_MASTER
+    else p
+    for p in GUNICORN_PROCESSES
+]
 CASES = [
     fires(
         "APP030", "an origin ends with a slash", logged((ASKED,), (ASKED,), (GOOD, BAD)), "/srv/shop/app.py:7",
@@ -68,6 +86,15 @@ CASES = [
         "APP031", "one address is told 404 in turn", logged((JOB,), (JOB,)), "/jobs/*",
         severity="warn", facts={"count": "5", "status": "404"},
     ),
+    *(
+        quiet("APP031", f"a visitor is told {status}", logged((answers("GET", "/me", status, alternating=5),),
+                                                               (answers("GET", "/me", status),)))
+        for status in ("401", "403", "302")
+    ),
+    quiet(
+        "APP030", "a desktop program's scheme",
+        logged((ASKED,), (ASKED,), (AllowedOrigin("origins", "/srv/a.py:2", "app://obsidian.md", False),)),
+    ),
     quiet("APP031", "addresses that are not there", logged((answers("GET", "/wp-login.php", "404", 90),),
                                                            (answers("GET", "/wp-login.php", "404", 90),))),
     quiet("APP031", "nginx answers 404 by itself", logged((JOB,), ())),
@@ -77,6 +104,16 @@ CASES = [
         logged((LIMITED,), (answers("GET", "/quote", "429", clients=1),)), severity="warn",
         facts={"visitors": "12"},
     ),
+    quiet(
+        "APP032", "nginx made most of the refusals",
+        logged((answers("GET", "/quote", "429", 90, clients=12),), (answers("GET", "/quote", "429", 1, clients=1),)),
+    ),
+    quiet(
+        "APP032", "its source reads the visitor's address",
+        but(SHARED, logs__forwarded_reads=("/srv/shop/app.py:3",)),
+    ),
+    quiet("APP032", "its source was not seen", but(SHARED, target__app_dir="")),
+    quiet("APP032", "this project's own service", but(SHARED, processes=processes(NGINX_PROCESSES, OWN))),
     quiet("APP032", "the service sees them", logged((LIMITED,), (answers("GET", "/quote", "429", clients=12),))),
     quiet("APP032", "one visitor asks too much", logged((answers("GET", "/quote", "429", clients=1),),
                                                         (answers("GET", "/quote", "429", clients=1),))),
@@ -95,7 +132,8 @@ def told(*requests: tuple[str, str, str, float]) -> int:
     blank = dict.fromkeys(Request._fields, b"")
     proven = 0
     for client, method, status, at in reversed(requests):
-        words = {"client": client, "method": method, "path": "/jobs/7", "status": status}
+        client, _, agent = client.partition("/")
+        words = {"client": client, "agent": agent, "method": method, "path": "/jobs/7", "status": status}
         said = blank | {name: word.encode() for name, word in words.items()}
         proven += patterns.add(Request(**(said | {"time": at})), 1)  # type: ignore[arg-type]
     return proven
@@ -113,6 +151,18 @@ GET = ("a", "GET")
         (((*GET, "200", 1.0), (*GET, "404", 2.0)), 0),  # taken away
         (((*GET, "200", 1.0), ("a", "DELETE", "204", 1.5), (*GET, "404", 2.0), (*GET, "200", 3.0)), 0),
         (((*GET, "200", 1.0), ("b", "GET", "404", 2.0), (*GET, "200", 3.0)), 0),
+        ((("a/one", "GET", "200", 1.0), ("a/two", "GET", "404", 2.0), ("a/one", "GET", "200", 3.0)), 0),
+        (
+            (
+                ("a/one", "GET", "200", 1.0),
+                ("a/two", "POST", "201", 1.5),
+                ("a/one", "GET", "404", 2.0),
+                ("a/one", "GET", "200", 3.0),
+            ),
+            0,
+        ),
+        (((*GET, "200", 1.0), (*GET, "401", 2.0), (*GET, "200", 3.0)), 1),  # for sessions
+        (((*GET, "200", 1.0), (*GET, "429", 2.0), (*GET, "200", 3.0)), 0),
         (((*GET, "200", 1.0), (*GET, "404", 20.0), (*GET, "200", 40.0)), 0),
     ],
 )

@@ -22,10 +22,21 @@ from tests.unit.made_snapshot import (
 KEY = DrawnKey(where="/root/build/app.py:7", written="app.secret_key = os.urandom(24)")
 
 
-def refused(status: str = "401", *, count: int = 9, answered: int = 5, **more: Any) -> Snapshot:
-    """So many requests for a path were refused, and so many answered."""
+def refused(
+    status: str = "401", *, count: int = 9, answered: int = 5, alternating: int = 4, **more: Any
+) -> Snapshot:
+    """So many requests for a path were refused, ``alternating`` of them between two good answers, and so many
+    answered."""
     answers = [
-        Answers(method="GET", path="/me", status=each, count=number, first=NOW - 60, last=NOW - 2)
+        Answers(
+            method="GET",
+            path="/me",
+            status=each,
+            count=number,
+            first=NOW - 60,
+            last=NOW - 2,
+            alternating=min(number, alternating) if each == status else 0,
+        )
         for each, number in ((status, count), ("200", answered))
     ]
     log = msgspec.structs.replace(access_log(NGINX_ACCESS_LOG, {}), traffic=traffic(*answers))
@@ -53,6 +64,7 @@ CASES = [
         "APP029", "the master imports it for all", refused(gunicorn__config=gunicorn_config(preload_app=True))
     ),
     quiet("APP029", "one request, of a client that had not logged in", refused(count=1)),
+    quiet("APP029", "visitors who are not logged in", refused("302", count=2, answered=2, alternating=0)),
     quiet("APP029", "an error is no refusal", refused("500")),
 ]
 

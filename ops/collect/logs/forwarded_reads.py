@@ -1,0 +1,40 @@
+"""Find where the application's source reads a visitor's address from what a proxy hands on, if somebody is refused for
+asking too often. The source is searched, never run.
+
+Sources: Werkzeug (ProxyFix, access_route), Django (META), Starlette (headers), flask-limiter (get_remote_address)."""
+
+from __future__ import annotations
+
+import re
+
+from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+_READS = re.compile(
+    r"(?i:x[-_](?:forwarded[-_]for|real[-_]ip|client[-_]ip)|cf[-_]connecting[-_]ip|true[-_]client[-_]ip)"
+    r"|\b(?:ProxyFix|ProxyHeadersMiddleware|access_route|ipware|get_ipaddr|forwarded_allow_ips)\b"
+)
+
+
+def forwarded_reads(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[str, ...]:
+    """Return FILE:LINE of each such line, none unless one of ``logs`` has a 429."""
+    is_limited = any(
+        item.status == "429"
+        for log in logs
+        if isinstance(log, AccessLog) and log.traffic is not None
+        for item in log.traffic.answers
+    )
+    found: list[str] = []
+    for path in sources(app_dir) if app_dir and is_limited else ():
+        try:
+            text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
+        except (OSError, ValueError):
+            continue
+        lines = enumerate(text.splitlines(), 1)
+        found += [safe_line(f"{path}:{number}", 1000) for number, line in lines if _READS.search(line)]
+        if len(found) >= MAX_ROUTES:
+            break
+    return tuple(found[:MAX_ROUTES])
