@@ -165,7 +165,8 @@ class RequestQueue(ABC, Generic[JobT, BatchT]):
         if expected > accepted:
             raise OverloadedError(
                 f"{len(self._order)} requests wait for the {self._kind}, this one would for about {expected:.0f} s",
-                retry_after(expected - accepted),
+                # Not ``expected - accepted``: the room that is free by then goes to whoever comes first.
+                retry_after(expected),
             )
 
     def _duration(self, work: float) -> float:

@@ -80,15 +80,16 @@ def test_the_loss_of_the_engine_costs_the_request_it_held_and_no_other(requests:
 
 
 def test_who_would_wait_too_long_is_refused_at_once(requests: ThreadPoolExecutor) -> None:
-    """By the pace of the last requests; the one in the hands of the engine counts."""
-    queue = ExtractionQueue(wait=PATIENCE, seconds=PATIENCE)
+    """By the pace of the last requests; the one in the hands of the engine counts. It is told when all that is ahead
+    of it should be done."""
+    queue = ExtractionQueue(wait=20, seconds=PATIENCE)
     waiting = Waiting(queue, requests, 1)
-    queue._rate = 0.05  # a character in 20 s
+    queue._rate = 0.08  # a character in 12.5 s
     began = time.monotonic()
     with pytest.raises(OverloadedError) as refused:
         ask(queue, {})
     assert time.monotonic() - began < 0.2
-    assert refused.value.retry_after == 10
+    assert refused.value.retry_after == 25
     queue.fail(waiting.job, LOST)
     job = queue.take()
     assert job is not None
