@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 from service.admission import deadline
 from service.admission.client import Client
@@ -65,6 +66,7 @@ class Place:
         self.began = time.monotonic()
         self._places = places
         self._turn: Turn | None = None
+        self._take_turn: Callable[[], Turn] | None = None
         self._missed: Exception | None = None
 
     def make_dear(self) -> None:
@@ -77,8 +79,9 @@ class Place:
 
     def wait_for_turn(self, turns: "Turns", size: int) -> None:
         """Take a turn for a request of so many bytes. If none comes, ``require_turn`` says why."""
+        self._take_turn = partial(turns.take, self.client, size)
         try:
-            self._turn = turns.take(self.client, size)
+            self._turn = self._take_turn()
         except (OverloadedError, ClientGoneError, EngineTimeoutError) as error:
             self._missed = error
 
@@ -92,10 +95,18 @@ class Place:
             raise self._missed
         return self._turn.waited if self._turn else 0.0
 
-    def end_turn(self) -> None:
-        """Let others compute; nothing happens the second time."""
-        if self._turn is not None:
-            self._turn.end()
+    def end_turn(self) -> bool:
+        """Let others compute; nothing happens the second time. Returns whether there was a turn to end."""
+        return self._turn is not None and self._turn.end()
+
+    def take_turn_again(self) -> None:
+        """Wait for another turn, after one that has ended.
+
+        Raises:
+            OverloadedError, ClientGoneError, EngineTimeoutError: as ``Turns.take``.
+        """
+        if self._take_turn is not None:
+            self._turn = self._take_turn()
 
     def leave(self) -> None:
         """Give the place back, and the turn; nothing happens the second time."""
@@ -201,11 +212,22 @@ def place_on_arrival() -> Place | None:
     return place if place is not None and place.is_held else None
 
 
-def end_turn() -> None:
-    """The request in this thread is about to wait for something else than a turn: let others compute."""
+def end_turn() -> bool:
+    """The request in this thread is about to wait for something else than a turn: let others compute. Returns whether
+    it had one."""
+    place = _arrived.get()
+    return place is not None and place.end_turn()
+
+
+def take_turn_again() -> None:
+    """The request in this thread goes on computing after ``end_turn``.
+
+    Raises:
+        OverloadedError, ClientGoneError, EngineTimeoutError: as ``Turns.take``.
+    """
     place = _arrived.get()
     if place is not None:
-        place.end_turn()
+        place.take_turn_again()
 
 
 class _Waiter:
@@ -222,11 +244,13 @@ class Turn:
         self._began = time.monotonic()
         self._end: Callable[[float], None] | None = end
 
-    def end(self) -> None:
-        """Let others compute; nothing happens the second time."""
+    def end(self) -> bool:
+        """Let others compute; nothing happens the second time. Returns whether this is the first."""
         end, self._end = self._end, None
-        if end is not None:
-            end(time.monotonic() - self._began)
+        if end is None:
+            return False
+        end(time.monotonic() - self._began)
+        return True
 
 
 class Turns:

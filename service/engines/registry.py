@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from service.admission.gate import end_turn
+from service.admission.gate import end_turn, take_turn_again
 from service.engines.download.client import Report, Source, fetch, may_download
 from service.engines.interface import (
     Encoder,
@@ -146,12 +146,16 @@ class EngineRegistry:
         return engine.failure() if isinstance(engine, Restarting) else None
 
     def _get(self, kind: EngineKind) -> object:
+        had_turn = False
         if not self._settled[kind].is_set():
-            end_turn()
+            had_turn = end_turn()
             self._settled[kind].wait(self._load_wait)
         failure = self.failure(kind)
         if failure is not None:
             raise failure
+        if had_turn:
+            # All who waited go on at once.
+            take_turn_again()
         return self._engines[kind]
 
     def _set_failure(self, failure: EngineUnavailableError) -> None:

@@ -170,9 +170,13 @@ def test_when_all_places_are_taken_the_answer_is_whole(
 def test_no_more_requests_compute_at_once_than_have_turns(
     is_by_door: bool, connection: socket.socket
 ) -> None:
+    """Not even when the engine that they wait for has been loaded."""
     lock, inside, most = threading.Lock(), 0, 0
 
     class Counting(NounLexical):
+        def __init__(self) -> None:
+            time.sleep(0.5)
+
         def tokens(self, text: str) -> Any:
             nonlocal inside, most
             with lock:
@@ -185,7 +189,6 @@ def test_no_more_requests_compute_at_once_than_have_turns(
 
     engines = EngineRegistry({EngineKind.LEXICAL: Counting}, load_wait=30)
     app = create_app(replace(SETTINGS, max_concurrent=2, max_queue=20), engines)
-    engines.lexical()  # who waits until it is loaded has no turn any more
     door = app.door
     assert door is not None
 
