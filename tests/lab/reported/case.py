@@ -60,6 +60,10 @@ class Reported:
     rewritten: tuple[str, ...] = ()
 
 
+# What a test asks within a second, a site at the usual rate would refuse.
+OPEN_DOOR = {"rate": "100r/s", "burst": "200"}
+
+
 def report(
     kind: Kind,
     source: str,
@@ -73,7 +77,8 @@ def report(
     **stack: Any,
 ) -> Callable[[Inject], Reported]:
     """Declare a fault: the function breaks the stack, ``sees`` is true once a client meets it, ``repair`` does what the
-    reporter did."""
+    reporter did. Its site takes as many requests as a test asks, unless ``site`` gives it another rate."""
+    stack["site"] = OPEN_DOOR | stack.get("site", {})
 
     def declare(inject: Inject) -> Reported:
         name = inject.__name__

@@ -10,7 +10,6 @@ from tests.lab.reported.users import always, predicts
 from tests.lab.stack import Stack
 
 RAISES = ("APP020", "APP004")
-OPEN_DOOR = {"rate": "100r/s", "burst": "200"}
 
 
 def _asking(application: str, *, imports: str = "") -> str:
@@ -56,7 +55,6 @@ def _give_it_the_secret(stack: Stack) -> None:
     codes=RAISES,
     says=("no secret key was set", "/login", "secret_key"),
     app=SESSION_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def sessions_have_no_secret(_stack: Stack) -> None:
@@ -84,7 +82,6 @@ def _as_a_browser(stack: Stack) -> int | None:
     says=("cookie", "shop-old.example", "SESSION_COOKIE_DOMAIN"),
     app=SESSION_APP,
     service_environment={"SHOP_SECRET": "f" * 32},
-    site=OPEN_DOOR,
     layout="guide",
 )
 def cookie_is_for_the_name_before_the_move(stack: Stack) -> None:
@@ -121,7 +118,7 @@ def _larger_forms(stack: Stack) -> None:
     codes=("APP021",),
     says=("/submit", "MAX_FORM_MEMORY_SIZE"),
     app=FORM_APP,
-    site=OPEN_DOOR | {"max_body": "20m"},
+    site={"max_body": "20m"},
     layout="guide",
 )
 def form_is_larger_than_the_new_framework_reads(_stack: Stack) -> None:
@@ -154,7 +151,6 @@ def export():
     says=("/export", "X-Sendfile", "X-Accel-Redirect"),
     app=EXPORT_APP,
     worker_class="sync",
-    site=OPEN_DOOR,
     layout="guide",
 )
 def file_is_handed_over_in_apache_s_words(_stack: Stack) -> None:
@@ -191,7 +187,6 @@ def _trust_nginx(stack: Stack) -> None:
     says=("/quote", "429", "X-Forwarded-For"),
     app=LIMITER_APP,
     threads=4,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def application_takes_nginx_for_its_only_visitor(_stack: Stack) -> None:
@@ -233,7 +228,6 @@ def _asks_for_the_job(stack: Stack) -> set[int | None]:
     app=JOBS_APP,
     workers=3,
     worker_class="sync",
-    site=OPEN_DOOR,
     layout="guide",
 )
 def each_worker_has_a_memory_of_its_own(_stack: Stack) -> None:
@@ -283,7 +277,6 @@ def _collect(stack: Stack) -> None:
     codes=RAISES,
     says=("Missing staticfiles manifest entry", "/page", "collectstatic"),
     app=PAGE_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def static_files_were_not_collected(_stack: Stack) -> None:
@@ -324,7 +317,6 @@ def _migrate(stack: Stack) -> None:
     codes=RAISES,
     says=("no such table: shop_order", "/orders", "migrate"),
     app=DATABASE_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def database_was_not_migrated(_stack: Stack) -> None:
@@ -350,7 +342,6 @@ urlpatterns = [path("basket", basket), """,
     codes=(),
     says=("/basket", "LOGGING"),
     app=SILENT_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def framework_says_nothing_of_its_errors(_stack: Stack) -> None:
@@ -385,7 +376,6 @@ def _asks_before(stack: Stack) -> int | None:
     says=("OPTIONS", "/predict", "allow_origins"),
     app=CORS_APP,
     worker_class=UVICORN_WORKER,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def origin_ends_with_a_slash(_stack: Stack) -> None:
@@ -413,7 +403,6 @@ def items():
         predicts(stack) and always(stack, "/v2/items", 200) and always(stack, "/v1/items", 410)
     ),
     app=OLD_API_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def old_clients_are_told_that_their_api_has_ended(stack: Stack) -> None:
@@ -445,7 +434,6 @@ async def member(new: Member):
     serves=lambda stack: stack.request("POST", "/members", json_body={"name": "a", "age": 7}).status == 200,
     app=SIGN_UP_APP,
     worker_class=UVICORN_WORKER,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def users_mistype_what_they_fill_in(stack: Stack) -> None:

@@ -18,7 +18,6 @@ UPSTREAM = "upstream gte_backend {"
 PROXIED = (
     "proxy_pass http://gte_backend; proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $scheme;"
 )
-OPEN_DOOR = {"rate": "100r/s", "burst": "200"}
 VISITORS = [f"127.0.3.{number}" for number in range(1, 13)]
 
 
@@ -53,7 +52,6 @@ def _stranger_gets_in(stack: Stack) -> bool:
     codes=(),
     says=("set_real_ip_from", "0.0.0.0/0", "gte-api.conf:"),
     app=INTERNAL_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def anybody_may_say_that_he_is_in_the_office(stack: Stack) -> None:
@@ -92,7 +90,6 @@ def _count_each_visitor(stack: Stack) -> None:
     codes=("NGX008", "NGX071"),
     says=("/search", "$server_name", "limit_req_zone", "gte-api.conf:"),
     app=SEARCH_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def one_limit_is_counted_for_all_visitors(stack: Stack) -> None:
@@ -136,7 +133,6 @@ def _saves_a_report(stack: Stack) -> int | None:
     says=("/reports", "auth_request", "Content-Length", "gte-api.conf:"),
     app=LOGIN_APP,
     threads=8,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def who_checks_the_login_waits_for_a_body(stack: Stack) -> None:
@@ -185,7 +181,6 @@ def _never_twice(stack: Stack) -> None:
     says=("/orders", "non_idempotent", "gte-api.conf:"),
     app=ORDERS_APP,
     threads=8,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def order_is_placed_twice(stack: Stack) -> None:
@@ -226,7 +221,6 @@ def _link_of_the_page(stack: Stack) -> str:
     codes=(),
     says=("sub_filter", "Accept-Encoding", "gte-api.conf:"),
     app=PACKED_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def words_are_not_replaced_in_packed_pages(stack: Stack) -> None:
@@ -263,7 +257,6 @@ def _browser_keeps_it(stack: Stack) -> bool:
     codes=(),
     says=("expires", "Cache-Control", "gte-api.conf:"),
     app=STOCK_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def browsers_keep_the_answers_for_a_month(stack: Stack) -> None:
@@ -289,7 +282,6 @@ REMEMBERED = "    open_file_cache max=1000 inactive=24h;\n    open_file_cache_va
     codes=(),
     says=("open_file_cache", "gte-api.conf:"),
     app=PLAIN_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def file_is_served_as_it_was_before_the_deployment(stack: Stack) -> None:
@@ -316,7 +308,6 @@ def _called_gbk(stack: Stack) -> bool:
     codes=(),
     says=("charset", "gbk", "gte-api.conf:"),
     app=PLAIN_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def pages_in_utf_8_are_called_gbk(stack: Stack) -> None:
@@ -343,7 +334,6 @@ def _reloads_a_page_inside(stack: Stack) -> set[int | None]:
     codes=(),
     says=("/shop/", "try_files", "=404", "gte-api.conf:"),
     app=PLAIN_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def page_inside_is_not_found_when_it_is_reloaded(stack: Stack) -> None:
@@ -363,7 +353,6 @@ def page_inside_is_not_found_when_it_is_reloaded(stack: Stack) -> None:
     codes=(),
     says=("/static..", "alias", "gte-api.conf:"),
     app=PLAIN_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def what_lies_beside_the_static_files_is_open_to_all(stack: Stack) -> None:
@@ -431,7 +420,6 @@ def nothing_is_logged_for_privacy_s_sake(stack: Stack) -> None:
     "wodby/nginx#30",
     serves=lambda stack: predicts(stack) and always(stack, "/assets/app.4f2a91c0.js", 200),
     app=PLAIN_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def files_of_a_changing_name_are_kept_for_a_year(stack: Stack) -> None:

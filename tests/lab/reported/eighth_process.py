@@ -16,7 +16,6 @@ from tests.lab.stack import Stack
 from tests.lab.waiting import wait_for
 
 RAISES = ("APP020", "APP004")
-OPEN_DOOR = {"rate": "100r/s", "burst": "200"}
 
 
 def _with(routes: str, *, imports: str) -> str:
@@ -62,7 +61,6 @@ def _not_by_the_proxy(stack: Stack) -> None:
     says=("ProxyError", "/rates", "http_proxy"),
     app=PLAIN_APP,
     service_environment={"http_proxy": "http://127.77.0.12:3128"},
-    site=OPEN_DOOR,
     layout="guide",
 )
 def partner_next_door_is_asked_by_the_proxy(stack: Stack) -> None:
@@ -95,7 +93,6 @@ def feed():
     codes=RAISES,
     says=("Failed to resolve 'feeds'", "/feed", "app.py:"),
     app=FEED_APP,
-    site=OPEN_DOOR,
     layout="guide",
 )
 def name_is_known_among_containers_only(_stack: Stack) -> None:

@@ -481,7 +481,6 @@ def _store(stack: Stack) -> int:
     worker_class="sync",
     layout="guide",
     gunicorn_extra="preload_app = True\n",
-    site={"rate": "100r/s", "burst": "200"},
 )
 def workers_share_a_connection(stack: Stack) -> None:
     """Wooey#31, taranis-ai#381: made before the fork, used by all; each spoils the others' encryption."""

@@ -431,7 +431,6 @@ FEW = "        limit_conn per_visitor 2;\n"
     threads=16,
     layout="guide",
     nginx_extra="    limit_conn_zone $binary_remote_addr zone=per_visitor:1m;",
-    site={"rate": "100r/s", "burst": "200"},
 )
 def visitors_may_not_open_enough_connections(stack: Stack) -> None:
     """ansible-nginx-hardening#9, Wonderfall/dockerfiles#7: a page has more images than the limit has connections."""

@@ -580,7 +580,6 @@ def _no_more_reloads(stack: Stack) -> None:
     codes=(),
     says=("Handling signal: hup", "cron.d/shop"),
     rewritten=("run/gte-gunicorn.pid",),
-    site={"rate": "100r/s", "burst": "200"},
     app=SLOW_START_APP,
     worker_class="sync",
     layout="guide",
@@ -619,7 +618,6 @@ def _without_watchdog(stack: Stack) -> None:
     says=("WatchdogSec", "shop.service"),
     app=PLAIN_APP,
     layout="guide",
-    site={"rate": "100r/s", "burst": "200"},
 )
 def systemd_waits_for_a_sign_of_life(stack: Stack) -> None:
     """gunicorn tells systemd that it is ready and nothing after that, so systemd aborts it, again and again."""

@@ -75,7 +75,6 @@ def report():
     says=("/report", "no live upstreams", "max_conns", "gte-api.conf:"),
     app=SLOW_REPORT_APP,
     threads=8,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def server_may_have_only_so_many_connections(stack: Stack) -> None:
@@ -192,7 +191,6 @@ SORRY = "error_page 500 502 503 504 =200 /sorry.html;"
     codes=(),
     says=("/report", "error_page", "=200", "gte-api.conf:"),
     app=BUSY_APP,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def errors_are_called_a_success(stack: Stack) -> None:
@@ -273,7 +271,6 @@ def _as_a_browser(stack: Stack) -> Answer:
     codes=(),
     says=("/form", "Referrer-Policy", "no-referrer", "gte-api.conf:"),
     app=FORM_APP,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def browsers_may_not_say_where_they_come_from(stack: Stack) -> None:
@@ -316,7 +313,6 @@ GZIP = "    gzip on;\n    gzip_types application/json;\n    gzip_proxied any;\n"
     codes=(),
     says=("/items", "412", "ETag", "gzip", "gte-api.conf:"),
     app=VERSIONS_APP,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def name_of_the_version_is_weakened(stack: Stack) -> None:
@@ -360,7 +356,6 @@ def _is_asked_to_log_in_again(stack: Stack) -> int | None:
     codes=(),
     says=("/shop/", "/app", "cookie", "proxy_cookie_path", "gte-api.conf:"),
     app=SESSION_APP,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def cookie_is_for_a_path_that_users_never_ask_for(stack: Stack) -> None:
@@ -693,7 +688,6 @@ def _clones(stack: Stack) -> bool:
     "psf/requests#5176",
     serves=_clones,
     app=CHALLENGED_APP,
-    site={"rate": "100r/s", "burst": "200"},
     layout="guide",
 )
 def clients_wait_to_be_asked_for_their_password(stack: Stack) -> None:

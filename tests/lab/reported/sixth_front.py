@@ -203,7 +203,6 @@ def _from_another_page(stack: Stack) -> bool:
     says=("/items", "try_files", "if ", "gte-api.conf:"),
     app=ITEMS_APP,
     layout="guide",
-    site={"rate": "100r/s", "burst": "200"},
 )
 def condition_leaves_try_files_out(stack: Stack) -> None:
     """docker-nginx-react#8, cryptpad#452: a condition is a location of its own, and has no try_files."""
