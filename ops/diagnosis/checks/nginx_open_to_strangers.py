@@ -88,13 +88,13 @@ def believed_address(nginx_config: NginxConfig, target: Target) -> Iterator[Find
 def _is_reached_by_others(listen: Listen) -> bool:
     """Whether others may connect there than a tunnel on this machine, or a proxy of one's own network: their word is
     all that there is."""
-    if listen.host.startswith("unix:") or listen.host == "localhost":
+    if listen.host.startswith("unix:") or listen.host in ("127.0.0.1", "::1", "localhost"):
         return False
     try:
         address = ipaddress.ip_address(listen.host.strip("[]"))
     except ValueError:
         return True
-    return not address.is_loopback and not any(address in network for network in PRIVATE)
+    return not any(address in network for network in PRIVATE)
 
 
 def _is_anybody(line: Directive) -> bool:

@@ -284,6 +284,11 @@ CASES: list[Case] = [
     ),
     fires(
         "NGX072",
+        "another address of this host's own",
+        beside(EVERYBODY, site=TUNNELLED.replace("127.0.0.1:", "127.9.0.5:")),
+    ),
+    fires(
+        "NGX072",
         "a public address is listened on",
         beside(EVERYBODY, site=TUNNELLED.replace("127.0.0.1:", "203.0.113.5:")),
     ),
