@@ -331,13 +331,13 @@ def watchdog_of_systemd_ends_it_again_and_again(stack: Stack) -> None:
     stack.stop_gunicorn()
     stack.edit(stack.gunicorn_conf, "daemon = True\n", "", apply=False)
     (stack.systemd / "shop.service").write_text(
-        "[Service]\nType=notify\nRestart=always\nWatchdogSec=5s\n"
+        "[Service]\nType=notify\nRestart=always\nWatchdogSec=3s\n"
         f"ExecStart={' '.join(stack.gunicorn_command())}\nWorkingDirectory={stack.app_dir}\n"
     )
-    stack.launcher = ["env", "WATCHDOG_USEC=5000000"]
+    stack.launcher = ["env", "WATCHDOG_USEC=3000000"]
     for _ in range(3):
         stack.start_gunicorn()
-        time.sleep(5)
+        time.sleep(1)
         master, workers = stack.gunicorn_master, stack.gunicorn_workers
         assert master
         master.send_signal(signal.SIGABRT)
