@@ -162,8 +162,8 @@ def test_the_judge_goes_to_the_module_that_is_named() -> None:
         ("XYZ001", None, "no layer is called XYZ; there are DNS, NET"),
         ("gun099", None, "three capitals and three digits"),
         ("GUN99", None, "three capitals and three digits"),
-        ("NGX099", "tls", "is in nginx.py or nginx_"),
-        ("NGX099", "nginx_no_such", "there is no such file"),
+        ("NGX000", "tls", "is in nginx.py or nginx_"),
+        ("NGX000", "nginx_no_such", "there is no such file"),
     ],
 )
 def test_what_cannot_be_laid_out_is_refused_in_one_line(
