@@ -53,6 +53,7 @@ def test_one_worker_stopped_is_replaced_after_the_failure_count() -> None:
         assert "proc.txt" in evidence(stack)
 
 
+@pytest.mark.long
 def test_one_of_two_gthread_workers_with_all_threads_stuck() -> None:
     with watched(workers=2) as stack:
         victim, other = (w.pid for w in stack.gunicorn_workers)
@@ -343,6 +344,7 @@ def test_a_service_that_cannot_boot_is_not_restarted_in_a_loop_and_mends_with_it
         assert rungs(stack) == ["restart"]
 
 
+@pytest.mark.long
 def test_saturation_is_told_and_nothing_is_done() -> None:
     with watched(workers=2, worker_class="sync", threads=None, deadline="5s") as stack:
         before = {w.pid for w in stack.gunicorn_workers}
@@ -367,6 +369,7 @@ def test_saturation_is_told_and_nothing_is_done() -> None:
             client.join(20)
 
 
+@pytest.mark.long
 def test_a_pause_during_a_fault() -> None:
     with watched(workers=1) as stack:
         config = ("--config", str(stack.config_file))

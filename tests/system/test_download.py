@@ -233,6 +233,7 @@ def ready(service: Gunicorn) -> Any:
     return service.get("/ready").json
 
 
+@pytest.mark.long
 def test_a_service_that_downloads_its_model_lives_says_how_far_it_is_and_serves_it_then(
     hub: Hub, served: Path, tmp_path: Path
 ) -> None:
