@@ -45,9 +45,10 @@ def two_servers() -> Iterator[tuple[Stack, Path, str]]:
 def balanced(two_servers: tuple[Stack, Path, str]) -> Iterator[tuple[Stack, Path, str]]:
     """A stack whose upstream is a file of two servers; the file, the second server's address."""
     stack, file, _ = two_servers
-    before = file.read_text()
+    before, site = file.read_text(), stack.site_file.read_text()
     yield two_servers
     file.write_text(before)
+    stack.site_file.write_text(site)  # a rendered one listens on port 80, which may be another's
     stack.reload_nginx()
 
 
