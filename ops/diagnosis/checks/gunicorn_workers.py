@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ops.diagnosis.checks.gunicorn import by_its_record, share_hangs
+from ops.diagnosis.checks.gunicorn_capacity import by_its_record, share_hangs
 from ops.diagnosis.checks.gunicorn_configuration import place_of, with_number
 from ops.diagnosis.checks.log_reading import entries_with, nginx_entries, service_logs
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
