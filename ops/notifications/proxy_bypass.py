@@ -4,7 +4,7 @@ A webhook's URL is a password. For a relay on this host, ``http_proxy``, ``https
 sent to another one, in the clear; ``no_proxy`` is a list of suffixes that somebody has to keep, and Requests does not
 consult it again after a redirect. Every other destination keeps the environment's proxies.
 
-service/client.py stands alone and has the same rule: tests/unit/notifications/test_proxy_bypass.py holds both to one
+service/client/ stands alone and has the same rule: tests/unit/notifications/test_proxy_bypass.py holds both to one
 table.
 """
 

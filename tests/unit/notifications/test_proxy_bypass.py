@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from ops.notifications import proxy_bypass
-from service import client
+from service.client import this_host
 
-RULES = [proxy_bypass, client]
+RULES = [proxy_bypass, this_host]
 
 HERE = [
     "127.0.0.1",
@@ -108,7 +108,7 @@ def test_a_name_is_this_host_where_it_resolves_to_one_of_its_addresses(
     ]
 
 
-@pytest.mark.parametrize(("rule", "limit"), [(proxy_bypass, "RESOLVE_S"), (client, "_RESOLVE_SECONDS")])
+@pytest.mark.parametrize(("rule", "limit"), [(proxy_bypass, "RESOLVE_S"), (this_host, "_RESOLVE_SECONDS")])
 def test_a_resolver_that_does_not_answer_is_not_waited_for(
     rule: Any, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
