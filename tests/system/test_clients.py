@@ -310,5 +310,6 @@ def test_an_example_of_the_documentation_runs(
 ) -> None:
     service, key = keyed
     monkeypatch.setenv("GTE_API_KEY", key)
+    monkeypatch.syspath_prepend(str(ROOT / "client"))
     assert "https://gte-api.example.com" in code, name
     exec(compile(code.replace("https://gte-api.example.com", url_of(service)), name, "exec"), {})  # noqa: S102

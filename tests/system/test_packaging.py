@@ -237,9 +237,9 @@ def test_the_service_without_its_extra_names_it_in_one_line(packages: Packages) 
 
 CLIENT_PROGRAM = """
 import asyncio, importlib.util, sys
-from service.client import AsyncGteClient, GteClient
+from gte_api_client import AsyncGteClient, GteClient
 
-for name in ("flask", "pydantic", "click", "numpy", "httpx"):
+for name in ("flask", "torch", "pydantic", "click", "numpy", "httpx", "service", "ops"):
     assert importlib.util.find_spec(name) is None, name
 url = sys.argv[1]
 with GteClient(url) as client:
@@ -257,15 +257,10 @@ asyncio.run(main())
 """
 
 
-def needed(requirements: list[str], extra: str) -> set[str]:
-    """The distributions that pip installs for these lines of metadata with ``extra``, by canonical name."""
+def needed(requirements: list[str]) -> set[str]:
+    """The distributions that pip installs for these lines of metadata, by canonical name."""
     names: set[str] = set()
     todo = [Requirement(line) for line in requirements]
-    todo = [
-        one
-        for one in todo
-        if one.marker and "extra" in str(one.marker) and one.marker.evaluate({"extra": extra})
-    ]
     while todo:
         wanted = todo.pop()
         if canonicalize_name(wanted.name) not in names:
@@ -276,42 +271,71 @@ def needed(requirements: list[str], extra: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def client_environment(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel, and beside it only what its extra ``client`` names, as it is installed here:
-    an extra adds to the toolkit's own dependencies, so the wheel is installed with --no-deps."""
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of client/, from its source distribution. The copy has files where the checkout has links."""
+    folder = tmp_path_factory.mktemp("client-wheel")
+    built = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT / "client", folder / "source", ignore=built)
+    sdist = folder / run(sys.executable, "-c", BUILD, folder, cwd=folder / "source").splitlines()[-1]
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet")
+    run(*pip, "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", folder, unpacked)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def client_environment(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the client's wheel, and beside it only what its metadata names."""
     environment = tmp_path_factory.mktemp("client") / "environment"
     run(sys.executable, "-m", "venv", "--without-pip", environment)
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--python",
-        environment / "bin" / "python",
-    )
-    run(*pip, "install", "--quiet", "--no-deps", "--no-index", packages.wheel)
+    python = environment / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", client_wheel)
     (site,) = environment.glob("lib/python*/site-packages")
-    (metadata,) = site.glob("gte_ops-*.dist-info/METADATA")
+    (metadata,) = site.glob("gte_api_client-*.dist-info/METADATA")
     requirements = [
         line.removeprefix("Requires-Dist: ")
         for line in metadata.read_text(encoding="utf-8").splitlines()
         if line.startswith("Requires-Dist: ")
     ]
-    for name in needed(requirements, "client"):
+    for name in needed(requirements):
         installed = distribution(name)
         for top in {file.parts[0] for file in installed.files or () if file.parts[0] != ".."}:
             (site / top).symlink_to(Path(str(installed.locate_file(top))).resolve())
     return environment
 
 
-def test_the_client_works_where_only_its_extra_is_installed(
+def test_the_client_s_wheel_has_every_module_and_asks_for_requests_alone(client_wheel: Path) -> None:
+    modules = {
+        str(Path("gte_api_client", file.name))
+        for file in (ROOT / "service" / "client").iterdir()
+        if file.is_file()
+    }
+    assert "gte_api_client/py.typed" in modules
+    with zipfile.ZipFile(client_wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = (name for name in names if name.endswith("/METADATA"))
+        asked = re.findall(r"(?m)^Requires-Dist: (\S+)", archive.read(metadata).decode())
+    assert {name for name in names if ".dist-info/" not in name} == modules
+    assert [Requirement(line).name for line in asked] == ["requests"]
+
+
+def test_the_client_works_where_nothing_else_is_installed(
     client_environment: Path, service: Gunicorn
 ) -> None:
     python = client_environment / "bin" / "python"
     shown = run(python, "-I", "-c", CLIENT_PROGRAM, f"http://127.0.0.1:{service.port}", cwd=Path("/"))
     assert shown.splitlines() == ["['2022年', '北京']", str(3 * 384), "3"]
-    (site,) = client_environment.glob("lib/python*/site-packages")
-    assert (site / "service" / "py.typed").is_file()
+
+
+def test_the_client_works_beside_the_toolkit(packages: Packages, client_wheel: Path) -> None:
+    """Neither owns a file of the other: the modules are the same, the packages are not."""
+    with zipfile.ZipFile(client_wheel) as archive:
+        assert not set(archive.namelist()) & contents(packages.wheel)
+    assert {"service/client/__init__.py", "service/client/sync_client.py"} <= contents(packages.wheel)
 
 
 def test_the_wheel_s_server_command_tells_what_it_would_start(packages: Packages) -> None:

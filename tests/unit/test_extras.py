@@ -36,6 +36,7 @@ print(json.dumps(sorted(imported - own)))
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
 
 
 def required_by(name: str, extra: str) -> list[str]:
@@ -94,6 +95,7 @@ FOR_ASSISTANTS = [ROOT / "ops" / "cli" / "mcp.py", *(ROOT / "ops" / "mcp").rglob
 TOOLKIT = sorted({ROOT / "gte_ops.py", *(ROOT / "ops").rglob("*.py")} - {*FOR_ASSISTANTS})
 ENGINES = list((ROOT / "service" / "engines").rglob("*.py"))
 SERVICE = list((ROOT / "service").rglob("*.py"))
+CLIENT = list((ROOT / "service" / "client").rglob("*.py"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,8 @@ SERVICE = list((ROOT / "service").rglob("*.py"))
     [
         pytest.param(TOOLKIT, ["gte-ops"], id="the toolkit"),
         pytest.param(FOR_ASSISTANTS, ["gte-ops[mcp]"], id="what assistants ask"),
-        pytest.param([ROOT / "service" / "client.py"], ["gte-ops[client]"], id="the client"),
+        pytest.param(CLIENT, ["gte-ops[client]"], id="the client, of gte-ops"),
+        pytest.param(CLIENT, CLIENT_PROJECT["dependencies"], id="the client alone"),
         pytest.param(sorted({*SERVICE} - {*ENGINES}), ["gte-ops[service]"], id="the web half"),
         pytest.param(ENGINES, ["gte-ops[embedded]", "gte-ops[model]"], id="the engines"),
     ],
@@ -120,7 +123,7 @@ def test_the_toolkit_installs_without_the_web_half() -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    assert ops.__version__ == PROJECT["version"]
+    assert ops.__version__ == PROJECT["version"] == CLIENT_PROJECT["version"]
     changes = re.findall(r"(?m)^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert changes[:2] == ["Unreleased", ops.__version__]
 
