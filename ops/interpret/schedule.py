@@ -79,13 +79,10 @@ def cron_period(when: str) -> float:
         return 31 * 86400.0
     if hour != "*":
         return 86400.0
-    if minute == "*":
-        return 60.0
-    step = re.fullmatch(r"\*/(\d{1,2})", minute)
-    return 60.0 * int(step[1]) if step else 3600.0
+    return _every_minutes(minute) or 3600.0
 
 
-_EVERY_MINUTES = re.compile(r"(?:\*|0-59)(?:/(\d{1,2}))?")
+_EVERY_MINUTES = re.compile(r"(?:\*|0-59)(?:/([1-9]\d?))?")
 _CALENDAR = re.compile(r"OnCalendar=(?:\*-\*-\* )?\*:(?:\*|(?:\*|0?0)/(?P<minutes>\d{1,2}))(?::0?0)?")
 _CALENDAR_SECONDS = re.compile(r"OnCalendar=(?:\*-\*-\* )?\*:\*:(?:\*|0?0)/(?P<seconds>\d{1,2})")
 _SPAN = re.compile(
@@ -103,10 +100,16 @@ def exact_period(job: Job) -> float | None:
     if job.when == "minutely":
         return 60.0
     fields = job.when.split()
-    if len(fields) == 5 and (every := _EVERY_MINUTES.fullmatch(fields[0])):
-        return 60.0 * int(every[1] or 1) if set(fields[1:]) == {"*"} else None
+    if len(fields) == 5 and (every := _every_minutes(fields[0])):
+        return every if set(fields[1:]) == {"*"} else None
     periods = [period for setting in job.when.split("; ") if (period := _timer_period(setting.strip()))]
     return periods[0] if len(periods) == 1 else None
+
+
+def _every_minutes(field: str) -> float | None:
+    """The seconds between two runs in an hour, by a cron entry's first column; None if it names single minutes."""
+    every = _EVERY_MINUTES.fullmatch(field)
+    return 60.0 * int(every[1] or 1) if every else None
 
 
 def _timer_period(setting: str) -> float | None:

@@ -434,6 +434,8 @@ def test_a_job_that_does_more_than_reload_is_left_in(command: str, step: str) ->
     [
         ("* * * * *", 60.0),
         ("*/2 * * * *", 120.0),
+        ("0-59/5 * * * *", 300.0),
+        ("*/0 * * * *", None),
         ("* 3 * * *", None),
         ("5 * * * *", None),
         ("OnCalendar=minutely", 60.0),
