@@ -14,12 +14,15 @@ from ops.facts.traffic import AllowedOrigin
 from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
+MAX_ORIGIN = 200  # characters
 REFUSED = ("400", "403", "405")
 _SETTING = re.compile(
     r"(?P<name>allow_origins|origins|CORS_ALLOWED_ORIGINS|CORS_ORIGIN_WHITELIST|CORS_ORIGINS|cors_allowed_origins"
     r"|ALLOWED_ORIGINS)[\"']?\]?\s*[=:]\s*(?P<value>.*)"
 )
-_LITERAL = re.compile(r"(?<!\w)[\"']([^\"'\s]{1,200})[\"']")
+# A text, or the bracket that ends the list: an IPv6 origin has brackets of its own.
+_PIECE = re.compile(r"(?P<raw>\w?)(?P<quote>[\"'])(?P<text>[^\"'\n]*)(?P=quote)|(?P<end>[\])}])")
+_WORD = re.compile(rf"\S{{1,{MAX_ORIGIN}}}")
 # What only a regular expression has.
 _PATTERN = re.compile(r"[\\^$|+?()]|\.\*|\[[^\]:]*\]")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.\[\]_:-]+|\*|null")
@@ -55,14 +58,17 @@ def _origins_in(path: Path) -> Iterator[AllowedOrigin]:
             is_open = words.lstrip().startswith(("[", "(", "{"))
         elif not is_open:
             continue
-        inner = re.split(r"[\])}]", words, maxsplit=1)
-        for literal in _LITERAL.findall(inner[0]):
-            if _PATTERN.search(literal):
+        is_ended = False
+        for piece in _PIECE.finditer(words):
+            if is_ended := piece["end"] is not None:
+                break
+            literal = piece["text"]
+            if piece["raw"] or _PATTERN.search(literal) or not _WORD.fullmatch(literal):
                 continue
             yield AllowedOrigin(
                 setting=setting,
                 where=safe_line(f"{path}:{number}", 1000),
-                origin=safe_line(literal, 200),
+                origin=safe_line(literal, MAX_ORIGIN),
                 is_well_formed=_ORIGIN.fullmatch(literal) is not None,
             )
-        is_open = is_open and len(inner) == 1
+        is_open = is_open and not is_ended
