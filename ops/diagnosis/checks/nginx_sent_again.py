@@ -17,7 +17,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
-from ops.interpret.nginx_error_line import message, request_of
+from ops.interpret.nginx_error_line import RequestInError, message, request_of
 from ops.interpret.site import scope_for
 from ops.interpret.traffic import LocatedTraffic, general_path, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
@@ -54,9 +54,9 @@ def sent_again(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterato
         and (request := request_of(entry.text)) is not None
         and request.method in _NOT_TWICE
     ]
-    counts = Counter((request.method, general_path(request.path)) for _, _, request in lost)
+    counts = Counter(_kind(request) for _, _, request in lost)
     for (method, path), count in counts.most_common():
-        log, entry, request = next(item for item in reversed(lost) if _is(item[2], method, path))
+        log, entry, request = next(item for item in reversed(lost) if _kind(item[2]) == (method, path))
         scope = scope_for(nginx_config, target, request.path)
         lines = scope.effective("proxy_next_upstream") if scope else ()
         if not lines or "non_idempotent" not in lines[-1].args:
@@ -125,8 +125,8 @@ def _is_whole(log: AccessLog | NotSeen) -> bool:
     return isinstance(log, AccessLog) and log.complete
 
 
-def _is(request: object, method: str, path: str) -> bool:
-    return getattr(request, "method", "") == method and general_path(getattr(request, "path", "")) == path
+def _kind(request: RequestInError) -> tuple[str, str]:
+    return request.method, general_path(request.path)
 
 
 def _count(located: LocatedTraffic | None, method: str, path: str, *statuses: str) -> int:
