@@ -18,6 +18,8 @@ from tests.lab.reported import (
     holder,
     log,
     looking,
+    ninth_app,
+    ninth_front,
     paths,
     routing,
     seventh_app,
@@ -54,6 +56,8 @@ _MODULES = (
     eighth_app,
     eighth_front,
     eighth_process,
+    ninth_app,
+    ninth_front,
     first_list,
 )
 REPORTED: tuple[Reported, ...] = tuple(report for module in _MODULES for report in reports_of(module))
