@@ -28,7 +28,6 @@ _KNOWN_WRONG = {
     "partner_s_program_speaks_an_older_tls": "nothing wrong",
     "cookie_is_for_the_name_before_the_move": "nothing wrong",
     "file_is_handed_over_in_apache_s_words": "wrong",
-    "deployment_does_not_wait_for_who_is_being_served": "nothing wrong",
 }
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -398,3 +399,40 @@ def _waits_for_a_worker(stack: Stack) -> bool:
 )
 def workers_are_replaced_after_three_requests(_stack: Stack) -> None:
     """Each loads for a second and a half."""
+
+
+REPORT_APP = (
+    "import time\n"
+    + PLAIN_APP
+    + """
+@app.get("/report")
+def report():
+    time.sleep(2.5)
+    return jsonify(report=[])
+"""
+)
+
+
+def _is_cut_off_by_a_restart(stack: Stack) -> bool:
+    """Whether somebody who asks for the report as the service is restarted gets 502."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(stack.request, path="/report")
+        time.sleep(0.7)
+        stack.restart_gunicorn()
+        return answer.result().status == 502
+
+
+@fault(
+    "GUN040",
+    sees=_is_cut_off_by_a_restart,
+    severity="warn",
+    says=("/report", "graceful_timeout"),
+    app=REPORT_APP,
+    workers=2,
+    worker_class="sync",
+    layout="guide",
+    gunicorn_extra="graceful_timeout = 1\n",
+)
+def restart_does_not_wait_for_the_report(stack: Stack) -> None:
+    """Each deployment restarts it, and some request is always on its way."""
+    _is_cut_off_by_a_restart(stack)
