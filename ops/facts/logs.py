@@ -8,12 +8,14 @@ from ops.facts.base import Facts, NotSeen
 from ops.facts.service_process import ServiceProcess
 from ops.facts.traffic import (
     AllowedOrigin,
+    CookieDomain,
     DrawnKey,
     EventStream,
     HeldFile,
     PackedFile,
     PrivateRoute,
     RefusedFile,
+    SourceRoute,
     TextFile,
     Traffic,
     UnservedFile,
@@ -67,7 +69,8 @@ class Logs(Facts, frozen=True):
     source, if paths are asked for where one may be; ``private_routes``: of its source, if nginx was told to ignore what
     answers say to caches; ``drawn_keys``: of its source, if clients are refused where others are answered;
     ``allowed_origins``: of its source, if OPTIONS is refused; ``forwarded_reads``: where its source reads the address
-    that a proxy hands on, FILE:LINE, if somebody is told 429;
+    that a proxy hands on, FILE:LINE, if somebody is told 429; ``cookie_domains``: of its source, if users are refused;
+    ``handed_over_files``: its source's words of Apache for files, if answers are empty;
     ``nginx_plain_access``: the access log of plain HTTP, if it is another one; ``service_process``: read if the
     application raises or workers exceed the timeout; ``serving``: the workers that served when they were read, nginx's
     and gunicorn's, none unless both were seen."""
@@ -92,5 +95,7 @@ class Logs(Facts, frozen=True):
     held_files: tuple[HeldFile, ...] = ()
     allowed_origins: tuple[AllowedOrigin, ...] = ()
     forwarded_reads: tuple[str, ...] = ()
+    cookie_domains: tuple[CookieDomain, ...] = ()
+    handed_over_files: tuple[SourceRoute, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

@@ -223,3 +223,21 @@ class PrivateRoute(Facts, frozen=True):
     mark: str
     where: str
     written: str
+
+
+class CookieDomain(Facts, frozen=True):
+    """A setting of the application's source that gives cookies for a name: the setting, the name without a dot before
+    it, and FILE:LINE."""
+
+    setting: str
+    domain: str
+    where: str
+
+
+class SourceRoute(Facts, frozen=True):
+    """A line of the application's source, with its place, and a route that it is about: a regular expression for its
+    whole path, empty if the route is not known."""
+
+    pattern: str
+    where: str
+    written: str

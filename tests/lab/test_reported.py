@@ -26,8 +26,6 @@ _KNOWN_WRONG = {
     "words_are_not_replaced_in_packed_pages": "nothing wrong",
     "page_inside_is_not_found_when_it_is_reloaded": "nothing wrong",
     "partner_s_program_speaks_an_older_tls": "nothing wrong",
-    "cookie_is_for_the_name_before_the_move": "nothing wrong",
-    "file_is_handed_over_in_apache_s_words": "wrong",
 }
 
 

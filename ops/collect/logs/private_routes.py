@@ -48,7 +48,7 @@ def _routes_in(path: Path) -> Iterator[PrivateRoute]:
         text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
     except (OSError, ValueError):
         return
-    for pattern, number, line in _lines_of_routes(text):
+    for pattern, number, line in lines_of_routes(text):
         for mark, words in _MARKS.items():
             if words.search(line):
                 yield PrivateRoute(
@@ -59,7 +59,7 @@ def _routes_in(path: Path) -> Iterator[PrivateRoute]:
                 )
 
 
-def _lines_of_routes(text: str) -> Iterator[tuple[str, int, str]]:
+def lines_of_routes(text: str) -> Iterator[tuple[str, int, str]]:
     """Yield the lines of the functions of routes, with the route's pattern and their numbers, without comments."""
     pattern, depth, is_inside = "", 0, False
     for number, line in enumerate(text.splitlines(), 1):

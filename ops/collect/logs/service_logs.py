@@ -22,6 +22,7 @@ from ops.collect.logs.packed_files import PackedPlace, packed_files
 from ops.collect.logs.private_routes import private_routes
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
+from ops.collect.logs.source_lines import cookie_domains, handed_over_files
 from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
@@ -125,6 +126,8 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         websocket_routes=_websocket_routes(target, nginx_access),
         allowed_origins=allowed_origins(target.app_dir, (nginx_access, gunicorn_access)),
         forwarded_reads=forwarded_reads(target.app_dir, nginx_access, gunicorn_access),
+        cookie_domains=cookie_domains(target.app_dir, nginx_access, gunicorn_access),
+        handed_over_files=handed_over_files(target.app_dir, nginx_access, gunicorn_access),
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),

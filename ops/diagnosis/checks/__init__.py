@@ -2,6 +2,8 @@
 
 from ops.diagnosis.checks import (
     app,
+    app_cookies,
+    app_handed_over,
     app_refusal_patterns,
     app_refusals,
     app_session_keys,
@@ -135,6 +137,8 @@ CHECKS: tuple[Check, ...] = (
     *app_traffic.CHECKS,
     *app_refusals.CHECKS,
     *app_session_keys.CHECKS,
+    *app_cookies.CHECKS,
+    *app_handed_over.CHECKS,
     *app_refusal_patterns.CHECKS,
     *model.CHECKS,
     *host.CHECKS,

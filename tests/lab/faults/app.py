@@ -324,3 +324,63 @@ def tile():
 def quota_is_counted_by_nginx_s_address(stack: Stack) -> None:
     for number in range(1, 13):
         stack.request(path="/tile", source=f"127.0.6.{number}")
+
+
+DOMAIN_APP = PLAIN_APP.replace("Flask, jsonify", "Flask, jsonify, session") + (
+    """
+app.secret_key = "lab"
+app.config.update(
+    SESSION_COOKIE_DOMAIN=".shop-old.example",
+)
+
+@app.post("/enter")
+def enter():
+    session["user"] = "alice"
+    return jsonify(welcome=True)
+
+@app.get("/basket")
+def basket():
+    return jsonify(basket=[]) if "user" in session else ("", 303, {"Location": "/enter"})
+"""
+)
+
+
+def _is_sent_to_the_login(stack: Stack) -> bool:
+    cookie = stack.request("POST", "/enter").headers["Set-Cookie"]
+    # A browser keeps no cookie for another name.
+    return "shop-old.example" in cookie and {stack.request(path="/basket").status for _ in range(4)} == {303}
+
+
+@fault(
+    "APP033",
+    sees=_is_sent_to_the_login,
+    severity="warn",
+    app=DOMAIN_APP,
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+    says=("/basket", "shop-old.example", "SESSION_COOKIE_DOMAIN"),
+)
+def basket_s_cookie_is_for_the_old_name(_stack: Stack) -> None:
+    pass
+
+
+SENDFILE_APP = PLAIN_APP + (
+    """
+@app.get("/bills/<number>")
+def bill(number):
+    return "", 200, {"X-Sendfile": "/srv/bills/" + number}
+"""
+)
+
+
+@fault(
+    "APP034",
+    sees=lambda stack: {stack.request(path=f"/bills/{number}").text for number in range(5)} == {""},
+    severity="warn",
+    app=SENDFILE_APP,
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+    says=("/bills/", "X-Accel-Redirect"),
+)
+def bills_are_handed_over_to_a_server_that_is_gone(_stack: Stack) -> None:
+    pass

@@ -1,0 +1,105 @@
+"""Find lines of the application's source that say what browsers or nginx are to make of its answers: the names that
+cookies are for, files that a web server is to send in its place, bodies that it packs.
+
+The source is searched, never run. Sources: documentation of Flask (SESSION_COOKIE_DOMAIN, USE_X_SENDFILE), Django
+(SESSION_COOKIE_DOMAIN, django-sendfile2), Starlette (GZipMiddleware), Flask-Compress."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ops.collect.logs.private_routes import lines_of_routes
+from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.facts.base import NotSeen
+from ops.facts.logs import AccessLog
+from ops.facts.traffic import Answers, CookieDomain, SourceRoute
+from ops.files.bounded_read import read_regular_file
+from ops.text.sanitize import safe_line
+
+REFUSED = ("401", "403", "302", "303")
+_COOKIE_DOMAIN = re.compile(
+    r"""\b((?:SESSION|CSRF|REMEMBER|JWT|JWT_ACCESS|LANGUAGE|AUTH)_COOKIE_DOMAIN)["'\]]*\s*[=:]\s*["']"""
+    r"""([A-Za-z0-9.-]{3,200})["']\s*[,})\]]*\s*(?:#.*)?$"""
+)
+# A file of settings for another host than this one.
+_NOT_OF_THIS_HOST = re.compile(
+    r"(?:^|[/_.-])(?:dev|develop|development|local|test|tests|testing|ci|stag|staging|example|sample)(?:[/_.-]|$)"
+)
+_WORDS_OF_APACHE = re.compile(
+    r"""\bUSE_X_SENDFILE["'\]]*\s*[=:]\s*True\b|["']X-Sendfile["']|["'][\w.]*sendfile\.backends\.xsendfile["']"""
+)
+_SENDS_A_FILE = re.compile(r"\b(?:send_file|send_from_directory|sendfile)\(|[\"']X-Sendfile[\"']")
+
+
+def cookie_domains(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[CookieDomain, ...]:
+    """Return the names that the source's settings give cookies for, if users were refused or sent elsewhere."""
+    if not any(item.status in REFUSED for item in _answers(logs)):
+        return ()
+    found = (
+        CookieDomain(setting=match[1], domain=match[2].lstrip("."), where=safe_line(where, 1000))
+        for path, text in _texts(app_dir)
+        if "_COOKIE_DOMAIN" in text and not _NOT_OF_THIS_HOST.search(path.removeprefix(app_dir).lower())
+        for where, line in _lines(path, text)
+        if (match := _COOKIE_DOMAIN.search(line))
+    )
+    return tuple(found)[:MAX_ROUTES]
+
+
+def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
+    """Return the lines by which the source lets the web server send files in Apache's words, and the routes that send
+    files, if answers without a body were given."""
+    if not any(
+        item.method == "GET" and item.status == "200" and item.sent and item.sent.median == 0
+        for item in _answers(logs)
+    ):
+        return ()
+    said: list[tuple[str, str]] = []
+    routes: list[tuple[str, str, str]] = []
+    for path, text in _texts(app_dir):
+        said += ((where, line) for where, line in _lines(path, text) if _WORDS_OF_APACHE.search(line))
+        routes += (
+            (pattern, f"{path}:{number}", line)
+            for pattern, number, line in lines_of_routes(text)
+            if _SENDS_A_FILE.search(line)
+        )
+    if not said:
+        return ()
+    where, written = said[0]
+    # Without a known route, that of any path: nginx's own words say which it is.
+    return tuple(
+        SourceRoute(
+            pattern=safe_line(pattern, 400),
+            where=safe_line(where, 1000),
+            written=safe_line(written.strip(), 200),
+        )
+        for pattern, _, _ in [*routes[: MAX_ROUTES - 1], ("", "", "")]
+    )
+
+
+def _answers(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:
+    for log in logs:
+        if isinstance(log, AccessLog) and log.traffic is not None:
+            yield from log.traffic.answers
+
+
+def _texts(app_dir: str) -> Iterator[tuple[str, str]]:
+    for path in sources(app_dir) if app_dir else ():
+        text = _text(path)
+        if text:
+            yield str(path), text
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _lines(path: str, text: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines that are no comments, each with its place."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.lstrip().startswith("#"):
+            yield f"{path}:{number}", line
