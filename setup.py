@@ -1,7 +1,8 @@
-"""What pyproject.toml cannot say: the wheel holds deploy/, man pages and the shells' completion.
+"""What pyproject.toml cannot say: the wheel holds deploy/, man pages, the shells' completion and a compiled library.
 
 The files of deploy/ are copied below ops/deployment, where the toolkit looks for them; man pages and completion are
-made from the commands, and installed below share/.
+made from the commands, and installed below share/. The library is plain C, loaded by ctypes, so one wheel serves every
+Python; without a compiler the wheel is built without it, and torch computes in its place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -56,4 +59,32 @@ class BuildWithData(build_py):
         return list(folders.items())
 
 
-setup(cmdclass={"build_py": BuildWithData})
+class BuildLibrary(build_ext):
+    """A library that is no module: without a Python version in its name, and without an initialising function."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split("."))) + ".so"
+
+    def get_export_symbols(self, ext: Extension) -> list[str]:
+        return list(ext.export_symbols)
+
+
+class AnyPython(bdist_wheel):
+    """A wheel for this system and processor, and for every Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+# -fno-trapping-math: nobody asks for the processor's floating-point exceptions, which keep gcc from using vectors.
+ROW_PASSES = Extension(
+    "service.engines.gte.librow_passes",
+    ["service/engines/gte/row_passes.c"],
+    extra_compile_args=["-O3", "-fno-trapping-math"],
+    optional=True,
+)
+
+setup(
+    cmdclass={"build_py": BuildWithData, "build_ext": BuildLibrary, "bdist_wheel": AnyPython},
+    ext_modules=[ROW_PASSES],
+)

@@ -111,6 +111,17 @@ def test_every_data_file_of_the_packages_is_in_the_wheel(packages: Packages) -> 
     assert {name for name in tracked if name and (ROOT / name).is_file()} - contents(packages.wheel) == set()
 
 
+def test_one_wheel_with_the_compiled_library_serves_every_python(packages: Packages) -> None:
+    library = "service/engines/gte/librow_passes.so"
+    assert library in contents(packages.wheel)
+    assert "-py3-none-linux_" in packages.wheel.name
+    run(
+        sys.executable,
+        "-c",
+        f"import ctypes; ctypes.CDLL({str(packages_of(packages) / library)!r}).gte_levels",
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "line"),
     [

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
+from service.engines.gte import row_passes
 from service.engines.gte.prepacking import Prepacking
 
 # oneDNN chooses the layout for this number of rows; the products are as fast with other numbers.
@@ -174,9 +175,14 @@ class Quantized:
 
     def then(self, following: "Quantized", x: torch.Tensor) -> torch.Tensor:
         """``following(self(x))``. What lies between the two products, some ten passes over the values, is computed a
-        few rows at a time, so that the values stay in the core's own cache: in half the time, with the same result."""
+        few rows at a time, so that the values stay in the core's own cache: in half the time, with the same result. If
+        they are compiled (``row_passes``), it takes a third of that."""
         levels, scale = self._quantized(x)
         products = self._product(levels)
+        if (passes := row_passes.compiled()) and self._gelu and following._shift is not None:
+            return following._of_levels(
+                *passes.levels_after_gelu(products, scale, self._bias, following._widths, following._shift)
+            )
         levels = torch.empty_like(products, dtype=torch.uint8)
         scales = torch.empty_like(scale)
         for begin in range(0, len(x), _CACHED_ROWS):
@@ -187,6 +193,8 @@ class Quantized:
 
     def _quantized(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The rows in levels of 8 bits, and the scale of each."""
+        if (passes := row_passes.compiled()) and self._shift is None:
+            return passes.levels(x, self._widths)
         levels, scale = self._scaled(x)
         return levels.to(torch.uint8), scale
 
