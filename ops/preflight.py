@@ -81,7 +81,14 @@ CONFIRMATIONS = (
     PreflightItem(
         "safeguards",
         Text(en="rotation, timers and watchdog", zh="日志轮转、定时器与 watchdog"),
-        ("ops.rotation", "ops.timers", "ops.timed_services", "ops.watchdog_unit", "ops.unit_files"),
+        (
+            "ops.rotation",
+            "ops.timers",
+            "ops.timed_services",
+            "ops.next_run",
+            "ops.watchdog_unit",
+            "ops.unit_files",
+        ),
     ),
 )
 

@@ -95,7 +95,8 @@ def _units(
         else None
     )
     masters = (master.unit if master else None, nginx.unit if nginx else None)
-    return units(settings.gunicorn.unit, masters, settings.schedule.systemd, deadline)
+    written = {"gte-ops-backup.service": (settings.backup.dir,)}
+    return units(settings.gunicorn.unit, masters, settings.schedule.systemd, deadline, written)
 
 
 def _nginx_processes(target: Target, around: Surroundings) -> tuple[Process, ...]:

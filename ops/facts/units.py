@@ -16,6 +16,39 @@ class UnitEnvironmentFile(Facts, frozen=True):
     error: str = ""
 
 
+class UnitSandbox(Facts, frozen=True):
+    """What a unit's processes may not write, or not see (systemd.exec(5)), by the setting's own values.
+
+    ``system``, ``home``: ProtectSystem= and ProtectHome=. ``writable``, ``read_only``, ``inaccessible``, ``bound``:
+    ReadWritePaths= and the settings of these names, BindPaths= among the last. ``missing``: of all these the paths that
+    the unit cannot be started without, and that are not there."""
+
+    system: str = "no"
+    home: str = "no"
+    writable: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    inaccessible: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    private_network: bool = False
+
+
+class UnitObstacle(Facts, frozen=True):
+    """Another unit that keeps a unit from being started, and its state in systemd's words."""
+
+    name: str
+    state: str
+
+
+class UnwritablePlace(Facts, frozen=True):
+    """A path that a unit's program writes to, and the setting of its sandbox that forbids it. ``stops_the_start``: the
+    service does not start without it."""
+
+    path: str
+    setting: str
+    stops_the_start: bool = False
+
+
 class Unit(Facts, frozen=True):
     """One unit, by systemd's own words (org.freedesktop.systemd1(5)).
 
@@ -29,8 +62,11 @@ class Unit(Facts, frozen=True):
     socket starts; ``triggered_by``: the reverse. ``references``: files that still name a unit that is not there;
     ``unread``: why it is not known whether the journal does, empty if it is.
     ``words``: the last lines of its journal, if it is in trouble. ``own_directories``: those that systemd makes for its
-    user. ``log``: one of the service's logs that its user could
-    not write, and ``log_error`` why; empty if it could, or if that was not seen."""
+    user. ``log``: one of the service's logs that its user could not write, and ``log_error`` why; empty if it could, or
+    if that was not seen. ``unmet``: its conditions (Condition...=, Assert...=) that do not hold, and ``was_skipped``:
+    systemd found so at the last start. ``requires``: the units without which it is not started; ``is_queued``: its
+    start waits. ``obstacles``: of a unit that is down, those units that are not there, masked or failed, or, if it is
+    queued, whose start it waits for. ``unwritable``: where its program writes and its sandbox forbids that."""
 
     name: str
     load: str
@@ -71,6 +107,13 @@ class Unit(Facts, frozen=True):
     own_directories: tuple[str, ...] = ()
     log: str = ""
     log_error: str = ""
+    unmet: tuple[str, ...] = ()
+    was_skipped: bool = False
+    requires: tuple[str, ...] = ()
+    is_queued: bool = False
+    obstacles: tuple[UnitObstacle, ...] = ()
+    sandbox: UnitSandbox = UnitSandbox()
+    unwritable: tuple[UnwritablePlace, ...] = ()
 
 
 class Units(Facts, frozen=True):

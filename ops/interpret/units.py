@@ -8,7 +8,7 @@ from enum import StrEnum
 from ops.facts.units import Unit, UnitEnvironmentFile, Units
 
 # Exit codes of systemd's own, before the program is run (systemd.exec(5), Process Exit Codes).
-_CHDIR, _EXEC, _GROUP, _USER = 200, 203, 216, 217
+_CHDIR, _EXEC, _GROUP, _USER, _NAMESPACE = 200, 203, 216, 217, 226
 _GAVE_UP = "Start request repeated too quickly"
 # Restarts by systemd after which a unit that does not stay up restarts for ever.
 MANY_RESTARTS = 3
@@ -16,7 +16,9 @@ MANY_RESTARTS = 3
 
 class UnitFault(StrEnum):
     """Why systemd does not run a unit. UNREADABLE: its file is not understood; FAILED: it ended, and nothing says why;
-    RESTARTING: it ends again and again."""
+    RESTARTING: it ends again and again. CONDITION: one of its conditions is not met; DEPENDENCY: a unit that it
+    requires cannot be had; WAITING: its start waits for another's. NAMESPACE: a path that its sandbox names is not
+    there; READ_ONLY: its sandbox forbids a file without which its program does not start."""
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
@@ -25,6 +27,11 @@ class UnitFault(StrEnum):
     DIRECTORY = "directory"
     ACCOUNT = "account"
     ENVIRONMENT_FILE = "environment_file"
+    CONDITION = "condition"
+    DEPENDENCY = "dependency"
+    WAITING = "waiting"
+    NAMESPACE = "namespace"
+    READ_ONLY = "read_only"
     START_LIMIT = "start_limit"
     OUT_OF_MEMORY = "out_of_memory"
     RESTARTING = "restarting"
@@ -54,7 +61,12 @@ def unit_fault(unit: Unit) -> UnitFault | None:
         return UnitFault.MISSING if unit.references else None
     if unit.load not in ("loaded", ""):
         return UnitFault.UNREADABLE
-    if unit.active in ("active", "reloading") or was_stopped(unit):
+    if unit.active in ("active", "reloading"):
+        return None
+    # systemd counts a start that it held back as no failure: such a unit looks like one that somebody stopped.
+    if unit.active != "activating" and (held := _held_back(unit)) is not None:
+        return held
+    if was_stopped(unit):
         return None
     has_run_out = unit.active == "failed" and reached_start_limit(unit)
     if missing_environment_file(unit) is not None:
@@ -65,8 +77,12 @@ def unit_fault(unit: Unit) -> UnitFault | None:
         return UnitFault.DIRECTORY
     if unit.program_error or (unit.status == _EXEC and not has_run_out):
         return UnitFault.PROGRAM
+    if unit.sandbox.missing or (unit.status == _NAMESPACE and not has_run_out):
+        return UnitFault.NAMESPACE
     if unit.result == "oom-kill":
         return UnitFault.OUT_OF_MEMORY
+    if any(place.stops_the_start for place in unit.unwritable):
+        return UnitFault.READ_ONLY
     if has_run_out:
         return UnitFault.START_LIMIT
     if unit.sub.startswith("auto-restart") or (
@@ -91,7 +107,22 @@ def start_obstacle(unit: Unit) -> UnitFault | None:
         return UnitFault.ACCOUNT
     if unit.directory_error:
         return UnitFault.DIRECTORY
-    return UnitFault.PROGRAM if unit.program_error else None
+    if unit.program_error:
+        return UnitFault.PROGRAM
+    if (held := _held_back(unit)) is not None:
+        return held
+    if unit.sandbox.missing:
+        return UnitFault.NAMESPACE
+    return UnitFault.READ_ONLY if any(place.stops_the_start for place in unit.unwritable) else None
+
+
+def _held_back(unit: Unit) -> UnitFault | None:
+    """Why systemd does not even begin to start ``unit``."""
+    if unit.unmet:
+        return UnitFault.CONDITION
+    if unit.obstacles:
+        return UnitFault.WAITING if unit.is_queued else UnitFault.DEPENDENCY
+    return None
 
 
 def reached_start_limit(unit: Unit) -> bool:

@@ -23,6 +23,7 @@ class HostFault:
     says: tuple[str, ...] = ()
     users: bool = True
     outside: bool = False
+    severity: str = ""
     mended: str | None = None
 
     def __str__(self) -> str:
@@ -37,6 +38,18 @@ def drop_in(*lines: str, unit: str = "gte-api.service", restart: bool = True) ->
         f"mkdir -p {directory}\ncat >{directory}/fault.conf <<'END'\n{text}\nEND\nsystemctl daemon-reload\n"
     )
     return script + (f"systemctl restart {unit} || true" if restart else "")
+
+
+def changed(text: str, then: str = "systemctl restart gte-api || true") -> str:
+    """A script that adds a drop-in of the service's unit with sections of its own, has systemd read it, and goes on."""
+    directory = f"{SERVICE}.d"
+    return f"mkdir -p {directory}\ncat >{directory}/fault.conf <<'END'\n{text}\nEND\nsystemctl daemon-reload\n{then}\n"
+
+
+def other_unit(name: str, *lines: str) -> str:
+    """A script that makes a unit beside the service's."""
+    text = "\n".join(("[Service]", "Type=oneshot", *lines))
+    return f"cat >/etc/systemd/system/{name} <<'END'\n{text}\nEND\n"
 
 
 def shows(unit: str, condition: str) -> str:
@@ -131,6 +144,49 @@ FAULTS = (
         says=("systemctl daemon-reload",), mended="",
     ),
     HostFault(
+        "GUN050", "a condition is not met", changed("[Unit]\nConditionPathExists=/etc/gte-api/enabled"),
+        "! systemctl -q is-active gte-api", ("ConditionPathExists=/etc/gte-api/enabled",),
+        mended="touch /etc/gte-api/enabled",
+    ),
+    HostFault(
+        "GUN050", "a unit that it requires fails",
+        other_unit("data.service", "ExecStart=/bin/false")
+        + changed("[Unit]\nRequires=data.service\nAfter=data.service"),
+        "! systemctl -q is-active gte-api", ("data.service (failed)",),
+        mended="sed -i s:/bin/false:/bin/true: /etc/systemd/system/data.service; systemctl daemon-reload",
+    ),
+    HostFault(
+        "GUN050", "its start waits for a unit that hangs",
+        other_unit("data.service", "TimeoutStartSec=infinity", "ExecStart=/bin/sleep 3600")
+        + changed("[Unit]\nWants=data.service\nAfter=data.service", "systemctl restart --no-block gte-api"),
+        "systemctl list-jobs | grep -q 'gte-api.* waiting'", ("data.service (start)",),
+        mended="systemctl stop data.service",
+    ),
+    HostFault(
+        "GUN051", "its sandbox names a directory that is gone", drop_in("ReadWritePaths=/srv/data"), FAILS,
+        ("/srv/data",), mended="mkdir /srv/data",
+    ),
+    HostFault(
+        "GUN051", "its sandbox forbids its log",
+        drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log", restart=False)
+        + "install -d -o gte-api /srv/logs; systemctl restart gte-api",
+        FAILS, ("/srv/logs/error.log", "ProtectSystem=strict"), mended="",
+    ),
+    HostFault(
+        "GUN051", "its sandbox will forbid its log",
+        drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log", restart=False) + "install -d -o gte-api /srv/logs",
+        users=False, says=("cannot be started again", "ReadWritePaths=/srv/logs"), mended="",
+    ),
+    HostFault(
+        "GUN051", "it has a network of its own", drop_in("PrivateNetwork=yes"), says=("PrivateNetwork=yes",),
+        mended=f"{UNDO}",
+    ),
+    HostFault(
+        "GUN039", "systemd's watchdog ends it", drop_in("WatchdogSec=10") + "\nsleep 45",
+        shows("gte-api", "NRestarts=[3-9]") + " && systemctl -q is-active gte-api && sleep 2", ("WatchdogSec=10",),
+        users=False, severity="fail", mended=f"sed -i s/^WatchdogSec/#WatchdogSec/ {SERVICE}.d/fault.conf",
+    ),
+    HostFault(
         "GUN001", "somebody stopped it", "systemctl stop gte-api",
         says=("it was stopped, it did not fail", "systemctl start gte-api.service"), mended="",
     ),
@@ -183,6 +239,19 @@ FAULTS = (
         ),
         shows("gte-ops-backup", "ActiveState=failed"), ("none.toml", "journalctl -u gte-ops-backup.service"),
         users=False,
+    ),
+    HostFault(
+        "OPS013", "the backup's sandbox forbids its directory",
+        "install -d -m 0700 /srv/backups; printf '\\n[backup]\\ndir = \"/srv/backups\"\\n' >>/etc/gte-ops/gte-ops.toml;"
+        "/opt/gte-api/venv/bin/gte-ops backup create",
+        users=False, says=("/srv/backups", "ProtectSystem=strict"), mended="",
+    ),
+    HostFault(
+        "OPS013", "a condition lets the drill never run",
+        "mkdir -p /etc/systemd/system/gte-ops-drill.service.d;"
+        "printf '[Unit]\\nConditionPathExists=/srv/drills\\n' >/etc/systemd/system/gte-ops-drill.service.d/x.conf;"
+        "systemctl daemon-reload",
+        users=False, says=("ConditionPathExists=/srv/drills",), mended="mkdir /srv/drills",
     ),
     HostFault(
         "OPS010", "the certificate check's user is gone", drop_in("User=nobody-there", unit="gte-ops-cert.service"),

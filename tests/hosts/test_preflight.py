@@ -48,6 +48,30 @@ BROKEN = {
         "fail",
         "GUN018",
     ),
+    "log-forbidden-by-the-sandbox": (
+        drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log") + "install -d -o gte-api /srv/logs",
+        "unit",
+        "fail",
+        "GUN051",
+    ),
+    "sandbox-of-a-directory-gone": (drop_in("ReadWritePaths=/srv/data"), "unit", "fail", "GUN051"),
+    "network-of-its-own": (drop_in("PrivateNetwork=yes"), "unit", "fail", "GUN051"),
+    "condition-not-met": (
+        STOP
+        + _DROP_IN.replace("[Service]", "[Unit]")
+        .replace("{LINES}", "ConditionPathExists=/etc/gte-api/enabled")
+        .replace("{UNIT}", UNIT),
+        "unit",
+        "fail",
+        "GUN050",
+    ),
+    "backups-forbidden-by-the-sandbox": (
+        "install -d -m 0700 /srv/backups;"
+        " printf '\\n[backup]\\ndir = \"/srv/backups\"\\n' >>/etc/gte-ops/gte-ops.toml",
+        "safeguards",
+        "warn",
+        "OPS013",
+    ),
     "daemon-reload-forgotten": (STOP + f"echo '# changed' >>{UNIT}", "unit", "fail", "GUN038"),
     "port-held": (
         STOP + "systemd-run --unit=other python3 -m http.server 8000 --bind 127.0.0.1; sleep 3",

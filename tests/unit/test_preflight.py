@@ -23,7 +23,7 @@ from ops.facts.certificates import FileProblem
 from ops.facts.host import Listener
 from ops.facts.nginx import NginxTest
 from ops.facts.snapshot import Snapshot
-from ops.facts.units import UnitEnvironmentFile, Units
+from ops.facts.units import UnitEnvironmentFile, Units, UnitSandbox, UnwritablePlace
 from ops.preflight import CONFIRMATIONS, confirm
 from ops.report import render
 from ops.report.preflight import PreflightReport
@@ -141,6 +141,7 @@ def _document(result: Preflight) -> dict[str, Any]:
 NEVER_STARTED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
 STOPPED = NEVER_STARTED
 FAILED: dict[str, Any] = {"active": "failed", "sub": "failed", "result": "exit-code", "status": 1}
+DENIED = UnwritablePlace(path="/srv/logs/error.log", setting="ProtectSystem=strict", stops_the_start=True)
 MISSING_FILE = UnitEnvironmentFile(path="/etc/gte-api/environment", error="no such file or directory")
 
 
@@ -175,6 +176,11 @@ def held_by_another() -> Snapshot:
         ("unit", of_unit(**FAILED), "GUN037", "fail"),
         ("unit", of_unit(**{**FAILED, "result": "start-limit-hit"}), "GUN032", "fail"),
         ("unit", of_unit(needs_reload=True), "GUN038", "fail"),
+        ("unit", of_unit(unmet=("ConditionPathExists=/srv/x",)), "GUN050", "fail"),
+        ("unit", of_unit(sandbox=UnitSandbox(missing=("/srv/data",))), "GUN051", "fail"),
+        ("unit", of_unit(sandbox=UnitSandbox(private_network=True)), "GUN051", "fail"),
+        ("unit", of_unit(unwritable=(DENIED,)), "GUN051", "fail"),
+        ("safeguards", of_unit("gte-ops-backup.service", unwritable=(DENIED,)), "OPS013", "warn"),
         (
             "unit",
             of_unit(user="gte-api", log="/srv/logs/error.log", log_error="gte-api may not write /srv/logs"),

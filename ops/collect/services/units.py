@@ -10,12 +10,12 @@ import shlex
 import stat
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
-from ops.facts.units import Unit, UnitEnvironmentFile, Units
+from ops.facts.units import Unit, UnitEnvironmentFile, UnitObstacle, Units, UnitSandbox, UnwritablePlace
 from ops.files.bounded_read import read_regular_file
 from ops.files.programs import refused_program, trusted_program
 from ops.interpret.access import SEARCH, WRITE, may
@@ -54,12 +54,26 @@ PLACE_VARIABLES = frozenset(
     }
 )  # fmt: skip
 _LOG_VARIABLES = ("GTE_ERROR_LOG", "GTE_ACCESS_LOG")
+# Without these the service does not start: gunicorn, or its workers.
+_NEEDED_VARIABLES = (*_LOG_VARIABLES, "GTE_PIDFILE", "GTE_METRICS_DIR")
+_RECORD_VARIABLES = ("GTE_PROGRESS_DIR",)
+_PATH_CONDITIONS = frozenset(
+    f"{family}{test}"
+    for family in ("Condition", "Assert")
+    for test in (
+        "PathExists", "PathExistsGlob", "PathIsDirectory", "PathIsSymbolicLink", "PathIsMountPoint",
+        "DirectoryNotEmpty", "FileNotEmpty", "FileIsExecutable",
+    )
+)  # fmt: skip
 _PROPERTIES = (
     "Id", "Names", "LoadState", "LoadError", "ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus",
     "UnitFileState", "NeedDaemonReload", "FragmentPath", "DropInPaths", "StateChangeTimestamp", "Type", "Restart",
     "NRestarts", "MainPID", "ExecStart", "WorkingDirectory", "User", "Group", "DynamicUser", "Environment",
     "EnvironmentFiles", "PrivateTmp", "RootDirectory", "MemoryMax", "MemoryLimit", "LimitNOFILE", "Triggers",
-    "TriggeredBy", "LogsDirectory", "StateDirectory", "CacheDirectory", "RuntimeDirectory",
+    "TriggeredBy", "LogsDirectory", "StateDirectory", "CacheDirectory", "RuntimeDirectory", "ProtectSystem",
+    "ProtectHome", "ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "BindReadOnlyPaths",
+    "PrivateNetwork", "RootImage", "ConditionResult", "ConditionTimestamp", "AssertResult", "AssertTimestamp",
+    "Requires", "Requisite", "BindsTo", "Job",
 )  # fmt: skip
 # Where systemd itself makes the unit's directories, for its user (systemd.exec(5)).
 _MADE_BY_SYSTEMD = {
@@ -106,12 +120,17 @@ def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[byte
 
 
 def units(
-    service: str, masters: tuple[str | None, str | None], places: Sequence[str], deadline: float
+    service: str,
+    masters: tuple[str | None, str | None],
+    places: Sequence[str],
+    deadline: float,
+    written: Mapping[str, Sequence[str]] | None = None,
 ) -> Units | NotSeen:
     """The units of the service, nginx and the safeguards.
 
     ``service``: the service's unit as configured; ``masters``: the units that gunicorn's and nginx's masters run in, as
-    the kernel has them; ``places``: the directories of unit files; ``deadline``: time.monotonic."""
+    the kernel has them; ``places``: the directories of unit files; ``deadline``: time.monotonic; ``written``: where a
+    unit's program writes, by the unit's name."""
     if not SYSTEMD_RUNS.is_dir():
         return Units(units=())
     running, nginx = masters
@@ -126,13 +145,18 @@ def units(
     printed = show_units(tuple(names), _PROPERTIES, min(left, max(SECONDS, SHARE * left)))
     if isinstance(printed, NotSeen):
         return printed
-    all_units = tuple(parse_units(printed, tuple(names)))
+    all_units = tuple(
+        _with_obstacles(unit, deadline) if unit.name in (own, front) else unit
+        for unit in parse_units(printed, tuple(names))
+    )
     # Of the units that a distribution does not have there is nothing to say.
     relevant_units = tuple(
         unit for unit in all_units if unit.load != "not-found" or unit.name in (own, service, front)
     )
     return Units(
-        units=tuple(_completed(unit, places, deadline) for unit in relevant_units),
+        units=tuple(
+            _completed(unit, places, deadline, (written or {}).get(unit.name, ())) for unit in relevant_units
+        ),
         service=own,
         nginx=front,
         watchdog=WATCHDOG,
@@ -193,7 +217,7 @@ def _unit(name: str, values: dict[str, list[str]]) -> Unit:
         environment=_environment(first("Environment", 64 << 10)),
         environment_files=tuple(_environment_files(values.get("EnvironmentFiles", ()))),
         private_tmp=first("PrivateTmp") == "yes",
-        root=first("RootDirectory"),
+        root=first("RootDirectory") or first("RootImage"),
         memory_max=_limit(first("MemoryMax"), first("MemoryLimit")),
         open_files=number("LimitNOFILE"),
         triggers=tuple(first("Triggers").split()[:16]),
@@ -203,6 +227,35 @@ def _unit(name: str, values: dict[str, list[str]]) -> Unit:
             for key, place in _MADE_BY_SYSTEMD.items()
             for directory in first(key).split()[:16]
         ),
+        was_skipped=any(
+            first(f"{family}Result") == "no" and _unix(first(f"{family}Timestamp"))
+            for family in ("Condition", "Assert")
+        ),
+        requires=tuple(
+            needed
+            for key in ("Requires", "Requisite", "BindsTo")
+            for needed in first(key, 8000).split()[:64]
+            if not needed.endswith(".slice")
+        ),
+        is_queued=bool(number("Job")),
+        sandbox=_sandbox(first),
+    )
+
+
+def _sandbox(first: Callable[..., str]) -> UnitSandbox:
+    """The sandbox's settings as they are written."""
+
+    def paths(*keys: str) -> tuple[str, ...]:
+        return tuple(path for key in keys for path in first(key, 16 << 10).split()[:64])
+
+    return UnitSandbox(
+        system=first("ProtectSystem", 40) or "no",
+        home=first("ProtectHome", 40) or "no",
+        writable=paths("ReadWritePaths"),
+        read_only=paths("ReadOnlyPaths"),
+        inaccessible=paths("InaccessiblePaths"),
+        bound=paths("BindPaths", "BindReadOnlyPaths"),
+        private_network=first("PrivateNetwork") == "yes",
     )
 
 
@@ -240,7 +293,7 @@ def _environment_files(lines: Iterable[str]) -> Iterator[UnitEnvironmentFile]:
 # --- what systemctl does not print -----------------------------------------------------------------------------------
 
 
-def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
+def _completed(unit: Unit, places: Sequence[str], deadline: float, written: Sequence[str] = ()) -> Unit:
     """``unit`` with what only the file system and the journal show."""
     from msgspec.structs import replace
 
@@ -263,10 +316,167 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float) -> Unit:
         account_error=_account_error(unit),
     )
     log, log_error = _log_error(unit)
-    unit = replace(unit, log=log, log_error=log_error)
+    unit = replace(
+        unit,
+        log=log,
+        log_error=log_error,
+        unmet=_unmet(unit),
+        sandbox=_seen_sandbox(unit),
+    )
+    unit = replace(unit, unwritable=tuple(_unwritable(unit, written)))
     if is_in_trouble(unit) and time.monotonic() < deadline:
         unit = replace(unit, words=_words(unit.name))
     return unit
+
+
+def _unmet(unit: Unit) -> tuple[str, ...]:
+    """The conditions of the unit's files that this host does not meet. Those that are not of paths are tried by systemd
+    alone: they count if it skipped the last start and no other is known to be behind it."""
+    from ops.interpret.unit_conditions import condition_lines, unmet_conditions
+
+    texts = []
+    for path in (unit.file, *unit.drop_ins):
+        try:
+            content = read_regular_file(os.path.realpath(path), MAX_FILE_BYTES).content if path else b""
+        except (OSError, ValueError):
+            continue
+        texts.append(content.decode("utf-8", "replace"))
+    lines = condition_lines(texts)
+    unmet = unmet_conditions(lines, _holds)
+    if not unmet and unit.was_skipped and unit.active == "inactive":
+        unmet = tuple(line for line in lines if line.partition("=")[0] not in _PATH_CONDITIONS)
+    return tuple(safe_line(line, 300) for line in unmet[:8])
+
+
+def _holds(test: str, value: str) -> bool | None:
+    """Whether a condition of a path is met (systemd.unit(5)); None for any other, and for what only root may see."""
+    path = Path(value)
+    try:
+        match test:
+            case "PathExists":
+                return path.exists()
+            case "PathExistsGlob":
+                return next(iter(_matching(value)), None) is not None
+            case "PathIsDirectory":
+                return path.is_dir()
+            case "PathIsSymbolicLink":
+                return path.is_symlink()
+            case "PathIsMountPoint":
+                return path.is_mount()
+            case "DirectoryNotEmpty":
+                return path.is_dir() and next(path.iterdir(), None) is not None
+            case "FileNotEmpty":
+                return path.is_file() and path.stat().st_size > 0
+            case "FileIsExecutable":
+                return path.is_file() and bool(path.stat().st_mode & 0o111)
+    except OSError:
+        return None
+    return None
+
+
+def _matching(pattern: str) -> list[str]:
+    from glob import glob
+
+    return glob(pattern)  # noqa: PTH207
+
+
+def _with_obstacles(unit: Unit, deadline: float) -> Unit:
+    """``unit``, if it is down with the units that keep it from being started, of those it requires or waits for."""
+    from msgspec.structs import replace
+
+    if unit.load != "loaded" or unit.active in ("active", "reloading"):
+        return unit
+    if unit.is_queued and unit.active == "inactive":
+        return replace(unit, obstacles=tuple(_running_jobs(unit.name, deadline - time.monotonic())))
+    printed = show_units(unit.requires, STATE_PROPERTIES, min(deadline - time.monotonic(), SECONDS))
+    if isinstance(printed, NotSeen):
+        return unit
+    obstacles = (
+        UnitObstacle(name=other.name, state=other.active if other.load == "loaded" else other.load)
+        for other in parse_units(printed, unit.requires)
+        if other.load in ("not-found", "masked", "bad-setting", "error") or other.active == "failed"
+    )
+    return replace(unit, obstacles=tuple(obstacles))
+
+
+def _running_jobs(name: str, seconds: float) -> Iterator[UnitObstacle]:
+    """The units whose start systemd works on, beside that of ``name``: what is queued waits for them."""
+    program = trusted_program("systemctl")
+    if program is None or seconds <= 0:
+        return
+    try:
+        listed = _run([program, "list-jobs", "--plain", "--no-legend", "--no-pager"], min(seconds, SECONDS))
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    for line in listed.stdout[:MAX_OUTPUT_BYTES].decode("utf-8", "replace").splitlines():
+        words = line.split()
+        if len(words) == 4 and words[3] == "running" and words[1] != name:
+            yield UnitObstacle(name=safe_line(words[1], 200), state=safe_line(words[2], 40))
+
+
+def _seen_sandbox(unit: Unit) -> UnitSandbox:
+    """The unit's sandbox by what is there now: without links, and with what the unit cannot be started without."""
+    from msgspec.structs import replace
+
+    written = unit.sandbox
+    missing: list[str] = []
+
+    def seen(paths: Iterable[str]) -> tuple[str, ...]:
+        there: list[str] = []
+        for path in paths:
+            plain = path.lstrip("-+")
+            if os.path.lexists(plain) or not _is_absent(plain):
+                there.append(os.path.realpath(plain))
+            elif "-" not in path[: len(path) - len(plain)] and not _is_own(unit, plain):
+                missing.append(plain)
+        return tuple(there)
+
+    sources = [path.split(":") for path in written.bound]
+    own = [os.path.realpath(path) for path in unit.own_directories]
+    if unit.private_tmp:
+        own += ["/tmp", "/var/tmp"]  # noqa: S108  the unit's own
+    sandbox = replace(
+        written,
+        writable=(
+            *seen(written.writable),
+            *(os.path.realpath(words[1] if len(words) > 1 else words[0].lstrip("-")) for words in sources),
+            *own,
+        ),
+        read_only=seen(written.read_only),
+        inaccessible=seen(written.inaccessible),
+    )
+    seen(words[0] for words in sources)
+    return replace(sandbox, missing=tuple(missing) if not unit.root else ())
+
+
+def _is_own(unit: Unit, path: str) -> bool:
+    return any(PurePosixPath(path).is_relative_to(place) for place in unit.own_directories)
+
+
+def _is_absent(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _unwritable(unit: Unit, written: Sequence[str]) -> Iterator[UnwritablePlace]:
+    """Where the unit's program writes, by its variables and by ``written``, and its sandbox forbids that."""
+    from ops.interpret.unit_sandbox import denied_by
+
+    if unit.root:
+        return
+    variables = unit.environment
+    needed = dict.fromkeys(variables.get(name, "") for name in _NEEDED_VARIABLES)
+    others = dict.fromkeys((*(variables.get(name, "") for name in _RECORD_VARIABLES), *written))
+    for path in (*needed, *others):
+        if path.startswith("/") and (setting := denied_by(unit.sandbox, os.path.realpath(path))):
+            yield UnwritablePlace(
+                path=safe_line(path), setting=safe_line(setting), stops_the_start=path in needed
+            )
 
 
 def is_in_trouble(unit: Unit) -> bool:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
 
 from ops.diagnosis.checks.gunicorn_start import last_failure
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, Severity, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Processes
 from ops.facts.logs import Logs
-from ops.facts.probes import Backend
+from ops.facts.probes import Backend, Exchange
+from ops.facts.safeguards import OpenLog
 from ops.facts.start import LastStart
 from ops.facts.target import Target
-from ops.facts.units import Unit, Units
+from ops.facts.units import Unit, Units, UnwritablePlace
 from ops.interpret.units import (
     UnitFault,
     last_words,
@@ -36,6 +39,7 @@ from ops.text.language import Text, verbatim
     "GUN035",
     "GUN036",
     "GUN037",
+    "GUN050",
     en="systemd can run the service's unit",
     zh="systemd 能够运行服务的 unit",
 )
@@ -47,7 +51,7 @@ def unit(
     logs: Logs | NotSeen,
     last_start: LastStart | NotSeen,
 ) -> Iterator[Finding]:
-    """GUN030 to GUN037: no gunicorn of the service runs, and systemd says why it does not run its unit.
+    """GUN030 to GUN037 and GUN050: no gunicorn of the service runs, and systemd says why it does not run its unit.
 
     If the words of the last start name a defect, they say more than that the start limit is reached (GUN032) or that
     the unit fails (GUN037)."""
@@ -60,6 +64,8 @@ def unit(
             return
         case UnitFault.RESTARTING | UnitFault.FAILED if _is_explained(target, processes, logs, last_start):
             return
+        case UnitFault.NAMESPACE | UnitFault.READ_ONLY:
+            return  # GUN051
         case UnitFault():
             yield from _of_fault(fault, own)
 
@@ -111,6 +117,9 @@ def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
             file = missing_environment_file(own)
             path, reason = (file.path, file.error) if file else ("?", "?")
             yield Finding("GUN036", evidence, facts | {"file": path, "reason": reason}, kind=fault)
+        case UnitFault.CONDITION | UnitFault.DEPENDENCY | UnitFault.WAITING:
+            proof, because, steps = _held_back(own, fault)
+            yield Finding("GUN050", proof, facts | {"reason": because}, fix=steps, kind=fault)
         case UnitFault.START_LIMIT:
             yield Finding("GUN032", evidence, facts, kind=fault)
         case UnitFault.RESTARTING | UnitFault.FAILED:
@@ -120,6 +129,131 @@ def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
                 facts | {"state": state_words(own), "words": last_words(own) or "-"},
                 kind=fault,
             )
+
+
+def _held_back(own: Unit, fault: UnitFault) -> tuple[tuple[Evidence, ...], Text, tuple[Text, ...]]:
+    """The proof, the reason and the steps, if systemd does not begin to start the unit, which is no failure to it."""
+    source, start = f"systemctl show {own.name}", verbatim(f"systemctl start {shlex.quote(own.name)}")
+    evidence = [quote(source, state_words(own))]
+    if fault is UnitFault.CONDITION:
+        evidence += [quote(", ".join((own.file, *own.drop_ins)), line) for line in own.unmet[:3]]
+        because = ", ".join(own.unmet)
+        reason = Text(en=f"a condition of it is not met: {because}", zh=f"它的条件不成立：{because}")
+        steps: tuple[Text, ...] = (
+            verbatim(f"systemctl cat {shlex.quote(own.name)} | grep -E '^(Condition|Assert)'"),
+            Text(
+                en=f"Bring about what {because} asks for, if that has just been lost; else take the line out"
+                f" (systemctl edit --full {own.name})",
+                zh=f"如果只是缺了 {because} 所要求的东西，就补上；否则去掉这一行（systemctl edit --full {own.name}）",
+            ),
+            start,
+        )
+        return tuple(evidence), reason, steps
+    evidence += [quote(f"systemctl status {other.name}", other.state) for other in own.obstacles[:3]]
+    names = ", ".join(f"{other.name} ({other.state})" for other in own.obstacles[:3])
+    first = shlex.quote(own.obstacles[0].name)
+    look = (
+        verbatim(f"systemctl status --no-pager {first}"),
+        verbatim(f"journalctl -u {first} -n 20 --no-pager"),
+    )
+    if fault is UnitFault.WAITING:
+        reason = Text(en=f"its start waits for {names}", zh=f"它的启动在等待 {names}")
+        steps = (
+            verbatim("systemctl list-jobs --no-pager"),
+            *look,
+            Text(
+                en=f"Let {first} come up, or end it (systemctl stop {first}); {own.name} starts by itself then",
+                zh=f"让 {first} 启动完成，或停掉它（systemctl stop {first}）；随后 {own.name} 会自己启动",
+            ),
+        )
+    else:
+        reason = Text(en=f"it requires {names}", zh=f"它依赖 {names}")
+        steps = (
+            *look,
+            Text(
+                en=f"Fix {first} and start it, or take it out of Requires= and BindsTo= in {own.name}"
+                f" (systemctl edit --full {own.name})",
+                zh=f"修好并启动 {first}，或把它从 {own.name} 的 Requires=、BindsTo= 中去掉"
+                f"（systemctl edit --full {own.name}）",
+            ),
+            verbatim(f"systemctl reset-failed {first}"),
+            start,
+        )
+    return tuple(evidence), reason, steps
+
+
+def _shut_in(own: Unit, fault: UnitFault) -> Finding:
+    """GUN051: the unit's sandbox names a path that is not there, or forbids a file that the service needs."""
+    evidence = [quote(f"systemctl show {own.name}", state_words(own))]
+    name = shlex.quote(own.name)
+    start = (
+        verbatim("systemctl daemon-reload"),
+        verbatim(f"systemctl reset-failed {name}"),
+        verbatim(f"systemctl restart {name}"),
+    )
+    if fault is UnitFault.NAMESPACE:
+        words = next(
+            (line for line in own.words if "mount namespacing" in line), last_words(own) or "exit code 226"
+        )
+        absent = ", ".join(own.sandbox.missing) or words
+        evidence.append(quote(f"journalctl -u {own.name}", words))
+        evidence += [Evidence(path, Text(en="is not there", zh="不存在")) for path in own.sandbox.missing[:3]]
+        reason = Text(
+            en=f"its sandbox names a path that is not there: {absent}",
+            zh=f"它的沙箱设置引用了不存在的路径：{absent}",
+        )
+        steps: tuple[Text, ...] = (
+            verbatim(f"systemctl cat {name} | grep -nE '(Paths|Directories)='"),
+            Text(
+                en=f"Bring {absent} back, or take it out of {own.name}; with a hyphen before it (ReadWritePaths=-/PATH)"
+                " systemd starts the service without it",
+                zh=f"恢复 {absent}，或从 {own.name} 中去掉；路径前加减号（ReadWritePaths=-/路径）则允许它不存在",
+            ),
+            *start,
+        )
+        return Finding("GUN051", tuple(evidence), {"unit": own.name, "reason": reason}, fix=steps, kind=fault)
+    places = [place for place in own.unwritable if place.stops_the_start] or list(own.unwritable)
+    evidence += [quote(place.path, place.setting) for place in places[:3]]
+    return Finding(
+        "GUN051",
+        tuple(evidence),
+        {"unit": own.name, "reason": unwritable_words(places)},
+        fix=(*steps_to_allow(own, places), *start),
+        kind=fault,
+    )
+
+
+def unwritable_words(places: Sequence[UnwritablePlace]) -> Text:
+    """Which places a unit may not write, and why."""
+    told = ", ".join(f"{place.path} ({place.setting})" for place in places[:3])
+    return Text(en=f"its sandbox forbids it to write {told}", zh=f"它的沙箱不允许写入 {told}")
+
+
+def steps_to_allow(own: Unit, places: Sequence[UnwritablePlace]) -> tuple[str | Text, ...]:
+    """Steps that let the unit's program write ``places``, as far as its sandbox can be opened there."""
+    hidden = [place for place in places if not place.setting.startswith(("ProtectSystem=", "ReadOnlyPaths="))]
+    folders = dict.fromkeys(_folder(place.path) for place in places if place not in hidden)
+    steps: list[str | Text] = [
+        Text(
+            en=f"{place.setting} shuts {place.path} off: name another place in the configuration, or change that line"
+            f" (systemctl edit --full {own.name})",
+            zh=f"{place.setting} 使 {place.path} 不可用：在配置中换一个位置，或改这一行"
+            f"（systemctl edit --full {own.name}）",
+        )
+        for place in hidden[:2]
+    ]
+    if folders:
+        directory = shlex.quote(f"/etc/systemd/system/{own.name}.d")
+        words = " ".join(shlex.quote(f"ReadWritePaths={folder}") for folder in folders)
+        steps += [
+            f"install -d {directory}",
+            f"printf '%s\\n' '[Service]' {words} >{directory}/writable.conf",
+        ]
+    return tuple(steps)
+
+
+def _folder(path: str) -> str:
+    return path if "." not in posixpath.basename(path) else posixpath.dirname(path)
 
 
 def unit_evidence(unit: Unit) -> tuple[Evidence, ...]:
@@ -222,18 +356,27 @@ def unit_reload(units: Units, target: Target, backend: Backend) -> Iterator[Find
     "GUN035",
     "GUN036",
     "GUN037",
+    "GUN050",
+    "GUN051",
     en="systemd can start the service's unit",
     zh="systemd 能够启动服务的 unit",
 )
-def unit_start(units: Units) -> Iterator[Finding]:
-    """What keeps systemd from starting the unit, whether it runs or has never run: GUN030 to GUN037, and GUN018 for a
-    log that the unit's user may not write, without which gunicorn does not start."""
+def unit_start(units: Units, target: Target) -> Iterator[Finding]:
+    """What keeps systemd from starting the unit, whether it runs or has never run: GUN030 to GUN037, GUN050, GUN051,
+    and GUN018 for a log that the unit's user may not write, without which gunicorn does not start."""
     own = units.unit(units.service)
     if own is None:
         return
     _refuse_unread(own)
-    if (fault := start_obstacle(own) or unit_fault(own)) is not None:
+    fault = start_obstacle(own) or unit_fault(own)
+    if fault in (UnitFault.NAMESPACE, UnitFault.READ_ONLY):
+        yield _shut_in(own, fault)
+    elif fault is not None:
         yield from _of_fault(fault, own)
+    elif _is_cut_off(own, target):
+        yield _cut_off(own, target)
+    elif own.unwritable:
+        yield _warned(own, own.unwritable)
     if own.log_error:
         yield Finding(
             "GUN018",
@@ -255,6 +398,104 @@ def unit_start(units: Units) -> Iterator[Finding]:
         )
 
 
-CHECKS = (unit, unit_reload)
+@check(
+    "gunicorn.unit_sandbox",
+    "GUN051",
+    en="the unit's sandbox leaves the service what it needs",
+    zh="unit 的沙箱没有妨碍服务",
+)
+def unit_sandbox(
+    units: Units, target: Target, backend: Backend, open_logs: tuple[OpenLog, ...] | NotSeen
+) -> Iterator[Finding]:
+    """GUN051: the unit is down, because of a path that its sandbox names or forbids; or it is up, and has a network of
+    its own, in which nobody reaches it; or may not write where it will after its next start, or where its records are
+    to be."""
+    own = units.unit(units.service)
+    if own is None or own.load != "loaded":
+        return
+    if own.active not in ("active", "reloading"):
+        fault = unit_fault(own) if target.gunicorn_master is None and backend.connection.failure else None
+        if fault in (UnitFault.NAMESPACE, UnitFault.READ_ONLY):
+            yield _shut_in(own, fault)
+        return
+    if _is_cut_off(own, target) and backend.connection.failure is not None:
+        yield _cut_off(own, target)
+        return
+    written = set() if isinstance(open_logs, NotSeen) else {log.path for log in open_logs}
+    places = tuple(place for place in own.unwritable if place.path not in written)
+    if not places:
+        return
+    serves = isinstance(backend.health, Exchange) and backend.health.status is not None
+    if not serves and any(place.stops_the_start for place in places):
+        yield _shut_in(own, UnitFault.READ_ONLY)
+    else:
+        yield _warned(own, places)
+
+
+def _warned(own: Unit, places: Sequence[UnwritablePlace]) -> Finding:
+    """GUN051 of a unit that is up, or not started yet: what its next start, or its records, will meet."""
+    finding = _shut_in(own, UnitFault.READ_ONLY)
+    words = unwritable_words(places)
+    no_start = any(place.stops_the_start for place in places)
+    restart = verbatim(f"systemctl restart {shlex.quote(own.name)}")
+    return replace(
+        finding,
+        evidence=(finding.evidence[0], *(quote(place.path, place.setting) for place in places[:3])),
+        facts={"unit": own.name, "reason": words},
+        severity=Severity.WARN,
+        explains=(),
+        summary=Text(
+            en=f"{own.name} runs, and cannot be started again: {words.en}.",
+            zh=f"{own.name} 正在运行，但下次无法启动：{words.zh}。",
+        )
+        if no_start
+        else Text(
+            en=f"{own.name} leaves no records there: {words.en}.",
+            zh=f"{own.name} 无法在那里留下记录：{words.zh}。",
+        ),
+        fix=(*steps_to_allow(own, places), verbatim("systemctl daemon-reload"), restart),
+    )
+
+
+def _is_cut_off(own: Unit, target: Target) -> bool:
+    """Whether the unit has a network of its own, and the service a port in it that it opens itself."""
+    is_given = any(name.endswith(".socket") for name in own.triggered_by)
+    return own.sandbox.private_network and not target.backend.startswith("unix:") and not is_given
+
+
+def _cut_off(own: Unit, target: Target) -> Finding:
+    name = shlex.quote(own.name)
+    return Finding(
+        "GUN051",
+        (
+            quote(f"systemctl show {own.name}", f"PrivateNetwork=yes, {state_words(own)}"),
+            Evidence(
+                f"tcp {target.backend}",
+                Text(en="nobody outside of the unit reaches it", zh="unit 之外无法访问"),
+            ),
+        ),
+        {
+            "unit": own.name,
+            "reason": Text(
+                en=f"PrivateNetwork=yes gives it a network of its own, in which nginx does not reach {target.backend}",
+                zh=f"PrivateNetwork=yes 让它使用独立的网络，nginx 无法访问其中的 {target.backend}",
+            ),
+        },
+        fix=(
+            verbatim(f"systemctl cat {name} | grep -n PrivateNetwork="),
+            Text(
+                en=f"Take PrivateNetwork= out of {own.name} (systemctl edit --full {own.name}), or let gunicorn listen"
+                " on a unix socket",
+                zh=f"去掉 {own.name} 中的 PrivateNetwork=（systemctl edit --full {own.name}），"
+                "或让 gunicorn 监听 unix socket",
+            ),
+            verbatim("systemctl daemon-reload"),
+            verbatim(f"systemctl restart {name}"),
+        ),
+        kind="private_network",
+    )
+
+
+CHECKS = (unit, unit_reload, unit_sandbox)
 # Of a unit that need not have been started: for the preflight.
 FIRST_START = (unit_start,)

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ops.diagnosis.checks.gunicorn_unit import unit_evidence
+from ops.diagnosis.checks.gunicorn_unit import steps_to_allow, unit_evidence, unwritable_words
+from ops.diagnosis.checks.nginx_unit import FAULT_WORDS, fault_words
 from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.host import Host
@@ -15,7 +16,7 @@ from ops.facts.target import Target
 from ops.facts.units import Unit, Units
 from ops.interpret.balancer import is_balancer
 from ops.interpret.schedule import SAFEGUARD_RUNS, jobs_running
-from ops.interpret.units import is_up, last_words, stale_units, state_words
+from ops.interpret.units import is_up, last_words, stale_units, start_obstacle, state_words
 from ops.text.language import Text, verbatim
 
 # What they start saves and restores the service.
@@ -125,6 +126,45 @@ def timed_services(units: Units) -> Iterator[Finding]:
             )
 
 
+@check(
+    "ops.next_run",
+    "OPS013",
+    en="the services of the timers can run the next time",
+    zh="定时器启动的服务下次能够运行",
+)
+def next_run(units: Units) -> Iterator[Finding]:
+    """OPS013: the service of a safeguard's timer has not failed yet, and will at its next run: systemd cannot start it,
+    or skips it, or its sandbox forbids it to write what it is there to write."""
+    for timer in units.units:
+        service = units.unit(timer.name.removesuffix(".timer") + ".service")
+        if not timer.name.endswith(".timer") or service is None or service.load != "loaded":
+            continue
+        if service.active == "failed" or service.result != "success" or is_up(service):
+            continue
+        fault = start_obstacle(service)
+        reason = fault_words(service, fault) if fault in FAULT_WORDS and fault else None
+        steps: tuple[str | Text, ...] = (
+            verbatim(f"systemctl cat {shlex.quote(service.name)}"),
+            Text(en=f"Correct {service.file or service.name}", zh=f"改正 {service.file or service.name}"),
+        )
+        if reason is None and service.unwritable:
+            reason, steps = unwritable_words(service.unwritable), steps_to_allow(service, service.unwritable)
+        if reason is not None:
+            yield Finding(
+                "OPS013",
+                (
+                    quote(f"systemctl show {service.name}", state_words(service)),
+                    *(quote(place.path, place.setting) for place in service.unwritable[:3]),
+                ),
+                {"unit": service.name, "reason": reason},
+                fix=(
+                    *steps,
+                    verbatim("systemctl daemon-reload"),
+                    verbatim(f"systemctl start {shlex.quote(service.name)}"),
+                ),
+            )
+
+
 @check("ops.watchdog_unit", "OPS011", en="the watchdog's own unit runs", zh="watchdog 自己的 unit 在运行")
 def watchdog_unit(units: Units) -> Iterator[Finding]:
     """OPS011: the watchdog's unit is installed and does not work: failed, restarting, masked, or its file not read."""
@@ -167,4 +207,4 @@ def unit_files(units: Units) -> Iterator[Finding]:
             )
 
 
-CHECKS = (timers, timed_services, watchdog_unit, unit_files)
+CHECKS = (timers, timed_services, next_run, watchdog_unit, unit_files)

@@ -219,3 +219,80 @@ def test_a_journal_that_was_not_read_in_time_is_not_taken_for_an_empty_one(
     seen = units("gte-api.service", (None, None), (), time.monotonic() + seconds)
     assert isinstance(seen, Units)
     assert (seen.units[0].references, seen.units[0].unread) == (references, unread)
+
+
+def test_the_conditions_of_a_unit_s_files_that_are_not_met(
+    ask: Callable[[str], Unit], tmp_path: Path
+) -> None:
+    file, drop_in, flag = tmp_path / "gte-api.service", tmp_path / "more.conf", tmp_path / "enabled"
+    file.write_text(f"[Unit]\nConditionPathExists={flag}\nConditionACPower=true\n")
+    drop_in.write_text(f"[Unit]\nConditionFileNotEmpty={flag}\n")
+    printed = f"FragmentPath={file}\nDropInPaths={drop_in}\n"
+    assert ask(printed).unmet == (f"ConditionPathExists={flag}", f"ConditionFileNotEmpty={flag}")
+    flag.touch()
+    assert ask(printed).unmet == (f"ConditionFileNotEmpty={flag}",)
+    flag.write_text("1")
+    assert ask(printed).unmet == ()
+    skipped = f"{printed}ConditionResult=no\nConditionTimestamp=@1796046968\n"
+    assert ask(skipped).unmet == ("ConditionACPower=true",), "systemd found so, and no path is behind it"
+    never = f"{printed}ConditionResult=no\nConditionTimestamp=\n"
+    assert ask(never).unmet == (), "systemd has not tried yet"
+
+
+def test_where_the_unit_s_program_may_not_write(ask: Callable[[str], Unit], tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (tmp_path / "link").symlink_to(logs)
+    printed = f"ProtectSystem=strict\nEnvironment=GTE_ERROR_LOG={logs}/error.log GTE_PROGRESS_DIR={tmp_path}/progress\n"
+    denied = [(place.path, place.setting, place.stops_the_start) for place in ask(printed).unwritable]
+    assert denied == [
+        (f"{logs}/error.log", "ProtectSystem=strict", True),
+        (f"{tmp_path}/progress", "ProtectSystem=strict", False),
+    ]
+    for allowed in (logs, tmp_path / "link", f"-{tmp_path}", f"+{logs}"):
+        opened = ask(f"{printed}ReadWritePaths={allowed}\n")
+        assert f"{logs}/error.log" not in [place.path for place in opened.unwritable]
+    through_a_link = printed.replace(f"{logs}/", f"{tmp_path}/link/") + f"ReadWritePaths={logs}\n"
+    assert [place.path for place in ask(through_a_link).unwritable] == [f"{tmp_path}/progress"]
+    assert ask(f"{printed}RootDirectory=/srv/image\n").unwritable == ()
+
+
+def test_a_sandbox_s_paths_that_are_not_there(ask: Callable[[str], Unit], tmp_path: Path) -> None:
+    gone = f"{tmp_path}/gone"
+    assert ask(f"ReadWritePaths={gone} {tmp_path}\n").sandbox.missing == (gone,)
+    assert ask(f"BindPaths={gone}:/srv/data:rbind\n").sandbox.missing == (gone,)
+    assert ask(f"ReadWritePaths=-{gone}\nInaccessiblePaths=-{gone}\n").sandbox.missing == ()
+    assert ask("StateDirectory=gte-not-made\nReadWritePaths=/var/lib/gte-not-made\n").sandbox.missing == ()
+
+
+def test_a_place_that_a_safeguard_s_unit_may_not_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(collector, "SYSTEMD_RUNS", tmp_path)
+    blocks = "LoadState=loaded\nActiveState=inactive\nProtectSystem=strict\n\n" * 20
+    monkeypatch.setattr(collector, "show_units", lambda *_: blocks)
+    written = {"gte-ops-backup.service": (str(tmp_path),)}
+    seen = units("gte-api.service", (None, None), (), 0.0, written)
+    assert isinstance(seen, Units)
+    assert [(unit.name, place.path) for unit in seen.units for place in unit.unwritable] == [
+        ("gte-ops-backup.service", str(tmp_path))
+    ]
+
+
+def test_what_keeps_a_unit_that_is_down_from_being_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def show(names: tuple[str, ...], *_: object) -> str:
+        if "data.service" in names:
+            states = ("loaded", "failed"), ("not-found", "inactive"), ("loaded", "active")
+            return "\n".join(f"LoadState={load}\nActiveState={active}\n" for load, active in states)
+        return "LoadState=loaded\nActiveState=inactive\nRequires=data.service system.slice gone.service on.target\n"
+
+    monkeypatch.setattr(collector, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(collector, "show_units", show)
+    seen = units("gte-api.service", (None, None), (), 0.0)
+    assert isinstance(seen, Units)
+    assert [(other.name, other.state) for other in seen.units[0].obstacles] == [
+        ("data.service", "failed"),
+        ("gone.service", "not-found"),
+    ]

@@ -69,8 +69,8 @@ NOT_ANSWERED = NotSeen(reason="systemd did not answer in time")
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("en", "answers as it should; checks not made: 7 (systemd did not answer in time)"),
-        ("zh", "工作正常；另有 7 项未能检查（systemd 未能及时应答）"),
+        ("en", "answers as it should; checks not made: 9 (systemd did not answer in time)"),
+        ("zh", "工作正常；另有 9 项未能检查（systemd 未能及时应答）"),
     ],
 )
 @pytest.mark.parametrize("headline", [verdict, lambda d, language: DoctorReport(d).alert(language).headline])

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from ops.facts.safeguards import OpenLog
 from ops.facts.snapshot import Snapshot
 from ops.facts.start import LastStart, StartWords
-from ops.facts.units import UnitEnvironmentFile
+from ops.facts.units import UnitEnvironmentFile, UnitObstacle, UnitSandbox, UnwritablePlace
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import HEALTHY, NOW, but, unit, units, without_gunicorn
 
@@ -39,6 +40,15 @@ def told(*lines: str) -> Snapshot:
     return but(without_gunicorn(), last_start=LastStart(words=(words,)))
 
 
+def stopped(**changes: Any) -> Snapshot:
+    return down(active="inactive", sub="dead", **changes)
+
+
+FAILED_OTHER = (UnitObstacle(name="data.service", state="failed"),)
+STARTING = (UnitObstacle(name="data.service", state="start"),)
+DENIED_LOG = UnwritablePlace(path="/srv/logs/error.log", setting="ProtectSystem=strict", stops_the_start=True)
+DENIED_RECORDS = UnwritablePlace(path="/srv/progress", setting="ProtectSystem=strict")
+ALONE = UnitSandbox(private_network=True)
 LIMIT = {"result": "start-limit-hit"}
 CASES = [
     fires(
@@ -120,6 +130,36 @@ CASES = [
     quiet("GUN037", "somebody stopped it", down(active="inactive", sub="dead")),
     quiet("GUN037", "it is on its way for the first time", down(active="activating", sub="start")),
     quiet("GUN037", "its memory ran out", failed(result="oom-kill")),
+    fires("GUN050", "a condition is not met", stopped(unmet=("ConditionPathExists=/x",)), "ConditionPathExists=/x"),
+    fires("GUN050", "a unit that it requires has failed", stopped(obstacles=FAILED_OTHER), "failed", severity="fail"),
+    fires("GUN050", "its start waits for another's", stopped(obstacles=STARTING, is_queued=True), "start"),
+    fires("GUN050", "it failed, and what it requires is gone", failed(status=1, obstacles=FAILED_OTHER)),
+    quiet("GUN050", "somebody stopped it", stopped()),
+    quiet("GUN050", "it is on its way, and what it waited for is there", down(
+        active="activating", sub="start", obstacles=STARTING
+    )),
+    fires("GUN051", "its sandbox names a path that is gone", failed(
+        status=226, sandbox=UnitSandbox(missing=("/srv/data",))
+    ), "is not there", severity="fail"),
+    fires("GUN051", "and nothing else is known of it", failed(
+        status=226, words=("gte-api.service: Failed to set up mount namespacing: /srv/data: No such file",)
+    ), "mount namespacing: /srv/data"),
+    fires("GUN051", "it may not write its log", failed(status=1, unwritable=(DENIED_LOG,)), "ProtectSystem=strict"),
+    quiet("GUN051", "it ends, and may not leave records", failed(status=1, unwritable=(DENIED_RECORDS,))),
+    fires("GUN051", "it serves, and cannot be started again", but(
+        units=units(unit(unwritable=(DENIED_LOG,)))
+    ), "/srv/logs/error.log", severity="warn"),
+    fires("GUN051", "it serves without records", but(units=units(unit(unwritable=(DENIED_RECORDS,)))), severity="warn"),
+    quiet("GUN051", "it writes the file", but(
+        units=units(unit(unwritable=(DENIED_LOG,))), open_logs=(OpenLog(900, DENIED_LOG.path, False, 1),)
+    )),
+    fires("GUN051", "it is up in a network of its own", but(
+        without_gunicorn(), units=units(unit(sandbox=ALONE))
+    ), "PrivateNetwork=yes", severity="fail"),
+    quiet("GUN051", "its socket is systemd's", but(
+        without_gunicorn(), units=units(unit(sandbox=ALONE, triggered_by=("gte-api.socket",)))
+    )),
+    quiet("GUN051", "a network of its own that is reached all the same", but(units=units(unit(sandbox=ALONE)))),
     fires("GUN038", "a drop-in was added under a running service", but(
         units=units(unit(needs_reload=True, drop_ins=("/etc/x.d/a.conf",)))
     ), "NeedDaemonReload", severity="warn"),
@@ -131,7 +171,7 @@ CASES = [
         quiet(code, "the service runs, whatever the unit of its name says", but(
             HEALTHY, units=units(unit(active="failed", sub="failed", result="exit-code", status=203))
         ))
-        for code in ("GUN030", "GUN031", "GUN032", "GUN033", "GUN034", "GUN035", "GUN036", "GUN037")
+        for code in ("GUN030", "GUN031", "GUN032", "GUN033", "GUN034", "GUN035", "GUN036", "GUN037", "GUN050")
     ),
 ]  # fmt: skip
 
@@ -148,3 +188,9 @@ def test_a_stopped_unit_is_told_from_a_failed_one() -> None:
 
 def test_where_systemd_is_not_the_init_nothing_is_said() -> None:
     assert not [code for code in found(without_gunicorn()) if code in {case.code for case in CASES}]
+
+
+def test_the_steps_open_the_sandbox_for_the_directory_of_the_log() -> None:
+    steps = found(failed(status=1, unwritable=(DENIED_LOG,)))["GUN051"].fix or ()
+    file = "/etc/systemd/system/gte-api.service.d/writable.conf"
+    assert f"printf '%s\\n' '[Service]' ReadWritePaths=/srv/logs >{file}" in steps

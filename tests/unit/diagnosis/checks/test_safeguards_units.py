@@ -9,10 +9,12 @@ import pytest
 
 from ops.facts.safeguards import BootService, CronEntry, WatchdogFacts
 from ops.facts.snapshot import Snapshot
+from ops.facts.units import UnwritablePlace
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import HEALTHY, NOW, but, unit, units
 
 STOPPED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
+DENIED = UnwritablePlace(path="/srv/backups", setting="ProtectSystem=strict")
 FAILED: dict[str, Any] = {"active": "failed", "sub": "failed", "result": "exit-code", "status": 1}
 BY_CRON = CronEntry(
     file="/etc/cron.d/backup", line=3, when="0 3 * * *", user="root", command="gte-ops backup create"
@@ -55,6 +57,17 @@ CASES = [
     fires("OPS010", "its file is not understood", changed("gte-ops-backup.service", load="bad-setting", **STOPPED)),
     quiet("OPS010", "it runs just now", changed("gte-ops-backup.service", active="activating", sub="start")),
     quiet("OPS010", "another service of the host fails", changed("apache2.service", **FAILED)),
+    fires("OPS013", "its sandbox forbids the backups' directory", changed(
+        "gte-ops-backup.service", **STOPPED, unwritable=(DENIED,)
+    ), "ProtectSystem=strict", severity="warn"),
+    fires("OPS013", "a condition of it is not met", changed(
+        "gte-ops-backup.service", **STOPPED, unmet=("ConditionPathExists=/srv/x",)
+    )),
+    fires("OPS013", "its program is gone", changed(
+        "gte-ops-backup.service", **STOPPED, program_error="no such file or directory"
+    )),
+    quiet("OPS013", "it has failed of that already", changed("gte-ops-backup.service", **FAILED, unwritable=(DENIED,))),
+    quiet("OPS013", "it can do its task", changed("gte-ops-backup.service", **STOPPED)),
     fires("OPS011", "failed", changed("gte-ops-watchdog.service", **FAILED), severity="warn"),
     fires("OPS011", "restarting for ever", changed(
         "gte-ops-watchdog.service", active="activating", sub="auto-restart", result="exit-code", status=64
