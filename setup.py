@@ -73,7 +73,10 @@ class AnyPython(bdist_wheel):
     """A wheel for this system and processor, and for every Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        # The library calls nothing of the C library, so any that chooses functions by processor will do (PEP 600);
+        # an index takes no wheel for "linux".
+        platform = super().get_tag()[2]
+        return "py3", "none", platform.replace("linux_", "manylinux_2_17_", 1)
 
 
 # -fno-trapping-math: nobody asks for the processor's floating-point exceptions, which keep gcc from using vectors.
