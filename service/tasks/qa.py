@@ -44,13 +44,26 @@ _KINDS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
         frozenset({"GPE", "LOC"}),
     ),
     (
-        re.compile("(?:哪|什么)[一家个所支]*(?:公司|企业|机构|组织|学校|大学|医院|银行|球队|队)"),
+        re.compile(
+            "(?:哪|什么)[一家个所支]*(?:公司|企业|机构|组织|部门|单位|学校|大学|医院|银行|球队|俱乐部|队)"
+        ),
         frozenset({"ORG"}),
     ),
     (re.compile("谁|哪位|何人|什么人"), frozenset({"PERSON"})),
     (re.compile("多少|几[个名位人只条次年天元岁]|多[大长高远久重]"), frozenset({QUANTITY})),
 )
 _MEASURE = re.compile("(?:多少|几)(.)")
+# "谁击败了甲队？": a team or a firm as well as a person.
+_BY_BODIES = re.compile(
+    "击败|战胜|打败|淘汰|输给|赢|夺冠|夺得|获胜|收购|并购|买下|投资|领投|推出|研发|发布|生产|起诉|主办|承办"
+)
+# What the name ends with of what is asked for.
+_NAMES_OF: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
+    (re.compile("(?:哪|什么)[一个所]*(?:学校|大学)"), re.compile("(?:大学|学院|学校|[中小]学|附中|书院)$")),
+    (re.compile("(?:哪|什么)[一家个所]*医院"), re.compile("(?:医院|卫生院|卫生中心)$")),
+    (re.compile("(?:哪|什么)[一家个]*银行"), re.compile("(?:银行|[工农中建交]行)$")),
+    (re.compile("(?:哪|什么)[一支个]*(?:球队|队)"), re.compile("(?:队|俱乐部)$")),
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,8 @@ def find(encoder: Encoder, lexical: Lexical, context: str, question: str) -> tup
                 if span.text not in question
             ]  # fmt: skip
             if candidates:
-                candidates = (with_measure(candidates, question) or candidates)[:_CANDIDATES]
+                fitting = with_measure(candidates, question) or of_kind_named(candidates, question)
+                candidates = (fitting or candidates)[:_CANDIDATES]
                 return _most_fitting(encoder, context, sentence, candidates, question, pattern), score
     score, sentence = ranked[0]
     clauses = list(pieces(context, sentence, _CLAUSE))
@@ -117,7 +131,10 @@ def pieces(context: str, within: AnswerSpan, pattern: re.Pattern[str]) -> Iterat
 
 def kinds_asked(question: str) -> tuple[re.Pattern[str], frozenset[str]] | None:
     """The kinds of answer that the question word asks for, with its pattern, or None if it asks for none of them."""
-    return next(((pattern, kinds) for pattern, kinds in _KINDS if pattern.search(question)), None)
+    asked = next(((pattern, kinds) for pattern, kinds in _KINDS if pattern.search(question)), None)
+    if asked is not None and asked[1] == {"PERSON"} and _BY_BODIES.search(question):
+        return asked[0], asked[1] | {"ORG"}
+    return asked
 
 
 def spans_of(kinds: frozenset[str], tokens: Sequence[Token], offset: int) -> list[AnswerSpan]:
@@ -135,6 +152,12 @@ def with_measure(candidates: Sequence[AnswerSpan], question: str) -> list[Answer
     """Those of ``candidates`` that have the measure word which the question names ("多少名" -> "2892名")."""
     measure = _MEASURE.search(question)
     return [span for span in candidates if measure is not None and measure.group(1) in span.text]
+
+
+def of_kind_named(candidates: Sequence[AnswerSpan], question: str) -> list[AnswerSpan]:
+    """Those of ``candidates`` that are named like what the question asks for ("哪所学校" -> "东南大学")."""
+    ends = next((ends for asked, ends in _NAMES_OF if asked.search(question)), None)
+    return [span for span in candidates if ends is not None and ends.search(span.text)]
 
 
 def _quantities(tokens: Sequence[Token], offset: int) -> Iterator[AnswerSpan]:

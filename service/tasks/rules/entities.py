@@ -272,6 +272,10 @@ _BODY_SUFFIXES = frozenset(
         "网络",
     ]
 )
+# And those that as often say what a body deals in: they belong to a name that LAC knows in part.
+_BODY_ENDS = _BODY_SUFFIXES | {"工业", "电子", "电脑", "电气", "重工", "实业", "股份", "食品", "能源"}
+_SHORT_NAME = 3  # "鸿海", not "教育部" nor "北京大学"
+_OF_SEVERAL = frozenset(("、", "和", "与", "及", "在", "从"))
 _BETWEEN = frozenset(("TIME", "t", "d", "m", "p", "xc"))  # between a name and what it does
 _MOST_BETWEEN = 4
 # One letter before a name: "前谷歌工程师" is no organisation "前".
@@ -318,6 +322,13 @@ def entities_of(tokens: Sequence[Token]) -> list[Entity]:
         if index and _is_named_by_suffix(tokens, index):
             entities.append(_joined(tokens[index - 1 : index + 1], "ORG"))
             index -= 2
+            continue
+        first = _name_from(tokens, index)
+        if first < index:
+            entities.append(
+                _joined(tokens[first : index + 1], "ORG" if tokens[first].tag == "ORG" else "PERSON")
+            )
+            index = first - 1
             continue
         kind = _type_of(tokens, index)
         if kind is not None:
@@ -373,6 +384,26 @@ def _is_named_by_suffix(tokens: Sequence[Token], index: int) -> bool:
         and (index == 1 or tokens[index - 2].tag in ("w", "p", "TIME", "c"))
         and _acts_as_body(tokens, index + 1)
     )
+
+
+def _name_from(tokens: Sequence[Token], index: int) -> int:
+    """The first word of the name that ends with ``tokens[index]``, of which LAC knows only the beginning; ``index`` if
+    it is no such name: "王伟" "中" at the end of a clause, "鸿海" "精密" "工业" before what organisations do."""
+    token = tokens[index]
+    if token.text == "中" and token.tag == "f" and index:
+        name = tokens[index - 1]
+        is_last = index + 1 == len(tokens) or tokens[index + 1].tag == "w"
+        # "在李明、王伟中": of several.
+        is_of_several = index > 1 and tokens[index - 2].text in _OF_SEVERAL
+        if name.tag == "PER" and len(name.text) == 2 and is_last and not is_of_several:
+            return index - 1
+    if token.text in _BODY_ENDS and token.tag == "n" and _acts_as_body(tokens, index + 1):
+        for first in (index - 1, index - 2):
+            if first >= 0 and tokens[first].tag == "ORG" and len(tokens[first].text) <= _SHORT_NAME:
+                return first
+            if first < 0 or tokens[first].tag not in ("a", "n", "vn") or len(tokens[first].text) != 2:
+                break
+    return index
 
 
 def _event_from(tokens: Sequence[Token], head: int) -> int | None:

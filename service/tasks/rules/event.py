@@ -75,7 +75,10 @@ _MEASURES = {
     _MONEY: re.compile(
         f"{_NUMBER}[余多]?+[万亿千百]*+[余多]?+(?:元人民币|人民币|美元|欧元|英镑|日元|港元|韩元|元)"
     ),
-    _MAGNITUDE: re.compile(f"{_NUMBER}级"),
+    # The intensity at a place ("震度四级", "烈度为八级") is another scale.
+    _MAGNITUDE: re.compile(
+        f"(?<!震度)(?<!烈度)(?<!震度为)(?<!烈度为)(?<!烈度达)(?:{_NUMBER}级|(?<=规模){_NUMBER})"
+    ),
 }
 # Parts of a sentence, on each side of a trigger, among which its arguments are sought.
 _NEAR = 20
@@ -162,13 +165,14 @@ _TYPES = (
         (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE + ORG, "patient"), _WHEN),
         ("来访者", "目的地"),
     ),
-    # "抵达印度，展开两天的访问"; what is visited is said by "对" or behind "访问" else.
+    # "抵达印度，展开两天的访问", "启程前往"; what is visited is said by "对" or behind "访问" else.
     _Type(
         "访问",
-        "抵达|飞抵|到达",
+        "抵达|飞抵|到达|前往|飞往|飞赴|赶赴|赴",
         (_Role("来访者", PERSON, "agent"), _Role("目的地", PLACE, "patient"), _WHEN),
         ("来访者", "目的地"),
-        follows=f"^[{PLACE}][^对{PERSON}]{{0,20}}?(?:访问|出访)(?![{PLACE}{ORG}])",
+        follows=f"^[{PLACE}](?:，[^对{PERSON}]{{0,2}}(?:展开|开始|开启|进行|作|做))?[^，对{PERSON}]{{0,14}}?"
+        f"(?:访问|出访)(?![{PLACE}{ORG}了过团量者])",
     ),
     _Type(
         "访问",

@@ -40,7 +40,7 @@ _TITLE = (
 )
 _STATE_TITLE = (
     f"(?>总统|总理|首相|国王|女王|国家主席|主席|外长|防长|财长|国务卿|议长|省长|市长|县长|区长|州长|镇长|"
-    f"[^{SENTENCE_ENDS}，、的{P}{O}{L}]{{1,4}}部长|市委书记|省委书记|县委书记|(?:驻华)?大使)"
+    f"[^{SENTENCE_ENDS}，、的{P}{O}{L}]{{1,4}}(?:部长|大臣)|特首|行政长官|市委书记|省委书记|县委书记|(?:驻华)?大使)"
 )
 # What stands between a body and the title in it: "感染内科", "计算机系".
 _DEPARTMENT = (
@@ -90,6 +90,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("任职", f"(?P<o>{O})部?长(?P<s>{P})"),
     ("任职", f"(?P<o>{O}){_DEPARTMENT}的?(?P<s>{P}){_TITLE}"),
     ("任职", f"(?P<o>{L}){_BEFORE_TITLE}{_STATE_TITLE}(?P<s>{P})"),
+    ("任职", f"(?P<o>{O})[^{SENTENCE_ENDS}，、的{P}{O}{L}]{{1,4}}(?:部长|大臣)(?P<s>{P})"),
     ("任职", f"(?P<o>{L})的?(?P<s>{P})(?:总统|总理|首相|国家主席|市长|省长|外长)"),
     ("任职", f"(?P<s>{P}){_gap(P + O, 4)}{_HOLDS}(?P<o>{O}){_DEPARTMENT}{_BEFORE_TITLE}{_TITLE}(?!{P})"),
     ("任职", f"(?P<s>{P}){_gap(P + O, 4)}{_HOLDS}(?P<o>{L}){_BEFORE_TITLE}{_STATE_TITLE}(?!{P})"),
@@ -99,6 +100,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("创始人", f"(?P<o>{P}){_gap(P, 14)}{_FOUNDED}了?{_gap(O, 4)}(?P<s>{O})"),
     ("创始人", f"(?P<o>{P}){_gap(P, 10)}是(?P<s>{O}){_FOUNDER}"),
     ("创始人", f"(?P<s>{O}){_FOUNDER}(?:[兼、]{_BEFORE_TITLE}{_TITLE})?{_IS}(?P<o>{P})"),
+    ("创始人", f"(?P<s>{O}){_gap(O + P, 20)}，创始人(?:是|为|叫|名叫)(?P<o>{P})(?!的)"),
     ("创始人", f"(?P<s>{O}){_gap(O + P, 8)}由(?P<o>{P}){_gap(P + O, 10)}{_FOUNDED}"),
     ("成立日期", f"(?P<s>{O}){_gap(O + T, 8)}{_FOUNDED}于(?P<o>{T})"),
     ("成立日期", f"(?P<s>{O}){_gap(O + T, 8)}(?P<o>{T}){_gap(O + T, 8)}{_FOUNDED}(?!了?{_gap(O, 4)}{O})"),
@@ -153,5 +155,8 @@ def _matches(masked: MaskedText) -> Iterator[RelationMatch]:
         for match in pattern.finditer(masked.letters):
             subject = masked.entities[match.start("s")]
             object_ = masked.entities[match.start("o")]
-            if subject is not None and object_ is not None and subject.text != object_.text:
+            if subject is None or object_ is None or subject.text == object_.text:
+                continue
+            # A surname alone is a name of which LAC took away the rest: "李" "家" "超下" "星期".
+            if all(one.type != "PERSON" or len(one.text) > 1 for one in (subject, object_)):
                 yield RelationMatch(subject, predicate, object_)
