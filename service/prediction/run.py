@@ -166,7 +166,7 @@ def _engine_errors_as_problems(request: _Request, settings: Settings) -> Iterato
 
 def _out_of_time(request: _Request, settings: Settings) -> str:
     count = max(map(len, request.texts.values()))
-    less = f"send fewer than {count} texts in one request" if count > 1 else "ask again"
+    less = f"send the same again, or fewer than {count} texts in one request" if count > 1 else "ask again"
     return f"no answer within {settings.prediction_timeout:g} s: {less}, or raise GTE_PREDICTION_TIMEOUT"
 
 

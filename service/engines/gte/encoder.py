@@ -87,7 +87,9 @@ class Gte:
             facts.tokens_per_second,
             facts.measured,
         )
-        self.queue: TextQueue[Tokens] = TextQueue(wait, batch_tokens, facts.tokens_per_second)
+        self.queue: TextQueue[Tokens] = TextQueue(
+            wait, batch_tokens, facts.tokens_per_second, lambda tokens: tokens.tobytes()
+        )
         self._worker = EngineWorker(EngineKind.ENCODER, source, engine, self.queue, self._compute)
         return engine
 

@@ -1,11 +1,12 @@
 """The texts that wait for an encoder: batched by tokens, each text taken in the fair order."""
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Sequence, Sized
 from typing import Generic, TypeVar
 
 from service.engines.interface import EngineKind
 from service.engines.vectors import Vectors
 from service.engines.worker.queue import Job, RequestQueue
+from service.engines.worker.unfinished import UnfinishedVectors
 from service.monitoring import metrics
 
 # Looked up once: a lookup by label takes a lock.
@@ -43,21 +44,43 @@ class TextQueue(RequestQueue[EncodingJob[TextT], Batch[TextT]]):
     # The engine may become slower while a job waits, and a refusal after the whole wait is the worst of both.
     accepted_share = 0.75
 
-    def __init__(self, wait: float, batch_tokens: int, tokens_per_second: float, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        wait: float,
+        batch_tokens: int,
+        tokens_per_second: float,
+        key_of: Callable[[TextT], Hashable],
+        lanes: int = 1,
+    ) -> None:
         """``wait``, ``lanes``: see ``RequestQueue``. ``batch_tokens``: the size of a batch; 1: one text each.
-        ``tokens_per_second``: the rate of a lane from which waits are estimated until batches have been measured."""
+        ``tokens_per_second``: the rate of a lane from which waits are estimated until batches have been measured.
+        ``key_of``: what texts with the same vector have in common."""
         super().__init__(EngineKind.ENCODER, wait, rate=tokens_per_second, lanes=lanes)
         self._batch_tokens = batch_tokens
+        self._key_of = key_of
+        self._unfinished = UnfinishedVectors()
 
     def submit(self, texts: Sequence[TextT]) -> list[Vectors]:
-        """The vectors of the texts, once they are computed.
+        """The vectors of the texts, once they are computed. What a request has got when it fails is not computed again
+        for the one that repeats it.
 
         Raises:
             OverloadedError, ClientGoneError, EngineTimeoutError, EngineUnavailableError: see ``submit_job``.
         """
-        job = EncodingJob(texts)
-        self.submit_job(job)
-        return [vector for vector in job.vectors if vector is not None]
+        keys = [self._key_of(text) for text in texts]
+        vectors = self._unfinished.take(keys)
+        missing = [index for index, vector in enumerate(vectors) if vector is None]
+        job = EncodingJob([texts[index] for index in missing])
+        try:
+            if missing:
+                self.submit_job(job)
+        except BaseException:
+            self._unfinished.keep(zip(keys, vectors, strict=True))
+            self._unfinished.keep((keys[index], row) for index, row in zip(missing, job.vectors, strict=True))
+            raise
+        for index, row in zip(missing, job.vectors, strict=True):
+            vectors[index] = row
+        return [vector for vector in vectors if vector is not None]
 
     def complete(self, batch: Batch[TextT], vectors: Sequence[Vectors], seconds: float) -> None:
         """The engine has computed the batch in ``seconds``; ``vectors`` has one row for each of its texts."""
@@ -70,6 +93,8 @@ class TextQueue(RequestQueue[EncodingJob[TextT], Batch[TextT]]):
             for (job, index), vector in zip(batch, vectors, strict=True):
                 job.vectors[index] = vector
                 job.missing -= 1
+                if job.error is not None:  # it failed while this was computed
+                    self._unfinished.keep([(self._key_of(job.texts[index]), vector)])
                 if job.missing == 0:
                     job.done.set()
 
