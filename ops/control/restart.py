@@ -38,6 +38,8 @@ PORT_FREE_WITHIN = 5.0
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
 SHOW_SECONDS = 2.0
+# Lines of a unit's journal among which systemd's last word on it is.
+_LAST_WORDS = 12
 # `gunicorn --check-config` imports the application; one that loads models there may take this long.
 CHECK_SECONDS = 60.0
 # A start command that fails usually does so at once; one that stays in the foreground keeps running.
@@ -192,20 +194,32 @@ def refusal(supervisor: Supervisor) -> Text | None:
 
 
 def stopped_by_hand(supervisor: Supervisor) -> bool:
-    """Whether somebody stopped the service's unit, or is stopping it: systemd has it inactive without a failure. False
-    without a unit, or if systemd does not answer."""
+    """Whether somebody stopped the service's unit, or is stopping it: systemd has it inactive without a failure, and
+    not for want of another unit, if it is enabled. False without a unit, or if systemd does not answer."""
     if supervisor.unit is None:
         return False
     from ops.collect.services.units import STATE_PROPERTIES, parse_units, show_units
-    from ops.interpret.units import was_stopped
+    from ops.interpret.units import is_missing_a_dependency, was_stopped
 
-    printed = show_units((supervisor.unit,), STATE_PROPERTIES, SHOW_SECONDS)
-    if isinstance(printed, NotSeen):
-        return False
-    return any(
-        was_stopped(unit) or unit.active == "deactivating"
-        for unit in parse_units(printed, (supervisor.unit,))
-    )
+    printed = show_units((supervisor.unit,), (*STATE_PROPERTIES, "UnitFileState"), SHOW_SECONDS)
+    unit = None if isinstance(printed, NotSeen) else next(parse_units(printed, (supervisor.unit,)), None)
+    if unit is None or not was_stopped(unit):
+        return unit is not None and unit.active == "deactivating"
+    return not (unit.file_state.startswith("enabled") and is_missing_a_dependency(_last_words(unit.name)))
+
+
+def _last_words(unit: str) -> tuple[str, ...]:
+    """The last lines of a unit's journal since the boot; none if it cannot be read."""
+    from ops.collect.logs.journal import unit_records
+    from ops.collect.logs.lines import JournalError
+
+    try:
+        records, _ = unit_records(
+            unit, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME), lines=_LAST_WORDS
+        )
+    except JournalError:
+        return ()
+    return tuple(record.message.decode("utf-8", "replace") for record in records)
 
 
 # --- restart ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from ops.facts.units import Unit, UnitEnvironmentFile, Units
@@ -10,6 +11,8 @@ from ops.facts.units import Unit, UnitEnvironmentFile, Units
 # Exit codes of systemd's own, before the program is run (systemd.exec(5), Process Exit Codes).
 _CHDIR, _EXEC, _GROUP, _USER, _NAMESPACE = 200, 203, 216, 217, 226
 _GAVE_UP = "Start request repeated too quickly"
+_DEPENDENCY_FAILED = re.compile(r"Dependency failed for |\S+: Job \S+/start failed with result 'dependency'")
+_STOPPING = ("Stopping ", "Stopped ", "Started ", "Starting ")
 # Restarts by systemd after which a unit that does not stay up restarts for ever.
 MANY_RESTARTS = 3
 
@@ -48,6 +51,19 @@ def is_up(unit: Unit) -> bool:
 def was_stopped(unit: Unit) -> bool:
     """Whether the unit has ended as somebody wanted: inactive, without a failure."""
     return unit.load == "loaded" and unit.active == "inactive" and unit.result == "success"
+
+
+def is_missing_a_dependency(words: Sequence[str]) -> bool:
+    """Whether systemd's last word on a unit that is down is that it did not start it, for want of another unit. The
+    unit looks as if somebody had stopped it, and systemd does not try again (systemd: src/core/job.c).
+
+    ``words``: the lines of its journal, oldest first."""
+    for line in reversed(words):
+        if _DEPENDENCY_FAILED.match(line):
+            return True
+        if line.startswith(_STOPPING):
+            return False
+    return False
 
 
 def unit_fault(unit: Unit) -> UnitFault | None:

@@ -19,6 +19,7 @@ from ops.text.language import Text
 # If the doctor proves one of these, a start ends as the last one did, whatever it says of the last one.
 UNFIXABLE_BY_START = (
     "GUN012", "ENV001", "GUN030", "GUN031", "GUN033", "GUN034", "GUN035", "GUN036",
+    "GUN051",
 )  # fmt: skip
 # What the doctor says of a start that failed, by its kind.
 _FAILED_START = ("GUN001", "GUN003")

@@ -50,6 +50,20 @@ def test_a_stop_by_systemctl_is_said_and_not_undone(machine: Machine) -> None:
     machine.wait_until_serving()
 
 
+def test_a_start_that_failed_for_another_unit_is_tried_again(machine: Machine) -> None:
+    """systemd does not: it counts such a start as no failure."""
+    machine.write(
+        "/etc/systemd/system/data.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/test -e /run/data\n"
+    )
+    machine.write(
+        "/etc/systemd/system/gte-api.service.d/x.conf", "[Unit]\nRequires=data.service\nAfter=data.service\n"
+    )
+    machine.sh("systemctl daemon-reload; systemctl restart gte-api", check=False)
+    assert machine.show("gte-api", "ActiveState") == "inactive"
+    machine.sh("touch /run/data")
+    wait_for(lambda: machine.answers("/ready") == 200, "the watchdog to start it", within=90, every=0.5)
+
+
 def test_a_stop_is_undone_where_that_is_configured(machine: Machine) -> None:
     machine.sh("sed -i 's/^interval = 5/interval = 5\\nstart_stopped = true/' /etc/gte-ops/gte-ops.toml")
     machine.run("systemctl", "restart", "gte-ops-watchdog")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start
+from ops.collect.logs.journal import JournalRecord
+from ops.control.restart import RestartError, Supervisor, find_supervisor, restart, start, stopped_by_hand
 from ops.settings import GunicornSettings, ScheduleSettings, Settings
 
 UNIT = Supervisor("gte-api.service", (), None, Path("/nowhere"))
@@ -109,3 +110,33 @@ def test_the_unit_is_used_where_systemd_runs_and_the_unit_is_there(
     service_supervisor = find_supervisor(settings, tmp_path / "o")
     assert service_supervisor is not None
     assert (service_supervisor.unit, service_supervisor.argv) == (unit, () if unit else ("/bin/true",))
+
+
+DOWN = "LoadState=loaded\nActiveState=inactive\nResult=success\n"
+HELD_BACK = (
+    "Dependency failed for gte-api.service - GTE inference service (gunicorn).",
+    "gte-api.service: Job gte-api.service/start failed with result 'dependency'.",
+)
+
+
+@pytest.mark.parametrize(
+    ("printed", "words", "is_by_hand"),
+    [
+        (f"{DOWN}UnitFileState=enabled\n", ("Started gte-api.service.", "Stopped gte-api.service."), True),
+        (f"{DOWN}UnitFileState=enabled\n", HELD_BACK, False),
+        (f"{DOWN}UnitFileState=enabled\n", (*HELD_BACK, "Stopped gte-api.service."), True),
+        (f"{DOWN}UnitFileState=enabled\n", ("Stopped gte-api.service.", *HELD_BACK), False),
+        (f"{DOWN}UnitFileState=disabled\n", HELD_BACK, True),
+        (f"{DOWN}UnitFileState=enabled\n", (), True),
+        ("LoadState=loaded\nActiveState=deactivating\nUnitFileState=enabled\n", HELD_BACK, True),
+        ("LoadState=loaded\nActiveState=failed\nResult=exit-code\nUnitFileState=enabled\n", (), False),
+        ("", (), False),
+    ],
+)
+def test_a_start_that_systemd_held_back_for_another_unit_is_nobody_s_will(
+    monkeypatch: pytest.MonkeyPatch, printed: str, words: tuple[str, ...], is_by_hand: bool
+) -> None:
+    records = [JournalRecord(time=0.0, pid=1, priority=6, message=line.encode()) for line in words]
+    monkeypatch.setattr("ops.collect.services.units.show_units", lambda *_: printed)
+    monkeypatch.setattr("ops.collect.logs.journal.unit_records", lambda *_, **__: (records, True))
+    assert stopped_by_hand(UNIT) is is_by_hand
