@@ -13,8 +13,10 @@ from ops.facts.traffic import (
     EventStream,
     HeldFile,
     PackedFile,
+    PageResource,
     PrivateRoute,
     RefusedFile,
+    ShellPage,
     SourceRoute,
     TextFile,
     Traffic,
@@ -70,7 +72,9 @@ class Logs(Facts, frozen=True):
     answers say to caches; ``drawn_keys``: of its source, if clients are refused where others are answered;
     ``allowed_origins``: of its source, if OPTIONS is refused; ``forwarded_reads``: where its source reads the address
     that a proxy hands on, FILE:LINE, if somebody is told 429; ``cookie_domains``: of its source, if users are refused;
-    ``handed_over_files``: its source's words of Apache for files, if answers are empty;
+    ``handed_over_files``: its source's words of Apache for files, if answers are empty; ``packed_bodies``: where its
+    source packs answers, if nginx replaces words in them; ``page_resources``: of pages that users were sent, if nginx
+    adds a Content-Security-Policy; ``shell_pages``: of places where users were answered 404;
     ``nginx_plain_access``: the access log of plain HTTP, if it is another one; ``service_process``: read if the
     application raises or workers exceed the timeout; ``serving``: the workers that served when they were read, nginx's
     and gunicorn's, none unless both were seen."""
@@ -97,5 +101,8 @@ class Logs(Facts, frozen=True):
     forwarded_reads: tuple[str, ...] = ()
     cookie_domains: tuple[CookieDomain, ...] = ()
     handed_over_files: tuple[SourceRoute, ...] = ()
+    packed_bodies: tuple[SourceRoute, ...] = ()
+    page_resources: tuple[PageResource, ...] = ()
+    shell_pages: tuple[ShellPage, ...] = ()
     nginx_plain_access: AccessLog | NotSeen | None = None
     service_process: ServiceProcess | None = None

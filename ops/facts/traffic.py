@@ -241,3 +241,20 @@ class SourceRoute(Facts, frozen=True):
     pattern: str
     where: str
     written: str
+
+
+class PageResource(Facts, frozen=True):
+    """What a page loads: the path that users asked for, ``script`` or ``style``, the origin that it comes from (empty:
+    it is written in the page itself), and FILE:LINE."""
+
+    request_path: str
+    kind: str
+    origin: str
+    where: str
+
+
+class ShellPage(Facts, frozen=True):
+    """A page whose script draws all pages beneath ``prefix``, and the file."""
+
+    prefix: str
+    path: str

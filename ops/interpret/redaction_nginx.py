@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ops.facts.nginx import Directive, NginxConfig
+from ops.interpret.content_policy import HEADER
 from ops.text.sanitize import HIDDEN
 from ops.text.secret_scan.names import Strength
 from ops.text.secret_scan.values import is_harmless
@@ -60,6 +61,7 @@ PARTLY_JUDGED = frozenset(
         "secure_link",
         "set",
         "split_clients",
+        "sub_filter",
     }
 )
 _LOOKUP_BLOCKS = frozenset({"map", "geo", "split_clients"})
@@ -162,7 +164,7 @@ def _arguments(directive: Directive, followed: frozenset[str]) -> tuple[str, ...
             return (
                 args if is_plain or is_harmless(args[1], Strength.PASSWORD) else (args[0], _hidden(args[1]))
             )
-        case "add_header" if args[:1] and args[0].lower() == "referrer-policy":
+        case "add_header" if args[:1] and args[0].lower() in ("referrer-policy", HEADER):
             return args
         case "add_header" if len(args) > 1 and args[0].lower() == "cache-control":
             return args if _CACHE_CONTROL.fullmatch(args[1]) else (args[0], *map(_hidden, args[1:]))

@@ -21,10 +21,7 @@ _SAMPLE = (
 # What the doctor is known to answer wrongly, and how; docs/accuracy.md has it too. A mend takes its line out.
 _KNOWN_WRONG = {
     "websocket_is_cut_when_nothing_is_said": "nothing wrong",
-    "policy_of_nginx_forbids_the_page_s_scripts": "nothing wrong",
     # The eighth collection, as it was met first.
-    "words_are_not_replaced_in_packed_pages": "nothing wrong",
-    "page_inside_is_not_found_when_it_is_reloaded": "nothing wrong",
     "partner_s_program_speaks_an_older_tls": "nothing wrong",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ops.collect.logs.packed_files import PackedPlace
@@ -16,6 +16,7 @@ from ops.facts.nginx import Directive, NginxConfig, Pidfile
 from ops.facts.target import Target
 from ops.interpret import gunicorn as gunicorn_topology
 from ops.interpret import nginx as nginx_topology
+from ops.interpret.content_policy import is_policy
 from ops.interpret.log_place import LogLocation, LogPlaceKind, nginx_log_place, stream_place
 from ops.interpret.site import find_site
 from ops.interpret.traffic import (
@@ -69,6 +70,10 @@ def log_places(
         and any(nginx_topology.every(nginx, "proxy_ignore_headers")),
         packed=tuple(_packed(nginx, target)) if isinstance(nginx, NginxConfig) else (),
         sent_files=tuple(_sent_files(nginx, target)) if isinstance(nginx, NginxConfig) else (),
+        file_places=tuple(_file_places(nginx, target)) if isinstance(nginx, NginxConfig) else (),
+        adds_policies=isinstance(nginx, NginxConfig)
+        and any(is_policy(line) for line in nginx_topology.every(nginx, "add_header")),
+        replaces_words=isinstance(nginx, NginxConfig) and any(nginx_topology.every(nginx, "sub_filter")),
     )
 
 
@@ -85,10 +90,22 @@ def _packed(config: NginxConfig, target: Target) -> Iterator[PackedPlace]:
 
 def _sent_files(config: NginxConfig, target: Target) -> Iterator[PackedPlace]:
     """The site's locations for prefixes that send files, if what they send may be called another charset or be kept."""
+
+    def changes(location: nginx_topology.Location) -> bool:
+        return any(location.value(name) not in (None, "off") for name in ("charset", "open_file_cache"))
+
+    return _file_places(config, target, changes)
+
+
+def _file_places(
+    config: NginxConfig,
+    target: Target,
+    is_wanted: Callable[[nginx_topology.Location], bool] = lambda _: True,
+) -> Iterator[PackedPlace]:
+    """The site's locations for prefixes that send files."""
     site = find_site(config, target.domain, target.backend)
     for location in site.server.locations() if site else ():
-        changes = any(location.value(name) not in (None, "off") for name in ("charset", "open_file_cache"))
-        if not changes or location.modifier not in ("", "^~") or location.first_own("proxy_pass"):
+        if location.modifier not in ("", "^~") or location.first_own("proxy_pass") or not is_wanted(location):
             continue
         own = [line for name in ("alias", "root") for line in location.effective(name) if line.args]
         if own and own[0].args[0].startswith("/") and "$" not in own[0].args[0]:

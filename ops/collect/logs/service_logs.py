@@ -19,10 +19,11 @@ from ops.collect.logs.forwarded_reads import forwarded_reads
 from ops.collect.logs.line import DISORDER, READERS, LogLine, Program, is_request
 from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.packed_files import PackedPlace, packed_files
+from ops.collect.logs.pages import page_resources, shell_pages
 from ops.collect.logs.private_routes import private_routes
 from ops.collect.logs.refused_files import refused_files
 from ops.collect.logs.service_files import service_files
-from ops.collect.logs.source_lines import cookie_domains, handed_over_files
+from ops.collect.logs.source_lines import cookie_domains, handed_over_files, packed_bodies
 from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
@@ -66,7 +67,8 @@ class LogPlaces(msgspec.Struct, frozen=True):
     ``gunicorn_error``: the place of gunicorn's if it is not a separate file; ``answering_since``: when the present
     workers began to answer (`ops.interpret.traffic`); ``probed_since``: the start of this run's probes;
     ``nginx_workers``: pids; ``nginx_ignores_headers``: it has proxy_ignore_headers;
-    ``packed``: where it has gzip_static."""
+    ``packed``: where it has gzip_static; ``file_places``: where it sends files; ``adds_policies``: it adds a
+    Content-Security-Policy; ``replaces_words``: it has sub_filter."""
 
     nginx: AccessLogSource | NotSeen | None = None
     nginx_more: tuple[AccessLogSource, ...] = ()
@@ -80,6 +82,9 @@ class LogPlaces(msgspec.Struct, frozen=True):
     nginx_ignores_headers: bool = False
     packed: tuple[PackedPlace, ...] = ()
     sent_files: tuple[PackedPlace, ...] = ()
+    file_places: tuple[PackedPlace, ...] = ()
+    adds_policies: bool = False
+    replaces_words: bool = False
 
 
 def read_logs(target: Target, since: float, now: float, places: LogPlaces | None = None) -> Logs:
@@ -128,6 +133,11 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         forwarded_reads=forwarded_reads(target.app_dir, nginx_access, gunicorn_access),
         cookie_domains=cookie_domains(target.app_dir, nginx_access, gunicorn_access),
         handed_over_files=handed_over_files(target.app_dir, nginx_access, gunicorn_access),
+        packed_bodies=packed_bodies(target.app_dir, nginx_access) if places.replaces_words else (),
+        page_resources=page_resources(places.file_places, target.app_dir, nginx_access)
+        if places.adds_policies
+        else (),
+        shell_pages=shell_pages(places.file_places, nginx_access),
         event_streams=event_streams(target.app_dir, nginx_access),
         private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),

@@ -30,6 +30,12 @@ _NOT_OF_THIS_HOST = re.compile(
 _WORDS_OF_APACHE = re.compile(
     r"""\bUSE_X_SENDFILE["'\]]*\s*[=:]\s*True\b|["']X-Sendfile["']|["'][\w.]*sendfile\.backends\.xsendfile["']"""
 )
+# GZipMiddleware of Starlette and Django, Flask-Compress, brotli-asgi.
+_PACKS_ALL = re.compile(
+    r"""^\s*(?!from |import ).*(?:\bGZipMiddleware\b|\bBrotliMiddleware\b|\bCompress\(\s*\w+\s*\)"""
+    r"""|\bcompress\.init_app\()"""
+)
+_PACKS_ONE = re.compile(r"""["'](?i:content-encoding)["'\]]*\s*[:,=]\s*["'](?:gzip|br|deflate|zstd)["']""")
 _SENDS_A_FILE = re.compile(r"\b(?:send_file|send_from_directory|sendfile)\(|[\"']X-Sendfile[\"']")
 
 
@@ -76,6 +82,26 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
         )
         for pattern, _, _ in [*routes[: MAX_ROUTES - 1], ("", "", "")]
     )
+
+
+def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
+    """Return the lines by which the source packs answers: of one route, or (without a pattern) of all."""
+    if not any(item.method == "GET" and item.status == "200" for item in _answers((log,))):
+        return ()
+    found: list[SourceRoute] = []
+    for path, text in _texts(app_dir):
+        routes = {number: pattern for pattern, number, _ in lines_of_routes(text)}
+        for where, line in _lines(path, text):
+            number = int(where.rpartition(":")[2])
+            if _PACKS_ALL.search(line) or (number in routes and _PACKS_ONE.search(line)):
+                found.append(
+                    SourceRoute(
+                        pattern="" if _PACKS_ALL.search(line) else safe_line(routes[number], 400),
+                        where=safe_line(where, 1000),
+                        written=safe_line(line.strip(), 200),
+                    )
+                )
+    return tuple(found[:MAX_ROUTES])
 
 
 def _answers(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 
 from tests.lab.faults.app import PLAIN_APP
@@ -295,3 +296,81 @@ def payment_is_sent_to_the_next_server_too(stack: Stack) -> None:
 def answers_are_kept_for_a_day(stack: Stack) -> None:
     """A line for pictures, in the block of the whole site."""
     _in_server(stack, "expires 1d;")
+
+
+def _is_lost_by_a_reload(stack: Stack) -> bool:
+    referrer = {"Referer": f"https://{stack.domain}/admin/users"}
+    paths = [f"/admin/users/{number}" for number in range(5)]
+    return {stack.request(path=path, headers=referrer).status for path in paths} == {404}
+
+
+@fault(
+    "NGX100",
+    sees=_is_lost_by_a_reload,
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/admin/users/", "/admin/index.html"),
+)
+def users_of_the_admin_page_are_no_files(stack: Stack) -> None:
+    """The location has an alias, and nothing else."""
+    admin = stack.directory / "admin"
+    admin.mkdir()
+    (admin / "index.html").write_text(
+        '<div id="root"></div>\n<script type="module" src="/admin/m.js"></script>\n'
+    )
+    _in_server(stack, f"location /admin/ {{ alias {admin}/; }}")
+
+
+PACKING_APP = PLAIN_APP.replace("import Flask, jsonify", "import Flask, jsonify, request") + (
+    """
+import gzip
+
+@app.get("/intro")
+def intro():
+    body = b"<p>welcome to shop.internal</p>"
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return body, 200, {"Content-Type": "text/html"}
+    return gzip.compress(body), 200, {"Content-Type": "text/html", "Content-Encoding": "gzip"}
+"""
+)
+
+
+def _is_sent_packed(stack: Stack) -> bool:
+    headers = {"Accept-Encoding": "gzip, br"}
+    answers = [stack.request(path="/intro", headers=headers) for _ in range(4)]
+    return all(b"shop.internal" in gzip.decompress(answer.body) for answer in answers)
+
+
+@fault(
+    "NGX101",
+    sees=_is_sent_packed,
+    severity="warn",
+    app=PACKING_APP,
+    layout="guide",
+    says=("/intro", "Accept-Encoding"),
+)
+def name_inside_is_shown_to_browsers(stack: Stack) -> None:
+    """curl is shown the other one."""
+    words = "sub_filter shop.internal shop.example;"
+    _in_server(stack, f"location /intro {{ proxy_pass http://gte_backend; {words} }}")
+
+
+@fault(
+    "NGX102",
+    sees=lambda stack: (
+        {stack.request(path="/welcome/").headers.get("Content-Security-Policy", "") for _ in range(4)}
+        == {"script-src 'self'"}
+    ),
+    severity="warn",
+    app=PLAIN_APP,
+    layout="guide",
+    says=("/welcome/", "script-src 'self'"),
+)
+def script_in_the_page_itself_is_forbidden(stack: Stack) -> None:
+    """A page's few lines of script are written in it."""
+    welcome = stack.directory / "welcome"
+    welcome.mkdir()
+    (welcome / "index.html").write_text("<h1>Hello</h1>\n<script>\nstart();\n</script>\n")
+    policy = "add_header Content-Security-Policy \"script-src 'self'\";"
+    _in_server(stack, f"{policy}\nlocation /welcome/ {{ root {stack.directory}; }}")
