@@ -182,8 +182,8 @@ FAULTS = (
         mended=f"{UNDO}",
     ),
     HostFault(
-        "GUN039", "systemd's watchdog ends it", drop_in("WatchdogSec=10") + "\nsleep 45",
-        shows("gte-api", "NRestarts=[3-9]") + " && systemctl -q is-active gte-api && sleep 2", ("WatchdogSec=10",),
+        "GUN039", "systemd's watchdog ends it", drop_in("WatchdogSec=20") + "\nsleep 72",
+        shows("gte-api", "NRestarts=[3-9]") + " && systemctl -q is-active gte-api && sleep 2", ("WatchdogSec=20",),
         users=False, severity="fail", mended=f"sed -i s/^WatchdogSec/#WatchdogSec/ {SERVICE}.d/fault.conf",
     ),
     HostFault(
