@@ -79,11 +79,11 @@ class AnyPython(bdist_wheel):
         return "py3", "none", platform.replace("linux_", "manylinux_2_17_", 1)
 
 
-# -fno-trapping-math: nobody asks for the processor's floating-point exceptions, which keep gcc from using vectors.
+# Nobody asks for the processor's floating-point exceptions or for errno, which keep gcc from using vectors.
 ROW_PASSES = Extension(
     "service.engines.gte.librow_passes",
     ["service/engines/gte/row_passes.c"],
-    extra_compile_args=["-O3", "-fno-trapping-math"],
+    extra_compile_args=["-O3", "-fno-trapping-math", "-fno-math-errno"],
     optional=True,
 )
 

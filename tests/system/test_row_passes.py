@@ -79,6 +79,21 @@ def test_both_layers_in_turn_give_torch_s_values(by_torch: pytest.MonkeyPatch) -
     assert torch.nn.functional.cosine_similarity(ours, theirs).min() > 0.9999
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "columns"), [*SIZES, (2, 5), (3, 1001)])
+def test_a_sum_is_normalised_as_torch_does(kind: torch.dtype, rows: int, columns: int) -> None:
+    x, y = torch.randn(rows, columns) * 30, torch.randn(rows, columns).to(kind)
+    weight, bias = torch.randn(columns), torch.randn(columns)
+    passes = row_passes.compiled()
+    assert passes is not None
+    ours = passes.normalised_sum(x, y, weight, bias, 1e-12)
+    assert torch.allclose(
+        ours, torch.nn.functional.layer_norm(x + y, (columns,), weight, bias, 1e-12), atol=1e-4
+    )
+    x[0, -1] = float("nan")
+    assert not passes.normalised_sum(x, y, weight, bias, 1e-12)[0].isfinite().any()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_stays_in_its_row(value: float) -> None:
     wide, narrow = layers(64, 256)

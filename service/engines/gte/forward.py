@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from service.engines.gte import attention as forms
 from service.engines.gte import device as devices
+from service.engines.gte import row_passes
 from service.engines.gte.checkpoint import Configuration
 from service.engines.gte.linear import Linear, Packed, Plain, Quantized, Stored, in_turn
 from service.engines.gte.parallel_rows import GRANULE, ParallelRows
@@ -37,6 +38,12 @@ class Norm:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return functional.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)
+
+    def of_sum(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Of ``x + y``; ``y``: as a ``Linear`` gives it."""
+        if x.device.type == "cpu" and (passes := row_passes.compiled()):
+            return passes.normalised_sum(x, y, self._weight, self._bias, self._epsilon)
+        return self(x + y)
 
 
 class Attention:
@@ -127,7 +134,7 @@ class Attention:
 
     def joined(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """Rows ``x`` with the output of attention added and normalised."""
-        return self._norm(x + self._out(mixed))
+        return self._norm.of_sum(x, self._out(mixed))
 
 
 class Feed:
@@ -149,7 +156,7 @@ class Feed:
         self._norm = Norm(weights, f"{name}.output.LayerNorm", hidden, configuration.epsilon, device)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._norm(x + in_turn(self._wide, self._narrow, x))
+        return self._norm.of_sum(x, in_turn(self._wide, self._narrow, x))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-/* The passes over rows that lie between two 8-bit products, each row read once or twice while it is in the core's own
- * cache: what row_passes.py describes and torch computes in ten passes.
+/* The passes over rows that lie between two products, each row read once or twice while it is in the core's own cache:
+ * what row_passes.py describes and torch computes in up to ten passes.
  *
  * A NaN must not become a level: a row's largest magnitude is found among the values' bits, where that of a NaN is
  * larger than that of every number, so that the row's scale is one, and so is what is computed with it.
@@ -13,6 +13,9 @@
 #else
 #define BY_PROCESSOR
 #endif
+
+/* Sums of a row in so many lanes, because floats are not added in another order than is written. */
+#define LANES 16
 
 static const float LEAST_MAGNITUDE = 1e-12f;
 
@@ -100,5 +103,60 @@ BY_PROCESSOR void gte_levels_after_gelu(const float *restrict products, const fl
         scales[row] = scale;
         for (int64_t at = 0; at < columns; at++)
             out[at] = (uint8_t)(int32_t)(buffer[at] * factor + 0.5f);
+    }
+}
+
+/* bfloat16 is the upper half of a float32. */
+static inline float from_half(uint16_t half)
+{
+    return number((int32_t)((uint32_t)half << 16));
+}
+
+/* The sums are in out already: centred, of variance 1, times weight, plus bias. */
+static inline void normalise(float *restrict out, const float *restrict weight, const float *restrict bias,
+    float epsilon, int64_t columns)
+{
+    float lanes[LANES] = {0}, squares[LANES] = {0}, sum = 0, square = 0;
+    int64_t whole = columns / LANES * LANES;
+    for (int64_t at = 0; at < whole; at += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] += out[at + lane];
+    for (int64_t at = whole; at < columns; at++)
+        lanes[at - whole] += out[at];
+    for (int lane = 0; lane < LANES; lane++)
+        sum += lanes[lane];
+    float mean = sum / (float)columns;
+    for (int64_t at = 0; at < whole; at += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            squares[lane] += (out[at + lane] - mean) * (out[at + lane] - mean);
+    for (int64_t at = whole; at < columns; at++)
+        squares[at - whole] += (out[at] - mean) * (out[at] - mean);
+    for (int lane = 0; lane < LANES; lane++)
+        square += squares[lane];
+    float factor = 1.0f / __builtin_sqrtf(square / (float)columns + epsilon);
+    for (int64_t at = 0; at < columns; at++)
+        out[at] = (out[at] - mean) * factor * weight[at] + bias[at];
+}
+
+/* out = layer_norm(x + y). */
+BY_PROCESSOR void gte_normalised_sum(const float *restrict x, const float *restrict y, const float *restrict weight,
+    const float *restrict bias, float *restrict out, float epsilon, int64_t rows, int64_t columns)
+{
+    for (int64_t row = 0; row < rows; row++, x += columns, y += columns, out += columns) {
+        for (int64_t at = 0; at < columns; at++)
+            out[at] = x[at] + y[at];
+        normalise(out, weight, bias, epsilon, columns);
+    }
+}
+
+/* The same with y in bfloat16. */
+BY_PROCESSOR void gte_normalised_sum_of_half(const float *restrict x, const uint16_t *restrict y,
+    const float *restrict weight, const float *restrict bias, float *restrict out, float epsilon, int64_t rows,
+    int64_t columns)
+{
+    for (int64_t row = 0; row < rows; row++, x += columns, y += columns, out += columns) {
+        for (int64_t at = 0; at < columns; at++)
+            out[at] = x[at] + from_half(y[at]);
+        normalise(out, weight, bias, epsilon, columns);
     }
 }

@@ -1,7 +1,8 @@
-"""What lies between two 8-bit products, in one or two passes over each row instead of torch's ten.
+"""What lies between two products, in one or two passes over each row instead of torch's up to ten.
 
 ``row_passes.c``, compiled when the package is built; where it was not (no compiler, no wheel for the processor), torch
-computes the same (``linear``). Levels differ by one where a value lies on the edge of two, in about one of 50,000.
+computes the same (``linear``, ``forward``). Levels differ by one where a value lies on the edge of two, in about one
+of 50,000.
 """
 
 import ctypes
@@ -14,14 +15,19 @@ LIBRARY = Path(__file__).with_name("librow_passes.so")
 
 
 class RowPasses:
-    """The compiled passes. All tensors are contiguous; ``levels`` uint8, the others float32; ``scales`` a column."""
+    """The compiled passes, on the CPU. Weights, biases and ``scale`` are contiguous; levels are uint8, what is not said
+    to be bfloat16 is float32, scales are a column."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, count = ctypes.c_void_p, ctypes.c_int64
+        pointer, size = ctypes.c_void_p, [ctypes.c_int64] * 2  # rows, columns
         self._levels = library.gte_levels
-        self._levels.argtypes, self._levels.restype = [*[pointer] * 4, *[count] * 2], None
+        self._levels.argtypes = [*[pointer] * 4, *size]
         self._after_gelu = library.gte_levels_after_gelu
-        self._after_gelu.argtypes, self._after_gelu.restype = [*[pointer] * 8, *[count] * 2], None
+        self._after_gelu.argtypes = [*[pointer] * 8, *size]
+        self._sum, self._sum_of_half = library.gte_normalised_sum, library.gte_normalised_sum_of_half
+        self._sum.argtypes = self._sum_of_half.argtypes = [*[pointer] * 5, ctypes.c_float, *size]
+        for function in (self._levels, self._after_gelu, self._sum, self._sum_of_half):
+            function.restype = None
 
     def levels(self, x: torch.Tensor, widths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``x * widths`` [rows, columns] in levels of 8 bits with the zero at 128, and the scale of each row."""
@@ -46,6 +52,16 @@ class RowPasses:
         tensors = (products, scale, bias, widths, shift, levels, scales, buffer)
         self._after_gelu(*_addresses(*tensors), *products.shape)
         return levels, scales
+
+    def normalised_sum(
+        self, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+    ) -> torch.Tensor:
+        """``layer_norm(x + y)`` by row; ``y`` is float32 or bfloat16."""
+        x, y = x.contiguous(), y.contiguous()
+        out = torch.empty_like(x)
+        pass_over = self._sum_of_half if y.dtype is torch.bfloat16 else self._sum
+        pass_over(*_addresses(x, y, weight, bias, out), epsilon, *x.shape)
+        return out
 
 
 @functools.cache
