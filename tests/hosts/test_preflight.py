@@ -43,7 +43,8 @@ BROKEN = {
         "GUN036",
     ),
     "log-not-writable": (
-        drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log") + "mkdir -m 0755 /srv/logs",
+        drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log\\nReadWritePaths=-/srv/logs")
+        + "mkdir -m 0755 /srv/logs",
         "unit",
         "fail",
         "GUN018",
