@@ -31,7 +31,7 @@ from ops.diagnosis.model import (
     Status,
     Symptom,
 )
-from ops.diagnosis.steps import with_settings
+from ops.diagnosis.steps import confirmation, has_a_hole, with_settings
 from ops.diagnosis.symptom_evidence import evidence_of, log_commands, route_of
 from ops.diagnosis.symptoms import Observed, observed_symptoms
 from ops.facts.base import NotSeen
@@ -274,15 +274,19 @@ def _cause(
         ),
         # The same words at the same place may be found on two ways.
         evidence=tuple(dict.fromkeys(root.evidence)),
-        verify=with_settings(
-            verbatim(root.verify) if root.verify else entry.verify_with(facts), values.get("settings_file")
-        ),
+        verify=with_settings(_verify(root, entry, facts), values.get("settings_file")),
         fix=entry.printed((_step(step, values) for step in root.fix), facts)
         if root.fix
         else entry.fix_with(facts, tuple(_step(step, values) for step in root.fix_first)),
         kind=root.kind,
         subjects=root.subjects,
     )
+
+
+def _verify(root: Finding, entry: CauseEntry, facts: Mapping[str, str | Text]) -> Text:
+    """The command that shows the cause; the check itself where a value of the command was not seen."""
+    command = verbatim(root.verify) if root.verify else entry.verify_with(facts)
+    return verbatim(confirmation(root.code, is_fail=False)) if has_a_hole(command.en) else command
 
 
 def _step(step: str | Text, values: Mapping[str, str]) -> Text:

@@ -63,12 +63,13 @@ def setting_places(snapshot: Snapshot, target: Target) -> dict[str, str]:
 
 
 def with_places(sentence: Text, values: Mapping[str, str]) -> Text:
-    """Return a sentence with each ``{NAME_place}`` filled in, from `setting_places`; with ``?`` without one."""
+    """Return a sentence with each ``{NAME_place}`` filled in, from `setting_places`; without one, what they are
+    settings of."""
 
-    def filled(words: str) -> str:
-        return _PLACE.sub(lambda match: values.get(match[1], "?"), words)
+    def filled(words: str, unknown: str) -> str:
+        return _PLACE.sub(lambda match: values.get(match[1], unknown), words)
 
-    return Text(en=filled(sentence.en), zh=filled(sentence.zh))
+    return Text(en=filled(sentence.en, "gunicorn's configuration"), zh=filled(sentence.zh, "gunicorn 的配置"))
 
 
 def variables_file(unit: Unit | None) -> str | None:

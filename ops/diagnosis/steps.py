@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ops.text.language import Text, verbatim
+from ops.text.sanitize import HIDDEN
 
 if TYPE_CHECKING:
     from ops.facts.nginx import NginxConfig
@@ -30,6 +31,13 @@ _CHANGES_DIRECTORY = re.compile(r"(?:cd [^;&|<>]+)?")
 _SHELL = re.compile(r"^[^'\"]*[;&|<>$`]")
 # What ends or begins an argument in nginx's configuration, anywhere in it or at its beginning.
 _NEEDS_QUOTES = re.compile(r"[\s;{}\"'\\]|^#")
+# A value by itself, quoted or not, or the beginning or the end of a path; in a pattern a question mark follows what it
+# is about, in a URL something follows it.
+_NOT_SEEN = re.compile(r"""(?:^|[\s'"=:/,(])\?(?=$|[\s'"/:,;)])""")
+_LEFT_OUT = Text(
+    en="One step is left out: a value in it is hidden, or was not seen. As root on the host itself the doctor says it",
+    zh="这里省略了一步：其中有一个值被隐藏或没有看到。请在该主机上以 root 身份运行 doctor 查看",
+)
 # The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
 # gunicorn's default graceful_timeout, and some.
@@ -39,6 +47,12 @@ _ENDS_WITHIN = 35
 def is_command(step: Text) -> bool:
     """Whether a step is a command: the same words in both languages."""
     return step.en == step.zh
+
+
+def has_a_hole(command: str) -> bool:
+    """Whether a command has something in place of a value: a mark for one that was hidden, or ``?`` for one that was
+    not seen."""
+    return HIDDEN in command or _NOT_SEEN.search(command) is not None
 
 
 def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
@@ -52,13 +66,15 @@ def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
 def printed_steps(
     steps: Iterable[Text], confirm: str, settings_file: str | None, app_dir: str | None = None
 ) -> tuple[Text, ...]:
-    """Return ``steps`` as they are printed, followed by ``confirm``, the command that shows whether they worked.
+    """Return ``steps`` as they are printed, followed by ``confirm``, the command that shows whether they worked. A
+    command that has no value for something is left out, and a sentence says so.
     ``app_dir``: where the service is started."""
-    lines = [
-        verbatim(in_background(line.en, app_dir)) if is_command(line) else line
+    whole = (
+        _LEFT_OUT if is_command(line) and has_a_hole(line.en) else line
         for step in (*steps, verbatim(confirm))
         for line in _lines(step)
-    ]
+    )
+    lines = [verbatim(in_background(line.en, app_dir)) if is_command(line) else line for line in whole]
     # One step may end with the command that begins the next: a test of nginx, a restart.
     unique = [line for before, line in zip([None, *lines], lines, strict=False) if line != before]
     return tuple(with_settings(line, settings_file) for line in _with_waits(unique))

@@ -24,6 +24,8 @@ class Text(msgspec.Struct, frozen=True):
 # Between a name and its description, and between the items of a list.
 COLON = Text(en=": ", zh="：")
 COMMA = Text(en=", ", zh="、")
+# In a sentence, in place of what was not seen.
+UNSEEN = Text(en="(not seen)", zh="（未看到）")
 
 
 def verbatim(words: str) -> Text:
@@ -37,10 +39,10 @@ def in_seconds(number: str) -> Text:
 
 
 def listed(items: Iterable[Text]) -> Text:
-    """The different items, in order of their English words; ``?`` for none."""
+    """The different items, in order of their English words; `UNSEEN` for none."""
     unique = {item.en: item for item in items}
     ordered = [unique[words] for words in sorted(unique)]
     return Text(
-        en=COMMA.en.join(item.en for item in ordered) or "?",
-        zh=COMMA.zh.join(item.zh for item in ordered) or "?",
+        en=COMMA.en.join(item.en for item in ordered) or UNSEEN.en,
+        zh=COMMA.zh.join(item.zh for item in ordered) or UNSEEN.zh,
     )

@@ -25,8 +25,17 @@ from ops.text.sanitize import safe_line, safe_words, without_controls
 _NAMES = ("nginx", "gunicorn", "python", "flask", "uwsgi", "uvicorn", "werkzeug", *sorted(TUNNELS))
 _WEB = re.compile("|".join(_NAMES), re.IGNORECASE)
 _WEB_BYTES = re.compile(_WEB.pattern.encode(), re.IGNORECASE)
-# The variables that decide how Flask and gunicorn run, and systemd's watchdog; the rest may hold secrets.
-_TELLING_VARIABLES = ("FLASK_DEBUG", "FLASK_ENV", "FLASK_APP", "GUNICORN_CMD_ARGS", "WATCHDOG_USEC")
+# The variables that decide how Flask and gunicorn run, systemd's watchdog, and the service's own limit of requests; the
+# rest may hold secrets.
+_TELLING_VARIABLES = (
+    "FLASK_DEBUG",
+    "FLASK_ENV",
+    "FLASK_APP",
+    "GTE_API_KEYS_FILE",
+    "GTE_RATE",
+    "GUNICORN_CMD_ARGS",
+    "WATCHDOG_USEC",
+)
 MAX_PROCESSES = 400
 MAX_PRIVATE = 200
 # Time limit for reading one process, seconds, and the number that may exceed it before the rest is skipped.

@@ -40,7 +40,7 @@ from ops.diagnosis.steps import confirmation, printed_steps
 from ops.diagnosis.steps import is_command as is_command
 from ops.errors import OpsError
 from ops.text.duration import in_chinese_units
-from ops.text.language import COMMA, Language, Text, verbatim
+from ops.text.language import COMMA, UNSEEN, Language, Text, verbatim
 from ops.text.reasons import reason
 
 MISSING = "?"
@@ -356,8 +356,10 @@ def _in_chinese(name: str, value: str) -> str:
 
 
 def fill_text(template: Text, values: Mapping[str, str | Text]) -> Text:
-    """`fill` in both languages."""
-    return Text(en=fill(template.en, values), zh=fill(template.zh, values, "zh"))
+    """`fill` in both languages, for a sentence: it says where a value was not seen."""
+    names = placeholders(template.en + template.zh)
+    told = {name: UNSEEN if values.get(name, MISSING) == MISSING else values[name] for name in names}
+    return Text(en=fill(template.en, told), zh=fill(template.zh, told, "zh"))
 
 
 def fill_command(template: Text, values: Mapping[str, str | Text]) -> Text:

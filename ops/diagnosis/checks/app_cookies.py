@@ -48,8 +48,7 @@ def cookie_domain(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iter
             {
                 "where": wrong.where,
                 "setting": wrong.setting,
-                "domain": wrong.domain,
-                "name": target.domain,
+                "given_for": wrong.domain,
                 "request": f"{item.method} {item.path}",
                 "status": item.status,
             },

@@ -640,10 +640,13 @@ def _missing_program(raised: Raised, around: Circumstances, target: Target) -> F
         return None
     name, given = named[1], around.given
     place = given.programs.get(name) if given else None
-    path = given.path if given and given.path is not None else "?"
+    path = given.path if given and given.path is not None else ""
     if place:
         return FileRefusal(
-            (quote("environ", f"PATH={path}"), Evidence(place, Text(en="is there", zh="存在"))),
+            (
+                *((quote("environ", f"PATH={path}"),) if path else ()),
+                Evidence(place, Text(en="is there", zh="存在")),
+            ),
             Text(
                 en=f"the program {name} is at {place}, which is not on the PATH of the service's process",
                 zh=f"程序 {name} 在 {place}，但不在服务进程的 PATH 里",

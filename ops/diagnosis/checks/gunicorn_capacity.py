@@ -264,7 +264,7 @@ def _completions(
     completions = sum(counted) if sum(counted) > own else activity.others_completed
     if completions:
         return Evidence(
-            "progress records" if counted else target.gunicorn_access_log or "?",
+            "progress records" if counted else target.gunicorn_access_log or "gunicorn",
             Text(
                 en=f"{completions} requests completed in {activity.seconds:.1f} s",
                 zh=f"{activity.seconds:.1f} 秒内完成了 {completions} 个请求",

@@ -217,10 +217,10 @@ def _was_address_in_use(failure: StartFailure) -> bool:
 
 
 def _gone(failure: StartFailure) -> Text:
-    address = failure.values.get("address", "?")
+    address = failure.values.get("address", "")
     return Text(
-        en=f"The last start failed, because another process held {address}; nobody holds it now.",
-        zh=f"上次启动失败，因为 {address} 当时被别的进程占用；现在已无人占用。",
+        en=f"The last start failed, because another process held {address or 'its address'}; nobody holds it now.",
+        zh=f"上次启动失败，因为 {address or '它的地址'} 当时被别的进程占用；现在已无人占用。",
     )
 
 

@@ -23,7 +23,7 @@ from ops.facts.target import Target
 from ops.interpret.gunicorn import arguments, process_of, setting
 from ops.interpret.nginx_error_line import own_words, request_of
 from ops.interpret.traffic import all_traffic, general_path, service_traffic, users_traffic
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 
 if TYPE_CHECKING:
     from ops.diagnosis.checks.app_process import Circumstances
@@ -193,7 +193,7 @@ def _waits_for_a_thread(raised: Raised, log: Log, around: Circumstances, target:
 
     line = innermost_own(raised.entry.text)
     served = _SERVED_REQUEST.search(raised.entry.text)
-    path = served[1] if served else "?"
+    path = verbatim(served[1]) if served else Text(en="a request", zh="一个请求")
     return _Wait(
         (
             quote(log.path, raised.entry.text.partition("\n")[0]),
@@ -201,10 +201,10 @@ def _waits_for_a_thread(raised: Raised, log: Log, around: Circumstances, target:
             *forked_evidence(around),
         ),
         Text(
-            en=f"A worker waited for another thread until gunicorn ended it, serving {path}, at {raised.where}: {line}."
-            " The application is loaded before the fork (preload_app), so the thread that it waits for, or that holds"
-            " the lock, most likely is in the master alone.",
-            zh=f"一个工作进程在处理 {path} 时一直等待另一个线程，直到被 gunicorn 结束，位置 {raised.where}：{line}。"
+            en=f"A worker waited for another thread until gunicorn ended it, serving {path.en}, at"
+            f" {raised.where}: {line}. The application is loaded before the fork (preload_app), so the thread that it"
+            " waits for, or that holds the lock, most likely is in the master alone.",
+            zh=f"一个工作进程在处理 {path.zh} 时一直等待另一个线程，直到被 gunicorn 结束，位置 {raised.where}：{line}。"
             "应用在 fork 之前加载（preload_app），它等的线程（或持有锁的线程）很可能只存在于主进程里。",
         ),
         forked_steps(around, target)[:1],

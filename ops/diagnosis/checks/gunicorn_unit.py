@@ -100,7 +100,11 @@ def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
                 "GUN033",
                 evidence,
                 facts | {"program": program, "reason": reason},
-                fix=(verbatim(f"ls -l {shlex.quote(program)}"), _edit(own, "ExecStart="), *start),
+                fix=(
+                    *((verbatim(f"ls -l {shlex.quote(program)}"),) if own.program else ()),
+                    _edit(own, "ExecStart="),
+                    *start,
+                ),
                 kind=fault,
             )
         case UnitFault.DIRECTORY:
@@ -109,7 +113,7 @@ def _of_fault(fault: UnitFault, own: Unit) -> Iterator[Finding]:
                 "GUN034", evidence, facts | {"directory": own.directory or "?", "reason": reason}, kind=fault
             )
         case UnitFault.ACCOUNT:
-            account = own.account_error or f"{own.user or '?'}:{own.group or '-'}"
+            account = own.account_error or ":".join(filter(None, (own.user, own.group))) or "?"
             yield Finding(
                 "GUN035", evidence, facts | {"account": account, "user": own.user or own.group}, kind=fault
             )

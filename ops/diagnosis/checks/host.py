@@ -22,7 +22,7 @@ from ops.facts.target import Target
 from ops.interpret.address import is_loopback, split_address
 from ops.interpret.traffic import judged_since
 from ops.text.duration import age
-from ops.text.language import Text
+from ops.text.language import Text, verbatim
 
 FULL, SHORT = 0.02, 0.10
 SHORT_MEMORY = 0.10
@@ -80,10 +80,10 @@ def space(machine: Machine, logs: Logs | NotSeen) -> Iterator[Finding]:
 
 
 def _refused_summary(place: FileSystem | None) -> Text:
-    where = place.mount if place else "?"
+    where = verbatim(place.mount) if place else Text(en="what they were written to", zh="写入的文件系统")
     return Text(
-        en=f"Writes failed for lack of space in the window; {where} has room again now.",
-        zh=f"时间窗口内有写入因空间不足而失败；{where} 现在又有空间了。",
+        en=f"Writes failed for lack of space in the window; {where.en} has room again now.",
+        zh=f"时间窗口内有写入因空间不足而失败；{where.zh} 现在又有空间了。",
     )
 
 

@@ -156,7 +156,7 @@ class _CertificateSource(NamedTuple):
 
         def source(file: PemFile, *, is_renewed: bool) -> _CertificateSource:
             directive = directives.get(file.path)
-            return cls(file, directive.where if directive else "?", is_renewed)
+            return cls(file, directive.where if directive else file.path, is_renewed)
 
         holding = [file for file in door.files if file.certificates]
         for file in holding:

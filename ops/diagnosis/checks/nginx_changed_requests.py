@@ -398,8 +398,8 @@ def _connection(refusal: _Refusal) -> _Change | None:
         ]
         if line is None or not beside:
             continue
-        name = next(iter(server.names), "?")
-        other = next(iter(beside[0].names), "?")
+        name = next(iter(server.names), server.where)
+        other = next(iter(beside[0].names), beside[0].where)
         return _Change(
             line,
             "Host",

@@ -194,7 +194,7 @@ def _found_again(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:
     misread = _misread(file, place) if place is not None else None
     if misread is None:
         return None
-    request, path, there = file.request or "?", file.path, file.lies_at
+    request, path, there = file.request or file.path, file.path, file.lies_at
     return Mend(
         Text(
             en=f"nginx answered 404 for {request}, {file.count} times: it looks for {path}, and the file is {there}.",

@@ -36,7 +36,7 @@ from ops.interpret.nginx import ProxyPass, named_servers
 from ops.interpret.nginx_error_line import RequestInError, message, own_words, request_of, upstream
 from ops.interpret.site import find_site
 from ops.interpret.traffic import judged_since, service_traffic, users_traffic
-from ops.text.language import Text
+from ops.text.language import UNSEEN, Text, verbatim
 
 NOT_THERE, DENIED, NOT_PERMITTED, READ_ONLY = 2, 13, 1, 30
 # Seconds between the lines of one request in nginx's error log and gunicorn's access log: both write whole seconds.
@@ -79,15 +79,15 @@ def files(logs: Logs) -> Iterator[Finding]:
         if isinstance(blocker, NotSeen):
             unclear = blocker
         elif blocker is not None:
-            user = file.reader.user if file.reader else "?"
+            user = verbatim(file.reader.user) if file.reader else UNSEEN
             count, place, words = file.count, blocker.directory, blocker.words
             yield Finding(
                 "NGX040",
                 (quote(file.log, file.entry.partition("\n")[0]), *blocker.evidence),
                 {"count": str(count), "path": file.path, "directory": place, "user": user},
                 summary=Text(
-                    en=f"nginx's workers ({user}) could not use {file.path}, {count} times: {place} {words.en}.",
-                    zh=f"nginx 的工作进程（用户 {user}）有 {count} 次无法使用 {file.path}：{place} {words.zh}。",
+                    en=f"nginx's workers ({user.en}) could not use {file.path}, {count} times: {place} {words.en}.",
+                    zh=f"nginx 的工作进程（用户 {user.zh}）有 {count} 次无法使用 {file.path}：{place} {words.zh}。",
                 ),
                 verify=f"namei -l {shlex.quote(_directory(file))}",
                 fix=blocker.fix,

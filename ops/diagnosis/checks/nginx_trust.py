@@ -11,7 +11,7 @@ from ops.facts.nginx import NginxConfig, NginxTest
 from ops.facts.target import Target
 from ops.interpret.authority import Standing, posing_as_nginx
 from ops.interpret.nginx import title
-from ops.text.language import Text
+from ops.text.language import UNSEEN, Text, verbatim
 from ops.text.reasons import reason
 
 MAX_SHOWN = 8
@@ -37,12 +37,12 @@ def _is_known(process: Process, target: Target) -> bool:
 
 
 def _seen(process: Process) -> Evidence:
-    program = process.executable or "?"
+    program = verbatim(process.executable) if process.executable else UNSEEN
     return Evidence(
         f"ps {process.pid}",
         Text(
-            en=f"user {process.user}, program {program}: {title(process)[:200]}",
-            zh=f"用户 {process.user}，程序 {program}：{title(process)[:200]}",
+            en=f"user {process.user}, program {program.en}: {title(process)[:200]}",
+            zh=f"用户 {process.user}，程序 {program.zh}：{title(process)[:200]}",
         ),
     )
 

@@ -22,7 +22,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.gunicorn import arguments, options, process_of
 from ops.interpret.service_name import identity, reaches_service
 from ops.interpret.traffic import users_traffic
-from ops.text.language import Text
+from ops.text.language import UNSEEN, Text
 
 # Since this version nginx speaks HTTP/1.1 and keeps connections by default (its CHANGES).
 REUSING_SINCE = (1, 29, 7)
@@ -247,7 +247,7 @@ class _AnotherProgram(NamedTuple):
 
     @property
     def holder(self) -> str:
-        return f"pid {self.owner.pid} {' '.join(self.owner.command)[:120]}" if self.owner else "?"
+        return f"pid {self.owner.pid} {' '.join(self.owner.command)[:120]}" if self.owner else UNSEEN.en
 
     @property
     def place(self) -> str:

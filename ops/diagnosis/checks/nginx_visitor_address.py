@@ -22,6 +22,7 @@ from ops.facts.target import Target
 from ops.facts.traffic import Sender
 from ops.interpret import nginx as nginx_topology
 from ops.interpret.agent_kind import is_system
+from ops.interpret.gunicorn import process_of
 from ops.interpret.site import find_site, scope_for
 from ops.interpret.traffic import users_traffic
 from ops.interpret.tunnels import TUNNELS
@@ -55,8 +56,8 @@ def visitor_address(
     logs: Logs, nginx_config: NginxConfig, target: Target, processes: Processes | NotSeen
 ) -> Iterator[Finding]:
     """NGX071: users' requests all have the address of a proxy in front of nginx: it names several visitors behind it;
-    or a limit by address is in force, and it is a private address with several users' programs, this host's own beside
-    a tunnel's program, or one of the PROXY protocol."""
+    or a limit by address is in force, nginx's or the service's own (GTE_RATE), and it is a private address with several
+    users' programs, this host's own beside a tunnel's program, or one of the PROXY protocol."""
     site = find_site(nginx_config, target.domain, target.backend)
     scope = scope_for(nginx_config, target, target.predict_path)
     senders, total = _senders(logs)
@@ -64,10 +65,17 @@ def visitor_address(
         return
     trusted = [line for part in (site.server, scope) for line in part.effective("set_real_ip_from")]
     limits = _limits_by_address(nginx_config, scope)
+    own_limit = _limit_of_the_service(processes, target)
     speaks_proxy = any(listen.proxy_protocol for listen in site.server.listens)
     shown = _hidden_behind(senders, total)
     proof = _by_header(shown, speaks_proxy=speaks_proxy) if shown else None
-    if proof is None and limits and not trusted and len(senders) == 1 and senders[0].requests == total:
+    if (
+        proof is None
+        and (limits or own_limit)
+        and not trusted
+        and len(senders) == 1
+        and senders[0].requests == total
+    ):
         shown = senders
         proof = (
             _by_protocol() if speaks_proxy else _by_tunnel(senders[0], processes) or _by_programs(senders[0])
@@ -80,6 +88,7 @@ def visitor_address(
     stranger = next((sender.address for sender in shown if not _is_ours(sender.address, trusted)), None)
     if speaks_proxy:
         stranger = None
+    counted_by = limit.where if limit else own_limit.detail.en if own_limit else None
     log = users_traffic(logs)[0].path
     yield Finding(
         "NGX071",
@@ -92,10 +101,11 @@ def visitor_address(
                 ),
             ),
             *((quote(limit.where, limit.written),) if limit else ()),
+            *((own_limit,) if own_limit else ()),
             *(quote(line.where, line.written) for line in trusted[:3]),
         ),
         {"address": addresses, "visitors": proof.words},
-        summary=_doubtful_summary(addresses, proof) if stranger else _summary(addresses, proof, limit),
+        summary=_doubtful_summary(addresses, proof) if stranger else _summary(addresses, proof, counted_by),
         fix=_if_it_is_yours(stranger, proof, target) if stranger else _steps(shown, trusted, proof, target),
     )
 
@@ -185,13 +195,24 @@ def _limits_by_address(config: NginxConfig, scope: nginx_topology.Scope) -> list
     return [line for line in lines if line.args and counts_addresses(line, config)]
 
 
-def _summary(addresses: str, proof: _Proof, limit: Directive | None) -> Text | None:
+def _limit_of_the_service(processes: Processes | NotSeen, target: Target) -> Evidence | None:
+    """The toolkit's own service's limit for each client, in the environment of its process: without API keys it counts
+    by address."""
+    master = None if isinstance(processes, NotSeen) else process_of(processes, target.gunicorn_master)
+    variables = (master.environment or {}) if master else {}
+    rate = variables.get("GTE_RATE", "").strip()
+    if master is None or not rate or variables.get("GTE_API_KEYS_FILE", "").strip():
+        return None
+    return quote(f"pid {master.pid}", f"GTE_RATE={rate}")
+
+
+def _summary(addresses: str, proof: _Proof, limit: str | None) -> Text | None:
     if limit is None:
         return None
     return Text(
-        en=f"To nginx, users' requests come from {addresses}, but {proof.words.en}: the limit at {limit.where} counts"
+        en=f"To nginx, users' requests come from {addresses}, but {proof.words.en}: the limit at {limit} counts"
         " all visitors as one.",
-        zh=f"nginx 看到的用户请求都来自 {addresses}，但{proof.words.zh}：{limit.where} 的限流把所有访问者算作一个。",
+        zh=f"nginx 看到的用户请求都来自 {addresses}，但{proof.words.zh}：{limit} 的限流把所有访问者算作一个。",
     )
 
 

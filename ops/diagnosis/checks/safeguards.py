@@ -148,7 +148,7 @@ def _program_of(master: int, processes: Processes, target: Target) -> str:
         return "gunicorn"
     process = next((process for process in processes.processes if process.pid == master), None)
     if process is None:
-        return "?"
+        return f"pid {master}"
     return "nginx" if title(process).startswith("nginx:") else process.name
 
 
@@ -379,15 +379,17 @@ def watchdog(taken_at: float, watchdog: WatchdogFacts | NotSeen) -> Iterator[Fin
             raise NotJudgedError(watchdog)
         return
     if watchdog.gave_up:
-        ago = age(max(0.0, taken_at - watchdog.last_round)) if watchdog.last_round is not None else "?"
+        ago = age(max(0.0, taken_at - watchdog.last_round)) if watchdog.last_round is not None else None
         yield Finding(
             "OPS007",
             (
                 Evidence(
                     watchdog.path,
                     Text(
-                        en=f"no more actions after {watchdog.actions} actions; last check {ago} ago",
-                        zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在 {in_chinese_units(ago)}前",
+                        en=f"no more actions after {watchdog.actions} actions; last check"
+                        + (f" {ago} ago" if ago else " at an unknown time"),
+                        zh=f"已执行 {watchdog.actions} 次动作，目前停止动作；上次检查在"
+                        + (f" {in_chinese_units(ago)}前" if ago else "未知的时间"),
                     ),
                 ),
             ),

@@ -126,15 +126,18 @@ def _newer_intermediate(
 ) -> tuple[str | Text, ...]:
     """The steps that replace the old intermediate with the present one: its authority serves it at the URL in the
     certificate below (RFC 5280, 4.2.2.1), or sends it with a newly issued certificate."""
-    file = target.certificate or "?"
+    file = Text(
+        en=target.certificate or "the file of ssl_certificate",
+        zh=target.certificate or " ssl_certificate 所指的文件",
+    )
     url = path[path.index(old) - 1].issuer_url
     source = Text(
-        en=f"In {file} replace the block of {old.subject} by the one that its authority issues now"
+        en=f"In {file.en} replace the block of {old.subject} by the one that its authority issues now"
         + (f": {url}" if url else ""),
-        zh=f"把 {file} 里 {old.subject} 的那一段换成其 CA 现行的证书" + (f"：{url}" if url else ""),
+        zh=f"把 {file.zh} 里 {old.subject} 的那一段换成其 CA 现行的证书" + (f"：{url}" if url else ""),
     )
     managed = target.certificate is not None and target.certificate.startswith(target.letsencrypt_dir)
-    name = posixpath.basename(posixpath.dirname(file))
+    name = posixpath.basename(posixpath.dirname(file.en))
     renew = (f"certbot renew --force-renewal --cert-name {shlex.quote(name)}",) if managed else ()
     return (*renew, source, target.test_nginx, target.reload_nginx)
 

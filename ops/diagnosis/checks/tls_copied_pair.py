@@ -41,6 +41,9 @@ def not_copied(pairs: Iterable[AcmePair], served: Served, target: Target, taken_
 def _finding(pair: AcmePair, served: Served, target: Target, severity: Severity) -> Finding:
     leaf, new = served.chain[0], pair.certificate.certificates[0]
     copy = target.certificate or "?"
+    read = Text(
+        en=target.certificate or "a file that was not seen", zh=target.certificate or "某个未看到的文件"
+    )
     return Finding(
         "TLS008",
         (
@@ -51,8 +54,8 @@ def _finding(pair: AcmePair, served: Served, target: Target, severity: Severity)
         severity=severity,
         summary=Text(
             en=f"{pair.client} has renewed the certificate in {pair.directory} (valid until {when(new.not_after)});"
-            f" nginx reads {copy}, a copy that was not renewed (valid until {when(leaf.not_after)}).",
-            zh=f"{pair.client} 已在 {pair.directory} 里续期（有效期到 {when(new.not_after)}）；nginx 读取的 {copy} "
+            f" nginx reads {read.en}, a copy that was not renewed (valid until {when(leaf.not_after)}).",
+            zh=f"{pair.client} 已在 {pair.directory} 里续期（有效期到 {when(new.not_after)}）；nginx 读取的 {read.zh} "
             f"是没有更新的副本（有效期到 {when(leaf.not_after)}）。",
         ),
         verify=f"openssl x509 -in {shlex.quote(pair.certificate.path)} -noout -enddate;"

@@ -352,6 +352,14 @@ def test_a_step_without_its_value_is_left_out() -> None:
     ]
 
 
+def test_a_sentence_says_that_a_value_was_not_seen() -> None:
+    sentence = Text(en="process {pid} holds {port}", zh="进程 {pid} 占用 {port}")
+    assert fill_text(sentence, {"pid": "?", "port": "80"}) == Text(
+        en="process (not seen) holds 80", zh="进程 （未看到） 占用 80"
+    )
+    assert fill_text(sentence, {"pid": "7"}).en == "process 7 holds (not seen)"
+
+
 # --- lookup ------------------------------------------------------------------------------------------------------
 
 

@@ -91,7 +91,7 @@ def test_both_languages_name_the_place() -> None:
 def test_a_judge_s_own_sentence_names_it_too_and_no_other_brace_is_touched() -> None:
     sentence = Text(en="Set bind ({bind_place}) {name}", zh="把 bind（{bind_place}）{name}")
     assert with_places(sentence, {"bind_place": "/f:1", "name": "x"}).en == "Set bind (/f:1) {name}"
-    assert with_places(sentence, {}).zh == "把 bind（?）{name}"
+    assert with_places(sentence, {}).zh == "把 bind（gunicorn 的配置）{name}"
 
 
 @pytest.mark.parametrize(

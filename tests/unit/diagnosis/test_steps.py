@@ -10,6 +10,8 @@ import pytest
 
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.steps import (
+    has_a_hole,
+    is_command,
     printed_steps,
     put_after_line,
     put_before_line,
@@ -261,3 +263,40 @@ def test_a_written_argument_is_read_back_as_it_was(value: str) -> None:
 
 def test_quotation_marks_in_an_argument_are_kept_as_such() -> None:
     assert written_argument('say "so"') == r'"say \"so\""'
+
+
+HOLES = [
+    "kill ?",
+    "kill -9 '?'",
+    "ps -o args= -p '?'",
+    "sed -n '?'p /etc/nginx/nginx.conf",
+    "ls -l ?/app.py",
+    "curl -H 'Authorization: ***' https://a.example/",
+    "export KEY='***'",
+    "sed -i 's#return 200 \\*\\*\\*#x#' /a; echo ***",
+]
+
+
+@pytest.mark.parametrize("command", HOLES)
+def test_a_command_without_its_value_is_never_printed(command: str) -> None:
+    assert has_a_hole(command)
+    steps = printed_steps((verbatim(command), verbatim("nginx -t")), "gte-ops doctor", None)
+    assert [step.en for step in steps if is_command(step)] == ["nginx -t", "gte-ops doctor"]
+    assert [step.en for step in steps if not is_command(step)] == [
+        "One step is left out: a value in it is hidden, or was not seen. As root on the host itself the doctor says it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        r"sed -i '7s#\([[:space:]]\)[\"\x27]\?x[\"\x27]\?#y#' /etc/nginx/nginx.conf",
+        "curl 'https://a.example/predict?text=a'",
+        "grep -E 'https?://' /etc/nginx/nginx.conf",
+        "nginx -T 2>/dev/null | grep -nE 'sub_filter|a?b'",
+        "rm /var/cache/nginx/*",
+        "(crontab -l; echo '* * * * * gte-ops watchdog --once') | crontab -",
+    ],
+)
+def test_other_question_marks_and_stars_are_no_holes(command: str) -> None:
+    assert not has_a_hole(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ops.facts.snapshot import Snapshot
@@ -169,3 +170,47 @@ def test_a_trusted_proxy_needs_the_header_alone() -> None:
     said = steps(sent(tunnel(), config=site(TRUSTED)))
     assert "set_real_ip_from 127.0.0.1" not in said
     assert "real_ip_header X-Forwarded-For" in said
+
+
+OWN_LIMIT = {"GTE_RATE": "600r/m"}
+
+
+def of_the_service(variables: dict[str, str], *agents: str) -> Snapshot:
+    """nginx has no limit; the service's process has these variables."""
+    everyone = [msgspec.structs.replace(p, environment=variables) for p in GUNICORN_PROCESSES]
+    return sent(
+        tunnel("10.0.0.9", 300, 0, *(agents or BROWSERS)),
+        config=nginx_config(WITHOUT_LIMIT),
+        processes=processes(NGINX_PROCESSES, everyone),
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        fires(
+            "NGX071",
+            "the service's own limit counts them as one",
+            of_the_service(OWN_LIMIT),
+            "GTE_RATE=600r/m",
+            severity="warn",
+        ),
+        quiet(
+            "NGX071",
+            "the service counts by API key",
+            of_the_service({**OWN_LIMIT, "GTE_API_KEYS_FILE": "/k"}),
+        ),
+        quiet("NGX071", "neither has a limit", of_the_service({})),
+        quiet("NGX071", "one program of one visitor", of_the_service(OWN_LIMIT, "okhttp")),
+    ],
+    ids=str,
+)
+def test_the_service_s_own_limit_counts_too(case: Case) -> None:
+    hold(case)
+
+
+def test_the_summary_names_the_service_s_limit() -> None:
+    finding = found(of_the_service(OWN_LIMIT))["NGX071"]
+    assert finding.summary is not None
+    assert "GTE_RATE=600r/m" in finding.summary.en
+    assert "GTE_RATE=600r/m" in finding.summary.zh
