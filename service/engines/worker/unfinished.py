@@ -35,7 +35,8 @@ class UnfinishedVectors:
             for key, vector in vectors:
                 if vector is not None:
                     self._kept.pop(key, None)
-                    self._kept[key] = now, vector
+                    # A copy: a row is a view that would keep its whole batch.
+                    self._kept[key] = now, vector.copy()
             while self._kept:
                 oldest = next(iter(self._kept))
                 if len(self._kept) <= self._most and self._kept[oldest][0] > now - _SECONDS:

@@ -101,3 +101,12 @@ def test_the_oldest_are_dropped_when_there_are_too_many_and_all_after_ten_minute
     now = 1300.0
     kept.keep([("f", row)])
     assert len(kept) == 1
+
+
+def test_a_kept_vector_does_not_keep_its_whole_batch() -> None:
+    kept = UnfinishedVectors()
+    batch = numpy.zeros((64, 1024), numpy.float32)
+    kept.keep([("a", batch[3])])
+    (vector,) = kept.take(["a"])
+    assert vector is not None
+    assert vector.base is None
