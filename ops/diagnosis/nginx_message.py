@@ -258,6 +258,31 @@ def _larger_hash(match: re.Match[str], _place: Text, _is_main: bool) -> Text:
     )
 
 
+# Variables that recipes use and that nginx does not have: each is made by a map of its own in http.
+_MAPS = {
+    "connection_upgrade": 'map $http_upgrade $connection_upgrade { default upgrade; "" ""; }',
+    "proxy_connection": 'map $http_upgrade $proxy_connection { default upgrade; "" ""; }',
+    "proxy_x_forwarded_proto": "map $http_x_forwarded_proto $proxy_x_forwarded_proto"
+    ' { default $http_x_forwarded_proto; "" $scheme; }',
+}
+
+
+def _no_variable(match: re.Match[str], place: Text, _is_main: bool) -> Text:
+    name = match[1]
+    if made := _MAPS.get(name):
+        return Text(
+            en=f"{place.en}: nginx has no variable ${name} by itself, a map makes it. Write in http {{ }}, outside"
+            f" every server: {made}",
+            zh=f"{place.zh}：变量 ${name} 不是 nginx 自带的，要由 map 定义。写在 http {{ }} 里、所有 server 之外："
+            f"{made}",
+        )
+    return Text(
+        en=f"{place.en}: nginx has no variable ${name}: correct its name, or bring over the map, set or geo that makes"
+        " it where this line was copied from",
+        zh=f"{place.zh}：没有变量 ${name}：请改正名称；如果这一行是复制来的，把原处定义它的 map、set 或 geo 也带过来",
+    )
+
+
 def _told(en: str, zh: str) -> _Explain:
     """Return an explanation that fills in ``{place}`` and the match's groups as ``{0}``, ``{1}``."""
 
@@ -371,7 +396,7 @@ _KINDS: tuple[tuple[re.Pattern[str], _Explain], ...] = (
     ),
     (
         re.compile(r'^unknown "([^"]+)" variable'),
-        _told("{place}: there is no variable ${0}: correct its name", "{place}：没有变量 ${0}，请改正名称"),
+        _no_variable,
     ),
     (
         re.compile(r'^unknown log format "([^"]+)"'),

@@ -244,11 +244,13 @@ class Lineage(Facts, frozen=True):
 
 
 class Lineages(Facts, frozen=True):
-    """certbot's directory. ``deploy_hooks``: the programs in renewal-hooks/deploy; ``pre_hooks``: those in
+    """certbot's directory. ``others``: the first of the lineages beside ``lineages``, if one was asked for;
+    ``deploy_hooks``: the programs in renewal-hooks/deploy; ``pre_hooks``: those in
     renewal-hooks/pre, read only if a lineage is renewed by certbot's own server."""
 
     directory: str
     lineages: tuple[Lineage, ...]
+    others: tuple[Lineage, ...] = ()
     deploy_hooks: tuple[str, ...] = ()
     pre_hooks: tuple[str, ...] = ()
 

@@ -63,7 +63,8 @@ class AccessLog(Facts, frozen=True):
 
 class Logs(Facts, frozen=True):
     """The logs of the site. ``since``: the window's beginning; ``nginx_more_access``: further access logs of the site's
-    locations; ``refused_files``: those that nginx could not use, ``unserved_files`` those that it could not send,
+    locations; ``refused_files``: those that nginx could not use, ``refused_socket`` the one that it was denied,
+    ``unserved_files`` those that it could not send,
     ``packed_files`` those with another content than the files that nginx sends them for, ``text_files`` and
     ``held_files`` those that users asked for, by their bytes and as workers hold them, ``service_files`` the
     application's, by its exceptions; ``application``: logs of the application's own, read if requests were refused or
@@ -86,6 +87,7 @@ class Logs(Facts, frozen=True):
     gunicorn_access: AccessLog | NotSeen
     nginx_more_access: dict[str, AccessLog | NotSeen] = msgspec.field(default_factory=dict)
     refused_files: tuple[RefusedFile, ...] = ()
+    refused_socket: RefusedFile | None = None
     service_files: tuple[RefusedFile, ...] = ()
     drawn_keys: tuple[DrawnKey, ...] = ()
     serving: tuple[int, ...] = ()

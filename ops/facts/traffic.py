@@ -122,7 +122,9 @@ class RefusedFile(Facts, frozen=True):
 
     ``error``: the number (errno(3)); ``entry``: the newest line of its kind, or the exception's; ``count``: the number
     of them; ``steps``: the directories from the root on; ``missing``: the first that does not exist; ``complete``: all
-    of them were seen; ``reader``: the user of the workers, None if none was seen."""
+    of them were seen; ``reader``: the user of the workers, None if none was seen. ``working_directory``: the service's,
+    where the path was written relative to it; ``lies_at``: where the file is below the application's directory, if it
+    is not there."""
 
     path: str
     error: int
@@ -134,6 +136,8 @@ class RefusedFile(Facts, frozen=True):
     missing: str | None = None
     complete: bool = True
     reader: Reader | None = None
+    working_directory: str = ""
+    lies_at: str = ""
 
 
 class UnservedFile(Facts, frozen=True):

@@ -1,4 +1,4 @@
-"""The files that nginx could not open or create, from its error logs, and the current permissions on their paths."""
+"""The files and sockets that nginx was refused, from its error logs, and the current permissions on their paths."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _REFUSED = re.compile(
     r'(?:open|mkdir|rename)\(\) "([^"]{1,1000})"(?: to "[^"]{1,1000}")? failed \((\d{1,3}): '
 )
 _LEVELS = ("crit", "alert")
+_REFUSED_SOCKET = re.compile(r"connect\(\) to unix:(/\S{1,1000}) failed \((\d{1,3}): ")
+EACCES = 13
 
 
 def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tuple[RefusedFile, ...]:
@@ -53,6 +55,30 @@ def refused_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tup
         )
         files.append(with_way(refusal, directory))
     return tuple(files)
+
+
+def refused_socket(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> RefusedFile | None:
+    """The unix socket that nginx's workers were last denied, with the way to it; None if none was."""
+    denied = [
+        (entry, match, path)
+        for path, log in logs.items()
+        for entry in (log.entries if isinstance(log, Log) else ())
+        if (match := _REFUSED_SOCKET.match(message(entry.text))) is not None and int(match[2]) == EACCES
+    ]
+    if not denied:
+        return None
+    entry, match, log_path = max(denied, key=lambda item: item[0].time)
+    refusal = RefusedFile(
+        path=match[1],
+        error=EACCES,
+        entry=entry.text,
+        log=log_path,
+        count=len(denied),
+        last=entry.time,
+        steps=(),
+        reader=next(filter(None, map(reader_of, workers)), None),
+    )
+    return with_way(refusal, match[1])
 
 
 def with_way(refusal: RefusedFile, place: str) -> RefusedFile:

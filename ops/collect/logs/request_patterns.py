@@ -11,9 +11,9 @@ MAX_CLIENTS = 64
 MAX_URLS = 20_000
 # Seconds between two requests for the same address, at most: later it may be another by rights.
 SOON = 10.0
-REFUSALS = (b"400", b"401", b"403", b"404", b"409", b"410", b"422", b"429")
-# Told in turn with good answers: what is there and not there, or a visitor who is known and not known.
-TURNS = (b"404", b"410", b"401", b"403", b"302", b"303")
+REFUSALS = (b"400", b"401", b"403", b"404", b"409", b"410", b"415", b"422", b"429")
+# Told in turn with good answers: what is there and not there, or a visitor or a session that is known and not known.
+TURNS = (b"400", b"404", b"410", b"401", b"403", b"302", b"303")
 _READS = (b"GET", b"HEAD")
 
 

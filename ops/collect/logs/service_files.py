@@ -48,7 +48,8 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
             continue
         paths = (refusal.path,) if refusal.path else tuple(_databases(entry.text, target, pids))
         for path in paths[: MAX_FILES - len(files)]:
-            absolute = os.path.normpath(Path(target.app_dir or "/", path))
+            directory = _working_directory(pids) or target.app_dir or "/"
+            absolute = os.path.normpath(Path(directory, path))
             file = RefusedFile(
                 path=safe_line(absolute, 1000),
                 error=refusal.error,
@@ -58,9 +59,29 @@ def service_files(log: Log | NotSeen, target: Target) -> tuple[RefusedFile, ...]
                 last=entry.time,
                 steps=(),
                 reader=reader,
+                working_directory="" if path.startswith("/") else safe_line(directory, 1000),
+                lies_at=_lies_at(path, absolute, target),
             )
             files.append(with_way(file, absolute))
     return tuple(files)
+
+
+def _working_directory(pids: Iterable[int]) -> str | None:
+    """The directory in which the service looks for a relative path; None if it may not be seen."""
+    for pid in pids:
+        try:
+            return os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
+        except OSError:
+            continue
+    return None
+
+
+def _lies_at(path: str, absolute: str, target: Target) -> str:
+    """Where a relative path is below the application's directory; empty if it is not, or where it was looked for."""
+    if path.startswith("/") or not target.app_dir or os.path.lexists(absolute):
+        return ""
+    beside = os.path.normpath(Path(target.app_dir, path))
+    return safe_line(beside, 1000) if os.path.lexists(beside) else ""
 
 
 def _databases(text: str, target: Target, pids: Iterable[int]) -> Iterator[str]:

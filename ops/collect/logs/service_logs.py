@@ -21,7 +21,7 @@ from ops.collect.logs.lines import JournalError, LogLines, log_lines
 from ops.collect.logs.packed_files import PackedPlace, packed_files
 from ops.collect.logs.pages import page_resources, shell_pages
 from ops.collect.logs.private_routes import private_routes
-from ops.collect.logs.refused_files import refused_files
+from ops.collect.logs.refused_files import refused_files, refused_socket
 from ops.collect.logs.service_files import service_files
 from ops.collect.logs.source_lines import cookie_domains, handed_over_files, packed_bodies
 from ops.collect.logs.unserved_files import unserved_files
@@ -118,6 +118,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         since=since,
         nginx_errors=nginx_errors,
         refused_files=refused_files(nginx_errors, places.nginx_workers),
+        refused_socket=refused_socket(nginx_errors, places.nginx_workers),
         unserved_files=unserved_files(nginx_errors, places.nginx_workers),
         serving=(*target.gunicorn_workers, *places.nginx_workers)
         if target.gunicorn_workers and places.nginx_workers

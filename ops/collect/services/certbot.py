@@ -33,6 +33,7 @@ from ops.text.sanitize import safe_line
 MAX_CONF_BYTES = 256 << 10
 MAX_LOG_BYTES = 4 << 20
 MAX_LINEAGES = 2000
+MAX_OTHERS = 20
 MAX_LOGS = 5
 MAX_ATTEMPTS = 2000
 DEFAULT_LOGS = "/var/log/letsencrypt"
@@ -57,7 +58,7 @@ _UNIT_SECONDS = {
 
 
 def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
-    """Return every lineage below ``directory``, or the one called ``only``.
+    """Return every lineage below ``directory``, or the one called ``only``, and the first others beside it.
 
     NotSeen if the directory has no lineages, or cannot be read without root."""
     root = Path(directory)
@@ -71,10 +72,12 @@ def lineages(directory: str, only: str | None = None) -> Lineages | NotSeen:
         return NotSeen(reason=safe_line(f"{directory} holds no certbot lineages"), is_lasting=True)
     selection = [name for name in names if only in (None, name)][:MAX_LINEAGES]
     found = tuple(_lineage(root, name) for name in selection)
+    others = [name for name in names if only is not None and name != only][:MAX_OTHERS]
     by_own_server = any(lineage.renewal.authenticator == "standalone" for lineage in found)
     return Lineages(
         directory=directory,
         lineages=found,
+        others=tuple(_lineage(root, name) for name in others),
         deploy_hooks=tuple(_hooks(root / "renewal-hooks" / "deploy")),
         pre_hooks=tuple(_hooks(root / "renewal-hooks" / "pre")) if by_own_server else (),
     )

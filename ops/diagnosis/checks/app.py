@@ -109,7 +109,11 @@ def _raises_as_predictions_do(target: Target, backend: Backend, logs: Logs | Not
         if path in raised.entry.text.partition("\n")[0].replace("[", " ").split()
     }
     health, predict = newest.get(target.health_path), newest.get(target.predict_path)
-    return health is not None and predict is not None and health.exception == predict.exception
+    if health is not None and predict is not None:
+        return health.exception == predict.exception
+    # uvicorn names no path: "Exception in ASGI application".
+    last = list(raised_in(logs.gunicorn_error))[-2:]
+    return not newest and len(last) == 2 and last[0].exception == last[1].exception
 
 
 # Exceptions that a server logs if it calls the application through the wrong interface.

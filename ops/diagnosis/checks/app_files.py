@@ -35,6 +35,8 @@ def file_refusal(exception: str, logs: Logs, target: Target) -> FileRefusal | No
     for file in _about(exception, logs):
         if file.error == errno.EROFS:
             return _read_only(file)
+        if file.error == errno.ENOENT and file.lies_at:
+            return _elsewhere(file, target)
         if file.missing is not None and file.missing != file.path:
             return _missing(file, target)
         if file.reader is None or file.error == errno.ENOENT:
@@ -153,6 +155,31 @@ def _missing(file: RefusedFile, target: Target) -> FileRefusal:
         (Evidence(missing, Text(en="is not there", zh="不存在")),),
         Text(en=f"{missing} is not there", zh=f"{missing} 不存在"),
         (f"namei -l {shlex.quote(file.path)}", elsewhere if is_system_s else make),
+    )
+
+
+def _elsewhere(file: RefusedFile, target: Target) -> FileRefusal:
+    where = file.working_directory
+    return FileRefusal(
+        (
+            quote("cwd", where),
+            Evidence(file.lies_at, Text(en="the file is here", zh="文件在这里")),
+        ),
+        Text(
+            en=f"the path is relative, the service's working directory is {where}, and the file lies at {file.lies_at}",
+            zh=f"路径是相对的，服务的工作目录是 {where}，而文件在 {file.lies_at}",
+        ),
+        (
+            Text(
+                en="Let the application build the path from its own place: Path(__file__).parent / ...; or start the"
+                f" service in {target.app_dir}: chdir = {target.app_dir!r} in gunicorn's configuration,"
+                " WorkingDirectory= in its unit",
+                zh="让应用从自己的位置拼出路径：Path(__file__).parent / ...；或在"
+                f" {target.app_dir} 里启动服务：chdir = {target.app_dir!r}（gunicorn 配置），或 unit 的"
+                " WorkingDirectory=",
+            ),
+            target.restart_command,
+        ),
     )
 
 

@@ -25,8 +25,9 @@ _FEW = 3
 _PREFLIGHT = ("400", "403", "405")
 # Different visitors, each of whom no limit of one visitor's reaches at the same time.
 _MANY_VISITORS = 5
-# What an application answers for what it does not have; what it keeps from somebody is another matter.
-_LOST = ("404", "410")
+# What an application answers for what it does not have, a session among it (Engine.IO: 400); what it keeps from
+# somebody is another matter.
+_LOST = ("400", "404", "410")
 # The share of nginx's refusals that the service's own log must have: the others are nginx's limit.
 _OWN_SHARE = 0.7
 
@@ -85,7 +86,7 @@ def _is_of_service(
             (other.method, other.path, other.status) == (item.method, item.path, item.status)
             for other in own.traffic.answers
         )
-    if isinstance(config, NotSeen) or item.status not in ("400", "404"):
+    if isinstance(config, NotSeen) or item.status not in ("400", "404", "415", "422"):
         return False
     site = find_site(config, target.domain, target.backend)
     location = site.server.location_for(item.path) if site else None
@@ -96,6 +97,92 @@ def _wanted(bad: AllowedOrigin) -> str:
     """The origin as a browser writes it: scheme, host and port alone."""
     scheme, separator, rest = bad.origin.rpartition("://")
     return f"{scheme if separator else 'https'}://{rest.partition('/')[0]}"
+
+
+@check(
+    "app.refused_forms",
+    "APP035",
+    en="the application reads what programs send it",
+    zh="应用能读取程序发来的请求",
+)
+def refused_forms(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """APP035: the service refuses for its form what programs send: every request of several clients for one path (400,
+    415, 422), or a good share of them for their media type (415). People who mistype are answered in the end."""
+    own = service_traffic(logs)
+    for located in users_traffic(logs)[:1]:
+        refused = [
+            item
+            for item in located.answers("400", "415", "422")
+            if item.method in _WITH_A_BODY
+            and _is_a_program_s(item, _total(located, item))
+            and _is_of_service(item, own, nginx_config, target)
+        ]
+        if not refused:
+            continue
+        worst = max(refused, key=lambda item: item.count)
+        yield Finding(
+            "APP035",
+            (
+                quote(located.path, f"{worst.count} x {worst.method} {worst.path} {worst.status}"),
+                *(quote(located.path, line) for line in worst.newest[:2]),
+            ),
+            {
+                "count": str(worst.count),
+                "total": str(_total(located, worst)),
+                "path": f"{worst.method} {worst.path}",
+                "status": worst.status,
+                "why": _FORM[worst.status],
+            },
+            fix=(_FORM_STEPS[worst.status], _AS_A_CLIENT, target.restart_command),
+        )
+        return
+
+
+def _is_a_program_s(item: Answers, total: int) -> bool:
+    if item.status == "415":
+        return item.count >= 2 * _FEW or (item.count > _FEW and 5 * item.count >= total)
+    return item.count == total >= 2 * _FEW and item.clients >= _FEW
+
+
+_WITH_A_BODY = ("POST", "PUT", "PATCH")
+_FORM = {
+    "400": Text(
+        en="what the clients send is not what the route reads", zh="客户端发送的内容与该路由读取的格式不符"
+    ),
+    "415": Text(
+        en="the clients name no Content-Type, or another than the route reads",
+        zh="客户端没有写 Content-Type，或与该路由读取的类型不同",
+    ),
+    "422": Text(
+        en="the clients leave out a field, or send it otherwise than the route's model wants it",
+        zh="客户端缺少某个字段，或字段格式与路由的模型要求不符",
+    ),
+}
+_FORM_STEPS: dict[str, Text] = {
+    "400": Text(
+        en="Compare what the route reads with what the clients send, and with the version before the last deployment:"
+        " the answer's body names what it misses",
+        zh="对照路由读取的内容、客户端发送的内容和上次发布前的版本：响应体会写明缺了什么",
+    ),
+    "415": Text(
+        en="Flask refuses JSON without Content-Type: application/json since version 2.1: have the clients send it; for"
+        " those that cannot, or send no body, write request.get_json(silent=True), or get_json(force=True) to read it"
+        " whatever it is called",
+        zh="Flask 从 2.1 起拒绝没有 Content-Type: application/json 的 JSON：让客户端带上它；做不到或没有请求体的，用"
+        " request.get_json(silent=True)，或用 get_json(force=True) 不看类型直接读",
+    ),
+    "422": Text(
+        en="The answer's body (detail, loc) names the field. Since Pydantic 2 a field is optional only with a default:"
+        " write Optional[str] = None for what clients may leave out; else have the clients send it",
+        zh="响应体的 detail、loc 会写明是哪个字段。Pydantic 2 起，只有带默认值的字段才是可选的：客户端可以不发的字段"
+        "写成 Optional[str] = None；否则让客户端发送它",
+    ),
+}
+_AS_A_CLIENT = Text(
+    en="Try it with a body as the clients send it, past nginx, and read the answer: curl -v {backend_url}PATH"
+    " -X METHOD -d BODY",
+    zh="绕过 nginx，用客户端的请求体试一次并读响应：curl -v {backend_url}PATH -X METHOD -d BODY",
+)
 
 
 @check(
@@ -190,4 +277,4 @@ def _is_own_service(master: Process | None) -> bool:
     return module_of(master) == SERVICE_MODULE or (wsgi(master) or "").startswith("service.")
 
 
-CHECKS = (preflight, own_memory, only_visitor)
+CHECKS = (refused_forms, preflight, own_memory, only_visitor)

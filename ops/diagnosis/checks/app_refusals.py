@@ -5,6 +5,7 @@ Sources: Django documentation, CSRF_TRUSTED_ORIGINS and SECURE_PROXY_SSL_HEADER;
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -294,6 +295,10 @@ def _raised(setting: str, target: Target) -> tuple[str | Text, ...]:
 # django.http.request and django.core.exceptions (DisallowedHost); starlette.middleware.trustedhost; werkzeug's
 # SecurityError (trusted_hosts).
 _DISALLOWED = re.compile(r"Invalid HTTP_HOST header: '([^',\s]{1,255})'")
+# werkzeug/routing/map.py (bind_to_environ): no route matches then, so every path is answered 404.
+_OTHER_NAME = re.compile(
+    r"Current server name '([^']{1,255})' doesn't match configured server name '([^']{1,255})'"
+)
 _NOT_TRUSTED = re.compile(r"Host '?([^'\s]{1,255})'? is not trusted|^Invalid host header$")
 
 
@@ -315,8 +320,12 @@ def allowed_hosts(
         for entry in log.entries
         if not is_of_earlier_worker(entry, since, logs)
         for line in said(entry).splitlines()
-        if (match := _DISALLOWED.search(line)) and (name := _without_port(match[1])) in names
+        if (match := _DISALLOWED.search(line) or _OTHER_NAME.search(line))
+        and (name := _without_port(match[1])) in names
     ]
+    if refused and (other := _OTHER_NAME.search(refused[-1][1])):
+        yield _of_another_name(refused[-1], other[2], target)
+        return
     answers = () if isinstance(front, NotSeen) else (front.predict, front.health)
     refusals = [
         answer
@@ -333,6 +342,33 @@ def allowed_hosts(
             *(quote(f"{answer.method} {answer.url}", answer_words(answer)) for answer in refusals[:1]),
         ),
         {"name": name},
+    )
+
+
+def _of_another_name(refused: tuple[str, str, str], configured: str, target: Target) -> Finding:
+    """Flask was told that it is another name's: all its routes are that name's."""
+    path, line, name = refused
+    where = shlex.quote(target.app_dir or ".")
+    return Finding(
+        "APP026",
+        (quote(path, line),),
+        {"name": name},
+        summary=Text(
+            en=f"Flask's SERVER_NAME is {configured}, and the site is {name}: no route matches, so every path is"
+            " answered 404.",
+            zh=f"Flask 的 SERVER_NAME 是 {configured}，而站点是 {name}：没有路由匹配，所有路径都返回 404。",
+        ),
+        verify=f"grep -rn SERVER_NAME {where} --include=*.py --include=*.env --include=*.cfg",
+        fix=(
+            f"grep -rn SERVER_NAME {where} --include=*.py --include=*.env --include=*.cfg",
+            Text(
+                en=f"Write SERVER_NAME = {name!r} there, or take it out: requests need it only for subdomains"
+                " (subdomain_matching, host_matching)",
+                zh=f"在那里写 SERVER_NAME = {name!r}，或去掉它：只有按子域名分路由时才需要（subdomain_matching、"
+                "host_matching）",
+            ),
+            target.restart_command,
+        ),
     )
 
 

@@ -61,7 +61,8 @@ def other_certificates(
     lineages: Lineages | NotSeen,
 ) -> Iterator[Finding]:
     """TLS025: clients would reject the certificate at another address, or with another key type, but accept the one
-    that the doctor received first. The fix names its file and how to renew it."""
+    that the doctor received first; or another name of this nginx has a certificate of its own that has expired. The
+    fix names its file and how to renew it."""
     if _objections(served, target, taken_at):
         return
     for door in other_doors:
@@ -93,6 +94,9 @@ def other_certificates(
                 fix=_listening_too(door, nginx_config, target) or place.fix(target, lineages),
             )
             return
+    from ops.diagnosis.checks.tls_lineages import expired_names
+
+    yield from expired_names(lineages, nginx_config, target, taken_at)
 
 
 def _listening_too(

@@ -295,10 +295,20 @@ def _line_with(config: NginxConfig | NotSeen, message: str) -> Directive | None:
     if isinstance(config, NotSeen) or quoted is None:
         return None
     name = quoted[1]
+    variable = (
+        re.compile(rf"\$(?:{re.escape(name)}(?!\w)|\{{{re.escape(name)}\}})")
+        if " variable" in message
+        else None
+    )
+
+    def is_named(word: str) -> bool:
+        if variable is not None:
+            return variable.search(word) is not None
+        return name in (word, *word.split("=")[1:], *word.split(":")[:1])
 
     def lines(directives: Iterable[Directive]) -> Iterator[Directive]:
         for directive in directives:
-            if any(name in (word, *word.split("=")[1:], *word.split(":")[:1]) for word in directive.args):
+            if any(map(is_named, directive.args)):
                 yield directive
             yield from lines(directive.block or ())
 

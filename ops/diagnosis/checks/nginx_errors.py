@@ -19,11 +19,14 @@ from ops.diagnosis.checks.log_reading import (
 from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep
 from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.probes import Exchange, Front
 from ops.facts.target import Target
+from ops.facts.traffic import RefusedFile
+from ops.interpret.access import SEARCH, may
 from ops.interpret.nginx_error_line import message
 from ops.interpret.service_name import reaches_service
 from ops.interpret.site import find_site, scope_for
@@ -161,11 +164,45 @@ def permission(
     if passes and entry.time < int(taken_at):
         return
     match = _REASON.match(message(entry.text))
+    words = match[0] if match else entry.text[:120]
+    closed = _closed_to_nginx(logs.refused_socket)
+    if closed is None:
+        yield Finding("NGX016", (quote(path, entry.text),), {"message": words})
+        return
+    socket, step, user = closed
     yield Finding(
         "NGX016",
-        (quote(path, entry.text),),
-        {"message": match[0] if match else entry.text[:120]},
+        (
+            quote(path, entry.text),
+            quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),
+        ),
+        {"message": words},
+        summary=Text(
+            en=f"nginx's workers ({user}) may not enter {step.path}, so they cannot reach the service's socket"
+            f" {socket}.",
+            zh=f"nginx 的工作进程（用户 {user}）无权进入 {step.path}，因此连不上服务的 socket {socket}。",
+        ),
+        verify=f"namei -l {shlex.quote(socket)}",
+        fix=(
+            f"chmod o+x {shlex.quote(step.path)}",
+            Text(
+                en=f"Where others must not enter {step.path}, put the socket in a directory of /run instead"
+                " (RuntimeDirectory in the unit), in bind and in proxy_pass",
+                zh=f"如果不能让其他用户进入 {step.path}，就把 socket 移到 /run 下的目录（unit 里设 RuntimeDirectory），"
+                "并同时修改 bind 和 proxy_pass",
+            ),
+        ),
     )
+
+
+def _closed_to_nginx(refused: RefusedFile | None) -> tuple[str, AccessStep, str] | None:
+    """The socket, the directory above it that nginx's workers may not enter, and their user; None if all are open."""
+    if refused is None or refused.reader is None:
+        return None
+    for step in refused.steps:
+        if step.is_directory and may(refused.reader, step, SEARCH) is False:
+            return refused.path, step, refused.reader.user
+    return None
 
 
 @check(

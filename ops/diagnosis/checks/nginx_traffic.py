@@ -119,7 +119,8 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
         return Obstacle(directory, words, (f"findmnt -T {place}",))
     if file.error not in (NOT_THERE, DENIED, NOT_PERMITTED):
         return None  # of the process or the disk (too many open files, no space), not of the path
-    if file.missing is not None:
+    # Who was denied never came to what is missing; nginx makes such directories itself (*_temp_path and cache levels).
+    if file.missing is not None and (file.error == NOT_THERE or not file.steps):
         owner = (f"chown {shlex.quote(reader.user)} {place}",) if reader else ()
         words = Text(en="is not there", zh="不存在")
         return Obstacle(file.missing, words, (f"mkdir -p {place}", *owner))
@@ -127,10 +128,11 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
         return None
     if reader is None:
         return NotSeen(reason="as whom nginx's workers run: there is none", is_lasting=True)
+    end = directory if file.missing is None else file.steps[-1].path
     for step in file.steps:
         if not step.is_directory:
             continue
-        is_last = step.path == directory
+        is_last = step.path == end
         permission = may(reader, step, SEARCH | WRITE if is_last else SEARCH)
         if permission is None:
             return NotSeen(reason=f"{step.path} has an access control list (see getfacl)")

@@ -64,7 +64,9 @@ def when(moment: float) -> str:
     en="the served certificate is within its dates",
     zh="所提供的证书在有效期内",
 )
-def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator[Finding]:
+def dates(
+    served: Served, taken_at: float, target: Target | NotSeen, lineages: Lineages | NotSeen
+) -> Iterator[Finding]:
     """TLS001 expired, TLS002 expires soon (share of its lifetime), TLS003 not valid yet.
 
     An expired intermediate counts like the certificate if it signed the certificate itself; one above it may be a
@@ -75,14 +77,19 @@ def dates(served: Served, taken_at: float, target: Target | NotSeen) -> Iterator
     old = next((c for c in path if taken_at > c.not_after and not c.self_signed), None)
     if old is not None:
         evidence = quote(source, f"{old.subject}: notAfter {when(old.not_after)}, serial {old.serial}")
+        passed = None
+        if old is leaf and isinstance(target, Target):
+            from ops.diagnosis.checks.tls_lineages import passed_over
+
+            passed = passed_over(lineages, target)
         yield Finding(
             "TLS001",
-            (evidence,),
+            (evidence, passed[0]) if passed else (evidence,),
             {"expired_at": when(old.not_after), "ago": age(taken_at - old.not_after)},
             severity=None if old in path[:2] else Severity.WARN,
             summary=None if old is leaf else _old_intermediate(old, taken_at),
             verify=None if old is leaf or isinstance(target, NotSeen) else _dates_of_all(target),
-            fix=None
+            fix=(passed[1] if passed else None)
             if old is leaf or isinstance(target, NotSeen)
             else _newer_intermediate(path, old, target),
         )
@@ -408,15 +415,23 @@ def renewed(
     processes: Processes,
     nginx_pidfile: Pidfile | NotSeen,
     taken_at: float,
+    lineages: Lineages | NotSeen,
+    nginx_config: NginxConfig | NotSeen,
 ) -> Iterator[Finding]:
     """TLS008: the file is newer than the served certificate, or an ACME client has renewed the pair in its own
-    directory and nginx reads a copy. A warning while the served one is still valid."""
+    directory and nginx reads a copy, or certbot has in another lineage. A warning while the served one is valid."""
     leaf = served.chain[0]
     if certificates.elsewhere:
         from ops.diagnosis.checks.tls_copied_pair import not_copied
 
         if (copied := not_copied(certificates.elsewhere, served, target, taken_at)) is not None:
             yield copied
+            return
+    if isinstance(lineages, Lineages) and lineages.others:
+        from ops.diagnosis.checks.tls_lineages import renewed_beside
+
+        if (beside := renewed_beside(lineages, served, target, nginx_config, taken_at)) is not None:
+            yield beside
             return
     file = seen(certificates.leaf)
     if file.problem is FileProblem.UNREADABLE:

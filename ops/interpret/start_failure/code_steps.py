@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from ops.facts.start import LastStart
 from ops.interpret.exception_words import explained
+from ops.interpret.start_failure.import_rules import requirement_of
 from ops.interpret.start_failure.kind import NOT_KNOWN, StartFailure
 from ops.interpret.start_failure.place import StartPlace, of_package, python_of, setting_words, show_line
 from ops.interpret.start_failure.variable_steps import set_at_the_start
@@ -107,6 +108,8 @@ def arguments(failure: StartFailure, _last: LastStart, _place: StartPlace) -> tu
 
 
 def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> tuple[Text, ...]:
+    if path := failure.values.get("path"):
+        return (_module_of_path(path, place),)
     directory = failure.values.get("directory")
     module = failure.values.get("module", NOT_KNOWN)
     if directory and directory != place.app_dir:
@@ -146,8 +149,26 @@ def wsgi_module(failure: StartFailure, _last: LastStart, place: StartPlace) -> t
     )
 
 
+def _module_of_path(path: str, place: StartPlace) -> Text:
+    """How to name the module whose path gunicorn was given, and from where."""
+    file = PurePosixPath(place.app_dir, path.removesuffix(".py"))
+    start = PurePosixPath(place.app_dir) if file.is_relative_to(place.app_dir) else file.parent
+    name = place.wsgi.partition(":")[2] or "app"
+    wsgi = f"{'.'.join(file.relative_to(start).parts)}:{name}"
+    where = place.script or place.unit or place.start
+    return Text(
+        f"gunicorn wants the name of a module, not its path: {wsgi} in place of {path}:{name} in {where}, and chdir = "
+        f"{str(start)!r} in {place.config or 'its configuration'}"
+        + (" (or WorkingDirectory= in the unit)" if place.unit else ""),
+        f"gunicorn 要的是模块名，不是路径：在 {where} 里用 {wsgi} 代替 {path}:{name}，并在 "
+        f"{place.config or '它的配置文件'} 里设 chdir = {str(start)!r}"
+        + ("（或 unit 的 WorkingDirectory=）" if place.unit else ""),
+    )
+
+
 def package(failure: StartFailure, last: LastStart, place: StartPlace) -> tuple[Text, ...]:
-    name = failure.values.get("package", NOT_KNOWN)
+    first = failure.values.get("module", NOT_KNOWN).partition(".")[0]
+    name = requirement_of(first) or failure.values.get("package", NOT_KNOWN)
     command = f"{python_of(last, place)} -m pip install {shlex.quote(name)}"
     if failure.values.get("listed"):
         return (verbatim(command),)

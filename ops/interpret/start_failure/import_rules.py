@@ -13,12 +13,22 @@ from ops.interpret.start_failure.words import Trace, is_in, mentioned
 
 # A word of the command line that gunicorn took for the application's module: it begins with a dash that is no hyphen.
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+# A file's path where gunicorn wants the name of a module: /srv/shop/app, shop/app.py.
+_PATH_MODULE = re.compile(
+    r"(?:No module named|.*to perform a relative import for|Failed to find application, did you mean) "
+    r"'([^':]{0,300}/[^':]{1,100})[':]"
+)
 _DASHED_MODULE = re.compile(rf"No module named '([{DASHES}-][^']{{0,200}})'")
 
 
 def module_rule(trace: Trace, name: str, message: str, last: LastStart | None) -> Found:
     if name == "ModuleNotFoundError" and (option := _DASHED_MODULE.match(message)):
         return Kind.OPTION, {"detail": message, "word": option[1]}
+    path = (
+        _PATH_MODULE.match(message) if name in ("ModuleNotFoundError", "ImportError", "TypeError") else None
+    )
+    if path and trace.own is None:
+        return Kind.WSGI_MODULE, {"module": path[1], "path": path[1]}
     match = re.match(r"No module named '?([\w.]+)'?", message)
     if name not in ("ModuleNotFoundError", "ImportError") or match is None:
         return None
@@ -77,8 +87,15 @@ PACKAGES = {
     "jose": "python-jose", "multipart": "python-multipart", "socketio": "python-socketio", "engineio":
     "python-engineio", "pkg_resources": "setuptools", "attr": "attrs", "zmq": "pyzmq", "fitz": "PyMuPDF",
     "docx": "python-docx", "pptx": "python-pptx", "ldap": "python-ldap", "slugify": "python-slugify",
-    "werkzeug": "Werkzeug", "flask": "Flask", "jinja2": "Jinja2", "django": "Django",
+    "werkzeug": "Werkzeug", "flask": "Flask", "jinja2": "Jinja2", "django": "Django", "distutils": "setuptools",
 }  # fmt: skip
+# Where the newest version of the package has the module no more (setuptools.pypa.io, pkg_resources).
+_BELOW = {"pkg_resources": "<81"}
+
+
+def requirement_of(module: str) -> str | None:
+    """What `pip install` is to be given for a module, by its name on PyPI; None if that is not known."""
+    return f"{PACKAGES[module]}{_BELOW.get(module, '')}" if module in PACKAGES else None
 
 
 def _is_library(path: str) -> bool:

@@ -8,7 +8,7 @@ import shlex
 import msgspec
 
 from ops.facts.start import LastStart
-from ops.interpret.start_failure.import_rules import PACKAGES
+from ops.interpret.start_failure.import_rules import requirement_of
 from ops.text.language import Text, verbatim
 
 _UNIT = re.compile(r"systemctl (?:start|restart) ([\w.@:-]+)$")
@@ -61,7 +61,7 @@ def of_package(module: str, python: str) -> Text:
     """How to install the package of a module that the requirements do not name: by its name on PyPI where that is
     known. Another's name is not guessed, for whoever registered it would run code as whoever installs it."""
     install = f"{python} -m pip install"
-    if known := PACKAGES.get(module):
+    if known := requirement_of(module):
         return Text(
             f"If {module} is a package's: install it for the service's own interpreter, for PyPI's {known}: "
             f"{install} {shlex.quote(known)}",

@@ -159,7 +159,7 @@ MATCHING_APP = PLAIN_APP.replace(
     sees=lambda stack: always(stack, "/health", 404) and stack.predict().status == 404,
     repair=lambda stack: stack.edit(stack.app_file, "shop.example", stack.domain),
     codes=("APP026",),
-    says=("SERVER_NAME", "app.py"),
+    says=("SERVER_NAME", "shop.example"),
     app=MATCHING_APP,
     layout="guide",
 )
@@ -209,7 +209,7 @@ def _without(stack: Stack, line: str) -> None:
     sees=answers(502),
     repair=lambda stack: _without(stack, "import flask_restplus\n"),
     codes=("GUN003",),
-    says=("cannot import name 'url_quote'", "werkzeug", "pip install"),
+    says=("cannot import name 'url_quote'", "werkzeug 3", "versions that fit"),
     app=PLAIN_APP,
     layout="guide",
 )
@@ -250,7 +250,7 @@ def _named(stack: Stack, wsgi: str) -> None:
 
 UPGRADED = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;"
 UPSTREAM = "upstream gte_backend {"
-MAP = 'map $http_upgrade $connection_upgrade { default upgrade; "" close; }'
+MAP = 'map $http_upgrade $connection_upgrade { default upgrade; "" ""; }'
 
 
 def _with_the_map(stack: Stack) -> None:
@@ -289,12 +289,12 @@ def half_of_a_recipe_was_copied(stack: Stack) -> None:
     sees=answers(502),
     repair=lambda stack: _without(stack, "import flask_migrate_old\n"),
     codes=("GUN003", "ENV001"),
-    says=("No module named 'pkg_resources'", "setuptools"),
+    says=("No module named 'pkg_resources'", "setuptools<81"),
     app=PLAIN_APP,
     layout="guide",
 )
 def module_is_part_of_a_package_of_another_name(stack: Stack) -> None:
-    """drf-yasg#875, gunicorn#1716: no package is called so; setuptools had it, and has it no more since version 81."""
+    """drf-yasg#875, gunicorn#1716: no package is called so; setuptools had it, and newer ones do not."""
     stack.stop_gunicorn()
     _packages(stack, "flask_migrate_old", "1.2.0", "import pkg_resources\n", "flask")
     stack.app_file.write_text(f"import flask_migrate_old\n{PLAIN_APP}")
@@ -361,6 +361,13 @@ def bundle_begins_with_the_authority(stack: Stack) -> None:
     stack.try_to_start_nginx()
 
 
+def _expired(stack: Stack, days: int) -> None:
+    """The certificate ended so many days ago, and the one before it is not kept."""
+    stack.replace_certificate(not_before=in_days(-90 - days), not_after=in_days(-days))
+    for file in (stack.letsencrypt / "archive" / stack.domain).glob("*1.pem"):
+        file.unlink()
+
+
 def _point_to(stack: Stack, lineage: str) -> None:
     old = stack.certificate.parent
     new = old.with_name(lineage)
@@ -381,7 +388,7 @@ def _point_to(stack: Stack, lineage: str) -> None:
 )
 def renewed_one_lies_beside_under_another_number(stack: Stack) -> None:
     """alexwlchan.net#85, certbot#2617: it was asked for with one name more once, and that made a lineage of its own."""
-    stack.replace_certificate(not_before=in_days(-93), not_after=in_days(-3))
+    _expired(stack, 3)
     (stack.letsencrypt / "renewal" / f"{stack.domain}.conf").unlink()
     fresh = stack.authority.issue([stack.domain, "www.gte.lab.example"])
     write_lineage(stack.letsencrypt, f"{stack.domain}-0001", fresh)
@@ -403,10 +410,11 @@ def _issue_anew(stack: Stack) -> None:
 )
 def links_of_certbot_became_files_in_the_move(stack: Stack) -> None:
     """certbot#6276, NginxProxyManager#244: copied without links to the new host, and every renewal passes it over."""
-    stack.replace_certificate(not_before=in_days(-91), not_after=in_days(-1))
+    _expired(stack, 1)
     for link in (stack.letsencrypt / "live" / stack.domain).glob("*.pem"):
         content = link.read_bytes()
         link.unlink()
+        link.touch(mode=0o600)
         link.write_bytes(content)
 
 

@@ -53,7 +53,6 @@ def name_with_www_is_not_redirected(stack: Stack) -> None:
     redirect = f"    return 301 {stack.url}$request_uri;\n"
     condition = f"    if ($host = {stack.domain}) {{ return 301 {stack.url}$request_uri; }}\n{OTHERS}"
     name = f"server_name {stack.domain};"
-    stack.resolver.answer(WWW, stack.address)
     stack.edit(stack.site_file, name, f"server_name {stack.domain} {WWW};", apply=False)
     stack.edit(stack.site_file, redirect, condition)
 
@@ -197,7 +196,7 @@ def _kept(stack: Stack) -> Path:
     sees=lambda stack: not any(_whole(stack) for _ in range(4)),
     repair=lambda stack: os.chown(_kept(stack), NOBODY, NOBODY),
     codes=("NGX040",),
-    says=("/kept", "Permission denied", "chown"),
+    says=("Permission denied", "/kept is closed", "chown"),
     impossible=needs_root,
     app=CATALOGUE_APP,
     layout="guide",
@@ -230,7 +229,7 @@ def _give_to(stack: Stack, user: int) -> None:
     sees=lambda stack: {_sends_much(stack) for _ in range(4)} == {500} and predicts(stack),
     repair=lambda stack: _give_to(stack, NOBODY),
     codes=("NGX040",),
-    says=("client_body", "Permission denied", "chown"),
+    says=("Permission denied", "client_body/1 is closed", "chown"),
     impossible=needs_root,
     app=PLAIN_APP,
     layout="guide",
@@ -356,7 +355,6 @@ def certificate_of_the_site_s_other_name_has_expired(stack: Stack) -> None:
     """The first name's was renewed in time; the second has a server block and a certificate of its own."""
     old = stack.authority.issue([LOOKUP], not_before=in_days(-92), not_after=in_days(-2))
     live = write_lineage(stack.letsencrypt, LOOKUP, old)
-    stack.resolver.answer(LOOKUP, stack.address)
     stack.site_file.with_name("lookup.conf").write_text(
         f"server {{\n    listen {stack.address}:{stack.ports['https']} ssl;\n    server_name {LOOKUP};\n"
         f"    ssl_certificate {live}/fullchain.pem;\n    ssl_certificate_key {live}/privkey.pem;\n"

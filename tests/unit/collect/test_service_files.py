@@ -108,3 +108,17 @@ def test_the_source_of_another_is_not_read(tmp_path: Path) -> None:
 
 def test_without_a_log_there_is_nothing() -> None:
     assert service_files(NotSeen(reason="-"), TARGET) == ()
+
+
+def test_a_relative_path_is_looked_for_in_the_service_s_working_directory(tmp_path: Path) -> None:
+    application = tmp_path / "shop"
+    (application / "data").mkdir(parents=True)
+    (application / "data" / "cities.csv").write_text("Ulm\n")
+    target = msgspec.structs.replace(
+        TARGET, app_dir=str(application), gunicorn_workers=(os.getpid(),), gunicorn_master=None
+    )
+    missing = "FileNotFoundError: [Errno 2] No such file or directory: 'data/cities.csv'"
+    (file,) = service_files(log(traceback(missing)), target)
+    assert file.working_directory == str(Path.cwd())
+    assert file.path == f"{Path.cwd()}/data/cities.csv"
+    assert file.lies_at == f"{application}/data/cities.csv"

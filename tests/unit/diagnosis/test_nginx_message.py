@@ -69,7 +69,7 @@ BROKEN = {
     "server { location /a { } location /a { } }": "location /a is there twice",
     "upstream a { server 127.0.0.1:1; } upstream a { server 127.0.0.1:1; }": "upstream a is defined twice",
     "server { location / { proxy_pass http://nowhere.invalid; } }": "nowhere.invalid does not resolve",
-    "server { return 200 $nothing; }": "there is no variable $nothing",
+    "server { return 200 $nothing; }": "nginx has no variable $nothing: correct its name, or bring over the map",
     "server { access_log /tmp/x nosuch; }": "no log_format nosuch is defined",
     "server { include /nonexistent/x.conf; }": "/nonexistent/x.conf does not exist",
     "server { limit_req zone=absent; }": "the zone absent is used and defined nowhere",

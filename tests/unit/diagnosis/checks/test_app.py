@@ -98,6 +98,12 @@ def answer_after(seconds: float) -> Exchange:
     return exchange(200, PREDICTION, elapsed=seconds, **AT_PREDICT)
 
 
+ASGI_RAISED = (
+    "Exception in ASGI application\nTraceback (most recent call last):\n"
+    '  File "/opt/venv/lib/python3.11/site-packages/uvicorn/middleware/asgi2.py", line 14, in __call__\n'
+    "TypeError: Flask.__call__() missing 1 required positional argument: 'start_response'"
+)
+
 CASES: list[Case] = [
     fires(
         "APP001",
@@ -178,6 +184,22 @@ CASES: list[Case] = [
         "an empty body is told as such",
         but(backend__health=exchange(500, "", **AT_BACKEND)),
         facts={"body": "-"},
+    ),
+    quiet(
+        "APP002",
+        "uvicorn names no path: the last two exceptions, health's and the prediction's, are the same",
+        but(
+            answered(FAILED, entry(ASGI_RAISED), entry(ASGI_RAISED)),
+            backend__health=page(500, "Internal Server Error", **AT_BACKEND),
+        ),
+    ),
+    fires(
+        "APP002",
+        "they are not the same",
+        but(
+            answered(FAILED, entry(ASGI_RAISED), entry(ASGI_RAISED.replace("TypeError", "KeyError"))),
+            backend__health=page(500, "Internal Server Error", **AT_BACKEND),
+        ),
     ),
     quiet("APP002", "success", HEALTHY),
     quiet("APP002", "no answer is no report", but(backend__health=timed_out(**AT_BACKEND))),

@@ -106,6 +106,20 @@ def test_case(case: Case) -> None:
     [
         (host(CLOSED), "/srv/media (0755, uid 0) is closed to it", "chown shop /srv/media"),
         (
+            host(
+                refused(
+                    "FileNotFoundError: [Errno 2] No such file or directory: 'data/cities.csv'",
+                    "/run/shop/data/cities.csv",
+                    error=2,
+                    missing="/run/shop/data",
+                    working_directory="/run/shop",
+                    lies_at="/srv/shop/data/cities.csv",
+                )
+            ),
+            "the service's working directory is /run/shop, and the file lies at /srv/shop/data/cities.csv",
+            "Path(__file__).parent",
+        ),
+        (
             host(refused(UPLOAD, "/srv/media/a b.pdf", directory("/srv/media", 1000), file("/srv/media/a b.pdf"))),
             "/srv/media/a b.pdf (0644, uid 0)",
             "chown shop '/srv/media/a b.pdf'",
@@ -137,7 +151,7 @@ def test_case(case: Case) -> None:
             "mkdir -p /srv/media/2026 && chown shop /srv/media/2026",
         ),
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_the_step_that_is_closed_and_what_opens_it(snapshot: Snapshot, summary: str, step: str) -> None:
     finding = found(snapshot)["APP020"]

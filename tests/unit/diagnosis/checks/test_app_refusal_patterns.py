@@ -61,6 +61,11 @@ OWN = [
     else p
     for p in GUNICORN_PROCESSES
 ]
+POLL = answers("GET", "/socket.io/", "400", alternating=5)
+UNTYPED = answers("PUT", "/notes", "415", clients=1)
+LACKING = answers("POST", "/members", "422", clients=5)
+FEW = answers("POST", "/x", "415", 3)
+FROM_ONE = answers("POST", "/members", "422", clients=1)
 CASES = [
     fires(
         "APP030", "an origin ends with a slash", logged((ASKED,), (ASKED,), (GOOD, BAD)), "/srv/shop/app.py:7",
@@ -85,6 +90,22 @@ CASES = [
     fires(
         "APP031", "one address is told 404 in turn", logged((JOB,), (JOB,)), "/jobs/*",
         severity="warn", facts={"count": "5", "status": "404"},
+    ),
+    fires(
+        "APP035", "a program names no media type", logged((UNTYPED, answers("PUT", "/notes", "200", 9)), (UNTYPED,)),
+        "PUT /notes", severity="warn", facts={"status": "415", "count": "6", "total": "15"},
+    ),
+    fires("APP035", "everybody leaves out a field", logged((LACKING,), (LACKING,)), facts={"status": "422"}),
+    fires(
+        "APP035", "the service's log has no times, and nginx passes the path on",
+        but(logged((LACKING,), ()), logs__gunicorn_access=NotSeen(reason="no times")),
+    ),
+    quiet("APP035", "some mistype", logged((LACKING, answers("POST", "/members", "200", 9)), (LACKING,))),
+    quiet("APP035", "one visitor tries", logged((FROM_ONE,), (FROM_ONE,))),
+    quiet("APP035", "nginx refuses by itself", logged((LACKING,), ())),
+    quiet("APP035", "a scanner's three", logged((FEW,), (FEW,))),
+    fires(
+        "APP031", "a session is unknown in turn", logged((POLL,), (POLL,)), "/socket.io/", facts={"status": "400"},
     ),
     *(
         quiet("APP031", f"a visitor is told {status}", logged((answers("GET", "/me", status, alternating=5),),

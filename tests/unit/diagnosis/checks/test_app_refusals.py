@@ -26,7 +26,20 @@ def said(*texts: str, site: str = SITE) -> Snapshot:
     )
 
 
+def warned(name: str) -> str:
+    """Flask's warning where it is told another name, in its own line below another entry."""
+    return (
+        "Booting worker with pid: 901\n/srv/werkzeug/routing/map.py:268: UserWarning: Current server name"
+        f" '{name}' doesn't match configured server name 'shop.example'\n  return self.bind("
+    )
+
+
 CASES = [
+    fires(
+        "APP026", "Flask is told another name", said(warned(DOMAIN)), "'shop.example'", facts={"name": DOMAIN}
+    ),
+    fires("APP026", "with the port", said(warned(f"{DOMAIN}:443"))),
+    quiet("APP026", "a stranger asks for another name", said(warned("203.0.113.9"))),
     fires(
         "APP025",
         "nginx does not say that the user spoke HTTPS",

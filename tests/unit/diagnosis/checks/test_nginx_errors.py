@@ -9,8 +9,10 @@ import pytest
 from ops.diagnosis.checks.nginx_errors import body_size, capacity, permission, premature_close
 from ops.diagnosis.finding import Check, NotJudgedError
 from ops.facts.base import NotSeen
+from ops.facts.files import AccessStep, Reader
 from ops.facts.logs import LogEntry
 from ops.facts.snapshot import Snapshot
+from ops.facts.traffic import RefusedFile
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,
@@ -19,6 +21,7 @@ from tests.unit.made_snapshot import (
     MAIN_ERROR_LOG,
     NGINX_ACCESS_LOG,
     NGINX_ERROR_LOG,
+    NOW,
     PREDICT,
     access_log,
     but,
@@ -51,6 +54,25 @@ def refused(statuses: dict[str, int], text: str = TOO_LARGE) -> Snapshot:
 def closed(*entries: LogEntry, text: str = CLOSED, ago: float = 60.0, base: Snapshot = HEALTHY) -> Snapshot:
     """nginx met a closed connection, and gunicorn's log holds ``entries``."""
     return logged(entry(text, ago=ago), base=base, logs__gunicorn_error=gunicorn_log(*entries))
+
+
+def denied(mode: int) -> RefusedFile:
+    """The socket whose directory has this mode, as nginx's workers are refused it."""
+    steps = (
+        AccessStep(path="/run", is_directory=True, uid=0, gid=0, mode=mode),
+        AccessStep(path="/run/gte.sock", is_directory=False, uid=0, gid=0, mode=0o777),
+    )
+    worker = Reader(pid=701, user="www-data", uid=33, gids=(33,))
+    return RefusedFile(
+        path="/run/gte.sock",
+        error=13,
+        entry=FORBIDDEN,
+        log=NGINX_ERROR_LOG,
+        count=1,
+        last=NOW,
+        steps=steps,
+        reader=worker,
+    )
 
 
 CASES: list[Case] = [
@@ -119,6 +141,14 @@ CASES: list[Case] = [
         "one of several: predictions pass, and a connect failed meanwhile",
         logged(entry(FORBIDDEN, level="crit", ago=-1)),
     ),
+    fires(
+        "NGX016",
+        "a directory above the socket is closed",
+        logged(
+            entry(FORBIDDEN, level="crit"), front__predict=BAD_GATEWAY, logs__refused_socket=denied(0o750)
+        ),
+        "stat /run 0750, uid 0, gid 0",
+    ),
     quiet("NGX016", "it was mended: predictions pass since", logged(entry(FORBIDDEN, level="crit"))),
     quiet(
         "NGX016",
@@ -186,3 +216,11 @@ def test_a_flood_is_counted_and_its_newest_line_quoted() -> None:
     finding = found(logged(*flood, entry(DESCRIPTORS)))["NGX015"]
     assert [e.detail.en for e in finding.evidence] == [f"{CONNECTIONS} 29", DESCRIPTORS]
     assert "worker_connections are not enough (30x)" in str(finding.facts["message"])
+
+
+@pytest.mark.parametrize(("mode", "is_named"), [(0o750, True), (0o755, False)])
+def test_the_directory_above_the_socket_is_opened_only_where_it_is_closed(mode: int, is_named: bool) -> None:
+    snapshot = logged(
+        entry(FORBIDDEN, level="crit"), front__predict=BAD_GATEWAY, logs__refused_socket=denied(mode)
+    )
+    assert ("chmod o+x /run" in (found(snapshot)["NGX016"].fix or ())) is is_named

@@ -165,6 +165,18 @@ CASES = [
         facts={"directory": BODY},
     ),
     fires("NGX040", "it was removed", refused(*OPEN[:4], error=2, missing=BODY), facts={"directory": BODY}),
+    fires(
+        "NGX040",
+        "a level below it belongs to root, and what nginx would make in it is not there",
+        refused(*OPEN, step(f"{BODY}/1", 0o700), missing=f"{BODY}/1/00"),
+        f"stat {BODY}/1",
+        facts={"directory": f"{BODY}/1"},
+    ),
+    quiet(
+        "NGX040",
+        "the level is its own by now, and nginx makes what is missing",
+        refused(*OPEN, step(f"{BODY}/1", 0o700, 33), missing=f"{BODY}/1/00"),
+    ),
     fires("NGX040", "the file system is read-only", refused(*OPEN, error=30), facts={"directory": BODY}),
     *(
         quiet("NGX040", f"error {error} is not the path's", refused(*OPEN[:4], error=error, missing=BODY))
