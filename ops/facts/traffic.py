@@ -24,7 +24,8 @@ class Answers(Facts, frozen=True):
     format does not have it. ``upstreams``: the addresses that answered last; ``newest``: the newest lines of failures
     and redirects, newest first. Of failures (5xx): how many requests with the same method for the same path were
     answered otherwise since the newest (``followed``), and before the oldest (``preceded``). ``quick``: how many of the
-    newest requests came within a second before or after another one of the same kind by the same client.
+    newest requests came within a second before or after another one of the same kind by the same client. ``gaps``: of
+    WebSockets (101), the seconds between the ends of two of the newest, one after the other, of the same client.
     Of refusals (4xx), in the newest requests of the kind: ``clients``: from how many different
     addresses, at most 64, 0 if the format has none; ``alternating``: how many (3xx too)
     stood between two good answers (2xx) to the same client (address and program) for the very same address within
@@ -44,6 +45,7 @@ class Answers(Facts, frozen=True):
     followed: int = 0
     preceded: int = 0
     quick: int = 0
+    gaps: Spread | None = None
     clients: int = 0
     alternating: int = 0
 

@@ -52,6 +52,7 @@ class _Count(msgspec.Struct):
     sent: list[float] = msgspec.field(default_factory=list)
     seconds: list[float] = msgspec.field(default_factory=list)
     upstreams: Counter[tuple[bytes, bytes]] = msgspec.field(default_factory=Counter)
+    gaps: list[float] = msgspec.field(default_factory=list)
     newest: list[bytes] = msgspec.field(default_factory=list)
     answered: list[_Count] | None = None
     followed: int = 0
@@ -81,7 +82,10 @@ class _Count(msgspec.Struct):
         if request.status >= b"300" and len(self.newest) < MAX_LINES:
             self.newest.append(raw)
         if self.later is not None and request.client and self.later.client == request.client:
-            self.quick += self.later.time - request.time <= AT_ONCE
+            gap = self.later.time - request.time
+            self.quick += gap <= AT_ONCE
+            if request.status == b"101" and gap >= 0 and len(self.gaps) < MAX_VALUES:
+                self.gaps.append(gap)
         self.later = request
 
     def _number(self) -> None:
@@ -265,6 +269,7 @@ class TrafficCount:
                     followed=count.followed,
                     preceded=count.successes() - count.passed,
                     quick=count.quick,
+                    gaps=_spread(count.gaps),
                     clients=self._patterns.clients(id(count)),
                     alternating=count.alternating,
                 )

@@ -29,6 +29,8 @@ DEFAULT_READ_TIMEOUT = 60.0  # ngx_http_proxy_module, proxy_read_timeout
 _UPGRADED = "while proxying upgraded connection"
 # So many are no accident of one client.
 _FEW = 3
+# Seconds after which servers ask whether the client is there (uvicorn's ws_ping_interval; socket.io: 25).
+_USUAL_PING = 20.0
 # The share of the limit by which a connection may last longer: what was said at its beginning.
 _LATER = 0.05
 # Seconds. TCP sends a lost packet again after 1 s, then after 2 s more (RFC 6298, 2.1 and 5.5).
@@ -73,8 +75,9 @@ def timeout(
 
 def _idle_websockets(nginx_config: NginxConfig, target: Target, logs: Logs) -> Iterator[Finding]:
     """Most of the WebSockets of a path end when the service has said nothing for proxy_read_timeout. nginx says
-    so at level info; else it shows in how long they last, where the access log has that. A warning: clients connect
-    again."""
+    so at level info; else it shows in how long they last, where the access log has that, or, of a limit that is shorter
+    than servers let pass before they ask whether the client is there, in how soon clients come again. A warning:
+    clients connect again."""
     server = site_server(nginx_config, target)
     for located in users_traffic(logs)[:1] if server else ():
         for item in located.answers("101"):
@@ -83,11 +86,15 @@ def _idle_websockets(nginx_config: NginxConfig, target: Target, logs: Logs) -> I
                 continue
             value = scope.value("proxy_read_timeout") or f"{DEFAULT_READ_TIMEOUT:g}s"
             cut = _cut_off(item, logs)
-            if 2 * len(cut) < item.count and not _last_so_long(item, nginx_seconds(value)):
+            limit = nginx_seconds(value)
+            come_back = _come_back(item, limit)
+            if 2 * len(cut) < item.count and not _last_so_long(item, limit) and not come_back:
                 continue
             quoted = [quote(path, entry.text.partition("\n")[0]) for path, entry in cut[-1:]]
             counted = f"{item.count} x {item.method} {item.path} 101"
             lasted = f", {item.seconds.median:g} s" if item.seconds else ""
+            if come_back and item.gaps:
+                lasted = f", {item.gaps.median:g} s apart"
             name = "proxy_read_timeout"
             where = _place(scope, name).where
             yield Finding(
@@ -131,6 +138,19 @@ def _last_so_long(item: Answers, limit: float | None) -> bool:
         item.seconds is not None
         and limit is not None
         and limit <= item.seconds.median <= limit + max(1.0, limit * _LATER)
+    )
+
+
+def _come_back(item: Answers, limit: float | None) -> bool:
+    """Whether each client's next connection ended as long after its last as nginx waits. Of longer limits it would be
+    no proof: monitors ask every 30 s or every minute."""
+    return (
+        item.seconds is None
+        and item.gaps is not None
+        and limit is not None
+        and limit < _USUAL_PING
+        and limit - 1.0 <= item.gaps.least
+        and item.gaps.median <= limit + max(2.0, limit / 4)
     )
 
 

@@ -67,6 +67,16 @@ def test_by_path_and_status_without_queries(tmp_path: Path) -> None:
     assert "yours" not in line
 
 
+def test_the_time_between_the_websockets_of_one_client(tmp_path: Path) -> None:
+    lines = (combined(ago, "GET /ws", 101) for ago in (60, 55, 49))
+    (opened,) = traffic(read(tmp_path / "log", "".join(lines))).answers
+    assert opened.gaps == Spread(least=5, median=6, most=6)
+    (other,) = traffic(
+        read(tmp_path / "log", combined(9, "GET /a", 200) + combined(4, "GET /a", 200))
+    ).answers
+    assert other.gaps is None
+
+
 def test_sizes_times_and_addresses(tmp_path: Path) -> None:
     lines = [
         f'10.0.0.7 [{stamp(NOW - 9)}] "POST /predict HTTP/1.1" 200 {size} {took} 127.0.0.1:1, 127.0.0.1:2 502, 200\n'

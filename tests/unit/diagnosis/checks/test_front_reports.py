@@ -60,6 +60,12 @@ def lasting(*seconds: float) -> Snapshot:
     return users(GOOD, lasted, lines="proxy_read_timeout 60s;")
 
 
+def coming_back(*gaps: float, waits: str = "5s") -> Snapshot:
+    """WebSockets whose length no log tells, and which each client opened again: the times between two ends."""
+    ended = answered("101", 4, path="/ws", method="GET", gaps=Spread(*gaps))
+    return users(GOOD, ended, lines=f"proxy_read_timeout {waits};")
+
+
 # --- files before the service
 
 FILES = SITE.replace(
@@ -498,6 +504,26 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_cause_is_proven_where_it_is_and_only_there(case: Case) -> None:
+    hold(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        fires(
+            "NGX007",
+            "clients come again each five seconds",
+            coming_back(5, 5, 9),
+            "5 s apart",
+            severity="warn",
+        ),
+        quiet("NGX007", "they come again later", coming_back(5, 40, 60)),
+        quiet("NGX007", "some went by themselves before", coming_back(2, 5, 6)),
+        quiet("NGX007", "a monitor that asks every minute", coming_back(60, 60, 61, waits="60s")),
+    ],
+    ids=str,
+)
+def test_websockets_that_are_opened_again_at_once_were_cut(case: Case) -> None:
     hold(case)
 
 
