@@ -39,11 +39,26 @@ class ParseError(Facts, frozen=True):
     permission: bool = False
 
 
+class Include(Facts, frozen=True):
+    """An include directive: its place, and its pattern as an absolute path."""
+
+    where: str
+    pattern: str
+
+
+class UnloadedSite(Facts, frozen=True):
+    """A file with server blocks that no include takes, and their names."""
+
+    path: str
+    names: tuple[str, ...]
+
+
 class NginxConfig(Facts, frozen=True):
-    """The configuration on disk as one tree. ``modified``: when each of its files was last changed; ``owner``: the user
-    that the main file belongs to; ``distrusted``: why nginx is not run on it, None if it may be: users other than root
-    and the caller could change its program, one of its files or code that it loads, or (``is_partly_read``) not all of
-    it was read, so that it is not known who could change the rest."""
+    """The configuration on disk as one tree. ``includes``: the directives that it was put together by, ``unloaded``:
+    sites' files beside it that none of them takes. ``modified``: when each of its files was last changed;
+    ``owner``: the user that the main file belongs to; ``distrusted``: why nginx is not run on it, None if it may
+    be: users other than root and the caller could change its program, one of its files or code that it loads, or
+    (``is_partly_read``) not all of it was read, so that it is not known who could change the rest."""
 
     binary: str | None
     version: str | None
@@ -56,6 +71,8 @@ class NginxConfig(Facts, frozen=True):
     owner: int = 0
     distrusted: str | None = None
     is_partly_read: bool = False
+    includes: tuple[Include, ...] = ()
+    unloaded: tuple[UnloadedSite, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.file, self.directives))

@@ -556,7 +556,9 @@ def named_servers(proxy_pass: ProxyPass) -> tuple[tuple[str, int, str], ...]:
 
 def log_paths(config: NginxConfig, scope: Scope, name: str) -> tuple[str, ...]:
     """Return the files that the effective error_log or access_log directives write to, as absolute paths."""
-    return tuple(log_path(config, d) for d in scope.effective(name) if d.args and is_file_log(d.args[0]))
+    return tuple(
+        log_path(config, d) for d in scope.effective(name) if d.args and is_file_log(d.args[0], name)
+    )
 
 
 def log_path(config: NginxConfig, directive: Directive) -> str:
@@ -564,11 +566,11 @@ def log_path(config: NginxConfig, directive: Directive) -> str:
     return str(PurePosixPath(config.prefix) / directive.args[0])
 
 
-def is_file_log(destination: str) -> bool:
-    """Whether a log destination is a plain file."""
+def is_file_log(destination: str, name: str = "access_log") -> bool:
+    """Whether a log destination is a plain file. To error_log, off is a file's name as any other."""
     return (
         not destination.startswith(("syslog:", "memory:"))
-        and destination not in ("off", "stderr")
+        and destination not in (("stderr",) if name == "error_log" else ("off", "stderr"))
         and "$" not in destination
     )
 

@@ -21,9 +21,10 @@ from typing import Any
 import msgspec
 
 from ops.collect.process.process_status import is_running, is_zombie
+from ops.collect.services.nginx_unloaded import unloaded_sites
 from ops.facts.base import NotSeen
 from ops.facts.host import Process
-from ops.facts.nginx import Directive, NginxConfig, NginxTest, ParseError, Pidfile
+from ops.facts.nginx import Directive, Include, NginxConfig, NginxTest, ParseError, Pidfile
 from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust, resolve, trusted_users
 from ops.files.ownership import distrust
@@ -121,8 +122,9 @@ def read_config(
     """Return the configuration with its includes, as one tree.
 
     ``file``: the path in the settings; without it, use the running master's ``-c``, the compiled-in path, the path
-    beside the binary, or the guide's path."""
-    running = next((flags for master in masters if (flags := _flags(master.command))), {})
+    beside the binary, or the guide's path. Of several masters the one that was started with ``file`` counts."""
+    started = [flags for master in masters if (flags := _flags(master.command))]
+    running = next((flags for flags in started if file and flags.get("-c") == file), next(iter(started), {}))
     prefix = running.get("-p") or build.get("prefix") or "/etc/nginx"
     name = file or running.get("-c") or build.get("conf-path") or _beside(binary) or GUIDE_CONFIG_FILE
     if not name.startswith("/"):
@@ -162,6 +164,8 @@ def parse_config(name: str, prefix: str, binary: str | None, version: str | None
         files=tuple(map(without_controls, reading.parsed)),
         modified=_modified(reading.parsed),
         owner=reading.owner,
+        includes=tuple(reading.includes),
+        unloaded=unloaded_sites(name, reading.listings, reading.parsed),
     )
     why = _distrusted(config, reading)
     partly = why is None and bool(reading.unread)
@@ -223,6 +227,7 @@ class _NginxReading:
         self.parsed: dict[str, list[dict[str, Any]]] = {}
         self.errors: list[ParseError] = []
         self.listings: dict[str, None] = {}
+        self.includes: list[Include] = []
         # Includes that nginx may follow but this reading did not: refused for their owner, absent so far, and unread
         # for one of our limits or a pattern that glob(3) reads differently.
         self.refused: list[str] = []
@@ -300,6 +305,8 @@ class _NginxReading:
         pattern = str(self._directory / node["args"][0])
         if not _PLAIN_PATTERN.fullmatch(pattern):
             self.unread.append(f"{file}:{node['line']}: {pattern} matches what nginx makes of it")
+        if len(self.includes) < MAX_LISTED:
+            self.includes.append(Include(f"{file}:{node['line']}", safe_line(pattern, 1000)))
         names, directories = _matching(pattern)
         self.listings.update(dict.fromkeys(directories))
         if len(names) > MAX_LISTED:

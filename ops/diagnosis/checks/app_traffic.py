@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from ops.diagnosis.checks.app_files import is_open_again
+from ops.diagnosis.checks.app_files import FileRefusal, is_open_again
 from ops.diagnosis.checks.app_refusals import long_requests
 from ops.diagnosis.checks.gunicorn_configuration import with_number
 from ops.diagnosis.checks.log_reading import (
@@ -28,6 +28,7 @@ from ops.diagnosis.checks.past_failures import (
     is_of_before_the_start,
     is_of_earlier_worker,
     is_over,
+    names_path,
 )
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
 from ops.diagnosis.symptom_evidence import answer_words
@@ -41,6 +42,7 @@ from ops.facts.probes import Backend, Exchange, Front
 from ops.facts.status import Severity
 from ops.facts.target import Target
 from ops.facts.traffic import Answers
+from ops.interpret.site import find_site
 from ops.interpret.traffic import LocatedTraffic, all_traffic, judged_since, service_traffic, users_traffic
 from ops.text.language import Text
 
@@ -417,6 +419,11 @@ def failing_share(
                 *(quote(located.path, line) for item in failed[:_QUOTED_LINES] for line in item.newest[:1]),
                 *_answered(front, failed),
                 *_said_meanwhile(logs, max(item.last for item in failed), target, nginx_config),
+                *(
+                    refused.evidence
+                    if (refused := _refused_elsewhere(worst, logs, target, nginx_config))
+                    else ()
+                ),
             ),
             {
                 "count": str(count),
@@ -424,9 +431,47 @@ def failing_share(
                 "path": f"{worst.method} {worst.path}",
                 "statuses": ", ".join(sorted({item.status for item in failed})),
             },
-            fix=_silent_django(failed, target) or _no_log_kept(logs, target),
+            fix=(refused.fix if refused else None)
+            or _silent_django(failed, target)
+            or _no_log_kept(logs, target),
         )
         return
+
+
+_REFUSED_BY = re.compile(
+    r'\(111: Connection refused\) while connecting to upstream.*?upstream: "(?:https?://)?([^/"]+)'
+)
+
+
+def _refused_elsewhere(
+    failed: Answers, logs: Logs, target: Target, config: NginxConfig | NotSeen
+) -> FileRefusal | None:
+    """Where nginx sends these requests, if nobody listens there: the line of the location that takes them."""
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    location = site.server.location_for(failed.path) if site and failed.status == "502" else None
+    passed = next(iter(location.effective("proxy_pass")), None) if location else None
+    words = [
+        match[1]
+        for _, entry in of_this_site(nginx_entries(logs, "(111: Connection refused)"), config, target)
+        if names_path(entry, failed.path) and (match := _REFUSED_BY.search(entry.text))
+    ]
+    if passed is None or not words or words[-1] == target.backend:
+        return None
+    address = words[-1]
+    return FileRefusal(
+        (quote(passed.where, passed.written),),
+        Text(en="", zh=""),
+        (
+            Text(
+                en=f"Nobody listens at {address}, where {passed.where} sends {failed.path}: start what is to answer"
+                " there, or correct the address",
+                zh=f"{passed.where} 把 {failed.path} 转发到 {address}，而那里没有进程监听：启动应在那里应答的服务，"
+                "或改正地址",
+            ),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
+    )
 
 
 # The length of Django's page "Server Error (500)" (django/views/defaults.py).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -11,13 +13,20 @@ from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Listener, Processes
-from ops.facts.nginx import Directive, NginxConfig, Pidfile
+from ops.facts.nginx import Directive, NginxConfig, Pidfile, UnloadedSite
 from ops.facts.packet_filter import PacketFilter
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
 from ops.facts.target import Target
 from ops.interpret.address import is_loopback, same_address, split_address
-from ops.interpret.nginx import Listen, chosen_server, parse_listen, servers, serving_masters
+from ops.interpret.nginx import (
+    Listen,
+    chosen_server,
+    names_match,
+    parse_listen,
+    servers,
+    serving_masters,
+)
 from ops.interpret.packet_filter import Packet, refuses_strangers
 from ops.interpret.service_name import is_service
 from ops.interpret.site import find_site
@@ -45,6 +54,9 @@ def front_door(
             own = _own_listens(nginx_config, target)
             port = split_address(connection.address)[1]
             listens = [(directive, listen) for directive, listen in own if listen.port == port]
+            if not listens and (missed := _not_included(nginx_config, target)) is not None:
+                yield _of_missed_file(missed, nginx_config, target, quote(source, "connection refused"))
+                return
             yield Finding(
                 "NET001",
                 (
@@ -77,6 +89,64 @@ def front_door(
             ),
             {"address": connection.address, "waited": in_seconds(f"{connection.elapsed:.1f}")},
         )
+
+
+def _not_included(config: NginxConfig | NotSeen, target: Target) -> UnloadedSite | None:
+    """The file with the site's server block that no include takes; None if a block with the name is loaded."""
+    if isinstance(config, NotSeen) or any(names_match(each, target.domain) for each in servers(config)):
+        return None
+    return next((site for site in config.unloaded if target.domain in site.names), None)
+
+
+def _of_missed_file(
+    missed: UnloadedSite, config: NginxConfig | NotSeen, target: Target, refusal: Evidence
+) -> Finding:
+    includes = () if isinstance(config, NotSeen) else config.includes
+    beside = [i for i in includes if posixpath.dirname(i.pattern) == posixpath.dirname(missed.path)]
+    near = beside or [i for i in includes if "*" in i.pattern]
+    file = shlex.quote(missed.path)
+    suffix = posixpath.basename(beside[0].pattern).removeprefix("*") if beside else ""
+    fix: tuple[str | Text, ...]
+    if suffix and "*" not in suffix:
+        fix = (f"mv {file} {shlex.quote(missed.path + suffix)}",)
+    elif near:
+        link = shlex.quote(posixpath.join(posixpath.dirname(near[0].pattern), ""))
+        whole = f"include {posixpath.dirname(missed.path)}/*.conf;"
+        fix = (
+            f"ln -s {file} {link}"
+            if posixpath.basename(posixpath.dirname(missed.path)) == "sites-available"
+            else put_after_line(near[0].where, whole),
+        )
+    else:
+        fix = (
+            Text(
+                en=f"Write include {missed.path}; into http {{ }} of {target.nginx_config_file}",
+                zh=f"在 {target.nginx_config_file} 的 http {{ }} 里写 include {missed.path};",
+            ),
+        )
+    return Finding(
+        "NET001",
+        (
+            refusal,
+            quote(missed.path, f"server_name {target.domain}"),
+            *(
+                Evidence(
+                    i.where,
+                    Text(
+                        en=f"include {i.pattern}; does not take it", zh=f"include {i.pattern}; 没有匹配到它"
+                    ),
+                )
+                for i in near[:_MAX_LISTENS]
+            ),
+        ),
+        {"address": target.connect_to or "?"},
+        summary=Text(
+            en=f"nginx runs without the site: no include of its configuration takes {missed.path}, so nothing listens"
+            f" at {target.connect_to}.",
+            zh=f"nginx 运行时没有加载该站点：没有 include 匹配到 {missed.path}，因此 {target.connect_to} 没有监听。",
+        ),
+        fix=(*fix, target.test_nginx, target.reload_nginx),
+    )
 
 
 def _own_listens(config: NginxConfig | NotSeen, target: Target) -> list[tuple[Directive, Listen]]:

@@ -32,7 +32,8 @@ from ops.interpret.traffic import LocatedTraffic, general_path, users_traffic
 from ops.text.language import Text
 
 if TYPE_CHECKING:
-    from ops.interpret.routing.model import RequestRoute
+    from ops.diagnosis.checks.probed_prediction import ProbedPrediction
+    from ops.interpret.routing.model import Header, RequestRoute
 
 # Answers of applications to a host that they do not serve: Django and Starlette 400, Flask (SERVER_NAME) and others
 # 404, HTTP servers 421 (RFC 9110, 15.5.20).
@@ -76,11 +77,15 @@ def sent_host(
         or proxy_pass.scheme not in ("http", "https")
         or not leads_to_service(proxy_pass.servers, target)
         or proxy_pass.uri.partition("?")[0] != probed.path
-        or _name(proxy_pass.host) == target.domain.lower()
     ):
         return
     line = _service_s_line(logs, probed.answer, probed.path)
     if line is None and _is_nginx_s_page(probed.answer):
+        return
+    if _name(proxy_pass.host) == target.domain.lower():
+        second = next((h for h in proxy_pass.headers if h.where and _tells_another_host(h, target)), None)
+        if second is not None:
+            yield _told_twice(second, probed, line, target)
         return
     scope = scope_for(nginx_config, target, probed.path)
     yield Finding(
@@ -106,6 +111,43 @@ def sent_host(
             ),
         },
         fix=(*_host_edit(scope, proxy_pass.where), target.test_nginx, target.reload_nginx),
+    )
+
+
+# What frameworks may believe instead of Host (Django: USE_X_FORWARDED_HOST; werkzeug: ProxyFix, x_host).
+_SECOND_HOSTS = ("x-forwarded-host", "x-original-host", "x-host")
+
+
+def _tells_another_host(header: Header, target: Target) -> bool:
+    if header.name.lower() not in _SECOND_HOSTS:
+        return False
+    if header.value is None:
+        return header.written not in ("$host", "$http_host", "${host}", "${http_host}")
+    return bool(header.value) and _name(header.value.partition(",")[0].strip()) != target.domain.lower()
+
+
+def _told_twice(header: Header, probed: ProbedPrediction, line: Evidence | None, target: Target) -> Finding:
+    sent = header.value or header.written
+    return Finding(
+        "NGX080",
+        (
+            probed.seen(),
+            *((line,) if line is not None else ()),
+            quote(header.where, f"proxy_set_header {header.name} {header.written}"),
+            probed.behind(),
+        ),
+        {"sent": sent, "status": str(probed.answer.status), "where": header.where},
+        summary=Text(
+            en=f"nginx tells the service two hosts: Host is {target.domain}, {header.name} is {sent}"
+            f" ({header.where}), and the service answers {probed.answer.status}.",
+            zh=f"nginx 告诉服务两个不同的主机名：Host 是 {target.domain}，{header.name} 是 {sent}（{header.where}），"
+            f"服务返回 {probed.answer.status}。",
+        ),
+        fix=(
+            replaced_in_line(header.where, f"{header.name} {header.written}", f"{header.name} $host"),
+            target.test_nginx,
+            target.reload_nginx,
+        ),
     )
 
 

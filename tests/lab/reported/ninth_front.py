@@ -246,13 +246,26 @@ def directories_below_the_temporary_one_are_root_s(stack: Stack) -> None:
 # --- logs elsewhere ---------------------------------------------------------------------------------------------------
 
 
+def _reports_port(stack: Stack) -> str:
+    return (
+        stack.site_file.read_text()
+        .partition("location = /reports")[2]
+        .partition("/health")[0]
+        .rpartition(":")[2]
+    )
+
+
+def _write_them_to_a_log(stack: Stack) -> None:
+    stack.edit(stack.site_file, "error_log off;", f"error_log {stack.nginx_error_log};", apply=False)
+    nobody = f"http://{stack.address}:{_reports_port(stack)}/health"
+    stack.edit(stack.site_file, nobody, "http://gte_backend/health")
+
+
 @report(
     Kind.LOG,
     "bodsch/docker-icingaweb2#41",
     sees=lambda stack: always(stack, "/reports", 502) and predicts(stack),
-    repair=lambda stack: stack.edit(
-        stack.site_file, f"http://{stack.address}:{_reports_port(stack)}/health", "http://gte_backend/health"
-    ),
+    repair=_write_them_to_a_log,
     codes=(),
     says=("111: Connection refused", "/reports", "gte-api.conf:"),
     app=PLAIN_APP,
@@ -267,15 +280,6 @@ def errors_are_written_to_a_file_called_off(stack: Stack) -> None:
         stack, f"location = /reports {{ proxy_pass http://{stack.address}:{stack.free_port()}/health; }}"
     )
     always(stack, "/reports", 502, times=6)
-
-
-def _reports_port(stack: Stack) -> str:
-    return (
-        stack.site_file.read_text()
-        .partition("location = /reports")[2]
-        .partition("/health")[0]
-        .rpartition(":")[2]
-    )
 
 
 JSON_LOG = """

@@ -131,6 +131,34 @@ def test_the_running_master_s_own_file_is_read_before_the_compiled_one(tmp_path:
     assert (configured.file, configured.prefix) == (str(compiled), "/usr/share/nginx")
 
 
+def test_of_several_masters_the_one_of_the_configured_file_counts(tmp_path: Path) -> None:
+    file = written(tmp_path, own="worker_processes 1;")
+    other = process(1, 0, "nginx: master process nginx -p /elsewhere -c /elsewhere/nginx.conf")
+    own = process(2, 0, f"nginx: master process nginx -p {tmp_path}/prefix -c {file}")
+    config = nginx.read_config(None, {"prefix": "/usr/share/nginx"}, str(file), (other, own))
+    assert isinstance(config, NginxConfig)
+    assert config.prefix == f"{tmp_path}/prefix"
+
+
+def test_sites_that_no_include_takes_are_named(tmp_path: Path) -> None:
+    sites = tmp_path / "conf.d"
+    sites.mkdir()
+    site = "server {\n    server_name shop.example www.shop.example;\n}\n"
+    for name in ("loaded.conf", "shop", "shop.conf.bak", ".shop.swp"):
+        (sites / name).write_text(site)
+    (sites / "notes").write_text("no server here\n")
+    enabled = tmp_path / "sites-available"
+    enabled.mkdir()
+    (enabled / "linked").symlink_to(sites / "loaded.conf")
+    main = written(tmp_path, nginx="http {\n    include conf.d/*.conf;\n}\n")
+    config = nginx.read_config(None, {}, str(main), ())
+    assert isinstance(config, NginxConfig)
+    assert [(item.path, item.names) for item in config.unloaded] == [
+        (str(sites / "shop"), ("shop.example", "www.shop.example"))
+    ]
+    assert [(item.where, item.pattern) for item in config.includes] == [(f"{main}:2", f"{sites}/*.conf")]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(

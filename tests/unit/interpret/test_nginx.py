@@ -372,6 +372,13 @@ def test_logs_are_files_below_the_prefix() -> None:
     assert nginx.log_paths(whole, server.locations()[0], "access_log") == ()
 
 
+def test_off_is_a_file_s_name_to_error_log_alone() -> None:
+    whole = config("server { server_name x; error_log off; access_log off; }")
+    (server,) = nginx.servers(whole)
+    assert nginx.log_paths(whole, server, "error_log") == ("/usr/share/nginx/off",)
+    assert nginx.log_paths(whole, server, "access_log") == ()
+
+
 def test_several_http_blocks_are_one() -> None:
     one, two = (nginx_config(f"server {{ server_name {n}; }}") for n in "ab")
     both = nginx_config("", directives=(*one.directives, *two.directives))

@@ -18,6 +18,7 @@ from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.diagnosis.checks.test_app import RAISED
 from tests.unit.made_snapshot import (
     AT_BACKEND,
+    DOMAIN,
     GUNICORN_ACCESS_LOG,
     GUNICORN_CONF,
     NGINX_ACCESS_LOG,
@@ -87,6 +88,12 @@ def with_location(path: str, text: str) -> NginxConfig:
     )
 
 
+PROXIED = "    location / {\n        limit_req"
+REPORTS = "    location /reports { proxy_pass http://127.0.0.1:9; }\n"
+ELSEWHERE = (
+    f"*7 connect() failed (111: Connection refused) while connecting to upstream, client: x, server: {DOMAIN},"
+    ' request: "GET /reports HTTP/1.1", upstream: "http://127.0.0.1:9/reports", host: "x"'
+)
 CASES = [
     # --- APP020
     fires(
@@ -283,6 +290,19 @@ CASES = [
             logs__nginx_errors=nginx_logs(entry("*7 something new, client: x", ago=2)),
         ),
         "*7 something new",
+    ),
+    fires(
+        "APP024",
+        "nobody listens where the location sends them",
+        but(
+            at_nginx(
+                answered("502", 4, path="/reports"),
+                SERVED,
+                logs__nginx_errors=nginx_logs(entry(ELSEWHERE, ago=2)),
+            ),
+            nginx_config=nginx_config(SITE.replace(PROXIED, f"{REPORTS}{PROXIED}")),
+        ),
+        "proxy_pass http://127.0.0.1:9",
     ),
     fires("APP024", "502 on one path that never works", at_nginx(answered("502", 2, path="/upload"), SERVED)),
     fires(

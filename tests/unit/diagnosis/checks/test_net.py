@@ -7,6 +7,7 @@ import pytest
 
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
+from ops.facts.nginx import Include, UnloadedSite
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Upstreams
 from ops.facts.snapshot import Snapshot
@@ -138,7 +139,36 @@ def test_a_block_that_serves_https_too_or_has_a_return_is_a_person_s() -> None:
     )
 
 
+def without_the_site(*names: str, pattern: str = "/etc/nginx/conf.d/*.conf") -> Snapshot:
+    """nginx runs with another site alone; a file with these names was not included."""
+    config = msgspec.structs.replace(
+        nginx_config("server { listen 80; server_name _; }"),
+        includes=(Include("/etc/nginx/nginx.conf:30", pattern),),
+        unloaded=(UnloadedSite("/etc/nginx/conf.d/gte-api", names),),
+    )
+    return but(front__connection=refused(FRONT), nginx_config=config)
+
+
+def test_the_site_s_file_gets_the_name_that_the_include_takes() -> None:
+    assert "mv /etc/nginx/conf.d/gte-api /etc/nginx/conf.d/gte-api.conf" in net001_steps(
+        without_the_site(DOMAIN)
+    )
+    steps = net001_steps(without_the_site(DOMAIN, pattern="/etc/nginx/enabled/*.conf"))
+    assert "include /etc/nginx/conf.d/*.conf;" in steps
+
+
+def test_another_site_s_file_is_not_the_missing_one() -> None:
+    assert "mv" not in net001_steps(without_the_site("other.example"))
+
+
 CASES: list[Case] = [
+    fires(
+        "NET001",
+        "the site's file is not included",
+        without_the_site(DOMAIN),
+        "/etc/nginx/conf.d/gte-api server_name",
+        "include /etc/nginx/conf.d/*.conf; does not take it",
+    ),
     fires(
         "NET001",
         "refused while nginx runs",

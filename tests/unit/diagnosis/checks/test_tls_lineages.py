@@ -6,7 +6,7 @@ import pytest
 
 from ops.facts.certificates import Certificate, Lineage, Lineages, PemFile
 from ops.facts.snapshot import Snapshot
-from tests.unit.diagnosis.checks.cases import found
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DAY,
     DOMAIN,
@@ -48,19 +48,6 @@ def test_a_valid_certificate_in_another_lineage_is_named_and_nginx_led_to_it() -
     assert "ssl_certificate" in " ".join(e.detail.en for e in finding.evidence)
 
 
-@pytest.mark.parametrize(
-    ("why", "other", "served_old"),
-    [
-        ("it is for another name", certificate(names=("other.example",), not_after=NOW + 60 * DAY), True),
-        ("it has expired too", certificate(not_after=NOW - 60), True),
-        ("its key is another's", certificate(public_key="99" * 32, not_after=NOW + 60 * DAY), True),
-        ("the site's own is good for long", certificate(not_after=NOW + 80 * DAY), False),
-    ],
-)
-def test_another_lineage_is_not_the_renewed_one(why: str, other: Certificate, served_old: bool) -> None:
-    assert "TLS008" not in found(expired_beside(other, served_old=served_old)), why
-
-
 @pytest.mark.parametrize("linked", [True, False])
 def test_files_in_place_of_certbot_s_links_are_made_links_again(linked: bool) -> None:
     snapshot = but(
@@ -93,13 +80,45 @@ def test_the_expired_certificate_of_another_name_is_a_warning() -> None:
     assert f"certbot renew --cert-name {SHOP}" in (finding.fix or ())
 
 
-@pytest.mark.parametrize(
-    ("why", "leaf", "name"),
-    [
-        ("it is valid", certificate(names=(SHOP,)), SHOP),
-        ("it is a dummy for strangers", certificate(names=("dummy.invalid",), not_after=NOW - DAY), "_"),
-        ("it was not made for that name", certificate(names=("dummy.invalid",), not_after=NOW - DAY), SHOP),
-    ],
-)
-def test_other_names_whose_certificate_is_no_fault(why: str, leaf: Certificate, name: str) -> None:
-    assert "TLS025" not in found(other_name(leaf, name)), why
+CASES = [
+    quiet(
+        "TLS008",
+        "the other lineage is for another name",
+        expired_beside(certificate(names=("other.example",), not_after=NOW + 60 * DAY)),
+    ),
+    quiet("TLS008", "the other lineage has expired too", expired_beside(certificate(not_after=NOW - 60))),
+    quiet(
+        "TLS008",
+        "the other lineage has another key",
+        expired_beside(certificate(public_key="99" * 32, not_after=NOW + 60 * DAY)),
+    ),
+    quiet(
+        "TLS008",
+        "the own lineage is good for long",
+        expired_beside(certificate(not_after=NOW + 80 * DAY), served_old=False),
+    ),
+    fires(
+        "TLS025",
+        "another name's has expired",
+        other_name(certificate(names=(SHOP,), not_after=NOW - DAY)),
+        "notAfter",
+        severity="warn",
+        facts={"door": SHOP},
+    ),
+    quiet("TLS025", "another name's is valid", other_name(certificate(names=(SHOP,)))),
+    quiet(
+        "TLS025",
+        "it is a dummy for strangers",
+        other_name(certificate(names=("dummy.invalid",), not_after=NOW - DAY), "_"),
+    ),
+    quiet(
+        "TLS025",
+        "it was not made for that name",
+        other_name(certificate(names=("dummy.invalid",), not_after=NOW - DAY)),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case) -> None:
+    hold(case)
