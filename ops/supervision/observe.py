@@ -508,7 +508,7 @@ def _in_the_way(listening: str, backend: str) -> bool:
 
 def is_free(backend: str) -> bool:
     """Whether nobody listens at the service's address. The file of a unix socket may remain: gunicorn replaces it."""
-    from ops.collect.process.processes import accept_queues
+    from ops.collect.process.bound_sockets import accept_queues
 
     if backend.startswith("unix:"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

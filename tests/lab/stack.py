@@ -41,7 +41,7 @@ from ops.archive.checksum import checksum_line
 from ops.archive.manifest import Manifest, ManifestEntry
 from ops.archive.name import ArchiveName, checksum_path
 from ops.archive.writing import compressed, tar_stream
-from ops.collect.process.processes import accept_queues
+from ops.collect.process.bound_sockets import accept_queues
 from ops.deployment.render import NginxSite, render_nginx
 from ops.files.entry_kind import EntryKind
 from ops.files.host_lock import VARIABLE

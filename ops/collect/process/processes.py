@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from ops.collect.process.bound_sockets import accept_queues, bound_sockets
 from ops.collect.process.process_status import container_of, process_status, system_unit
 from ops.collect.process.start_time import start_ticks, start_time
 from ops.facts.host import Listener, Process, Processes
@@ -48,10 +49,9 @@ def processes() -> Processes:
     """Read the machine's web-related processes, and all its listening TCP sockets and bound unix sockets."""
     holders: dict[str, set[int]] = defaultdict(set)
     private: dict[str, set[int]] = defaultdict(set)
-    for connection in psutil.net_connections(kind="all"):
-        if address := listening_address(connection):
-            of = holders if _is_our_path(address, connection.pid) else private
-            of[address].update({connection.pid} if connection.pid else set())
+    for address, pid in bound_sockets():
+        of = holders if _is_our_path(address, pid) else private
+        of[address].update({pid} if pid else set())
     queues = accept_queues()
     listening_pids = set().union(*holders.values()) if holders else set()
     # A user who fills the table with such names must not displace listening processes and the host's own.
@@ -239,25 +239,3 @@ def listening_address(connection: object) -> str | None:
     if getattr(connection, "status", None) != psutil.CONN_LISTEN or not local:
         return None
     return join_address(local.ip, local.port)
-
-
-def accept_queues() -> dict[str, int]:
-    """The number of connections waiting to be accepted on listening TCP sockets, by address.
-
-    For a socket in LISTEN the kernel shows the accept queue's length as rx_queue (proc(5), /proc/net/tcp)."""
-    queues: dict[str, int] = {}
-    for table, family, words in (("tcp", socket.AF_INET, 1), ("tcp6", socket.AF_INET6, 4)):
-        try:
-            rows = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for row in rows:
-            columns = row.split()
-            if len(columns) < 5 or columns[3] != "0A":
-                continue
-            raw, port = columns[1].split(":")
-            # Each 32-bit word of the address is in host byte order, little endian on every machine we serve.
-            packed = b"".join(bytes.fromhex(raw[8 * i : 8 * i + 8])[::-1] for i in range(words))
-            address = join_address(socket.inet_ntop(family, packed), int(port, 16))
-            queues[address] = queues.get(address, 0) + int(columns[4].partition(":")[2], 16)
-    return queues

@@ -14,7 +14,7 @@ import psutil
 
 from ops.collect.logs.line import access_line
 from ops.collect.net.connection import Deadline
-from ops.collect.process.processes import accept_queues
+from ops.collect.process.bound_sockets import accept_queues
 from ops.collect.process.start_time import start_ticks, start_time
 from ops.collect.services.gunicorn import read_progress
 from ops.facts.base import NotSeen

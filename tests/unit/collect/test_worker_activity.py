@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from ops.collect.net.connection import Deadline
-from ops.collect.process import processes, worker_activity
+from ops.collect.process import bound_sockets, worker_activity
 from ops.collect.process.start_time import start_ticks
 from ops.collect.process.worker_activity import ActivityReading
 from ops.facts.gunicorn import InFlight, ProgressRecord
@@ -287,8 +287,8 @@ def test_the_accept_queue_is_rx_queue_of_the_sockets_that_listen(
     tables = {"/proc/net/tcp": TCP, "/proc/net/tcp6": TCP6}
     for name, table in tables.items():
         (tmp_path / Path(name).name).write_text(table)
-    monkeypatch.setattr(processes, "Path", lambda name: tmp_path / Path(name).name)
-    assert processes.accept_queues() == {
+    monkeypatch.setattr(bound_sockets, "Path", lambda name: tmp_path / Path(name).name)
+    assert bound_sockets.accept_queues() == {
         "127.0.0.1:8000": 7,  # two sockets by SO_REUSEPORT; an established connection is none
         "0.0.0.0:443": 0,
         "[::]:443": 1,
@@ -300,7 +300,7 @@ def test_the_accept_queue_is_rx_queue_of_the_sockets_that_listen(
 
 
 def test_without_the_tables_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(processes, "Path", lambda _name: tmp_path / "none")
-    assert processes.accept_queues() == {}
+    monkeypatch.setattr(bound_sockets, "Path", lambda _name: tmp_path / "none")
+    assert bound_sockets.accept_queues() == {}
     assert worker_activity.queued_at("127.0.0.1:8000") is None
     assert start_ticks(2**22 + 1) == 0, "no process has this id"
