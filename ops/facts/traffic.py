@@ -142,12 +142,17 @@ class RefusedFile(Facts, frozen=True):
     lies_at: str = ""
 
 
+# No errno(3): a directory is there, and nginx has no index page to send for it.
+NO_INDEX = 0
+
+
 class UnservedFile(Facts, frozen=True):
     """A file that nginx was to send to a client and could not open: what it logged, and what is so now.
 
-    ``request``: method and path as the line has them; ``error``: the number (errno(3)); ``steps``: the way to the file
-    from the root on; ``lies_at``: where a file of that name is, read with a slash more or a directory less (empty:
-    nowhere); ``is_there``: the file itself is there by now. The others are those of `RefusedFile`."""
+    ``request``: method and path as the line has them; ``error``: the number (errno(3)), or `NO_INDEX`; ``steps``: the
+    way to the file from the root on; ``lies_at``: where a file of that name is, read with a slash more or a
+    directory less, or the index page (empty: nowhere); ``is_there``: the file itself is there by now. The others
+    are those of `RefusedFile`."""
 
     path: str
     error: int

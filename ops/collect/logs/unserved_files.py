@@ -11,13 +11,19 @@ from ops.collect.services.model_access import reader_of, walk
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep
 from ops.facts.logs import Log, LogEntry
-from ops.facts.traffic import UnservedFile
+from ops.facts.traffic import NO_INDEX, UnservedFile
 from ops.interpret.nginx_error_line import about_request, message
 
 MAX_FILES = 6
 MAX_PARTS = 12
 # ngx_http_static_module: a file that does not exist, or that nginx's workers may not read.
 _UNSERVED = re.compile(r'open\(\) "(/[^"]{1,1000})" failed \((2|13): ')
+# ngx_http_autoindex_module, ngx_http_index_module: a directory without an index page.
+_NO_INDEX = re.compile(r'(?:directory index of )"(/[^"]{0,1000}/)" is (forbidden)')
+_INDEX = ("index.html", "index.htm")
+# Where programs put the pages that they build (MkDocs, Sphinx, Vite, Hugo and their like).
+_BUILT = ("dist", "build", "html", "public", "site", "out", "www", "_build/html", "build/html")
+MAX_LISTED = 200
 _REQUEST = re.compile(r'request: "([A-Z]{1,20}) ([^ "?]{0,1000})')
 
 
@@ -27,7 +33,8 @@ def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tu
     newest: dict[tuple[str, str], tuple[re.Match[str], str, LogEntry, int]] = {}
     for log_path, log in logs.items():
         for entry in log.entries if isinstance(log, Log) else ():
-            match = _UNSERVED.match(message(entry.text)) if entry.level == "error" else None
+            words = message(entry.text) if entry.level == "error" else ""
+            match = _UNSERVED.match(words) or _NO_INDEX.match(words)
             if match is None:
                 continue
             key = (match[1].rpartition("/")[0], match[2])
@@ -44,13 +51,15 @@ def unserved_files(logs: dict[str, Log | NotSeen], workers: Iterable[int]) -> tu
 def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, reader: object) -> UnservedFile:
     from ops.facts.files import Reader
 
-    path, error = match[1], int(match[2])
+    path, error = match[1], int(match[2]) if match[2].isdecimal() else NO_INDEX
     request = _REQUEST.search(about_request(entry.text))
     steps: dict[str, AccessStep] = {}
     complete = walk(Path(path), steps) if error == errno.EACCES else True
     is_there = _is_file(path)
     lies_at = (
-        ""
+        _built_below(path)
+        if error == NO_INDEX
+        else ""
         if error != errno.ENOENT or is_there
         else next(filter(_is_file, _readings(path, request[2] if request else "")), "")
     )
@@ -68,6 +77,23 @@ def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, read
         lies_at=lies_at,
         is_there=is_there,
     )
+
+
+def _built_below(directory: str) -> str:
+    """The one index page that nginx might have been meant to send for ``directory``: in a directory below where pages
+    are built, or the only one below; or of another ending. Empty if none, or several, might be."""
+    above = Path(directory)
+    try:
+        entries = [path for _, path in zip(range(MAX_LISTED), above.iterdir(), strict=False)]
+    except (OSError, ValueError):
+        return ""
+    places = [above, *(above / name for name in _BUILT)]
+    if len(entries) == 1 and entries[0].is_dir():
+        places.append(entries[0])
+    found = [
+        str(place / name) for place in dict.fromkeys(places) for name in _INDEX if _is_file(str(place / name))
+    ]
+    return found[0] if len(found) == 1 else ""
 
 
 def _readings(path: str, request_path: str) -> Iterator[str]:

@@ -31,9 +31,11 @@ from ops.interpret.packet_filter import Packet, refuses_strangers
 from ops.interpret.service_name import is_service
 from ops.interpret.site import find_site
 from ops.interpret.target import WRITTEN
+from ops.settings import is_host
 from ops.text.language import Text, in_seconds
 
 _PERMANENT = (301, 308)
+_MAX_NAMES = 10
 _MAX_LISTENS = 3
 
 
@@ -323,7 +325,8 @@ def _answers_as_service(backend: Backend) -> bool:
 
 @check("net.plain_http", "NET004", en="plain HTTP is redirected to HTTPS", zh="HTTP 跳转到 HTTPS")
 def plain_http(target: Target, front: Front, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
-    """NET004: port 80 answers something other than a permanent redirect to HTTPS."""
+    """NET004: port 80 answers something other than a permanent redirect to HTTPS, or refuses another of the site's
+    names, which browsers ask over plain HTTP first."""
     plain = front.plain
     if not isinstance(plain, Exchange) or plain.status is None or not target.url.startswith("https:"):
         return
@@ -331,6 +334,7 @@ def plain_http(target: Target, front: Front, nginx_config: NginxConfig | NotSeen
         return  # a load balancer ends users' TLS and speaks plain HTTP with nginx
     location = plain.header("location")
     if plain.status in _PERMANENT and location.startswith("https://"):
+        yield from _other_names(plain, target, nginx_config)
         return
     words = f"{plain.status} {location}".strip()
     yield Finding(
@@ -339,6 +343,49 @@ def plain_http(target: Target, front: Front, nginx_config: NginxConfig | NotSeen
         {"status": str(plain.status)},
         fix=_redirected(plain.address, nginx_config, target),
     )
+
+
+def _other_names(plain: Exchange, target: Target, config: NginxConfig | NotSeen) -> Iterator[Finding]:
+    """A name of the site that a rule for plain HTTP answers with 4xx, while the site's first name is redirected."""
+    site = None if isinstance(config, NotSeen) else find_site(config, target.domain, target.backend)
+    names = [name for name in site.server.names if is_host(name) and name != target.domain] if site else []
+    if isinstance(config, NotSeen) or not names:
+        return
+    from ops.interpret.routing.model import FileKind, OutcomeKind, RoutedRequest, RouteSurroundings
+    from ops.interpret.routing.route import route
+
+    host, port = split_address(plain.address)
+    for name in names[:_MAX_NAMES]:
+        request = RoutedRequest(method="GET", target="/", host=name, address=host, port=port)
+        outcome = route(config, request, RouteSurroundings(assumed_file=FileKind.MISSING)).outcome
+        if (
+            outcome.kind is not OutcomeKind.RESPONSE
+            or outcome.status not in (403, 404, 410)
+            or not outcome.where
+        ):
+            continue
+        statement = f"return {outcome.status}"
+        yield Finding(
+            "NET004",
+            (
+                quote(f"GET {plain.url}", f"{plain.status} {plain.header('location')}"),
+                quote(outcome.where, f"{statement} (Host {name})"),
+            ),
+            {"status": str(outcome.status)},
+            summary=Text(
+                en=f"Over plain HTTP, which browsers may try first, {name} is answered {outcome.status}"
+                f" ({outcome.where}: {statement}); {target.domain} is redirected, and over HTTPS both are served.",
+                zh=f"通过明文 HTTP（浏览器可能先用它）访问 {name} 会得到 {outcome.status}"
+                f"（{outcome.where}：{statement}）；{target.domain} 会被重定向，而两者的 HTTPS 都正常。",
+            ),
+            verify=f"curl -sI http://{name}/",
+            fix=(
+                replaced_in_line(outcome.where, statement, "return 301 https://$host$request_uri"),
+                target.test_nginx,
+                target.reload_nginx,
+            ),
+        )
+        return
 
 
 def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> tuple[str | Text, ...] | None:

@@ -5,6 +5,7 @@ Sources: nginx documentation, ngx_http_core_module (root, alias); ngx_http_stati
 from __future__ import annotations
 
 import errno
+import posixpath
 import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,12 +14,12 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import replaced_in_line
+from ops.diagnosis.steps import put_after_line, replaced_in_line
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.status import Severity
 from ops.facts.target import Target
-from ops.facts.traffic import UnservedFile
+from ops.facts.traffic import NO_INDEX, UnservedFile
 from ops.interpret.access import READ, SEARCH, may
 from ops.interpret.nginx import Location, Server
 from ops.interpret.site import find_site
@@ -39,7 +40,8 @@ _OF_PREDICTIONS = ("http.404", "http.405", "http.other", "predict.html")
 )
 def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[Finding]:
     """NGX046: open() failed for a file of the site: nginx's workers may not reach or read it (13), or it is at another
-    path than nginx tries (2). A file that exists nowhere is the client's mistake."""
+    path than nginx tries (2), or a directory's index page is in another directory. A file that exists nowhere is the
+    client's mistake."""
     since = judged_since(logs)
     site = find_site(nginx_config, target.domain, target.backend)
     for file in logs.unserved_files:
@@ -48,7 +50,10 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
             continue
         place = _served_from(site.server, file.path) if site else None
         left_out = _left_out(file, site.server) if site and file.error == errno.ENOENT else None
-        if file.error == errno.EACCES:
+        if file.error == NO_INDEX:
+            is_past = is_of_earlier_worker(_with_pid(entry, logs), since, logs)
+            mend = _index_below(file, place) if file.count >= _REPEATED and not is_past else None
+        elif file.error == errno.EACCES:
             mend = opened_way(file)
         elif left_out is not None:
             mend = left_out
@@ -187,6 +192,40 @@ def try_files_beside_a_condition(location: Location) -> tuple[Directive | None, 
 
 # These directives end the request, or are the whole handling of it (ngx_http_rewrite_module, ngx_http_proxy_module).
 _ENDS_THE_REQUEST = ("return", "rewrite", "proxy_pass", "fastcgi_pass", "uwsgi_pass", "grpc_pass")
+
+
+def _index_below(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:
+    """The fix if a directory is served without its index page, and the page is in another."""
+    if not file.lies_at or place is None:
+        return None
+    directory = posixpath.dirname(file.lies_at)
+    served = file.path.rstrip("/")
+    steps: tuple[str | Text, ...]
+    if directory == served:
+        steps = (put_after_line(place.where, f"index {posixpath.basename(file.lies_at)};"),)
+    elif place.name == "alias" and place.path.rstrip("/") == served:
+        end = "/" if place.path.endswith("/") else ""
+        steps = (replaced_in_line(place.where, place.path, f"{directory}{end}"),)
+    else:
+        steps = (
+            Text(
+                en=f"Serve the directory with the page: alias {directory}/; in a location of its own, in place of"
+                f" {place.name} {place.path}; ({place.where})",
+                zh=f"改为提供页面所在的目录：在单独的 location 里写 alias {directory}/;，代替 {place.where} 的 "
+                f"{place.name} {place.path};",
+            ),
+        )
+    request = file.request or file.path
+    return Mend(
+        Text(
+            en=f"nginx answered 403 for {request}, {file.count} times: {file.path} has no index page; one lies at"
+            f" {file.lies_at}.",
+            zh=f"nginx 对 {request} 返回了 {file.count} 次 403：{file.path} 里没有首页文件，而 {file.lies_at} 有。",
+        ),
+        steps,
+        (Evidence(file.lies_at, Text(en="the page is here", zh="首页在这里")),),
+        reloads=True,
+    )
 
 
 def _found_again(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:

@@ -3,6 +3,7 @@ reports, rebuilt before the doctor was asked about any of them."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -28,17 +29,20 @@ WWW = "www.gte.lab.example"
 OTHERS = "    return 404; # managed by Certbot\n"
 
 
-def _types_www(stack: Stack) -> int | None:
-    """What somebody gets who types the name with www, as browsers ask for it first."""
-    return stack.request(path="/", door="http", host=WWW).status
+_visitors = (f"127.0.9.{number}" for number in itertools.cycle(range(1, 251)))
+
+
+def _types(stack: Stack, name: str) -> int | None:
+    """What somebody else each time gets who types the name, as browsers ask for it first."""
+    return stack.request(path="/", door="http", host=name, source=next(_visitors)).status
 
 
 @report(
     Kind.ROUTING,
     "certbot/certbot#7086",
     sees=lambda stack: (
-        {_types_www(stack) for _ in range(6)} == {404}
-        and stack.request(path="/", door="http").status == 301
+        {_types(stack, WWW) for _ in range(3)} == {404}
+        and _types(stack, stack.domain) == 301
         and stack.request(path="/health", host=WWW).status == 200
     ),
     repair=lambda stack: stack.edit(stack.site_file, OTHERS, "    return 301 https://$host$request_uri;\n"),

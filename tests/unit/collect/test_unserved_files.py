@@ -9,7 +9,7 @@ import pytest
 
 from ops.collect.logs.unserved_files import unserved_files
 from ops.facts.logs import Log, LogEntry
-from ops.facts.traffic import UnservedFile
+from ops.facts.traffic import NO_INDEX, UnservedFile
 
 
 def looked_at(
@@ -66,3 +66,35 @@ def test_the_way_to_a_closed_file_is_gone(style: Path) -> None:
 def test_a_request_for_a_parent_is_followed_nowhere(style: Path) -> None:
     (file,) = looked_at(f"{style.parent}/a/../../x/app.css", asked="/static/../../app.css")
     assert file.lies_at == ""
+
+
+def without_index(directory: Path) -> UnservedFile:
+    text = f'*1 directory index of "{directory}/" is forbidden, client: 192.0.2.1, request: "GET /manual/ HTTP/1.1"'
+    entry = LogEntry(time=100.0, level="error", pid=7, text=text)
+    log = Log(path="error.log", size=9, modified=100.0, entries=(entry,) * 3)
+    (file,) = unserved_files({"error.log": log}, [os.getpid()])
+    assert (file.error, file.count, file.request) == (NO_INDEX, 3, "GET /manual/")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("files", "lies_at"),
+    [
+        (("html/index.html",), "html/index.html"),
+        (("pages/index.html",), "pages/index.html"),
+        (("dist/index.html", "src/main.ts", "package.json"), "dist/index.html"),
+        (("index.htm", "logo.png"), "index.htm"),
+        (("app.js", "docs/index.html"), ""),
+        (("dist/index.html", "public/index.html"), ""),
+        (("app.js", "app.css"), ""),
+    ],
+)
+def test_the_index_page_that_was_meant_is_the_only_one_that_may_be(
+    tmp_path: Path, files: tuple[str, ...], lies_at: str
+) -> None:
+    for name in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    expected = str(tmp_path / lies_at) if lies_at else ""
+    assert without_index(tmp_path).lies_at == expected

@@ -15,7 +15,7 @@ from ops.facts.certificates import Lineages, RenewalConf, RevocationList, Served
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.probes import Exchange
 from ops.facts.snapshot import Snapshot
-from ops.facts.traffic import PrivateRoute, Spread, UnservedFile
+from ops.facts.traffic import NO_INDEX, PrivateRoute, Spread, UnservedFile
 from ops.interpret.redaction_nginx import redacted_nginx
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_fifth_collection import GOOD, OF, users
@@ -89,6 +89,25 @@ def left_out(condition: str, site: str = FILES) -> Snapshot:
         last=NOW - 60,
     )
     return but(nginx_config=nginx_config(site.replace("CONDITION", condition)), logs__unserved_files=(file,))
+
+
+def no_index(lies_at: str, count: int = 5) -> Snapshot:
+    """nginx had no index page for a directory that an alias leads to."""
+    site = SITE.replace(
+        "    location / {\n        limit_req",
+        "    location /manual/ { alias /srv/manual/; }\n    location / {\n        limit_req",
+    )
+    file = UnservedFile(
+        path="/srv/manual/",
+        error=NO_INDEX,
+        request="GET /manual/",
+        entry='*1 directory index of "/srv/manual/" is forbidden' + OF.format("GET", "/manual/"),
+        log=NGINX_ERROR_LOG,
+        count=count,
+        last=NOW - 60,
+        lies_at=lies_at,
+    )
+    return but(nginx_config=nginx_config(site), logs__unserved_files=(file,))
 
 
 def posted(site: str, *own: Any) -> Snapshot:
@@ -442,6 +461,16 @@ CASES = (
     fires(
         "NGX046", "a condition leaves try_files out", left_out(ORIGIN), "if ($http_origin ~ x)", "try_files"
     ),
+    fires(
+        "NGX046",
+        "the pages were built one directory deeper",
+        no_index("/srv/manual/html/index.html"),
+        "directory index of",
+        "alias /srv/manual/;",
+        severity="fail",
+    ),
+    quiet("NGX046", "no page is there for the directory", no_index("")),
+    quiet("NGX046", "two asked for it", no_index("/srv/manual/html/index.html", count=2)),
     quiet("NGX046", "no condition stands beside try_files", left_out("")),
     quiet("NGX046", "the condition ends the request", left_out("if ($http_origin) { return 204; }")),
     fires("NGX086", "a form is sent to a page that lies there", posted(FILES), "try_files"),

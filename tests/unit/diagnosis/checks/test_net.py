@@ -68,6 +68,15 @@ def plain(status: int, location: str | None = None) -> Snapshot:
     )
 
 
+def second_name(rules: str) -> Snapshot:
+    """The site has a second name, and these rules for plain HTTP; the first name is redirected."""
+    site = SITE.replace("return 308 https://gte-api.example.com$request_uri;", rules)
+    site = site.replace(
+        "server_name gte-api.example.com;", "server_name gte-api.example.com www.gte-api.example.com;"
+    )
+    return but(plain(308, f"{URL}/health"), nginx_config=nginx_config(site))
+
+
 def foreign_on_all_addresses() -> Snapshot:
     squatter = process(4242, 1, "/usr/sbin/apache2", "-k", "start")
     return but(
@@ -266,6 +275,17 @@ CASES: list[Case] = [
     fires("NET004", "a redirect that is not permanent", plain(302, f"{URL}/health"), "302"),
     fires("NET004", "a permanent redirect to plain HTTP", plain(301, f"http://{DOMAIN}/health")),
     fires("NET004", "a permanent redirect within plain HTTP", plain(308, "/health/")),
+    fires(
+        "NET004",
+        "another name of the site is refused over plain HTTP",
+        second_name(
+            "if ($host = gte-api.example.com) { return 308 https://$host$request_uri; }\n    return 404;"
+        ),
+        "return 404 (Host www.gte-api.example.com)",
+        severity="warn",
+        facts={"status": "404"},
+    ),
+    quiet("NET004", "both names are redirected", second_name("return 308 https://$host$request_uri;")),
     quiet("NET004", "301", plain(301, f"{URL}/health")),
     quiet("NET004", "308", plain(308, f"{URL}/health")),
     quiet("NET004", "port 80 is closed", but(front__plain=exchange(failure=ProbeFailure.REFUSED))),
