@@ -103,7 +103,7 @@ def single_faults(runs: int, only: list[str]) -> None:
                     )
                     for _ in range(runs)
                 ]
-        except (NotHereError, AssertionError) as why:
+        except (NotHereError, AssertionError, SystemExit) as why:
             print(f"not measured: {case.code} {case.name}: {str(why)[:100]}", file=sys.stderr)
             continue
         wall, cpu = (
