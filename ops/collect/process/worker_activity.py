@@ -111,7 +111,12 @@ def _queued_at_unix(path: str) -> int | None:
         return None
     try:
         printed = subprocess.run(
-            [program, "-xlH"], capture_output=True, timeout=1, check=False, text=True
+            [program, "-xlH"],
+            capture_output=True,
+            timeout=1,
+            check=False,
+            text=True,
+            errors="surrogateescape",
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import time
 from datetime import UTC, datetime
@@ -304,3 +305,12 @@ def test_without_the_tables_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tm
     assert bound_sockets.accept_queues() == {}
     assert worker_activity.queued_at("127.0.0.1:8000") is None
     assert start_ticks(2**22 + 1) == 0, "no process has this id"
+
+
+def test_another_s_socket_of_an_odd_name_does_not_hide_the_queue(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as odd, socket.socket(socket.AF_UNIX) as own:
+        odd.bind(bytes(tmp_path) + b"/\xff\xfe")
+        own.bind(f"{tmp_path}/own")
+        for listening in (odd, own):
+            listening.listen()
+        assert worker_activity.queued_at(f"unix:{tmp_path}/own") == 0
