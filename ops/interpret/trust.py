@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from ops.facts.certificates import Certificate, PemFile
 
+# Let's Encrypt's staging environment: its intermediates' organisation, and the older ones' name; Pebble's.
+_TRIAL_ISSUERS = ("(STAGING)", "FAKE LE ", "PEBBLE ")
+
 
 def covers(certificate: Certificate, host: str) -> bool:
     """Whether a SAN matches ``host``; a wildcard matches one label (RFC 9525, 6.3)."""
@@ -14,6 +17,18 @@ def covers(certificate: Certificate, host: str) -> bool:
         name.lower() == host
         or (name.startswith("*.") and "." in host and host.partition(".")[2] == name[2:].lower())
         for name in certificate.names
+    )
+
+
+def may_take_over(new: Certificate, served: Certificate, host: str, at: float) -> bool:
+    """Whether ``new`` may be served for ``host`` in place of ``served``: valid, for longer, for that name, and of no
+    authority that browsers refuse by its own words (RFC 8555, 7.1: Let's Encrypt's staging environment)."""
+    return (
+        new.not_before <= at < new.not_after
+        and new.not_after > served.not_after
+        and covers(new, host)
+        and not new.self_signed
+        and not any(words in new.issuer.upper() for words in _TRIAL_ISSUERS)
     )
 
 

@@ -32,7 +32,7 @@ from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of, renewers
 from ops.interpret.schedule import Job
 from ops.interpret.site import find_site
-from ops.interpret.trust import covers, may_have_issued, place_in, signed_path
+from ops.interpret.trust import covers, may_have_issued, may_take_over, place_in, signed_path
 from ops.settings import is_host
 from ops.text.duration import age, in_chinese_units
 from ops.text.language import Text
@@ -424,7 +424,7 @@ def renewed(
     if certificates.elsewhere:
         from ops.diagnosis.checks.tls_copied_pair import not_copied
 
-        if (copied := not_copied(certificates.elsewhere, served, target, taken_at)) is not None:
+        if (copied := not_copied(certificates, served, target, taken_at)) is not None:
             yield copied
             return
     if isinstance(lineages, Lineages) and lineages.others:
@@ -476,11 +476,7 @@ def archive(target: Target, served: Served, lineages: Lineages, taken_at: float)
         return
     for pair in lineage.newer:
         new = pair.certificate
-        if (
-            pair.matches
-            and new.not_before <= taken_at < new.not_after > leaf.not_after
-            and covers(new, target.domain)
-        ):
+        if pair.matches and may_take_over(new, leaf, target.domain, taken_at):
             live = PurePosixPath(lineage.live)
             beside = posixpath.relpath(PurePosixPath(pair.chain_path).parent, live)
             links = f"{shlex.quote(beside)}/${{f}}{pair.version}.pem {shlex.quote(str(live))}/$f.pem"

@@ -5,20 +5,19 @@ Source: acme.sh's wiki (--install-cert copies the pair, at each renewal again)."
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 
 from ops.diagnosis.checks.tls import when
 from ops.diagnosis.finding import Finding, Severity, quote
-from ops.facts.certificates import AcmePair, Served
+from ops.facts.certificates import AcmePair, Certificates, PemFile, Served
 from ops.facts.target import Target
 from ops.interpret.expiry import expiry, limits_for
-from ops.interpret.trust import covers
+from ops.interpret.trust import may_take_over
 from ops.text.language import Text
 
 
-def not_copied(pairs: Iterable[AcmePair], served: Served, target: Target, taken_at: float) -> Finding | None:
+def not_copied(certificates: Certificates, served: Served, target: Target, taken_at: float) -> Finding | None:
     """TLS008 for a copy: the served certificate has expired or soon will, and a client's own directory has a valid pair
-    for the name that is good for longer."""
+    for the name that is good for longer. None if the copy is a newer one already: then a reload is missing."""
     leaf = served.chain[0]
     stand = expiry(
         leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, target.expiry_rules)
@@ -26,16 +25,21 @@ def not_copied(pairs: Iterable[AcmePair], served: Served, target: Target, taken_
     is_over = taken_at > leaf.not_after
     if not is_over and stand.severity is None:
         return None
-    for pair in pairs:
-        new = pair.certificate.certificates[0]
-        if (
-            pair.key.public_key == new.public_key
-            and new.not_before <= taken_at < new.not_after
-            and new.not_after > leaf.not_after
-            and covers(new, target.domain)
-        ):
-            return _finding(pair, served, target, Severity.FAIL if is_over else Severity.WARN)
-    return None
+    copy = certificates.leaf
+    if isinstance(copy, PemFile) and any(
+        may_take_over(new, leaf, target.domain, taken_at) for new in copy.certificates[:1]
+    ):
+        return None
+    better = [
+        pair
+        for pair in certificates.elsewhere
+        for new in pair.certificate.certificates[:1]
+        if pair.key.public_key == new.public_key and may_take_over(new, leaf, target.domain, taken_at)
+    ]
+    if not better:
+        return None
+    best = max(better, key=lambda pair: pair.certificate.certificates[0].not_after)
+    return _finding(best, served, target, Severity.FAIL if is_over else Severity.WARN)
 
 
 def _finding(pair: AcmePair, served: Served, target: Target, severity: Severity) -> Finding:

@@ -20,7 +20,7 @@ from ops.interpret import nginx as nginx_topology
 from ops.interpret.expiry import expiry, limits_for
 from ops.interpret.renewal import lineage_of
 from ops.interpret.site import find_site
-from ops.interpret.trust import covers
+from ops.interpret.trust import covers, may_take_over
 from ops.settings import is_host
 from ops.text.language import Text
 
@@ -36,19 +36,28 @@ def renewed_beside(
     stand = expiry(leaf.not_before, leaf.not_after, taken_at, limits=limits_for(leaf.names, rules))
     if own is None or (stand.severity is None and taken_at <= leaf.not_after):
         return None
-    for other in (*lineages.lineages, *lineages.others):
-        new = _certificate_of(other)
-        if (
-            other.live != own.live
-            and new is not None
-            and isinstance(other.key, KeyFile)
-            and other.key.public_key == new.public_key
-            and new.not_before <= taken_at < new.not_after
-            and new.not_after > leaf.not_after
-            and covers(new, target.domain)
-        ):
-            return _beside(own, other, new, served, target, config, taken_at)
-    return None
+    on_disk = _certificate_of(own)
+    if on_disk is not None and may_take_over(on_disk, leaf, target.domain, taken_at):
+        return None  # renewed where nginx reads it: a reload is missing
+    pairs = [
+        (new, other)
+        for other in (*lineages.lineages, *lineages.others)
+        if other.live != own.live
+        and (new := _certificate_of(other)) is not None
+        and isinstance(other.key, KeyFile)
+        and other.key.public_key == new.public_key
+        and may_take_over(new, leaf, target.domain, taken_at)
+        and _is_of_same_authority(own, other)
+    ]
+    if not pairs:
+        return None
+    new, other = max(pairs, key=lambda pair: pair[0].not_after)
+    return _beside(own, other, new, served, target, config, taken_at)
+
+
+def _is_of_same_authority(own: Lineage, other: Lineage) -> bool:
+    servers = {lineage.renewal.server for lineage in (own, other) if lineage.renewal.server}
+    return len(servers) < 2
 
 
 def _certificate_of(lineage: Lineage) -> Certificate | None:

@@ -957,6 +957,12 @@ def test_the_copy_of_a_renewed_pair_is_made_by_the_client_itself() -> None:
     ) in steps
 
 
+def test_a_copy_that_was_made_already_needs_a_reload_alone() -> None:
+    copied = certificate(not_after=NOW + 89 * DAY, fingerprint="5f" * 32)
+    finding = found(but(kept_elsewhere(), certificates__leaf=pem(copied, INTERMEDIATE)))["TLS008"]
+    assert "--install-cert" not in str(finding.fix)
+
+
 def test_without_the_key_s_path_no_command_writes_to_a_question_mark() -> None:
     steps = found(but(kept_elsewhere(), target__private_key=None))["TLS008"].fix or ()
     assert steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ops.facts.certificates import Certificate, Lineage, Lineages, PemFile
@@ -46,6 +47,50 @@ def test_a_valid_certificate_in_another_lineage_is_named_and_nginx_led_to_it() -
     steps = " | ".join(step if isinstance(step, str) else step.en for step in finding.fix or ())
     assert f"live/{DOMAIN}-0001" in steps
     assert "ssl_certificate" in " ".join(e.detail.en for e in finding.evidence)
+
+
+def steps_beside(*others: Lineage, own_file: Certificate = OLD, server: str | None = None) -> str:
+    """The steps where the served certificate has expired, and certbot keeps these lineages beside the site's."""
+    own = lineage(
+        certificate=PemFile(path=LEAF_FILE.path, resolved=LEAF_FILE.path, certificates=(own_file,)),
+        renewal=msgspec.structs.replace(lineage().renewal, server=server),
+    )
+    snapshot = but(
+        served__chain=(OLD,),
+        certificates__leaf=own.certificate,
+        lineages=Lineages(directory="/etc/letsencrypt", lineages=(own,), others=others),
+    )
+    finding = found(snapshot).get("TLS008")
+    return "" if finding is None else str(finding.summary) + str(finding.fix)
+
+
+def test_a_forgotten_reload_moves_nginx_to_no_other_lineage() -> None:
+    renewed = certificate(not_after=NOW + 89 * DAY, fingerprint="0c" * 32)
+    other = kept(f"{DOMAIN}-0001", certificate(not_after=NOW + 30 * DAY, fingerprint="0b" * 32))
+    assert f"{DOMAIN}-0001" not in steps_beside(other, own_file=renewed)
+    assert f"{DOMAIN}-0001" in steps_beside(other)
+
+
+def test_the_best_of_several_lineages_is_meant() -> None:
+    good = [
+        kept(f"{DOMAIN}-000{n}", certificate(not_after=NOW + n * 20 * DAY, fingerprint=f"{n:02x}" * 32))
+        for n in (1, 3, 2)
+    ]
+    assert f"{DOMAIN}-0003" in steps_beside(*good)
+
+
+def test_a_certificate_that_browsers_refuse_is_none_to_move_to() -> None:
+    staging = certificate(
+        not_after=NOW + 89 * DAY, issuer="C=US,O=(STAGING) Let's Encrypt,CN=(STAGING) Fennel R11"
+    )
+    own = certificate(not_after=NOW + 89 * DAY, self_signed=True)
+    for refused in (staging, own):
+        assert steps_beside(kept(f"{DOMAIN}-0001", refused)) == ""
+    trial = kept(f"{DOMAIN}-0001", certificate(not_after=NOW + 89 * DAY))
+    trial = msgspec.structs.replace(
+        trial, renewal=msgspec.structs.replace(trial.renewal, server="https://ca.internal/acme")
+    )
+    assert steps_beside(trial, server="https://acme-v02.api.letsencrypt.org/directory") == ""
 
 
 @pytest.mark.parametrize("linked", [True, False])
