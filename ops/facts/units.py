@@ -42,11 +42,12 @@ class UnitObstacle(Facts, frozen=True):
 
 class UnwritablePlace(Facts, frozen=True):
     """A path that a unit's program writes to, and the setting of its sandbox that forbids it. ``stops_the_start``: the
-    service does not start without it."""
+    service does not start without it. ``is_directory``: it is a directory, or is to be one; else a file."""
 
     path: str
     setting: str
     stops_the_start: bool = False
+    is_directory: bool = False
 
 
 class Unit(Facts, frozen=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ops.facts.units import UnitSandbox
+from ops.facts.units import UnitSandbox, UnwritablePlace
 
 # ProtectSystem=: each level with what the one before has.
 _SYSTEM = {"yes": ("/usr", "/boot", "/efi"), "full": ("/usr", "/boot", "/efi", "/etc"), "strict": ("/",)}
@@ -13,6 +14,14 @@ _SYSTEM = {"yes": ("/usr", "/boot", "/efi"), "full": ("/usr", "/boot", "/efi", "
 _KERNEL_S = ("/dev", "/proc", "/sys")
 _HOMES = ("/home", "/root", "/run/user")
 _HIDDEN, _READ_ONLY, _WRITABLE = 0, 1, 2
+# Directories that programs of every kind have their files in (hier(7)).
+_EVERYBODY_S = re.compile(
+    r"/(?:bin|boot|dev(?:/shm)?|efi|etc(?:/systemd(?:/system)?)?|home|lib\w*|media|mnt|opt|proc|root|run(?:/lock|/user)?"
+    r"|sbin|srv|sys|tmp|usr(?:/(?:local/)?(?:bin|etc|lib\w*|sbin|share))?|usr/local"
+    r"|var(?:/(?:cache|lib|lock|log|mail|opt|run|spool|tmp))?)?"
+)
+# What systemd and a shell both read as one word, without an escape.
+_PLAIN = re.compile(r"/[\w/.@:+,~-]*")
 
 
 def denied_by(sandbox: UnitSandbox, path: str) -> str | None:
@@ -44,3 +53,15 @@ def _rules(sandbox: UnitSandbox) -> Iterator[tuple[str, int, str]]:
         yield directory, _READ_ONLY, f"ReadOnlyPaths={directory}"
     for directory in sandbox.writable:
         yield directory, _WRITABLE, ""
+
+
+def directory_to_open(place: UnwritablePlace) -> str | None:
+    """The directory that the unit is to be let write for ``place``; None if others have their files there too, or if
+    its name needs escapes."""
+    directory = place.path if place.is_directory else str(PurePosixPath(place.path).parent)
+    return directory if _PLAIN.fullmatch(directory) and not is_everybody_s(directory) else None
+
+
+def is_everybody_s(directory: str) -> bool:
+    """Whether programs of every kind have their files right in ``directory``."""
+    return _EVERYBODY_S.fullmatch(str(PurePosixPath(directory))) is not None

@@ -175,7 +175,12 @@ FAULTS = (
     HostFault(
         "GUN051", "its sandbox will forbid its log",
         drop_in("Environment=GTE_ERROR_LOG=/srv/logs/error.log", restart=False) + "install -d -o gte-api /srv/logs",
-        users=False, says=("cannot be started again", "ReadWritePaths=/srv/logs"), mended="",
+        users=False, says=("cannot be started again", "ReadWritePaths=-/srv/logs"), mended="",
+    ),
+    HostFault(
+        "GUN051", "its sandbox forbids its records, whose directory is not there",
+        drop_in("Environment=GTE_PROGRESS_DIR=/srv/records"), users=False,
+        says=("leaves no records there", "/srv/records"), mended="",
     ),
     HostFault(
         "GUN051", "it has a network of its own", drop_in("PrivateNetwork=yes"), says=("PrivateNetwork=yes",),

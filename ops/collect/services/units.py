@@ -57,6 +57,7 @@ _LOG_VARIABLES = ("GTE_ERROR_LOG", "GTE_ACCESS_LOG")
 # Without these the service does not start: gunicorn, or its workers.
 _NEEDED_VARIABLES = (*_LOG_VARIABLES, "GTE_PIDFILE", "GTE_METRICS_DIR")
 _RECORD_VARIABLES = ("GTE_PROGRESS_DIR",)
+_OF_A_FILE = (*_LOG_VARIABLES, "GTE_PIDFILE")
 _PATH_CONDITIONS = frozenset(
     f"{family}{test}"
     for family in ("Condition", "Assert")
@@ -472,10 +473,14 @@ def _unwritable(unit: Unit, written: Sequence[str]) -> Iterator[UnwritablePlace]
     variables = unit.environment
     needed = dict.fromkeys(variables.get(name, "") for name in _NEEDED_VARIABLES)
     others = dict.fromkeys((*(variables.get(name, "") for name in _RECORD_VARIABLES), *written))
+    files = {variables.get(name, "") for name in _OF_A_FILE}
     for path in (*needed, *others):
         if path.startswith("/") and (setting := denied_by(unit.sandbox, os.path.realpath(path))):
             yield UnwritablePlace(
-                path=safe_line(path), setting=safe_line(setting), stops_the_start=path in needed
+                path=safe_line(path),
+                setting=safe_line(setting),
+                stops_the_start=path in needed,
+                is_directory=path not in files,
             )
 
 

@@ -18,6 +18,7 @@ from ops.facts.safeguards import OpenLog
 from ops.facts.start import LastStart
 from ops.facts.target import Target
 from ops.facts.units import Unit, Units, UnwritablePlace
+from ops.interpret.unit_sandbox import directory_to_open, is_everybody_s
 from ops.interpret.units import (
     UnitFault,
     last_words,
@@ -236,7 +237,8 @@ def unwritable_words(places: Sequence[UnwritablePlace]) -> Text:
 def steps_to_allow(own: Unit, places: Sequence[UnwritablePlace]) -> tuple[str | Text, ...]:
     """Steps that let the unit's program write ``places``, as far as its sandbox can be opened there."""
     hidden = [place for place in places if not place.setting.startswith(("ProtectSystem=", "ReadOnlyPaths="))]
-    folders = dict.fromkeys(_folder(place.path) for place in places if place not in hidden)
+    openings = {place: directory_to_open(place) for place in places if place not in hidden}
+    folders = tuple(dict.fromkeys(folder for folder in openings.values() if folder is not None))
     steps: list[str | Text] = [
         Text(
             en=f"{place.setting} shuts {place.path} off: name another place in the configuration, or change that line"
@@ -246,18 +248,40 @@ def steps_to_allow(own: Unit, places: Sequence[UnwritablePlace]) -> tuple[str | 
         )
         for place in hidden[:2]
     ]
+    steps += [
+        Text(
+            en=f"Name a place for {place.path} in a directory of the service's own, one that systemd makes"
+            f" (LogsDirectory=, StateDirectory=, RuntimeDirectory= in {own.name}) or that ReadWritePaths= names",
+            zh=f"把 {place.path} 换到服务自己的目录：由 systemd 创建（{own.name} 中的 LogsDirectory=、StateDirectory=、"
+            "RuntimeDirectory=），或写进 ReadWritePaths=",
+        )
+        for place, folder in openings.items()
+        if folder is None
+    ][:2]
     if folders:
+        steps += [_to_make(own, folder) for folder in folders]
         directory = shlex.quote(f"/etc/systemd/system/{own.name}.d")
-        words = " ".join(shlex.quote(f"ReadWritePaths={folder}") for folder in folders)
+        # With the hyphen the unit is started without a directory that is not there, as before.
+        words = " ".join(shlex.quote(f"ReadWritePaths=-{folder}") for folder in folders)
         steps += [
             f"install -d {directory}",
-            f"printf '%s\\n' '[Service]' {words} >{directory}/writable.conf",
+            f"printf '%s\\n' '' '[Service]' {words} >>{directory}/writable.conf",
         ]
     return tuple(steps)
 
 
-def _folder(path: str) -> str:
-    return path if "." not in posixpath.basename(path) else posixpath.dirname(path)
+def _to_make(own: Unit, folder: str) -> str | Text:
+    """The step that makes a directory for the unit's user, if it is not there: `install -d` would change the owner of
+    one that is."""
+    place = shlex.quote(folder)
+    if own.is_dynamic_user:
+        return Text(
+            en=f"See that {folder} is there, and that {own.name} may write it: its user is made anew at each start",
+            zh=f"确认 {folder} 存在，且 {own.name} 可以写入：它的用户在每次启动时新建",
+        )
+    owner = f"-o {shlex.quote(own.user)} " if own.user else ""
+    group = f"-g {shlex.quote(own.group)} " if own.group else ""
+    return f"test -d {place} || install -d {owner}{group}-m 0750 {place}"
 
 
 def unit_evidence(unit: Unit) -> tuple[Evidence, ...]:
@@ -392,14 +416,28 @@ def unit_start(units: Units, target: Target) -> Iterator[Finding]:
                 zh=f"{own.name} 无法打开自己的日志 {own.log}：{own.log_error}。",
             ),
             verify=f"namei -l {shlex.quote(own.log)}",
-            fix=(
-                f"install -d -o {shlex.quote(own.user)} -m 0750 {shlex.quote(posixpath.dirname(own.log))}",
-                Text(
-                    en=f"Or have systemd make the directory: LogsDirectory= in {own.name}, and a log below it",
-                    zh=f"或者由 systemd 创建目录：在 {own.name} 中设置 LogsDirectory=，日志放在其下",
-                ),
-            ),
+            fix=_to_give_the_log(own),
         )
+
+
+def _to_give_the_log(own: Unit) -> tuple[str | Text, ...]:
+    """Steps that let the unit's user write its log; no directory of others becomes its own for that."""
+    folder = posixpath.dirname(own.log)
+    by_systemd = Text(
+        en=f"Have systemd make the directory: LogsDirectory= in {own.name}, and a log below it",
+        zh=f"由 systemd 创建目录：在 {own.name} 中设置 LogsDirectory=，日志放在其下",
+    )
+    if is_everybody_s(folder):
+        return (by_systemd,)
+    return (
+        f"test -d {shlex.quote(folder)} || install -d -o {shlex.quote(own.user)} -m 0750 {shlex.quote(folder)}",
+        Text(
+            en=f"If it is there: give {own.user} what is missing ({own.log_error}), or have systemd make the directory:"
+            f" LogsDirectory= in {own.name}, and a log below it",
+            zh=f"如果目录已存在：给 {own.user} 补上缺少的权限（{own.log_error}），或由 systemd 创建目录："
+            f"在 {own.name} 中设置 LogsDirectory=，日志放在其下",
+        ),
+    )
 
 
 @check(

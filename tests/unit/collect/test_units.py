@@ -244,10 +244,13 @@ def test_where_the_unit_s_program_may_not_write(ask: Callable[[str], Unit], tmp_
     logs.mkdir()
     (tmp_path / "link").symlink_to(logs)
     printed = f"ProtectSystem=strict\nEnvironment=GTE_ERROR_LOG={logs}/error.log GTE_PROGRESS_DIR={tmp_path}/progress\n"
-    denied = [(place.path, place.setting, place.stops_the_start) for place in ask(printed).unwritable]
+    denied = [
+        (place.path, place.setting, place.stops_the_start, place.is_directory)
+        for place in ask(printed).unwritable
+    ]
     assert denied == [
-        (f"{logs}/error.log", "ProtectSystem=strict", True),
-        (f"{tmp_path}/progress", "ProtectSystem=strict", False),
+        (f"{logs}/error.log", "ProtectSystem=strict", True, False),
+        (f"{tmp_path}/progress", "ProtectSystem=strict", False, True),
     ]
     for allowed in (logs, tmp_path / "link", f"-{tmp_path}", f"+{logs}"):
         opened = ask(f"{printed}ReadWritePaths={allowed}\n")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops.diagnosis.checks.gunicorn_unit import unit_start
 from ops.facts.safeguards import OpenLog
 from ops.facts.snapshot import Snapshot
 from ops.facts.start import LastStart, StartWords
@@ -47,7 +50,7 @@ def stopped(**changes: Any) -> Snapshot:
 FAILED_OTHER = (UnitObstacle(name="data.service", state="failed"),)
 STARTING = (UnitObstacle(name="data.service", state="start"),)
 DENIED_LOG = UnwritablePlace(path="/srv/logs/error.log", setting="ProtectSystem=strict", stops_the_start=True)
-DENIED_RECORDS = UnwritablePlace(path="/srv/progress", setting="ProtectSystem=strict")
+DENIED_RECORDS = UnwritablePlace(path="/srv/progress", setting="ProtectSystem=strict", is_directory=True)
 ALONE = UnitSandbox(private_network=True)
 LIMIT = {"result": "start-limit-hit"}
 CASES = [
@@ -190,7 +193,69 @@ def test_where_systemd_is_not_the_init_nothing_is_said() -> None:
     assert not [code for code in found(without_gunicorn()) if code in {case.code for case in CASES}]
 
 
+def denied(path: str, *, is_directory: bool = False, **changes: Any) -> tuple[str, ...]:
+    """The steps, in English, for a place that a service that is up may not write."""
+    place = UnwritablePlace(path=path, setting="ProtectSystem=strict", is_directory=is_directory)
+    steps = found(but(units=units(unit(unwritable=(place,), **changes))))["GUN051"].fix or ()
+    return tuple(step if isinstance(step, str) else step.en for step in steps)
+
+
 def test_the_steps_open_the_sandbox_for_the_directory_of_the_log() -> None:
     steps = found(failed(status=1, unwritable=(DENIED_LOG,)))["GUN051"].fix or ()
     file = "/etc/systemd/system/gte-api.service.d/writable.conf"
-    assert f"printf '%s\\n' '[Service]' ReadWritePaths=/srv/logs >{file}" in steps
+    assert f"printf '%s\\n' '' '[Service]' ReadWritePaths=-/srv/logs >>{file}" in steps
+
+
+def test_a_directory_that_the_sandbox_is_opened_for_is_there_before_the_restart() -> None:
+    steps = denied("/srv/app.d", is_directory=True, user="gte-api", group="www-data")
+    made = "test -d /srv/app.d || install -d -o gte-api -g www-data -m 0750 /srv/app.d"
+    assert steps.index(made) < steps.index("systemctl restart gte-api.service")
+    assert any("ReadWritePaths=-/srv/app.d " in step for step in steps), "a start without it fails, else"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_directory"),
+    [
+        ("/gte.pid", False),
+        ("/run/gte.pid", False),
+        ("/var/log/x", False),
+        ("/var", True),
+        ("/srv/a b/x.log", False),
+    ],
+)
+def test_no_sandbox_is_opened_for_the_directories_of_all_programs(path: str, is_directory: bool) -> None:
+    steps = denied(path, is_directory=is_directory, user="gte-api")
+    assert not [step for step in steps if "ReadWritePaths=-" in step or "install" in step]
+    assert any(f"Name a place for {path} in a directory of the service's own" in step for step in steps)
+
+
+def test_what_an_earlier_step_opened_stays_open(tmp_path: Path) -> None:
+    for path in ("/srv/one", "/srv/two"):
+        for step in denied(path, is_directory=True):
+            if "/etc/systemd/system" in step:
+                command = step.replace("/etc/systemd/system", str(tmp_path))
+                subprocess.run(["/bin/sh", "-c", command], check=True)
+    written = (tmp_path / "gte-api.service.d/writable.conf").read_text().splitlines()
+    assert [line for line in written if "=" in line] == [
+        "ReadWritePaths=-/srv/one",
+        "ReadWritePaths=-/srv/two",
+    ]
+    assert written.count("[Service]") == 2
+
+
+def commands_for_its_log(log: str, error: str) -> list[str]:
+    """The commands of preflight's GUN018: the unit's user may not write this log."""
+    snapshot = but(units=units(unit(user="gte-api", log=log, log_error=error)))
+    findings = unit_start.judge(**unit_start.inputs(snapshot))
+    (finding,) = (each for each in findings if each.code == "GUN018")
+    return [step for step in finding.fix or () if isinstance(step, str)]
+
+
+@pytest.mark.parametrize("log", ["/var/log/error.log", "/srv/error.log"])
+def test_no_directory_of_all_programs_becomes_the_service_s_own_for_its_log(log: str) -> None:
+    assert commands_for_its_log(log, "gte-api may not write there") == []
+
+
+def test_a_directory_of_a_log_that_is_there_keeps_its_owner() -> None:
+    commands = commands_for_its_log("/srv/logs/error.log", "gte-api may not write /srv/logs")
+    assert commands == ["test -d /srv/logs || install -d -o gte-api -m 0750 /srv/logs"]

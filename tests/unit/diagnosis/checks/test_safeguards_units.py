@@ -14,7 +14,7 @@ from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import HEALTHY, NOW, but, unit, units
 
 STOPPED: dict[str, Any] = {"active": "inactive", "sub": "dead"}
-DENIED = UnwritablePlace(path="/srv/backups", setting="ProtectSystem=strict")
+DENIED = UnwritablePlace(path="/srv/backups", setting="ProtectSystem=strict", is_directory=True)
 FAILED: dict[str, Any] = {"active": "failed", "sub": "failed", "result": "exit-code", "status": 1}
 BY_CRON = CronEntry(
     file="/etc/cron.d/backup", line=3, when="0 3 * * *", user="root", command="gte-ops backup create"
