@@ -7,6 +7,7 @@ Python; without a compiler the wheel is built without it, and torch computes in 
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -75,8 +76,9 @@ class AnyPython(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
         # The library calls nothing of the C library, so any that chooses functions by processor will do (PEP 600);
         # an index takes no wheel for "linux".
-        platform = super().get_tag()[2]
-        return "py3", "none", platform.replace("linux_", "manylinux_2_17_", 1)
+        system = super().get_tag()[2]
+        is_glibc = platform.libc_ver()[0] == "glibc"
+        return "py3", "none", system.replace("linux_", "manylinux_2_17_", 1) if is_glibc else system
 
 
 # Nobody asks for the processor's floating-point exceptions or for errno, which keep gcc from using vectors.

@@ -61,13 +61,17 @@ def predict(
         with client.asking(place.client), deadline.within(seconds_left):
             deadline.check()
             if backend.kinds == (EngineKind.ENCODER,):
+                request.goes_on = True
                 request.fit_window(here.engines.encoder())
             result = _answer(here.engines, backend, request)
     return PredictionResult(result, tuple(_merged(request.cuts)))
 
 
 class _Request:
-    """The texts of a request by field, and the cuts made in them."""
+    """The texts of a request by field, and the cuts made in them. ``goes_on``: whether what was computed when it fails
+    is kept for the one that repeats it (``UnfinishedVectors``)."""
+
+    goes_on = False
 
     def __init__(self, task: Task, input_text: str | list[str], parameters: dict[str, Any]) -> None:
         if isinstance(input_text, list) and not task.many:
@@ -166,7 +170,8 @@ def _engine_errors_as_problems(request: _Request, settings: Settings) -> Iterato
 
 def _out_of_time(request: _Request, settings: Settings) -> str:
     count = max(map(len, request.texts.values()))
-    less = f"send the same again, or fewer than {count} texts in one request" if count > 1 else "ask again"
+    again = "the same again, or " if request.goes_on else ""
+    less = f"send {again}fewer than {count} texts in one request" if count > 1 else "ask again"
     return f"no answer within {settings.prediction_timeout:g} s: {less}, or raise GTE_PREDICTION_TIMEOUT"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -92,6 +93,29 @@ def test_a_sum_is_normalised_as_torch_does(kind: torch.dtype, rows: int, columns
     )
     x[0, -1] = float("nan")
     assert not passes.normalised_sum(x, y, weight, bias, 1e-12)[0].isfinite().any()
+
+
+def test_what_the_library_would_misread_is_refused() -> None:
+    passes = row_passes.compiled()
+    assert passes is not None
+    x, row = torch.randn(2, 8), torch.randn(8)
+    for wrong in (x.double(), x.half()):
+        with pytest.raises(TypeError, match="float32"):
+            passes.normalised_sum(x, wrong, row, row, 1e-12)
+        with pytest.raises(TypeError, match="float32"):
+            passes.normalised_sum(wrong, x, row, row, 1e-12)
+
+
+def test_the_source_compiles_as_older_compilers_take_it(tmp_path: Path) -> None:
+    """gcc before 12 has no names for the levels of the architecture."""
+    library = tmp_path / "older.so"
+    source = ROOT / "service" / "engines" / "gte" / "row_passes.c"
+    flags = ["-O3", "-fPIC", "-shared", "-DCLONES_BY_FEATURE", "-Wall", "-Werror"]
+    subprocess.run(["gcc", *flags, str(source), "-o", str(library)], check=True, timeout=60)
+    older, newer = row_passes.RowPasses(ctypes.CDLL(str(library))), row_passes.compiled()
+    assert newer is not None
+    x, widths = torch.randn(9, 100), torch.rand(100)
+    assert (older.levels(x, widths)[0].int() - newer.levels(x, widths)[0].int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

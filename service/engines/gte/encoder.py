@@ -87,6 +87,11 @@ class Gte:
             facts.tokens_per_second,
             facts.measured,
         )
+        if facts.precision == "int8" and not facts.compiled:
+            _log.warning(
+                "gte: int8 takes about 1.2 times as long as it need: gte-ops was built without a compiler"
+                " (docs/engines.md)"
+            )
         self.queue: TextQueue[Tokens] = TextQueue(
             wait, batch_tokens, facts.tokens_per_second, lambda tokens: tokens.tobytes()
         )

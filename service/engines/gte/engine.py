@@ -56,6 +56,7 @@ class EngineFacts:
     tokens_per_second: float  # of the warm-up
     start_seconds: float  # from the fork to the end of the warm-up
     measured: dict[str, float | None] | None  # GFLOP/s by type
+    compiled: bool  # whether row_passes is
 
 
 class GteEngine:
@@ -81,6 +82,7 @@ class GteEngine:
             tokens_per_second=ready["tokens_per_second"],
             start_seconds=time.monotonic() - started,
             measured=ready["measured"],
+            compiled=ready["compiled"],
         )
 
     @property

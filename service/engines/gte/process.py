@@ -81,6 +81,7 @@ def _load(directory: Path, requested: str, threads: int) -> Loaded:
     import torch
 
     from service.engines.gte import precision as precisions
+    from service.engines.gte import row_passes
     from service.engines.gte.forward import GteModel
 
     configuration = read_configuration(directory)
@@ -104,6 +105,7 @@ def _load(directory: Path, requested: str, threads: int) -> Loaded:
         "device": model.device.type,
         "dimension": configuration.hidden,
         "measured": asdict(measured) if measured else None,
+        "compiled": row_passes.compiled() is not None,
     }
     return model, facts
 

@@ -8,8 +8,13 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-/* The loader chooses by the processor it finds: AVX-512, AVX2, or what every 64-bit x86 has. */
+/* The loader chooses by the processor it finds: AVX-512, AVX2, or what every 64-bit x86 has. gcc knows the levels of the
+ * architecture by name since 12. */
+#if __GNUC__ >= 12 && !defined(CLONES_BY_FEATURE)
 #define BY_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define BY_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
 #else
 #define BY_PROCESSOR
 #endif

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+_TYPES = (torch.float32, torch.bfloat16, torch.uint8)
 LIBRARY = Path(__file__).with_name("librow_passes.so")
 
 
@@ -58,6 +59,8 @@ class RowPasses:
     ) -> torch.Tensor:
         """``layer_norm(x + y)`` by row; ``y`` is float32 or bfloat16."""
         x, y = x.contiguous(), y.contiguous()
+        if x.dtype is not torch.float32:
+            raise TypeError(f"x is {x.dtype}, not float32")
         out = torch.empty_like(x)
         pass_over = self._sum_of_half if y.dtype is torch.bfloat16 else self._sum
         pass_over(*_addresses(x, y, weight, bias, out), epsilon, *x.shape)
@@ -75,5 +78,9 @@ def compiled() -> RowPasses | None:
 
 def _addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
     # What is read beyond its end, or as another type, would be no exception but another value.
-    assert all(tensor.is_contiguous() for tensor in tensors)  # noqa: S101  # a check of this module's own calls
+    for tensor in tensors:
+        if not tensor.is_contiguous() or tensor.dtype not in _TYPES or tensor.device.type != "cpu":
+            raise TypeError(
+                f"{tensor.dtype} on {tensor.device}: contiguous float32, bfloat16 or uint8 is read"
+            )
     return tuple(tensor.data_ptr() for tensor in tensors)

