@@ -40,6 +40,9 @@ SYSTEMCTL_SECONDS = 60.0
 SHOW_SECONDS = 2.0
 # Lines of a unit's journal among which systemd's last word on it is.
 _LAST_WORDS = 12
+# How long a start that failed for another unit is tried again, each try anew: `systemctl stop` of a unit that is down
+# already leaves no trace, and is to be respected in the end. Longer than the watchdog waits after its last try.
+DEPENDENCY_SECONDS = 3600.0
 # `gunicorn --check-config` imports the application; one that loads models there may take this long.
 CHECK_SECONDS = 60.0
 # A start command that fails usually does so at once; one that stays in the foreground keeps running.
@@ -195,7 +198,8 @@ def refusal(supervisor: Supervisor) -> Text | None:
 
 def stopped_by_hand(supervisor: Supervisor) -> bool:
     """Whether somebody stopped the service's unit, or is stopping it: systemd has it inactive without a failure, and
-    not for want of another unit, if it is enabled. False without a unit, or if systemd does not answer."""
+    not for want of another unit within the last hour, if it is enabled. False without a unit, or if systemd does not
+    answer."""
     if supervisor.unit is None:
         return False
     from ops.collect.services.units import STATE_PROPERTIES, parse_units, show_units
@@ -209,14 +213,13 @@ def stopped_by_hand(supervisor: Supervisor) -> bool:
 
 
 def _last_words(unit: str) -> tuple[str, ...]:
-    """The last lines of a unit's journal since the boot; none if it cannot be read."""
+    """The last lines of a unit's journal of the last hour, since the boot; none if it cannot be read."""
     from ops.collect.logs.journal import unit_records
     from ops.collect.logs.lines import JournalError
 
     try:
-        records, _ = unit_records(
-            unit, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME), lines=_LAST_WORDS
-        )
+        age = min(time.clock_gettime(time.CLOCK_BOOTTIME), DEPENDENCY_SECONDS)
+        records, _ = unit_records(unit, time.time() - age, lines=_LAST_WORDS)
     except JournalError:
         return ()
     return tuple(record.message.decode("utf-8", "replace") for record in records)

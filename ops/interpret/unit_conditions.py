@@ -25,6 +25,16 @@ def condition_lines(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def is_alternative(line: str) -> bool:
+    """Whether a condition is one of several of which one must hold."""
+    return line.partition("=")[2].startswith("|")
+
+
+def is_negated(line: str) -> bool:
+    """Whether a condition says what must not be so."""
+    return line.partition("=")[2].removeprefix("|").lstrip().startswith("!")
+
+
 def unmet_conditions(lines: Sequence[str], holds: Callable[[str, str], bool | None]) -> tuple[str, ...]:
     """The lines because of which systemd does not start the unit. ``holds``: whether the test of a kind (PathExists)
     of a value is met, None if that is not known.

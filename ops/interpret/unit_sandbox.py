@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -64,4 +65,4 @@ def directory_to_open(place: UnwritablePlace) -> str | None:
 
 def is_everybody_s(directory: str) -> bool:
     """Whether programs of every kind have their files right in ``directory``."""
-    return _EVERYBODY_S.fullmatch(str(PurePosixPath(directory))) is not None
+    return _EVERYBODY_S.fullmatch("/" + posixpath.normpath(directory).lstrip("/")) is not None

@@ -80,7 +80,9 @@ def unit_fault(unit: Unit) -> UnitFault | None:
     if unit.active in ("active", "reloading"):
         return None
     # systemd counts a start that it held back as no failure: such a unit looks like one that somebody stopped.
-    if unit.active != "activating" and (held := _held_back(unit)) is not None:
+    # A condition that no longer holds is none of its start's, unless systemd found so when it was last asked for that.
+    held = _held_back(unit)
+    if unit.active != "activating" and held is not None and (held != UnitFault.CONDITION or unit.was_skipped):
         return held
     if was_stopped(unit):
         return None

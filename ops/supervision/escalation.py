@@ -38,8 +38,8 @@ NOT_COUNTED = (ActionOutcome.CLEARED, ActionOutcome.GONE)
 
 
 _STOPPED = Text(
-    en="somebody stopped its unit with systemctl, and it stays stopped until somebody starts it",
-    zh="有人用 systemctl 停止了它的 unit；在有人启动之前保持停止",
+    en="its unit is down without a failure, as by systemctl stop, and stays stopped until somebody starts it",
+    zh="它的 unit 已停止且没有失败，与 systemctl stop 之后相同；在有人启动之前保持停止",
 )
 
 

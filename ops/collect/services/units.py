@@ -66,6 +66,8 @@ _PATH_CONDITIONS = frozenset(
         "DirectoryNotEmpty", "FileNotEmpty", "FileIsExecutable",
     )
 )  # fmt: skip
+# How many of a unit's conditions systemd is asked about.
+_MAX_CONDITIONS = 4
 _PROPERTIES = (
     "Id", "Names", "LoadState", "LoadError", "ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus",
     "UnitFileState", "NeedDaemonReload", "FragmentPath", "DropInPaths", "StateChangeTimestamp", "Type", "Restart",
@@ -332,8 +334,8 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float, written: Sequ
 
 def _unmet(unit: Unit) -> tuple[str, ...]:
     """The conditions of the unit's files that this host does not meet. Those that are not of paths are tried by systemd
-    alone: they count if it skipped the last start and no other is known to be behind it."""
-    from ops.interpret.unit_conditions import condition_lines, unmet_conditions
+    alone, where it skipped the last start. Of a unit that runs, what must not be there may be its own."""
+    from ops.interpret.unit_conditions import condition_lines, is_negated, unmet_conditions
 
     texts = []
     for path in (unit.file, *unit.drop_ins):
@@ -345,8 +347,31 @@ def _unmet(unit: Unit) -> tuple[str, ...]:
     lines = condition_lines(texts)
     unmet = unmet_conditions(lines, _holds)
     if not unmet and unit.was_skipped and unit.active == "inactive":
-        unmet = tuple(line for line in lines if line.partition("=")[0] not in _PATH_CONDITIONS)
+        unmet = tuple(_unmet_by_systemd(lines))
+    if unit.active not in ("inactive", "failed"):
+        unmet = tuple(line for line in unmet if not is_negated(line))
     return tuple(safe_line(line, 300) for line in unmet[:8])
+
+
+def _unmet_by_systemd(lines: Sequence[str]) -> Iterator[str]:
+    """Those conditions that are not of paths, and not alternatives of others, of which systemd says that they fail."""
+    from ops.interpret.unit_conditions import is_alternative
+
+    program = trusted_program("systemd-analyze")
+    if program is None:
+        return
+    asked = [line for line in lines if line.partition("=")[0] not in _PATH_CONDITIONS]
+    for line in asked[:_MAX_CONDITIONS]:
+        if is_alternative(line) or "%" in line:
+            continue
+        try:
+            tried = _run([program, "condition", line], SECONDS)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            return
+        if tried.returncode != 0 and re.search(
+            rb"\b(?:Conditions|Asserts) failed", tried.stdout + tried.stderr
+        ):
+            yield line
 
 
 def _holds(test: str, value: str) -> bool | None:

@@ -222,7 +222,7 @@ def test_a_journal_that_was_not_read_in_time_is_not_taken_for_an_empty_one(
 
 
 def test_the_conditions_of_a_unit_s_files_that_are_not_met(
-    ask: Callable[[str], Unit], tmp_path: Path
+    ask: Callable[[str], Unit], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file, drop_in, flag = tmp_path / "gte-api.service", tmp_path / "more.conf", tmp_path / "enabled"
     file.write_text(f"[Unit]\nConditionPathExists={flag}\nConditionACPower=true\n")
@@ -234,9 +234,34 @@ def test_the_conditions_of_a_unit_s_files_that_are_not_met(
     flag.write_text("1")
     assert ask(printed).unmet == ()
     skipped = f"{printed}ConditionResult=no\nConditionTimestamp=@1796046968\n"
-    assert ask(skipped).unmet == ("ConditionACPower=true",), "systemd found so, and no path is behind it"
+    analyze = tmp_path / "systemd-analyze"
+    monkeypatch.setattr(collector, "trusted_program", lambda _: str(analyze))
+    for answer, unmet in (("succeeded; exit 0", ()), ("failed; exit 1", ("ConditionACPower=true",))):
+        analyze.write_text(
+            f'#!/bin/sh\n[ "$2" = ConditionACPower=true ] || exit 9\necho Conditions {answer}\n'
+        )
+        analyze.chmod(0o755)
+        assert ask(skipped).unmet == unmet, "systemd alone knows which of them it was"
+    analyze.unlink()
+    assert ask(skipped).unmet == (), "nobody says which of them it was"
     never = f"{printed}ConditionResult=no\nConditionTimestamp=\n"
     assert ask(never).unmet == (), "systemd has not tried yet"
+
+
+@pytest.mark.parametrize(("state", "are_unmet"), [("active", False), ("inactive", True)])
+def test_what_a_unit_that_runs_has_made_itself_is_no_condition_that_fails(
+    ask: Callable[[str], Unit], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, are_unmet: bool
+) -> None:
+    file, pidfile = tmp_path / "gte-api.service", tmp_path / "gte.pid"
+    pidfile.touch()
+    line = f"ConditionPathExists=!{pidfile}"
+    file.write_text(f"[Unit]\n{line}\nConditionPathExists={tmp_path}\n")
+    ask("")
+    printed = f"LoadState=loaded\nActiveState={state}\nFragmentPath={file}\n"
+    monkeypatch.setattr(collector, "show_units", lambda *_: printed)
+    seen = units("gte-api.service", (None, None), (), 0.0)
+    assert isinstance(seen, Units)
+    assert seen.units[0].unmet == ((line,) if are_unmet else ())
 
 
 def test_where_the_unit_s_program_may_not_write(ask: Callable[[str], Unit], tmp_path: Path) -> None:

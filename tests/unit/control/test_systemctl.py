@@ -140,3 +140,18 @@ def test_a_start_that_systemd_held_back_for_another_unit_is_nobody_s_will(
     monkeypatch.setattr("ops.collect.services.units.show_units", lambda *_: printed)
     monkeypatch.setattr("ops.collect.logs.journal.unit_records", lambda *_, **__: (records, True))
     assert stopped_by_hand(UNIT) is is_by_hand
+
+
+@pytest.mark.parametrize(("minutes", "is_by_hand"), [(1, False), (50, False), (70, True)])
+def test_what_somebody_stopped_long_after_another_unit_failed_stays_stopped(
+    monkeypatch: pytest.MonkeyPatch, minutes: int, is_by_hand: bool
+) -> None:
+    """systemd says nothing of the stop of a unit that is down already."""
+    told = [JournalRecord(time.time() - 60 * minutes, 1, 6, line.encode()) for line in HELD_BACK]
+    monkeypatch.setattr("ops.collect.services.units.show_units", lambda *_: f"{DOWN}UnitFileState=enabled\n")
+    monkeypatch.setattr("ops.control.restart.time.clock_gettime", lambda _: 86400.0)
+    monkeypatch.setattr(
+        "ops.collect.logs.journal.unit_records",
+        lambda _, since, **__: ([record for record in told if record.time >= since], True),
+    )
+    assert stopped_by_hand(UNIT) is is_by_hand

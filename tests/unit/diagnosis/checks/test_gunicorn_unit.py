@@ -133,7 +133,10 @@ CASES = [
     quiet("GUN037", "somebody stopped it", down(active="inactive", sub="dead")),
     quiet("GUN037", "it is on its way for the first time", down(active="activating", sub="start")),
     quiet("GUN037", "its memory ran out", failed(result="oom-kill")),
-    fires("GUN050", "a condition is not met", stopped(unmet=("ConditionPathExists=/x",)), "ConditionPathExists=/x"),
+    fires("GUN050", "a condition is not met", stopped(
+        unmet=("ConditionPathExists=/x",), was_skipped=True
+    ), "ConditionPathExists=/x"),
+    quiet("GUN050", "somebody stopped it, and no longer wants it started", stopped(unmet=("ConditionPathExists=!/x",))),
     fires("GUN050", "a unit that it requires has failed", stopped(obstacles=FAILED_OTHER), "failed", severity="fail"),
     fires("GUN050", "its start waits for another's", stopped(obstacles=STARTING, is_queued=True), "start"),
     fires("GUN050", "it failed, and what it requires is gone", failed(status=1, obstacles=FAILED_OTHER)),
