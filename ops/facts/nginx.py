@@ -40,10 +40,12 @@ class ParseError(Facts, frozen=True):
 
 
 class Include(Facts, frozen=True):
-    """An include directive: its place, and its pattern as an absolute path."""
+    """An include directive: its place, its pattern as an absolute path, and the names of the blocks around it, joined
+    by spaces (empty: outside every block)."""
 
     where: str
     pattern: str
+    context: str = ""
 
 
 class UnloadedSite(Facts, frozen=True):

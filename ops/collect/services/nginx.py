@@ -236,6 +236,7 @@ class _NginxReading:
         self.broken: list[str] = []
         self.owner = 0
         self._directory = Path(main).parent
+        self._blocks: list[str] = []
         self._bytes_left = MAX_FILE_BYTES
         self._directives_left = MAX_DIRECTIVES
 
@@ -289,15 +290,25 @@ class _NginxReading:
                 self._tell(file, node["line"], f"it is nested deeper than {MAX_DEPTH} blocks")
                 self.unread.append(f"{file}:{node['line']}: the block was not read")
                 block = []
+            name = safe_line(node["directive"])
             yield Directive(
-                name=safe_line(node["directive"]),
+                name=name,
                 args=tuple(
                     map(_format_word if node["directive"] == "log_format" else safe_line, node["args"])
                 ),
                 file=display_file,
                 line=node["line"],
-                block=None if block is None else tuple(self.tree(block, file, around, depth + 1)),
+                block=None if block is None else self._inside(name, block, file, around, depth),
             )
+
+    def _inside(
+        self, name: str, nodes: list[dict[str, Any]], file: str, around: tuple[str, ...], depth: int
+    ) -> tuple[Directive, ...]:
+        """The directives of the block ``name``."""
+        self._blocks.append(name)
+        inner = tuple(self.tree(nodes, file, around, depth + 1))
+        self._blocks.pop()
+        return inner
 
     def _included(
         self, node: dict[str, Any], file: str, around: tuple[str, ...], depth: int
@@ -306,7 +317,8 @@ class _NginxReading:
         if not _PLAIN_PATTERN.fullmatch(pattern):
             self.unread.append(f"{file}:{node['line']}: {pattern} matches what nginx makes of it")
         if len(self.includes) < MAX_LISTED:
-            self.includes.append(Include(f"{file}:{node['line']}", safe_line(pattern, 1000)))
+            place = f"{without_controls(file)}:{node['line']}"
+            self.includes.append(Include(place, safe_line(pattern, 1000), " ".join(self._blocks)))
         names, directories = _matching(pattern)
         self.listings.update(dict.fromkeys(directories))
         if len(names) > MAX_LISTED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import shlex
 from collections.abc import Iterator
@@ -9,11 +10,17 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_after_line, replaced_in_line
+from ops.diagnosis.steps import (
+    put_after_line,
+    put_before_line,
+    replaced_argument,
+    replaced_in_line,
+    written_argument,
+)
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Listener, Processes
-from ops.facts.nginx import Directive, NginxConfig, Pidfile, UnloadedSite
+from ops.facts.nginx import Directive, Include, NginxConfig, Pidfile, UnloadedSite
 from ops.facts.packet_filter import PacketFilter
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Backend, Exchange, Front, Upstreams
@@ -103,29 +110,14 @@ def _not_included(config: NginxConfig | NotSeen, target: Target) -> UnloadedSite
 def _of_missed_file(
     missed: UnloadedSite, config: NginxConfig | NotSeen, target: Target, refusal: Evidence
 ) -> Finding:
+    # A server block is of the http level; Debian's first include with a pattern is of its modules, outside of it.
     includes = () if isinstance(config, NotSeen) else config.includes
-    beside = [i for i in includes if posixpath.dirname(i.pattern) == posixpath.dirname(missed.path)]
-    near = beside or [i for i in includes if "*" in i.pattern]
-    file = shlex.quote(missed.path)
-    suffix = posixpath.basename(beside[0].pattern).removeprefix("*") if beside else ""
-    fix: tuple[str | Text, ...]
-    if suffix and "*" not in suffix:
-        fix = (f"mv {file} {shlex.quote(missed.path + suffix)}",)
-    elif near:
-        link = shlex.quote(posixpath.join(posixpath.dirname(near[0].pattern), ""))
-        whole = f"include {posixpath.dirname(missed.path)}/*.conf;"
-        fix = (
-            f"ln -s {file} {link}"
-            if posixpath.basename(posixpath.dirname(missed.path)) == "sites-available"
-            else put_after_line(near[0].where, whole),
-        )
-    else:
-        fix = (
-            Text(
-                en=f"Write include {missed.path}; into http {{ }} of {target.nginx_config_file}",
-                zh=f"在 {target.nginx_config_file} 的 http {{ }} 里写 include {missed.path};",
-            ),
-        )
+    near = [i for i in includes if i.context == "http" and "*" in i.pattern]
+    blocks = () if isinstance(config, NotSeen) else tuple(d.where for d in config.directives)
+    fix = _taken_in(missed.path, near, blocks) or Text(
+        en=f"Write include {missed.path}; into http {{ }} of {target.nginx_config_file}",
+        zh=f"在 {target.nginx_config_file} 的 http {{ }} 里写 include {missed.path};",
+    )
     return Finding(
         "NET001",
         (
@@ -147,8 +139,36 @@ def _of_missed_file(
             f" at {target.connect_to}.",
             zh=f"nginx 运行时没有加载该站点：没有 include 匹配到 {missed.path}，因此 {target.connect_to} 没有监听。",
         ),
-        fix=(*fix, target.test_nginx, target.reload_nginx),
+        fix=(fix, target.test_nginx, target.reload_nginx),
     )
+
+
+def _taken_in(path: str, includes: list[Include], blocks: tuple[str, ...]) -> str | None:
+    """The command after which one of ``includes`` takes the file, or one of its own beside them; None if no place for
+    that is known. ``blocks``: the places of the main file's blocks."""
+    directory, name = posixpath.split(path)
+    file = shlex.quote(path)
+    for include in includes:
+        if posixpath.dirname(include.pattern) == directory and (taken := _name_taken(name, include)):
+            return f"mv -n {file} {shlex.quote(posixpath.join(directory, taken))}"
+    if posixpath.basename(directory) == "sites-available":
+        is_enabled = [posixpath.basename(posixpath.dirname(i.pattern)) != "sites-enabled" for i in includes]
+        for _, include in sorted(zip(is_enabled, includes, strict=True), key=lambda pair: pair[0]):
+            beside = posixpath.dirname(include.pattern)
+            if "*" not in beside and (taken := _name_taken(name, include)):
+                return f"ln -s {file} {shlex.quote(posixpath.join(beside, taken))}"
+    # The line of a block that begins and ends on it has no line before it inside.
+    place = next((i.where for i in includes if i.where not in blocks), None)
+    return put_before_line(place, f"include {written_argument(path)};") if place else None
+
+
+def _name_taken(name: str, include: Include) -> str | None:
+    """The file's name, or the name with the pattern's ending, as the include takes it; None if it takes neither."""
+    pattern = posixpath.basename(include.pattern)
+    for each in (name, name + pattern.rpartition("*")[2]):
+        if fnmatch.fnmatchcase(each, pattern) and not each.startswith("."):
+            return each
+    return None
 
 
 def _own_listens(config: NginxConfig | NotSeen, target: Target) -> list[tuple[Directive, Listen]]:
@@ -380,12 +400,43 @@ def _other_names(plain: Exchange, target: Target, config: NginxConfig | NotSeen)
             ),
             verify=f"curl -sI http://{name}/",
             fix=(
-                replaced_in_line(outcome.where, statement, "return 301 https://$host$request_uri"),
+                *_redirected_too(name, outcome.where, statement, config, (host, port), names, target),
                 target.test_nginx,
                 target.reload_nginx,
             ),
         )
         return
+
+
+def _redirected_too(
+    name: str,
+    where: str,
+    statement: str,
+    config: NginxConfig,
+    door: tuple[str, int],
+    names: list[str],
+    target: Target,
+) -> tuple[str | Text, ...]:
+    """The step that makes plain HTTP redirect ``name``: in the block that has the name, or by adding it to the one
+    that redirects the site's first name. A block for whatever name comes keeps its answer. ``names``: the site's."""
+    own = {*names, target.domain}
+    answering = chosen_server(servers(config), *door, name)
+    if answering is not None and name in answering.names and own.issuperset(answering.names):
+        return (replaced_in_line(where, statement, "return 301 https://$host$request_uri"),)
+    redirecting = chosen_server(servers(config), *door, target.domain)
+    named = tuple(redirecting.own("server_name")) if redirecting else ()
+    listed = next((d for d in named if target.domain in d.args), None)
+    scopes = (redirecting, *redirecting.locations()) if redirecting else ()
+    if listed is None or any(scope.first_own("if") for scope in scopes):
+        return (
+            Text(
+                en=f"Redirect {name} to https:// as {target.domain} is: in a server block for port {door[1]} with that"
+                f" server_name, not in the one at {where}, which answers other names too",
+                zh=f"像 {target.domain} 那样把 {name} 重定向到 https://：写在端口 {door[1]} 上 server_name 为该域名的 "
+                f"server 块里，不要改 {where} 所在的块，它也应答其他域名",
+            ),
+        )
+    return (replaced_argument(listed.where, target.domain, f"{target.domain} {name}"),)
 
 
 def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> tuple[str | Text, ...] | None:

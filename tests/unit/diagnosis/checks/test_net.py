@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from ops.collect.services.nginx import parse_config
 from ops.facts.base import NotSeen
 from ops.facts.host import Listener
-from ops.facts.nginx import Include, UnloadedSite
+from ops.facts.nginx import Include, NginxConfig, UnloadedSite
 from ops.facts.probe_failure import ProbeFailure
 from ops.facts.probes import Connection, Upstreams
 from ops.facts.snapshot import Snapshot
 from ops.facts.target import OtherSite
+from ops.interpret.nginx import servers
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     DOMAIN,
@@ -148,22 +153,94 @@ def test_a_block_that_serves_https_too_or_has_a_return_is_a_person_s() -> None:
     )
 
 
+CATCH_ALL = "server { listen 80 default_server; server_name _; location / { return 404; } }\n"
+
+
+def catch_all_answers(www_rules: str = "return 308 https://$host$request_uri;") -> str:
+    """The steps where the site's second name has no block for plain HTTP, and the one for strangers answers it."""
+    site = SITE.replace(
+        "listen 443 ssl;\n    server_name ", "listen 443 ssl;\n    server_name www.gte-api.example.com "
+    )
+    site = CATCH_ALL + site.replace("return 308 https://gte-api.example.com$request_uri;", www_rules)
+    finding = found(but(plain(308, f"{URL}/health"), nginx_config=nginx_config(site)))["NET004"]
+    assert "return 404 (Host www.gte-api.example.com)" in str(finding.evidence)
+    return "\n".join(step if isinstance(step, str) else step.en for step in finding.fix or ())
+
+
+def test_strangers_are_not_redirected_for_a_name_of_the_site() -> None:
+    steps = catch_all_answers()
+    assert "https://$host" not in steps
+    assert "gte-api.example.com www.gte-api.example.com" in steps, "the redirecting block gets the name"
+    by_hand = catch_all_answers("if ($host = gte-api.example.com) { return 308 https://$host$request_uri; }")
+    assert "sed" not in by_hand
+    assert "Redirect www.gte-api.example.com to https://" in by_hand
+
+
 def without_the_site(*names: str, pattern: str = "/etc/nginx/conf.d/*.conf") -> Snapshot:
     """nginx runs with another site alone; a file with these names was not included."""
     config = msgspec.structs.replace(
         nginx_config("server { listen 80; server_name _; }"),
-        includes=(Include("/etc/nginx/nginx.conf:30", pattern),),
+        includes=(Include("/etc/nginx/nginx.conf:30", pattern, "http"),),
         unloaded=(UnloadedSite("/etc/nginx/conf.d/gte-api", names),),
     )
     return but(front__connection=refused(FRONT), nginx_config=config)
 
 
 def test_the_site_s_file_gets_the_name_that_the_include_takes() -> None:
-    assert "mv /etc/nginx/conf.d/gte-api /etc/nginx/conf.d/gte-api.conf" in net001_steps(
+    assert "mv -n /etc/nginx/conf.d/gte-api /etc/nginx/conf.d/gte-api.conf" in net001_steps(
         without_the_site(DOMAIN)
     )
     steps = net001_steps(without_the_site(DOMAIN, pattern="/etc/nginx/enabled/*.conf"))
-    assert "include /etc/nginx/conf.d/*.conf;" in steps
+    assert "include /etc/nginx/conf.d/gte-api;" in steps
+
+
+DEBIAN = """include {0}/modules-enabled/*.conf;
+events {{ }}
+http {{
+    include {0}/conf.d/*.conf;
+    include {0}/sites-enabled/*;
+}}
+"""
+OF_NGINX_ORG = "events {{ }}\nhttp {{\n    include {0}/conf.d/*.conf;\n}}\n"
+
+
+@pytest.mark.parametrize("main", [DEBIAN, OF_NGINX_ORG], ids=["debian", "nginx.org"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "sites-available/gte-api",
+        "sites-available/gte-api.conf",
+        "sites-enabled/gte-api",
+        "conf.d/gte-api",
+        "conf.d/gte-api.disabled-no",
+    ],
+)
+def test_the_step_makes_nginx_load_the_missed_file(tmp_path: Path, main: str, file: str) -> None:
+    for name in ("modules-enabled", "conf.d", "sites-enabled", "sites-available"):
+        (tmp_path / name).mkdir()
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(main.format(tmp_path))
+    (tmp_path / file).write_text(f"server {{\n    listen 443 ssl;\n    server_name {DOMAIN};\n}}\n")
+    before = parse_config(str(conf), str(tmp_path), None, None)
+    assert isinstance(before, NginxConfig)
+    if (main, file) == (DEBIAN, "sites-enabled/gte-api"):
+        assert servers(before), "the include takes it as it is"
+        return
+    command, *_ = net001_steps(but(front__connection=refused(FRONT), nginx_config=before)).splitlines()
+    subprocess.run(command, shell=True, check=True)  # noqa: S602  the step as it is printed
+    after = parse_config(str(conf), str(tmp_path), None, None)
+    assert isinstance(after, NginxConfig)
+    assert [server.names for server in servers(after)] == [(DOMAIN,)]
+
+
+def test_an_include_on_the_line_of_its_block_is_written_by_a_person(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    conf.write_text("http { include conf.d/*.conf; }\n")
+    (tmp_path / "sites-enabled").mkdir()
+    (tmp_path / "sites-enabled/gte-api").write_text(f"server {{\nserver_name {DOMAIN};\n}}\n")
+    config = parse_config(str(conf), str(tmp_path), None, None)
+    steps = net001_steps(but(front__connection=refused(FRONT), nginx_config=config))
+    assert f"Write include {tmp_path}/sites-enabled/gte-api; into http" in steps
 
 
 def test_another_site_s_file_is_not_the_missing_one() -> None:
