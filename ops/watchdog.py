@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.errors import OpsError
+from ops.files.start_ticks import start_ticks
 from ops.settings import Settings, load_settings
 from ops.supervision.cycle import CycleOutcome, Watchdog
 from ops.supervision.interruptible_sleep import InterruptibleSleep
@@ -24,8 +26,13 @@ from ops.text.sanitize import safe_line
 if TYPE_CHECKING:
     from ops.notifications.ping import WatchdogPing
 
-# How long a run of `--once` lasts at most, in seconds: cron's next is due after 60. A later run goes on from there.
+# How long a run of `--once` lasts at most, in seconds since its process began: cron's next is due after 60. A later run
+# goes on from there.
 ONCE_SECONDS = 45.0
+# Of these, what is left for the rest of the cycle once a start has been waited for.
+AFTER_START_SECONDS = 5.0
+# Start-up that counts at most: a shell that has slept and then becomes this program passes its age on (exec).
+LONGEST_STARTUP = 15.0
 # Seconds that one cycle may take, the doctor's report and messages among them.
 CYCLE_SECONDS = 10.0
 # Cycles that `--once` adds while a worker is suspected: two dumps must be some seconds apart.
@@ -44,8 +51,8 @@ class OnceResult:
 
 def run_once(watchdog: Watchdog) -> OnceResult:
     """One cycle, and the extra cycles that evidence or the effect of an action needs. Call it with the lock held."""
-    stop_at = time.monotonic() + ONCE_SECONDS
-    watchdog.actor.deadline = stop_at
+    stop_at = time.monotonic() + ONCE_SECONDS - min(LONGEST_STARTUP, age_of_this_process())
+    watchdog.actor.deadline = stop_at - AFTER_START_SECONDS
     watchdog.check_state()
     outcome = watchdog.run_cycle()
     acted = outcome.acted
@@ -70,6 +77,14 @@ def run_once(watchdog: Watchdog) -> OnceResult:
     if acted and outcome.exit_code == 0:
         return OnceResult(ACTED, outcome, acted)
     return OnceResult(outcome.exit_code, outcome, acted)
+
+
+def age_of_this_process() -> float:
+    """Seconds since this process was started, its imports included; 0 if the kernel does not tell."""
+    ticks = start_ticks(os.getpid())
+    if not ticks:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _ping(watchdog: Watchdog) -> WatchdogPing | None:

@@ -37,6 +37,8 @@ PORT_FREE_WITHIN = 5.0
 # sd_booted(3): this directory exists exactly where systemd is the init.
 SYSTEMD_RUNS = Path("/run/systemd/system")
 SYSTEMCTL_SECONDS = 60.0
+# Seconds that systemctl gets for a start in any case.
+SHORTEST_START = 5.0
 SHOW_SECONDS = 2.0
 # Lines of a unit's journal among which systemd's last word on it is.
 _LAST_WORDS = 12
@@ -70,7 +72,7 @@ class RestartError(OpsError):
 class Supervisor:
     """How the service is started: by systemd's ``unit``, else by ``argv`` in ``cwd`` with its output appended to
     ``output``. ``launch``: how it was started before; ``pidfiles``: those that must not be stale;
-    ``seconds``: how long systemctl may take, None for as long as usual."""
+    ``until``: when systemctl is no longer waited for, time.monotonic; None for as long as usual."""
 
     unit: str | None
     argv: tuple[str, ...]
@@ -78,7 +80,7 @@ class Supervisor:
     output: Path
     launch: Launch | None = None
     pidfiles: tuple[NamedPidfile, ...] = ()
-    seconds: float | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
     """Start the service. Raises RestartError if the supervisor or the command refuses."""
     if supervisor.unit is not None:
         _systemctl("reset-failed", supervisor.unit, check=False)
-        _systemctl("restart", supervisor.unit, check=True, seconds=supervisor.seconds)
+        _systemctl("restart", supervisor.unit, check=True, seconds=_seconds_to_wait(supervisor))
         return None
     if (why_not := refusal(supervisor)) is not None:
         raise RestartError(why_not)
@@ -307,6 +309,13 @@ def start(supervisor: Supervisor) -> subprocess.Popen[bytes] | None:
             f"{plan.argv[0]} ended with exit code {code}{_run_as(plan)}; see {supervisor.output}"
         )
     return None
+
+
+def _seconds_to_wait(supervisor: Supervisor) -> float:
+    """How long systemctl is waited for from now on: what the end of the old processes took is gone."""
+    if supervisor.until is None:
+        return SYSTEMCTL_SECONDS
+    return min(SYSTEMCTL_SECONDS, max(SHORTEST_START, supervisor.until - time.monotonic()))
 
 
 def check_config(supervisor: Supervisor) -> str | None:

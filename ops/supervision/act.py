@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import msgspec
 from ops.control.pidfile import InUseError, Stale
 from ops.control.reload import can_reload, reload_gunicorn
 from ops.control.restart import (
-    SYSTEMCTL_SECONDS,
     Supervisor,
     find_supervisor,
     plan_start,
@@ -44,8 +42,6 @@ from ops.supervision.state_store import StateStore
 from ops.text.language import Text
 from ops.text.sanitize import safe_line
 
-# Seconds that systemctl gets for a start in any case.
-SHORTEST_START = 5.0
 # While the state cannot be written, the budget is what this process remembers, and at most this.
 BUDGET_WITHOUT_STATE = 1
 # The faults for which the doctor may know a cause that no restart fixes.
@@ -75,7 +71,7 @@ class Actor:
         self._started: list[subprocess.Popen[bytes]] = []
         # The start command of the pending restart has ended with an error.
         self._start_ended = False
-        # When a run from cron has to be over, time.monotonic; None for the service, which has time.
+        # Until when a run from cron waits for a start, time.monotonic; None for the service, which has time.
         self.deadline: float | None = None
         self._jitter = random.Random()  # noqa: S311  spreads waits, keeps no secret
 
@@ -233,8 +229,7 @@ class Actor:
         supervisor = find_supervisor(self.settings, self._output)
         if supervisor is None or self.deadline is None:
             return supervisor
-        left = max(SHORTEST_START, self.deadline - time.monotonic())
-        return replace(supervisor, seconds=min(SYSTEMCTL_SECONDS, left))
+        return replace(supervisor, until=self.deadline)
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 

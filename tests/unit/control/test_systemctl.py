@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_one_that_does_not_return_is_given_up(
     with pytest.raises(RestartError, match="timed out"):
         start(UNIT)
     assert time.monotonic() - began < 5
+    assert recorder.read_text().splitlines()[-1] == "restart gte-api.service"
+
+
+@pytest.mark.parametrize(("left", "waited"), [(1.0, 1.0), (-5.0, 0.3)])
+def test_a_run_that_has_to_be_over_waits_until_then_and_a_shortest_time_in_any_case(
+    recorder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, waited: float
+) -> None:
+    """The end of the old processes takes its time from the start's, not from what comes after."""
+    monkeypatch.setattr("ops.control.restart.SHORTEST_START", 0.3)
+    (tmp_path / "hang-restart").touch()
+    unit = replace(UNIT, until=time.monotonic() + left)
+    began = time.monotonic()
+    with pytest.raises(RestartError, match="timed out"):
+        start(unit)
+    assert waited - 0.1 <= time.monotonic() - began < waited + 5
     assert recorder.read_text().splitlines()[-1] == "restart gte-api.service"
 
 
