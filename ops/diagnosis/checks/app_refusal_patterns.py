@@ -5,6 +5,7 @@ uvicorn (forwarded-allow-ips)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Evidence, Finding, check, quote
@@ -107,13 +108,15 @@ def _wanted(bad: AllowedOrigin) -> str:
 )
 def refused_forms(logs: Logs, target: Target, nginx_config: NginxConfig | NotSeen) -> Iterator[Finding]:
     """APP035: the service refuses for its form what programs send: every request of several clients for one path (400,
-    415, 422), or a good share of them for their media type (415). People who mistype are answered in the end."""
+    415, 422), or a good share of them for their media type (415) where others are answered. People who mistype are
+    answered in the end; where strangers knock to get in, what they send says nothing."""
     own = service_traffic(logs)
     for located in users_traffic(logs)[:1]:
         refused = [
             item
             for item in located.answers("400", "415", "422")
             if item.method in _WITH_A_BODY
+            and not _KNOCKED_AT.search(item.path)
             and _is_a_program_s(item, _total(located, item))
             and _is_of_service(item, own, nginx_config, target)
         ]
@@ -133,17 +136,24 @@ def refused_forms(logs: Logs, target: Target, nginx_config: NginxConfig | NotSee
                 "status": worst.status,
                 "why": _FORM[worst.status],
             },
-            fix=(_FORM_STEPS[worst.status], _AS_A_CLIENT, target.restart_command),
+            fix=(_FORM_STEPS[worst.status], _as_a_client(worst, target), target.restart_command),
         )
         return
 
 
 def _is_a_program_s(item: Answers, total: int) -> bool:
-    if item.status == "415":
-        return item.count >= 2 * _FEW or (item.count > _FEW and 5 * item.count >= total)
-    return item.count == total >= 2 * _FEW and item.clients >= _FEW
+    if item.count == total:
+        return total >= 2 * _FEW and item.clients >= _FEW
+    return item.status == "415" and item.count > _FEW and item.count >= _UNTYPED_SHARE * total
 
 
+# Below it, of a path that others are answered at, they may be one stranger's.
+_UNTYPED_SHARE = 0.2
+# Where strangers try words and programs that are not this service's.
+_KNOCKED_AT = re.compile(
+    r"(?i)(?<![a-z])(?:log[_-]?(?:in|on)|sign[_-]?(?:in|up)|oauth|auth(?:enticate|entication|orize)?|tokens?|sessions?"
+    r"|passw\w*|otp|register|registration|accounts?|admin)(?![a-z])|/wp-|xmlrpc|\.php(?![a-z])|cgi-bin|/\.\w"
+)
 _WITH_A_BODY = ("POST", "PUT", "PATCH")
 _FORM = {
     "400": Text(
@@ -178,11 +188,15 @@ _FORM_STEPS: dict[str, Text] = {
         "写成 Optional[str] = None；否则让客户端发送它",
     ),
 }
-_AS_A_CLIENT = Text(
-    en="Try it with a body as the clients send it, past nginx, and read the answer: curl -v {backend_url}PATH"
-    " -X METHOD -d BODY",
-    zh="绕过 nginx，用客户端的请求体试一次并读响应：curl -v {backend_url}PATH -X METHOD -d BODY",
-)
+
+
+def _as_a_client(item: Answers, target: Target) -> Text:
+    return Text(
+        en=f"Send {item.method} {item.path} once past nginx, to {target.backend}, with a body as the clients send it"
+        " (curl -v, with -d), and read what the answer says",
+        zh=f"绕过 nginx，向 {target.backend} 发一次 {item.method} {item.path}，请求体与客户端的相同（curl -v 加 -d），"
+        "并阅读响应内容",
+    )
 
 
 @check(

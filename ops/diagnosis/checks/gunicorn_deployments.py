@@ -5,6 +5,7 @@ graceful_timeout (30 s by default)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from ops.diagnosis.finding import Finding, check, quote
 from ops.facts.base import NotSeen
 from ops.facts.gunicorn import Gunicorn, GunicornConfig
 from ops.facts.host import Processes
-from ops.facts.logs import LogEntry, Logs
+from ops.facts.logs import Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
 from ops.facts.target import Target
 from ops.interpret.nginx_error_line import message, request_of
@@ -30,6 +31,12 @@ from ops.text.language import Text, in_seconds
 
 _DEFAULT = 30
 _STOPS = ("Handling signal: term", "Handling signal: hup")
+# What gunicorn says of a worker that ended otherwise than a restart ends it. A master that ends kills those that are
+# left with SIGKILL itself.
+_ENDED_OTHERWISE = re.compile(
+    r"WORKER TIMEOUT|\(pid:\d+\) was sent SIG(?!TERM|KILL)|exited with code [1-9]|due to signal (?!9\b|15\b)\d"
+)
+_KILLED = re.compile(r"\(pid:\d+\) was sent SIGKILL|due to signal 9\b")
 _CUT = ("upstream prematurely closed connection", "(104: Connection reset by peer)")
 # The client was sent nothing yet, and is told 502.
 _BEFORE_THE_ANSWER = "while reading response header from upstream"
@@ -61,7 +68,7 @@ def deployments(
     gunicorn: Gunicorn,
 ) -> Iterator[Finding]:
     """GUN040: gunicorn was told to end or to reload, and just when graceful_timeout was over nginx lost the connection
-    of a request that was still being answered."""
+    of a request that was still being answered; gunicorn names no other end of a worker at that moment."""
     require_nginx_log(logs)
     stops = entries_with(logs.gunicorn_error, *_STOPS)
     entries = of_this_site(nginx_entries(logs, *_CUT), nginx_config, target)
@@ -76,6 +83,7 @@ def deployments(
         if (stop := next((s for s in reversed(stops) if s.time <= pair[1].time), None)) is not None
         and limit is not None
         and limit - _EARLY <= pair[1].time - stop.time <= limit + _LATE
+        and not _ended_otherwise(logs.gunicorn_error, pair[1].time, stop)
     ]
     deployed = len({item.stop.time for item in cut})
     if limit is None or not cut or (limit >= _DEFAULT and deployed < _AGAIN):
@@ -99,6 +107,17 @@ def deployments(
         },
         verify=shown_by(place, master),
         fix=_steps(limit, place, gunicorn.config, target),
+    )
+
+
+def _ended_otherwise(log: Log, time: float, stop: LogEntry) -> bool:
+    """Whether a worker ended at ``time`` for another reason than ``stop``: by gunicorn's timeout, a crash, or, while
+    the master stayed, by somebody's SIGKILL."""
+    by_the_master = "term" in stop.text.rpartition("signal:")[2]
+    return any(
+        abs(entry.time - time) <= _LATE
+        and (_ENDED_OTHERWISE.search(entry.text) or (not by_the_master and _KILLED.search(entry.text)))
+        for entry in entries_with(log, "WORKER TIMEOUT", "was sent SIG", "due to signal", "exited with code")
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ops.diagnosis import steps as steps_module
 from ops.diagnosis.catalogue import GUIDE_VALUES, catalogue
 from ops.diagnosis.steps import (
     has_a_hole,
@@ -300,3 +303,17 @@ def test_a_command_without_its_value_is_never_printed(command: str) -> None:
 )
 def test_other_question_marks_and_stars_are_no_holes(command: str) -> None:
     assert not has_a_hole(command)
+
+
+def test_a_judge_s_sentence_has_no_place_that_is_filled_by_nobody() -> None:
+    """Of a sentence's own places, `with_places` alone fills some: those of gunicorn's settings."""
+    unfilled = [
+        f"{path.name}:{part.lineno}: {part.value}"
+        for path in sorted(Path(steps_module.__file__).parent.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Text"
+        for part in ast.walk(call)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        if re.search(r"\{(?!\w+_place\})[a-z_]+\}", part.value)
+    ]
+    assert not unfilled

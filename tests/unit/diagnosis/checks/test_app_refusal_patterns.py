@@ -12,7 +12,7 @@ from ops.collect.logs.request_patterns import RequestPatterns
 from ops.facts.base import NotSeen
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import AllowedOrigin, Answers
-from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
+from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.made_snapshot import (
     GUNICORN_MASTER,
     GUNICORN_PROCESSES,
@@ -64,6 +64,7 @@ OWN = [
 POLL = answers("GET", "/socket.io/", "400", alternating=5)
 UNTYPED = answers("PUT", "/notes", "415", clients=1)
 LACKING = answers("POST", "/members", "422", clients=5)
+ALL_UNTYPED = answers("POST", "/notes", "415", clients=4)
 FEW = answers("POST", "/x", "415", 3)
 FROM_ONE = answers("POST", "/members", "422", clients=1)
 CASES = [
@@ -99,6 +100,19 @@ CASES = [
     fires(
         "APP035", "the service's log has no times, and nginx passes the path on",
         but(logged((LACKING,), ()), logs__gunicorn_access=NotSeen(reason="no times")),
+    ),
+    quiet("APP035", "a scanner's six of many", logged((UNTYPED, answers("PUT", "/notes", "200", 99)), (UNTYPED,))),
+    quiet("APP035", "a scanner alone asks for it", logged((UNTYPED,), (UNTYPED,))),
+    *(
+        fires("APP035", f"{path} is nobody's way in", logged((each,), (each,)))
+        for path in ("/tokenize", "/authors", "/footprints")
+        for each in (answers("POST", path, "422", clients=5),)
+    ),
+    fires("APP035", "all of them lack the type", logged((ALL_UNTYPED,), (ALL_UNTYPED,)), facts={"status": "415"}),
+    *(
+        quiet("APP035", f"strangers knock at {path} {status}", logged((each,), (each,)))
+        for path, status in (("/login", "400"), ("/api/v1/auth/token", "422"), ("/wp-json/x", "415"))
+        for each in (answers("POST", path, status, 400, clients=5),)
     ),
     quiet("APP035", "some mistype", logged((LACKING, answers("POST", "/members", "200", 9)), (LACKING,))),
     quiet("APP035", "one visitor tries", logged((FROM_ONE,), (FROM_ONE,))),
@@ -191,3 +205,10 @@ def test_a_refusal_between_two_good_answers(
     requests: tuple[tuple[str, str, str, float], ...], count: int
 ) -> None:
     assert told(*requests) == count
+
+
+def test_a_step_names_the_request_and_where_to_send_it() -> None:
+    steps = found(logged((LACKING,), (LACKING,)))["APP035"].fix or ()
+    told = " | ".join(step if isinstance(step, str) else step.en for step in steps)
+    assert "POST /members once past nginx, to 127.0.0.1:8000" in told
+    assert "{" not in told

@@ -76,6 +76,37 @@ CASES = [
         "another site's request",
         restarted(stopped(60), (lost(55, site="other.example"),), graceful_timeout=5),
     ),
+    *(
+        quiet(
+            "GUN040",
+            f"a worker ended by itself then: {said}",
+            restarted((*stopped(60, signal=signal), entry(said, ago=55.2)), (lost(55),), graceful_timeout=5),
+        )
+        for signal, said in (
+            ("hup", "Worker (pid:905) was sent SIGKILL! Perhaps out of memory?"),
+            ("hup", "Worker with pid 905 was terminated due to signal 9"),
+            ("hup", "WORKER TIMEOUT (pid:905)"),
+            ("term", "Worker (pid:905) was sent SIGSEGV!"),
+            ("hup", "Worker (pid:905) exited with code 1"),
+        )
+    ),
+    *(
+        fires(
+            "GUN040",
+            f"the stop itself ended it: {said}",
+            restarted((*stopped(60), entry(said, ago=55.2)), (lost(55),), graceful_timeout=5),
+        )
+        for said in (
+            "Worker (pid:905) was sent SIGKILL! Perhaps out of memory?",
+            "Worker (pid:905) was sent SIGTERM!",
+            "Worker exiting (pid: 905)",
+        )
+    ),
+    fires(
+        "GUN040",
+        "another worker's end, long before",
+        restarted((entry("WORKER TIMEOUT (pid:7)", ago=90), *stopped(60)), (lost(55),), graceful_timeout=5),
+    ),
     quiet("GUN040", "nobody was cut off", restarted(stopped(60), (), graceful_timeout=5)),
 ]
 
