@@ -36,6 +36,12 @@ _PACKS_ALL = re.compile(
     r"""|\bcompress\.init_app\()"""
 )
 _PACKS_ONE = re.compile(r"""["'](?i:content-encoding)["'\]]*\s*[:,=]\s*["'](?:gzip|br|deflate|zstd)["']""")
+# nginx replaces words in text/html (sub_filter_types): what tells a route that answers with it.
+_IS_A_PAGE = re.compile(
+    r"text/html|\brender_template|\bHTMLResponse\b|\bTemplateResponse\b|\brender\(|<(?:html|body|div|p|a|h1|table)\b",
+    re.IGNORECASE,
+)
+_PAGE_BY_NAME = ".*[.]html?"
 _SENDS_A_FILE = re.compile(r"\b(?:send_file|send_from_directory|sendfile)\(|[\"']X-Sendfile[\"']")
 
 
@@ -85,23 +91,32 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
 
 
 def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
-    """Return the lines by which the source packs answers: of one route, or (without a pattern) of all."""
+    """Return the routes of pages whose answers the source packs, each with the line that does: its own, or one for
+    every route."""
     if not any(item.method == "GET" and item.status == "200" for item in _answers((log,))):
         return ()
     found: list[SourceRoute] = []
+    pages: dict[str, None] = {}
+    for_all = None
     for path, text in _texts(app_dir):
-        routes = {number: pattern for pattern, number, _ in lines_of_routes(text)}
-        for where, line in _lines(path, text):
-            number = int(where.rpartition(":")[2])
-            if _PACKS_ALL.search(line) or (number in routes and _PACKS_ONE.search(line)):
-                found.append(
-                    SourceRoute(
-                        pattern="" if _PACKS_ALL.search(line) else safe_line(routes[number], 400),
-                        where=safe_line(where, 1000),
-                        written=safe_line(line.strip(), 200),
-                    )
-                )
+        routes = [(pattern, f"{path}:{number}", line) for pattern, number, line in lines_of_routes(text)]
+        own_pages = {pattern for pattern, _, line in routes if _IS_A_PAGE.search(line)}
+        pages.update(dict.fromkeys(pattern for pattern, _, _ in routes if pattern in own_pages))
+        found += (
+            _source_route(pattern, where, line)
+            for pattern, where, line in routes
+            if pattern in own_pages and _PACKS_ONE.search(line)
+        )
+        for_all = for_all or next((item for item in _lines(path, text) if _PACKS_ALL.search(item[1])), None)
+    if for_all is not None:
+        found += (_source_route(pattern, *for_all) for pattern in (*pages, _PAGE_BY_NAME))
     return tuple(found[:MAX_ROUTES])
+
+
+def _source_route(pattern: str, where: str, line: str) -> SourceRoute:
+    return SourceRoute(
+        pattern=safe_line(pattern, 400), where=safe_line(where, 1000), written=safe_line(line.strip(), 200)
+    )
 
 
 def _answers(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:

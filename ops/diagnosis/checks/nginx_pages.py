@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from ops.diagnosis.finding import Finding, check, quote
-from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement
+from ops.diagnosis.steps import put_before_line, replaced_in_line, replaced_statement, written_argument
 from ops.facts.logs import Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.target import Target
@@ -26,6 +26,16 @@ _FEW = 3
 # nginx sends a chunk for each of its buffers (proxy_buffers: a page of memory, or two).
 _SMALLEST_BUFFER = 4096
 _REFERRER = re.compile(r'"https?://([^/":\s]+)(?::\d+)?(/[^"?\s]*)[^"]*"')
+# What answers by itself, so that no file is looked for: another program, or the words of the configuration.
+_ANSWERS_ITSELF = frozenset(
+    f"{program}_pass" for program in ("proxy", "fastcgi", "uwsgi", "scgi", "grpc", "memcached")
+) | {"return", "internal", "deny", "rewrite"}
+# What pages load and nobody navigates to, though it may have no ending.
+_LOADED = re.compile(
+    r"/(?:avatars?|images?|img|pictures?|photos?|thumb(?:nail)?s?|icons?|fonts?|media|videos?|audio|uploads?|files?"
+    r"|downloads?|attachments?|assets?|static|css|js)(?:/|$)",
+    re.IGNORECASE,
+)
 # Asked by a page's script, and no address of a page.
 _OF_AN_INTERFACE = re.compile(r"/(?:api|graphql|rest|rpc|v\d+)(?:/|$)")
 
@@ -44,7 +54,7 @@ def shell(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Fin
         for item in located.answers("404"):
             location = site.server.location_for(item.path) if site else None
             page = _page_of(item, target, logs)
-            if location is None or page is None or location.first_own("proxy_pass"):
+            if location is None or page is None or _answers_itself(location.blocks):
                 continue
             tries = location.first_own("try_files")
             if (tries and tries.args[-1] != "=404") or any(
@@ -83,6 +93,18 @@ def shell(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Fin
             return
 
 
+def _answers_itself(blocks: tuple[Directive, ...]) -> bool:
+    """Whether a location, a block in it, or one around it may answer in another way than by a file."""
+    inner = [blocks[0]]
+    for block in inner:
+        inner += (line for line in block.block or () if line.block is not None)
+        if any(line.name in _ANSWERS_ITSELF for line in block.block or ()):
+            return True
+    return any(
+        line.name in ("return", "deny", "rewrite") for block in blocks[1:] for line in block.block or ()
+    )
+
+
 def _page_of(item: Answers, target: Target, logs: Logs) -> ShellPage | None:
     """The page beneath which the requests are, if it led to them: they name it, or an address beneath it, as what they
     came from."""
@@ -97,7 +119,8 @@ def _page_of(item: Answers, target: Target, logs: Logs) -> ShellPage | None:
             for line in item.newest
             for match in _REFERRER.finditer(line)
         )
-        if item.path.startswith(page.prefix) and led:
+        is_below = item.path.startswith(page.prefix) and not _LOADED.search(item.path, len(page.prefix) - 1)
+        if is_below and led:
             return page
     return None
 
@@ -133,9 +156,7 @@ def replaced_words(logs: Logs, nginx_config: NginxConfig, target: Target) -> Ite
             asks = any(line.args[:1] and line.args[0].lower() == "accept-encoding" for line in headers)
             if words is None or passed is None or asks or not _as_it_came(item, own):
                 continue
-            place = headers[0] if headers else words
             plain = 'proxy_set_header Accept-Encoding "";'
-            name = f"{place.name} "
             yield Finding(
                 "NGX101",
                 (
@@ -150,17 +171,32 @@ def replaced_words(logs: Logs, nginx_config: NginxConfig, target: Target) -> Ite
                 },
                 fix=(
                     Text(
-                        en=f"Let nginx ask the service for what is not packed: {plain} beside the other"
-                        f" proxy_set_header lines ({place.where}); gzip on; packs it again for the users",
-                        zh=f"让 nginx 向后端请求未压缩的内容：在其他 proxy_set_header 旁写 {plain}（{place.where}）；"
-                        "再用 gzip on; 为用户压缩",
+                        en=f"Let nginx ask the service for what is not packed: {plain} beside sub_filter"
+                        f" ({words.where}), with the outer blocks' proxy_set_header lines, which it replaces; gzip on;"
+                        " packs it again for the users",
+                        zh=f"让 nginx 向后端请求未压缩的内容：在 sub_filter（{words.where}）旁写 {plain}，"
+                        "并重复外层的 proxy_set_header（否则不再继承）；再用 gzip on; 为用户压缩",
                     ),
-                    replaced_in_line(place.where, name, f"{plain} {name}"),
+                    *_unpacked(words, scope, headers, plain),
                     target.test_nginx,
                     target.reload_nginx,
                 ),
             )
             return
+
+
+def _unpacked(words: Directive, scope: Scope, headers: tuple[Directive, ...], plain: str) -> tuple[str, ...]:
+    """The command that writes ``plain`` before sub_filter, with the headers that were inherited so far; none where
+    sub_filter is in a file that other locations may include too."""
+    if words.file != scope.blocks[0].file:
+        return ()
+    inherited = () if any(scope.own("proxy_set_header")) else headers
+    lines = (
+        *(f"{line.name} {' '.join(map(written_argument, line.args))};" for line in inherited),
+        plain,
+        "sub_filter ",
+    )
+    return (replaced_in_line(words.where, "sub_filter ", " ".join(lines)),)
 
 
 def _packed(item: Answers, logs: Logs) -> SourceRoute | None:

@@ -83,16 +83,23 @@ def test_a_page_that_a_script_draws(tmp_path: Path, html: str, *, is_shell: bool
     assert not shell_pages(places, asked("/other", status="404"))  # type: ignore[arg-type]
 
 
-ROUTE = '@app.get("/page")\ndef page():\n    return body, {"Content-Encoding": "gzip"}\n'
+JSON_ROUTE = '@app.get("/items")\ndef items():\n    return body, {"Content-Encoding": "gzip"}\n'
+ROUTE = (
+    '@app.get("/page")\ndef page():\n'
+    '    return body, {"Content-Type": "text/html", "Content-Encoding": "gzip"}\n'
+)
+BY_NAME = ".*[.]html?"
 
 
 @pytest.mark.parametrize(
     ("source", "patterns"),
     [
         (ROUTE, ["/page"]),
-        ("Compress(app)\n", [""]),
-        ("app.add_middleware(GZipMiddleware, minimum_size=500)\n", [""]),
-        ('MIDDLEWARE = [\n    "django.middleware.gzip.GZipMiddleware",\n]\n', [""]),
+        (JSON_ROUTE, []),
+        ("Compress(app)\n", [BY_NAME]),
+        (f"{JSON_ROUTE}\nCompress(app)\n{ROUTE.replace('gzip', 'identity')}", ["/page", BY_NAME]),
+        ("app.add_middleware(GZipMiddleware, minimum_size=500)\n", [BY_NAME]),
+        ('MIDDLEWARE = [\n    "django.middleware.gzip.GZipMiddleware",\n]\n', [BY_NAME]),
         ("from starlette.middleware.gzip import GZipMiddleware\n", []),
         ('headers = {"Content-Encoding": "gzip"}  # of a request\n', []),
         ("# Compress(app)\n", []),

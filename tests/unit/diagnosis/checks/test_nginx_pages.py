@@ -106,6 +106,26 @@ CASES = [
     quiet("NGX100", "another site's link", lost(not_found(referrer="https://news.example/shop/"))),
     quiet("NGX100", "a page elsewhere on the site", lost(not_found(referrer=f"https://{DOMAIN}/blog/"))),
     quiet("NGX100", "a script's question", lost(not_found(path="/shop/api/orders"))),
+    *(
+        quiet(
+            "NGX100",
+            f"the location says {words}",
+            lost(not_found(), location=FILES.replace("root", f"{words}; root")),
+        )
+        for words in (
+            "return 404",
+            "internal",
+            "deny all",
+            "uwsgi_pass unix:/run/shop.sock",
+            "fastcgi_pass 127.0.0.1:9",
+        )
+    ),
+    quiet(
+        "NGX100",
+        "a condition answers",
+        lost(not_found(), location=FILES.replace("root", "if ($arg_x) { return 404; } root")),
+    ),
+    quiet("NGX100", "pictures that the page loads", lost(not_found(path="/shop/avatars/*"))),
     quiet("NGX100", "a file that is missing", lost(not_found(path="/shop/logo.png"))),
     quiet("NGX100", "one client", lost(not_found(count=2))),
     quiet("NGX100", "the service's own answer", lost(not_found(upstreams={"127.0.0.1:8000": 6}))),
@@ -164,6 +184,20 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_judge_is_right(case: Case) -> None:
     hold(case)
+
+
+def step_of_words(location: str, **changes: Any) -> str:
+    fix = found(replaced(location=location, **changes))["NGX101"].fix or ()
+    return " | ".join(step for step in fix if isinstance(step, str) and step.startswith("sed"))
+
+
+def test_the_header_is_written_beside_the_words_and_inherited_ones_stay() -> None:
+    inherited = f'proxy_set_header Host "$host"; proxy_set_header X-Name "a b"; {REPLACED}'
+    plain = 'proxy_set_header Accept-Encoding ""; sub_filter '
+    written = f'proxy_set_header Host $host; proxy_set_header X-Name "a b"; {plain}#'
+    assert written in step_of_words(inherited)
+    own = REPLACED.replace(WORDS, f"proxy_set_header Host $host; {WORDS}")
+    assert f"#{plain}#" in step_of_words(own)
 
 
 def test_the_page_is_written_where_try_files_is() -> None:
