@@ -17,9 +17,10 @@ from ops.diagnosis.checks.log_reading import (
     service_logs,
 )
 from ops.diagnosis.finding import Finding, NotJudgedError, check, quote
+from ops.diagnosis.passable_directory import let_in
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
-from ops.facts.files import AccessStep
+from ops.facts.files import AccessStep, Reader
 from ops.facts.host import Processes
 from ops.facts.logs import AccessLog, Log, LogEntry, Logs
 from ops.facts.nginx import NginxConfig
@@ -165,11 +166,14 @@ def permission(
         return
     match = _REASON.match(message(entry.text))
     words = match[0] if match else entry.text[:120]
-    closed = _closed_to_nginx(logs.refused_socket)
+    closed = _closed_to_nginx(logs.refused_socket, entry)
     if closed is None:
         yield Finding("NGX016", (quote(path, entry.text),), {"message": words})
         return
-    socket, step, user = closed
+    socket, step, reader = closed
+    user = reader.user
+    # Nobody but its owner has any right there: somebody meant it so.
+    is_private = step.mode & 0o077 == 0 and reader.uid != step.uid
     yield Finding(
         "NGX016",
         (
@@ -184,7 +188,7 @@ def permission(
         ),
         verify=f"namei -l {shlex.quote(socket)}",
         fix=(
-            f"chmod o+x {shlex.quote(step.path)}",
+            *(() if is_private else (let_in(step, reader),)),
             Text(
                 en=f"Where others must not enter {step.path}, put the socket in a directory of /run instead"
                 " (RuntimeDirectory in the unit), in bind and in proxy_pass",
@@ -195,13 +199,16 @@ def permission(
     )
 
 
-def _closed_to_nginx(refused: RefusedFile | None) -> tuple[str, AccessStep, str] | None:
-    """The socket, the directory above it that nginx's workers may not enter, and their user; None if all are open."""
+def _closed_to_nginx(refused: RefusedFile | None, entry: LogEntry) -> tuple[str, AccessStep, Reader] | None:
+    """The socket that ``entry`` is about, the directory above it that nginx's workers may not enter, and who they are;
+    None if all are open."""
     if refused is None or refused.reader is None:
         return None
+    if not message(entry.text).startswith(f"connect() to unix:{refused.path} failed"):
+        return None  # another socket, or no socket: SELinux forbids a port
     for step in refused.steps:
         if step.is_directory and may(refused.reader, step, SEARCH) is False:
-            return refused.path, step, refused.reader.user
+            return refused.path, step, refused.reader
     return None
 
 

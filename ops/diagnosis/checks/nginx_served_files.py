@@ -14,7 +14,8 @@ from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker
 from ops.diagnosis.finding import Evidence, Finding, check, quote
-from ops.diagnosis.steps import put_after_line, replaced_in_line
+from ops.diagnosis.passable_directory import let_in
+from ops.diagnosis.steps import replaced_in_line, replaced_statement, written_argument
 from ops.facts.logs import LogEntry, Logs
 from ops.facts.nginx import Directive, NginxConfig
 from ops.facts.status import Severity
@@ -22,8 +23,9 @@ from ops.facts.target import Target
 from ops.facts.traffic import NO_INDEX, UnservedFile
 from ops.interpret.access import READ, SEARCH, may
 from ops.interpret.nginx import Location, Server
+from ops.interpret.nginx_error_line import about_request
 from ops.interpret.site import find_site
-from ops.interpret.traffic import judged_since
+from ops.interpret.traffic import judged_since, users_traffic
 from ops.text.language import Text
 
 # So many failures are no accident of one client.
@@ -52,7 +54,8 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
         left_out = _left_out(file, site.server) if site and file.error == errno.ENOENT else None
         if file.error == NO_INDEX:
             is_past = is_of_earlier_worker(_with_pid(entry, logs), since, logs)
-            mend = _index_below(file, place) if file.count >= _REPEATED and not is_past else None
+            is_fault = file.count >= _REPEATED and not is_past and not _serves_files(logs, file)
+            mend = _index_below(file, place) if is_fault else None
         elif file.error == errno.EACCES:
             mend = opened_way(file)
         elif left_out is not None:
@@ -71,13 +74,34 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
                 *mend.evidence,
             ),
             {"count": str(file.count), "request": file.request or "?", "path": file.path},
-            severity=Severity.FAIL if file.count >= _REPEATED else Severity.WARN,
+            severity=_severity(file, target),
             summary=mend.summary,
             verify=f"namei -l {shlex.quote(file.lies_at or file.path)}",
             fix=(*mend.fix, *((target.test_nginx, target.reload_nginx) if mend.reloads else ())),
             explains=_OF_PREDICTIONS if left_out and _path_of(file) == target.predict_path else None,
         )
         return
+
+
+def _severity(file: UnservedFile, target: Target) -> Severity:
+    """Anybody may ask for a directory that has no page: users are affected if the site itself leads there."""
+    led = f'referrer: "https://{target.domain}/' in about_request(file.entry)
+    is_serious = file.count >= _REPEATED and (led or file.error != NO_INDEX)
+    return Severity.FAIL if is_serious else Severity.WARN
+
+
+def _serves_files(logs: Logs, file: UnservedFile) -> bool:
+    """Whether users were sent what is beneath the directory: then it is served as it is meant, without a page."""
+    start = _path_of(file).rstrip("/") + "/"
+    return any(
+        item.method in ("GET", "HEAD")
+        and item.status in ("200", "206", "304")
+        and item.path.startswith(start)
+        and item.path != start
+        and not any(item.upstreams)
+        for located in users_traffic(logs)
+        for item in located.traffic.answers
+    )
 
 
 class _ServedFrom(NamedTuple):
@@ -128,7 +152,6 @@ def opened_way(file: UnservedFile) -> Mend | None:
         if may(file.reader, step, SEARCH if step.is_directory else READ) is not False:
             continue
         right = "x" if step.is_directory else "r"
-        who = "u" if file.reader.uid == step.uid else "o"
         return Mend(
             Text(
                 en=f"nginx answered 403 for {file.request or '?'}, {file.count} times: its workers ({file.reader.user})"
@@ -136,7 +159,7 @@ def opened_way(file: UnservedFile) -> Mend | None:
                 zh=f"nginx 对 {file.request or '?'} 返回了 {file.count} 次 403：工作进程（用户 {file.reader.user}）"
                 f"读不了 {file.path}，因为 {step.path} 不允许该用户{'进入' if step.is_directory else '读取'}。",
             ),
-            (f"chmod {who}+{right} {shlex.quote(step.path)}",),
+            (let_in(step, file.reader, right),),
             (quote(f"stat {step.path}", f"{step.mode:04o}, uid {step.uid}, gid {step.gid}"),),
         )
     return None
@@ -202,17 +225,19 @@ def _index_below(file: UnservedFile, place: _ServedFrom | None) -> Mend | None:
     served = file.path.rstrip("/")
     steps: tuple[str | Text, ...]
     if directory == served:
-        steps = (put_after_line(place.where, f"index {posixpath.basename(file.lies_at)};"),)
-    elif place.name == "alias" and place.path.rstrip("/") == served:
-        end = "/" if place.path.endswith("/") else ""
-        steps = (replaced_in_line(place.where, place.path, f"{directory}{end}"),)
+        index = f"index {posixpath.basename(file.lies_at)};"
+        statement = f"{place.name} {written_argument(place.path)}; {index}"
+        steps = (replaced_statement(place.where, place.name, statement),)
     else:
+        # No command: the directory may have files that users ask for at their present addresses.
+        end = "/" if place.path.endswith("/") else ""
         steps = (
             Text(
-                en=f"Serve the directory with the page: alias {directory}/; in a location of its own, in place of"
-                f" {place.name} {place.path}; ({place.where})",
-                zh=f"改为提供页面所在的目录：在单独的 location 里写 alias {directory}/;，代替 {place.where} 的 "
-                f"{place.name} {place.path};",
+                en=f"If the pages in {directory} are meant, serve that directory: alias {directory}{end}; in a location"
+                f" of its own, in place of {place.name} {place.path}; ({place.where}). Files beside it are then at no"
+                " address any more",
+                zh=f"如果要提供的是 {directory} 里的页面，就改为提供该目录：在单独的 location 里写 alias "
+                f"{directory}{end};，代替 {place.where} 的 {place.name} {place.path};。与它并列的文件将不再有访问地址",
             ),
         )
     request = file.request or file.path

@@ -19,6 +19,7 @@ from ops.diagnosis.checks.log_reading import (
 from ops.diagnosis.checks.nginx_errors import of_this_site
 from ops.diagnosis.checks.past_failures import is_of_earlier_worker, names_path
 from ops.diagnosis.finding import Evidence, Finding, NotJudgedError, check, quote
+from ops.diagnosis.passable_directory import let_in
 from ops.diagnosis.steps import put_before_line, replaced_in_line
 from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep, Reader
@@ -102,7 +103,7 @@ class Obstacle(NamedTuple):
 
     directory: str
     words: Text
-    fix: tuple[str, ...]
+    fix: tuple[str | Text, ...]
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -144,11 +145,8 @@ def obstacle(file: RefusedFile) -> Obstacle | NotSeen | None:
 
 def _closed(step: AccessStep, reader: Reader, *, is_last: bool) -> Obstacle:
     place = shlex.quote(step.path)
-    fix: tuple[str, ...]
-    if is_last:
-        fix = (f"chown {shlex.quote(reader.user)} {place}", f"chmod u+rwx {place}")
-    else:
-        fix = (f"chmod {'u' if reader.uid == step.uid else 'o'}+x {place}",)
+    own = (f"chown {shlex.quote(reader.user)} {place}", f"chmod u+rwx {place}")
+    fix = own if is_last else (let_in(step, reader),)
     return Obstacle(
         step.path,
         Text(en="is closed to that user", zh="不允许该用户进入或写入"),

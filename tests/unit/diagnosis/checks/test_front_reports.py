@@ -18,11 +18,13 @@ from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import NO_INDEX, PrivateRoute, Spread, UnservedFile
 from ops.interpret.redaction_nginx import redacted_nginx
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
+from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.diagnosis.checks.test_fifth_collection import GOOD, OF, users
 from tests.unit.made_snapshot import (
     DAY,
     DOMAIN,
     HEALTHY,
+    NGINX_ACCESS_LOG,
     NGINX_ERROR_LOG,
     NOW,
     PREDICT,
@@ -91,7 +93,7 @@ def left_out(condition: str, site: str = FILES) -> Snapshot:
     return but(nginx_config=nginx_config(site.replace("CONDITION", condition)), logs__unserved_files=(file,))
 
 
-def no_index(lies_at: str, count: int = 5) -> Snapshot:
+def no_index(lies_at: str, count: int = 5, *, led: str = "", **changes: Any) -> Snapshot:
     """nginx had no index page for a directory that an alias leads to."""
     site = SITE.replace(
         "    location / {\n        limit_req",
@@ -101,13 +103,13 @@ def no_index(lies_at: str, count: int = 5) -> Snapshot:
         path="/srv/manual/",
         error=NO_INDEX,
         request="GET /manual/",
-        entry='*1 directory index of "/srv/manual/" is forbidden' + OF.format("GET", "/manual/"),
+        entry='*1 directory index of "/srv/manual/" is forbidden' + OF.format("GET", "/manual/") + led,
         log=NGINX_ERROR_LOG,
         count=count,
         last=NOW - 60,
         lies_at=lies_at,
     )
-    return but(nginx_config=nginx_config(site), logs__unserved_files=(file,))
+    return but(nginx_config=nginx_config(site), logs__unserved_files=(file,), **changes)
 
 
 def posted(site: str, *own: Any) -> Snapshot:
@@ -467,7 +469,23 @@ CASES = (
         no_index("/srv/manual/html/index.html"),
         "directory index of",
         "alias /srv/manual/;",
+        severity="warn",
+    ),
+    fires(
+        "NGX046",
+        "the site's own pages lead there",
+        no_index("/srv/manual/html/index.html", led=f', referrer: "https://{DOMAIN}/"'),
         severity="fail",
+    ),
+    quiet(
+        "NGX046",
+        "users are sent the directory's own files",
+        no_index(
+            "/srv/manual/dist/index.html",
+            logs__nginx_access=logged(
+                NGINX_ACCESS_LOG, answered("304", 9, path="/manual/css/site.css", method="GET")
+            ),
+        ),
     ),
     quiet("NGX046", "no page is there for the directory", no_index("")),
     quiet("NGX046", "two asked for it", no_index("/srv/manual/html/index.html", count=2)),
@@ -673,3 +691,9 @@ def test_only_the_header_is_taken_out_of_a_location_on_one_line(tmp_path: Path) 
     packs = packed("proxy_set_header Accept-Encoding gzip;")
     carried_out(but(packs, nginx_config=snapshot.nginx_config), "NGX092")
     assert "location = /predict {  proxy_pass http://gte_backend; }" in files["site"].read_text()
+
+
+def test_no_command_takes_a_directory_s_files_from_their_addresses() -> None:
+    fix = found(no_index("/srv/manual/html/index.html"))["NGX046"].fix or ()
+    assert not any(isinstance(step, str) and step.startswith("sed") for step in fix)
+    assert "alias /srv/manual/html/;" in str(fix)

@@ -56,15 +56,16 @@ def closed(*entries: LogEntry, text: str = CLOSED, ago: float = 60.0, base: Snap
     return logged(entry(text, ago=ago), base=base, logs__gunicorn_error=gunicorn_log(*entries))
 
 
-def denied(mode: int) -> RefusedFile:
+def denied(mode: int, directory: str = "/run") -> RefusedFile:
     """The socket whose directory has this mode, as nginx's workers are refused it."""
+    socket = f"{directory}/gte.sock"
     steps = (
-        AccessStep(path="/run", is_directory=True, uid=0, gid=0, mode=mode),
-        AccessStep(path="/run/gte.sock", is_directory=False, uid=0, gid=0, mode=0o777),
+        AccessStep(path=directory, is_directory=True, uid=0, gid=0, mode=mode),
+        AccessStep(path=socket, is_directory=False, uid=0, gid=0, mode=0o777),
     )
     worker = Reader(pid=701, user="www-data", uid=33, gids=(33,))
     return RefusedFile(
-        path="/run/gte.sock",
+        path=socket,
         error=13,
         entry=FORBIDDEN,
         log=NGINX_ERROR_LOG,
@@ -224,3 +225,31 @@ def test_the_directory_above_the_socket_is_opened_only_where_it_is_closed(mode: 
         entry(FORBIDDEN, level="crit"), front__predict=BAD_GATEWAY, logs__refused_socket=denied(mode)
     )
     assert ("chmod o+x /run" in (found(snapshot)["NGX016"].fix or ())) is is_named
+
+
+def steps_for(refusal: str, mode: int, directory: str) -> tuple[list[str], str]:
+    """The commands, and the whole finding, where nginx logs ``refusal`` and the last socket is in ``directory``."""
+    text = FORBIDDEN.replace("unix:/run/gte.sock", refusal)
+    snapshot = logged(
+        entry(text, level="crit"),
+        front__predict=BAD_GATEWAY,
+        logs__refused_socket=denied(mode, directory),
+    )
+    finding = found(snapshot)["NGX016"]
+    return [step for step in finding.fix or () if isinstance(step, str)], str(finding)
+
+
+def test_another_site_s_socket_is_not_the_one_that_was_refused() -> None:
+    assert "chmod o+x /run/shop" in steps_for("unix:/run/shop/gte.sock", 0o750, "/run/shop")[0]
+    for refusal in ("127.0.0.1:8000", "unix:/run/gte.sock"):
+        assert "/run/shop" not in steps_for(refusal, 0o750, "/run/shop")[1]
+
+
+@pytest.mark.parametrize(
+    ("directory", "mode"), [("/root", 0o750), ("/home/shop/app", 0o750), ("/srv/app", 0o700)]
+)
+def test_a_private_directory_is_opened_by_no_command(directory: str, mode: int) -> None:
+    commands, finding = steps_for(f"unix:{directory}/gte.sock", mode, directory)
+    assert commands == []
+    assert f"{directory}/gte.sock" in finding
+    assert "RuntimeDirectory" in finding

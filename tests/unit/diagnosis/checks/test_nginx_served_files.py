@@ -111,4 +111,10 @@ def test_the_fix_is_of_the_kind_of_the_mistake() -> None:
     assert "alias /srv/static/;" in commands(CASES[0].snapshot)[0]
     assert "alias /srv/static/;" in commands(CASES[1].snapshot)[0]
     assert "root /srv;" in commands(CASES[2].snapshot)[0]
-    assert commands(CASES[6].snapshot) == ["chmod o+x /home/shop"]
+    of_srv = (step("/srv", 0o755), step("/srv/shop", 0o750), step("/srv/shop/app.css", 0o644, is_file=True))
+    assert commands(unserved("/srv/shop/app.css", error=13, steps=of_srv)) == ["chmod o+x /srv/shop"]
+
+
+def test_no_command_opens_a_home_to_every_user_of_the_host() -> None:
+    assert commands(CASES[6].snapshot) == []
+    assert "setfacl -m u:www-data:x /home/shop" in str(found(CASES[6].snapshot)["NGX046"].fix)
