@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ops.collect.logs.assigned_settings import Assignment, assignments
 from ops.collect.logs.private_routes import lines_of_routes
 from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
 from ops.facts.base import NotSeen
@@ -19,16 +20,18 @@ from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 REFUSED = ("401", "403", "302", "303")
-_COOKIE_DOMAIN = re.compile(
-    r"""\b((?:SESSION|CSRF|REMEMBER|JWT|JWT_ACCESS|LANGUAGE|AUTH)_COOKIE_DOMAIN)["'\]]*\s*[=:]\s*["']"""
-    r"""([A-Za-z0-9.-]{3,200})["']\s*[,})\]]*\s*(?:#.*)?$"""
-)
+_COOKIE_DOMAIN = re.compile(r"(?:SESSION|CSRF|REMEMBER|JWT|JWT_ACCESS|LANGUAGE|AUTH)_COOKIE_DOMAIN")
+_DOMAIN = re.compile(r"[A-Za-z0-9.-]{3,200}")
 # A file of settings for another host than this one.
 _NOT_OF_THIS_HOST = re.compile(
     r"(?:^|[/_.-])(?:dev|develop|development|local|test|tests|testing|ci|stag|staging|example|sample)(?:[/_.-]|$)"
 )
-_WORDS_OF_APACHE = re.compile(
-    r"""\bUSE_X_SENDFILE["'\]]*\s*[=:]\s*True\b|["']X-Sendfile["']|["'][\w.]*sendfile\.backends\.xsendfile["']"""
+_WORDS_OF_APACHE = re.compile(r"USE_X_SENDFILE|SENDFILE_BACKEND|(?i:X-Sendfile)")
+_BACKEND_OF_APACHE = re.compile(r"[\w.]*sendfile\.backends\.xsendfile")
+_WORDS_OF_NGINX = re.compile(r"(?i)X-Accel-Redirect|sendfile\.backends\.nginx")
+# An answer without a body, and without a file that another is to send.
+_SENDS_NOTHING = re.compile(
+    r"""return\s*\(?\s*(?:(?:\w+\.)?\w*(?:Response|make_response)\(\s*)?(?:b?(?:""|'')|\)|status\w*=|None\b)"""
 )
 # GZipMiddleware of Starlette and Django, Flask-Compress, brotli-asgi.
 _PACKS_ALL = re.compile(
@@ -49,14 +52,23 @@ def cookie_domains(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[CookieDoma
     """Return the names that the source's settings give cookies for, if users were refused or sent elsewhere."""
     if not any(item.status in REFUSED for item in _answers(logs)):
         return ()
-    found = (
-        CookieDomain(setting=match[1], domain=match[2].lstrip("."), where=safe_line(where, 1000))
-        for path, text in _texts(app_dir)
-        if "_COOKIE_DOMAIN" in text and not _NOT_OF_THIS_HOST.search(path.removeprefix(app_dir).lower())
-        for where, line in _lines(path, text)
-        if (match := _COOKIE_DOMAIN.search(line))
-    )
+    given: dict[str, list[CookieDomain | None]] = {}
+    for path, text in _texts(app_dir):
+        if "_COOKIE_DOMAIN" in text and not _NOT_OF_THIS_HOST.search(path.removeprefix(app_dir).lower()):
+            for assignment in assignments(text, _COOKIE_DOMAIN):
+                given.setdefault(assignment.name, []).append(_domain(assignment, path))
+    # Of several values the one in force is not known, if one of them is not written out.
+    found = [item for items in given.values() if None not in items for item in items if item]
     return tuple(found)[:MAX_ROUTES]
+
+
+def _domain(assignment: Assignment, path: str) -> CookieDomain | None:
+    value = assignment.value
+    if not isinstance(value, str) or not _DOMAIN.fullmatch(value):
+        return None
+    return CookieDomain(
+        setting=assignment.name, domain=value.lstrip("."), where=safe_line(f"{path}:{assignment.line}", 1000)
+    )
 
 
 def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
@@ -67,18 +79,22 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
         for item in _answers(logs)
     ):
         return ()
-    said: list[tuple[str, str]] = []
-    routes: list[tuple[str, str, str]] = []
+    said: list[tuple[Assignment, str, str]] = []
+    routes: list[str] = []
     for path, text in _texts(app_dir):
-        said += ((where, line) for where, line in _lines(path, text) if _WORDS_OF_APACHE.search(line))
-        routes += (
-            (pattern, f"{path}:{number}", line)
-            for pattern, number, line in lines_of_routes(text)
-            if _SENDS_A_FILE.search(line)
-        )
-    if not said:
+        if _WORDS_OF_NGINX.search(text):
+            return ()  # it has words for nginx too: which are in force is not known
+        if _WORDS_OF_APACHE.search(text):
+            lines = text.splitlines()
+            said += (
+                (given, f"{path}:{given.line}", lines[given.line - 1])
+                for given in assignments(text, _WORDS_OF_APACHE)
+                if given.line <= len(lines)
+            )
+        routes += _routes_that_send_files(lines_of_routes(text))
+    if not said or not all(_is_apache_s(given) for given, _, _ in said):
         return ()
-    where, written = said[0]
+    _, where, written = said[0]
     # Without a known route, that of any path: nginx's own words say which it is.
     return tuple(
         SourceRoute(
@@ -86,8 +102,30 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
             where=safe_line(where, 1000),
             written=safe_line(written.strip(), 200),
         )
-        for pattern, _, _ in [*routes[: MAX_ROUTES - 1], ("", "", "")]
+        for pattern in [*routes[: MAX_ROUTES - 1], ""]
     )
+
+
+def _is_apache_s(given: Assignment) -> bool:
+    """Whether a setting is as Apache wants it; a header that is sent is, whatever its value."""
+    match given.name:
+        case "USE_X_SENDFILE":
+            return given.value is True
+        case "SENDFILE_BACKEND":
+            return isinstance(given.value, str) and _BACKEND_OF_APACHE.fullmatch(given.value) is not None
+    return True
+
+
+def _routes_that_send_files(lines: Iterable[tuple[str, int, str]]) -> list[str]:
+    """Return the patterns of routes that send files, and nothing else that has no body."""
+    sending: dict[str, None] = {}
+    empty: set[str] = set()
+    for pattern, _, line in lines:
+        if _SENDS_A_FILE.search(line):
+            sending[pattern] = None
+        elif _SENDS_NOTHING.match(line):
+            empty.add(pattern)
+    return [pattern for pattern in sending if pattern not in empty]
 
 
 def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:

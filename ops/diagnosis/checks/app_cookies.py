@@ -18,6 +18,7 @@ from ops.interpret.traffic import LocatedTraffic, users_traffic
 # Fewer are one client's.
 _FEW = 3
 _REFUSED = ("401", "403", "302", "303")
+_TAKEN = ("200", "201", "204", "302", "303")
 _PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass")
 
 
@@ -29,7 +30,7 @@ _PASSES = ("proxy_pass", "uwsgi_pass", "grpc_pass")
 )
 def cookie_domain(logs: Logs, nginx_config: NginxConfig, target: Target) -> Iterator[Finding]:
     """APP033: the source gives cookies for a name that no server block has nor is beneath, and a path is refused to
-    everybody who asks for it."""
+    everybody who asks for it, also after somebody's form was taken, as a login is."""
     names = _names(nginx_config, target)
     wrong = _wrong(logs.cookie_domains, names) if names else None
     if wrong is None:
@@ -89,9 +90,21 @@ def _covers(domain: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_for_all(item: Answers, located: LocatedTraffic) -> bool:
-    return item.count >= _FEW and not any(
-        other.status.startswith("2") and (other.method, other.path) == (item.method, item.path)
-        for other in located.traffic.answers
+    """Whether nobody is let in there, though somebody has sent a form: who has not logged in is refused anyhow."""
+    others = located.traffic.answers
+    return (
+        item.count >= _FEW
+        and any(
+            other.method == "POST"
+            and other.status in _TAKEN
+            and other.path != item.path
+            and other.first <= item.last
+            for other in others
+        )
+        and not any(
+            other.status.startswith("2") and (other.method, other.path) == (item.method, item.path)
+            for other in others
+        )
     )
 
 

@@ -12,6 +12,7 @@ from tests.unit.diagnosis.checks.cases import Case, fires, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import (
     NGINX_ACCESS_LOG,
+    NOW,
     SITE,
     answered,
     but,
@@ -22,6 +23,9 @@ from tests.unit.made_snapshot import (
 
 SETTINGS = "/srv/shop/settings.py:7"
 LOGIN = answered("200", 9, path="/login", method="POST")
+
+
+LATER = answered("200", 9, path="/login", method="POST", first=NOW - 50)
 
 
 def asked(path: str, status: str = "200", count: int = 9, **changes: Any) -> Answers:
@@ -78,7 +82,17 @@ CASES = [
         "/me 401",
         severity="warn",
     ),
-    fires("APP033", "sent to the login", given("shop-old.example", answers=(asked("/me", "302"),))),
+    fires("APP033", "sent to the login", given("shop-old.example", answers=(LOGIN, asked("/me", "302")))),
+    quiet(
+        "APP033",
+        "nobody logs in",
+        given("shop-old.example", answers=(asked("/", "302"), asked("/me", "401"))),
+    ),
+    quiet(
+        "APP033",
+        "a login afterwards",
+        given("shop-old.example", answers=(LATER, asked("/me", "401", last=NOW - 100))),
+    ),
     quiet("APP033", "the site's name", given("gte-api.example.com", answers=REFUSED)),
     quiet("APP033", "the name above it", given("example.com", answers=REFUSED)),
     quiet("APP033", "one of two files fits", given("shop-old.example", "example.com", answers=REFUSED)),
