@@ -47,7 +47,7 @@ def test_the_first_cause_is_the_fault(machine: Machine, fault: HostFault) -> Non
         return
     machine.sh(fault.mended, check=False)
     for step in cause["fix"]:
-        if step.startswith(("systemctl ", "useradd ", "install -d ", "printf ")):
+        if step.startswith(("systemctl ", "useradd ", "install -d ", "test -d ", "printf ")):
             machine.sh(step, check=False)
     wait_for(
         lambda: machine.answers("/ready") == 200 and fault.code not in machine.doctor().codes,
