@@ -17,9 +17,9 @@ _HOMES = ("/home", "/root", "/run/user")
 _HIDDEN, _READ_ONLY, _WRITABLE = 0, 1, 2
 # Directories that programs of every kind have their files in (hier(7)).
 _EVERYBODY_S = re.compile(
-    r"/(?:bin|boot|dev(?:/shm)?|efi|etc(?:/systemd(?:/system)?)?|home|lib\w*|media|mnt|opt|proc|root|run(?:/lock|/user)?"
-    r"|sbin|srv|sys|tmp|usr(?:/(?:local/)?(?:bin|etc|lib\w*|sbin|share))?|usr/local"
-    r"|var(?:/(?:cache|lib|lock|log|mail|opt|run|spool|tmp))?)?"
+    r"/(?:bin|boot|dev(?:/shm)?|efi|etc(?:/systemd(?:/system)?)?|home(?:/[^/]+)?|lib\w*|media|mnt|opt|proc"
+    r"|root|run(?:/lock|/user)?|sbin|srv|sys|tmp|usr(?:/(?:local/)?(?:bin|etc|lib\w*|sbin|share))?|usr/local"
+    r"|var(?:/(?:backups|cache|lib|lock|log|mail|opt|run|spool|tmp|www))?)?"
 )
 # What systemd and a shell both read as one word, without an escape.
 _PLAIN = re.compile(r"/[\w/.@:+,~-]*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ops.facts.units import UnitSandbox
-from ops.interpret.unit_sandbox import denied_by
+from ops.interpret.unit_sandbox import denied_by, is_everybody_s
 
 STRICT = UnitSandbox(system="strict", writable=("/var/log/app",))
 
@@ -33,3 +33,25 @@ STRICT = UnitSandbox(system="strict", writable=("/var/log/app",))
 )
 def test_what_is_denied(sandbox: UnitSandbox, path: str, setting: str | None) -> None:
     assert denied_by(sandbox, path) == setting
+
+
+@pytest.mark.parametrize(
+    ("directory", "is_so"),
+    [
+        ("/", True),
+        ("//", True),
+        ("/run/", True),
+        ("/srv/../run", True),
+        ("/var/log", True),
+        ("/var/backups", True),
+        ("/usr/local/lib", True),
+        ("/home/alice", True),
+        ("/home/alice/app", False),
+        ("/var/log/gte-api", False),
+        ("/srv/logs", False),
+        ("/backup", False),
+        ("/running", False),
+    ],
+)
+def test_a_directory_of_programs_of_every_kind(directory: str, *, is_so: bool) -> None:
+    assert is_everybody_s(directory) is is_so
