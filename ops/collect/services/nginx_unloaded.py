@@ -19,7 +19,11 @@ MAX_BYTES = 64 << 10
 _USUAL = ("conf.d", "sites-enabled", "sites-available")
 _NAMES = re.compile(rb"^\s*server_name\s+([^;#{}]{1,1000});", re.MULTILINE)
 # What editors, package managers and people leave beside a file: nobody means nginx to load it.
-_LEFT_OVER = re.compile(r"(~|\.(bak|old|orig|save|swp|dpkg-\w+|rpm\w+|disabled|off|example|default))$|^\.")
+_LEFT_OVER = re.compile(
+    r"(~|\.(bak|old|orig|save|swp|dpkg-\w+|rpm\w+|disabled|off|example|default|md|rst|txt|html))$|^\."
+)
+_COMMENT = re.compile(rb"#[^\n]*")
+_SERVER = re.compile(rb"\bserver\s*\{")
 
 
 def unloaded_sites(main: str, searched: Iterable[str], loaded: Collection[str]) -> tuple[UnloadedSite, ...]:
@@ -45,8 +49,17 @@ def _sites_in(directory: str, loaded: Collection[str]) -> Iterator[UnloadedSite]
             content = read_regular_file(path, MAX_BYTES).content
         except (OSError, ValueError):
             continue
-        words = (
-            word for match in _NAMES.findall(content) for word in match.decode("utf-8", "replace").split()
-        )
-        if server_names := tuple(dict.fromkeys(safe_line(word, 255) for word in words)):
+        if server_names := _server_names(content):
             yield UnloadedSite(path=safe_line(path, 1000), names=server_names[:50])
+
+
+def _server_names(content: bytes) -> tuple[str, ...]:
+    """The names of the file's server blocks, which may each be on one line."""
+    plain = _COMMENT.sub(b"", content)
+    if not _SERVER.search(plain):
+        return ()
+    statements = plain.replace(b"{", b"{\n").replace(b";", b";\n")
+    words = (
+        word for match in _NAMES.findall(statements) for word in match.decode("utf-8", "replace").split()
+    )
+    return tuple(dict.fromkeys(safe_line(word, 255) for word in words))

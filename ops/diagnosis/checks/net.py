@@ -441,7 +441,7 @@ def _redirected_too(
 
 def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> tuple[str | Text, ...] | None:
     """Steps that make the block that answers at ``address`` redirect all but certbot's challenge; None if no block
-    is known or it has rules of its own."""
+    is known or it has rules of its own. A block that answers other names than the site's keeps its answer."""
     users = urlsplit(target.url)
     if isinstance(config, NotSeen):
         return None
@@ -449,7 +449,23 @@ def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> 
     listens = list(block.own("listen")) if block is not None else []
     if block is None or not listens or any("ssl" in d.args for d in listens) or any(block.own("return")):
         return None
+    site = find_site(config, target.domain, target.backend)
+    over_tls = site.server.names if site and any(listen.ssl for listen in site.server.listens) else ()
     port = f":{users.port}" if users.port not in (None, 443) else ""
+    if target.domain not in block.names or not {target.domain, *over_tls}.issuperset(block.names):
+        answer = f"return 301 https://$host{port}$request_uri;"
+        names = f"listen {' '.join(listens[-1].args[:1])}; server_name {target.domain};"
+        return (
+            Text(
+                en=f"The block at {block.where} answers other names too, and stays. Write one of the site's own:"
+                f" server {{ {names} location / {{ {answer} }} }}, with the location of certbot's challenge if a"
+                " renewal needs it",
+                zh=f"{block.where} 的块还应答其他域名，不要改它。为站点另写一个：server {{ {names} location / "
+                f"{{ {answer} }} }}；如果续期需要，再加上 certbot 验证用的 location",
+            ),
+            target.test_nginx,
+            target.reload_nginx,
+        )
     # sed's command a takes a backslash away.
     rule = (
         "if ($request_uri !~ ^/[.]well-known/acme-challenge/)"

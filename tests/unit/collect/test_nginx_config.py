@@ -159,6 +159,28 @@ def test_sites_that_no_include_takes_are_named(tmp_path: Path) -> None:
     assert [(item.where, item.pattern) for item in config.includes] == [(f"{main}:2", f"{sites}/*.conf")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "is_site"),
+    [
+        ("shop", "server { listen 443 ssl; server_name shop.example; }", True),
+        ("shop", "# server {\n# server_name shop.example;\n# }\n", False),
+        ("shop", "# server { listen 80; server_name shop.example; }\n", False),
+        ("README.md", "server {\n    server_name shop.example;\n}\n", False),
+        ("names", "server_name shop.example;\n", False),
+    ],
+)
+def test_a_missed_site_is_a_file_with_a_server_block(
+    tmp_path: Path, name: str, content: str, *, is_site: bool
+) -> None:
+    sites = tmp_path / "conf.d"
+    sites.mkdir()
+    (sites / name).write_text(content)
+    main = written(tmp_path, nginx="http {\n    include conf.d/*.conf;\n}\n")
+    config = nginx.read_config(None, {}, str(main), ())
+    assert isinstance(config, NginxConfig)
+    assert [item.names for item in config.unloaded] == [("shop.example",)] * is_site
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(

@@ -140,6 +140,16 @@ def test_plain_http_is_redirected_but_for_the_challenge_of_a_renewal() -> None:
     assert f"5a {rule}' {SITE_FILE}" in net004_steps(serving)
 
 
+@pytest.mark.parametrize("names", ["_", "gte-api.example.com shop.example"])
+def test_a_block_for_other_names_is_not_made_to_redirect_them(names: str) -> None:
+    serving = SITE.replace(
+        "return 308 https://gte-api.example.com$request_uri;", "proxy_pass http://gte_backend;"
+    ).replace("listen 80;\n    server_name gte-api.example.com;", f"listen 80;\n    server_name {names};")
+    steps = net004_steps(serving)
+    assert "sed" not in steps
+    assert "server_name gte-api.example.com; location / { return 301 https://$host$request_uri; }" in steps
+
+
 def test_a_block_that_serves_https_too_or_has_a_return_is_a_person_s() -> None:
     both = SITE.replace("listen 443 ssl;", "listen 443 ssl; listen 80 default_server;").replace(
         "listen 80;\n    server_name gte-api.example.com;", "listen 80;\n    server_name other.example;"
