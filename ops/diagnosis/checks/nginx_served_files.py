@@ -54,14 +54,15 @@ def unserved(logs: Logs, target: Target, nginx_config: NginxConfig) -> Iterator[
         left_out = _left_out(file, site.server) if site and file.error == errno.ENOENT else None
         if file.error == NO_INDEX:
             is_past = is_of_earlier_worker(_with_pid(entry, logs), since, logs)
-            is_fault = file.count >= _REPEATED and not is_past and not _serves_files(logs, file)
+            is_fault = file.count >= _REPEATED and not is_past and not _serves_files(logs, _path_of(file))
             mend = _index_below(file, place) if is_fault else None
         elif file.error == errno.EACCES:
             mend = opened_way(file)
         elif left_out is not None:
             mend = left_out
         elif file.lies_at and not is_of_earlier_worker(_with_pid(entry, logs), since, logs):
-            mend = _found_again(file, place)
+            is_used = place is not None and place.location.strip("/") and _serves_files(logs, place.location)
+            mend = None if is_used else _found_again(file, place)
         else:
             mend = None
         if mend is None:
@@ -90,9 +91,9 @@ def _severity(file: UnservedFile, target: Target) -> Severity:
     return Severity.FAIL if is_serious else Severity.WARN
 
 
-def _serves_files(logs: Logs, file: UnservedFile) -> bool:
-    """Whether users were sent what is beneath the directory: then it is served as it is meant, without a page."""
-    start = _path_of(file).rstrip("/") + "/"
+def _serves_files(logs: Logs, path: str) -> bool:
+    """Whether users were sent files beneath a path: then its directory is the one that is meant."""
+    start = path.rstrip("/") + "/"
     return any(
         item.method in ("GET", "HEAD")
         and item.status in ("200", "206", "304")

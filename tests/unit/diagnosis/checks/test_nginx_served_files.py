@@ -11,7 +11,18 @@ from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import UnservedFile
 from ops.text.language import Text
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
-from tests.unit.made_snapshot import NGINX_ERROR_LOG, NOW, SITE, but, entry, nginx_config, nginx_logs
+from tests.unit.diagnosis.checks.test_app_traffic import logged
+from tests.unit.made_snapshot import (
+    NGINX_ACCESS_LOG,
+    NGINX_ERROR_LOG,
+    NOW,
+    SITE,
+    answered,
+    but,
+    entry,
+    nginx_config,
+    nginx_logs,
+)
 
 WORKER = Reader(pid=701, user="www-data", uid=33, gids=(33,))
 
@@ -72,6 +83,16 @@ CASES: list[Case] = [
         "another file of its name is elsewhere, and neither root nor alias explains it",
         unserved("/srv/dist/app.css", "location /static/ { alias /srv/dist/; }", lies_at="/srv/app.css"),
     ),
+    quiet(
+        "NGX046",
+        "users are sent the files that lie there",
+        but(
+            unserved("/srv/static/static/app.css", "location /static/ { root /srv/static; }", lies_at=FILE),
+            logs__nginx_access=logged(
+                NGINX_ACCESS_LOG, answered("200", 9, path="/static/site.css", method="GET")
+            ),
+        ),
+    ),
     quiet("NGX046", "of before the reload", unserved("/srv/staticapp.css", ALIAS, lies_at=FILE, ago=7200)),
     fires(
         "NGX046",
@@ -116,5 +137,6 @@ def test_the_fix_is_of_the_kind_of_the_mistake() -> None:
 
 
 def test_no_command_opens_a_home_to_every_user_of_the_host() -> None:
-    assert commands(CASES[6].snapshot) == []
-    assert "setfacl -m u:www-data:x /home/shop" in str(found(CASES[6].snapshot)["NGX046"].fix)
+    closed = unserved("/home/shop/app.css", error=13, steps=HOME)
+    assert commands(closed) == []
+    assert "setfacl -m u:www-data:x /home/shop" in str(found(closed)["NGX046"].fix)
