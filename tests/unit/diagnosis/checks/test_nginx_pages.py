@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops.collect.services.nginx import parse_config
 from ops.facts.snapshot import Snapshot
 from ops.facts.traffic import Answers, PageResource, ShellPage, SourceRoute, Spread
 from tests.unit.diagnosis.checks.cases import Case, fires, found, hold, quiet
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.diagnosis.checks.test_eighth_front import beside
-from tests.unit.made_snapshot import GUNICORN_ACCESS_LOG, NGINX_ACCESS_LOG, SITE_FILE, answered
+from tests.unit.made_snapshot import GUNICORN_ACCESS_LOG, NGINX_ACCESS_LOG, SITE_FILE, answered, but
 
 DOMAIN = "gte-api.example.com"
 
@@ -198,6 +200,22 @@ def test_the_header_is_written_beside_the_words_and_inherited_ones_stay() -> Non
     assert written in step_of_words(inherited)
     own = REPLACED.replace(WORDS, f"proxy_set_header Host $host; {WORDS}")
     assert f"#{plain}#" in step_of_words(own)
+
+
+def test_a_file_that_others_include_is_not_edited(tmp_path: Path) -> None:
+    (tmp_path / "words.conf").write_text(f"{WORDS}\n")
+    (tmp_path / "proxy_params").write_text("proxy_set_header Host $http_host;\n")
+    main, location = (
+        tmp_path / "nginx.conf",
+        "location /page {\nproxy_pass http://gte_backend;\ninclude proxy_params;\n",
+    )
+    server = f"http {{\nupstream gte_backend {{ server 127.0.0.1:8000; }}\nserver {{\nserver_name {DOMAIN};\n{location}"
+    for words, edits in ((f"{WORDS}\n", str(main)), ("include words.conf;\n", "")):
+        main.write_text(f"{server}{words}}}\n}}\n}}\n")
+        config = parse_config(str(main), str(tmp_path), None, None)
+        finding = found(but(replaced(), nginx_config=config))["NGX101"]
+        commands = [step for step in finding.fix or () if isinstance(step, str) and step.startswith("sed")]
+        assert [command.split()[-1] for command in commands] == [edits] * bool(edits)
 
 
 def test_the_page_is_written_where_try_files_is() -> None:
