@@ -80,9 +80,9 @@ def front_door(
                     ),
                 ),
                 {"address": connection.address},
-                fix=_listen_too(target, connection.address, listens)
+                fix=_listen_too(target, connection.address, listens, nginx_config)
                 if listens or not own
-                else _listen_there(target, connection.address, own),
+                else _listen_there(target, connection.address, own, nginx_config),
             )
     elif connection.failure is ProbeFailure.TIMEOUT:
         yield Finding(
@@ -180,6 +180,18 @@ def _own_listens(config: NginxConfig | NotSeen, target: Target) -> list[tuple[Di
     return [(d, listen) for d, listen in parsed if listen is not None]
 
 
+def _beside(directive: Directive, config: NginxConfig | NotSeen, words: str) -> str:
+    """The command that writes ``words`` behind a directive of a server block: on the same line where the block begins
+    there, for it may end there too."""
+    begins_there = not isinstance(config, NotSeen) and any(
+        s.where == directive.where for s in servers(config)
+    )
+    if not begins_there:
+        return put_after_line(directive.where, words)
+    statement = f"{directive.name} {' '.join(directive.args)};"
+    return replaced_in_line(directive.where, statement, f"{statement} {words}")
+
+
 def _families(directive: Directive, listen: Listen) -> tuple[str, ...]:
     """The address families of the directive's socket (ngx_http_core_module, listen: ipv6only)."""
     if not directive.args[0].startswith("["):
@@ -213,7 +225,7 @@ def _taken(directive: Directive, listen: Listen, address: str) -> Text:
 
 
 def _listen_there(
-    target: Target, address: str, own: list[tuple[Directive, Listen]]
+    target: Target, address: str, own: list[tuple[Directive, Listen]], config: NginxConfig | NotSeen
 ) -> tuple[str | Text, ...]:
     """Steps that make the site, which listens at other ports alone, listen at ``address`` as well."""
     host, port = split_address(address)
@@ -227,14 +239,14 @@ def _listen_there(
             en=f"The site's listen is at {last.where}: {written} If that port is meant, correct target.url instead",
             zh=f"站点的 listen 在 {last.where}：{written} 如果就是要用那个端口，则改正 target.url",
         ),
-        put_after_line(last.where, line),
+        _beside(last, config, line),
         target.test_nginx,
         target.reload_nginx,
     )
 
 
 def _listen_too(
-    target: Target, address: str, listens: list[tuple[Directive, Listen]]
+    target: Target, address: str, listens: list[tuple[Directive, Listen]], config: NginxConfig | NotSeen
 ) -> tuple[str | Text, ...] | None:
     """Steps that make nginx listen at ``address`` as well; None for the catalogue's steps."""
     host, port = split_address(address)
@@ -248,7 +260,7 @@ def _listen_too(
     options = " ssl" if target.front_tls else ""
     line = f"listen {new_address}{options};"
     if ":" not in host:
-        return (put_after_line(where, line), *apply) if listens else None
+        return (_beside(listens[0][0], config, line), *apply) if listens else None
     return (
         Text(
             en=f"In the server block of {where} add, beside its other listen: {line}"
@@ -471,7 +483,7 @@ def _redirected(address: str, config: NginxConfig | NotSeen, target: Target) -> 
         "if ($request_uri !~ ^/[.]well-known/acme-challenge/)"
         f" {{ return 301 https://$host{port}$request_uri; }}"
     )
-    return (put_after_line(listens[-1].where, rule), target.test_nginx, target.reload_nginx)
+    return (_beside(listens[-1], config, rule), target.test_nginx, target.reload_nginx)
 
 
 @check(

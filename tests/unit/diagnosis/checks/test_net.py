@@ -123,6 +123,21 @@ def test_a_site_at_other_ports_alone_gets_a_listen_for_the_door() -> None:
     assert f"{SITE_FILE}:10: listen 8443 ssl;" in steps, "the line as it is written"
 
 
+def test_a_block_on_one_line_gets_its_listen_inside(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        "http {\nupstream b { server 127.0.0.1:8000; }\n"
+        f"server {{ listen 8443 ssl; server_name {DOMAIN}; location / {{ proxy_pass http://b; }} }}\n}}\n"
+    )
+    config = parse_config(str(conf), str(tmp_path), None, None)
+    steps = net001_steps(but(front__connection=refused(FRONT), nginx_config=config)).splitlines()
+    (command,) = (step for step in steps if step.startswith("sed"))
+    subprocess.run(command, shell=True, check=True)  # noqa: S602  the step as it is printed
+    after = parse_config(str(conf), str(tmp_path), None, None)
+    assert isinstance(after, NginxConfig)
+    assert [[listen.port for listen in server.listens] for server in servers(after)] == [[8443, 443]]
+
+
 def net004_steps(site: str) -> str:
     snapshot = but(
         front__plain=page(200, "-", url=f"http://{DOMAIN}/health", address="127.0.0.1:80"),
