@@ -15,7 +15,7 @@ from ops.facts.snapshot import Snapshot
 from ops.settings import Ignore
 from ops.text.language import Text
 from ops.text.reasons import chinese
-from ops.text.sanitize import safe_line
+from ops.text.sanitize import encodable, safe_line
 
 # 2: with the changes since the last baseline, systemd's units and the site's own causes. Format 1 has none of them.
 VERSION = 2
@@ -50,9 +50,7 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
 
     Raises BundleError; an existing file is never overwritten, and no half-written one is left."""
     content = msgspec.json.format(
-        msgspec.json.encode(
-            Bundle(bundle_version=VERSION, made_by=__version__, snapshot=snapshot, ignore=ignore)
-        ),
+        _encoded(Bundle(bundle_version=VERSION, made_by=__version__, snapshot=snapshot, ignore=ignore)),
         indent=1,
     )
     if path.suffix == ".gz":
@@ -88,6 +86,24 @@ def write_bundle(path: Path, snapshot: Snapshot, ignore: tuple[Ignore, ...]) -> 
                 )
             ) from None
         raise
+
+
+def _encoded(bundle: Bundle) -> bytes:
+    """``bundle`` as JSON, whatever names of files somebody chose."""
+    try:
+        return msgspec.json.encode(bundle)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(msgspec.to_builtins(bundle)))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -11,3 +11,19 @@ def is_there(path: Path | str) -> bool | None:
         return Path(path).exists()
     except (OSError, ValueError):
         return None
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether a regular file is seen there, or at the end of a link; not if a directory above it is closed to us."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_directory(path: Path | str) -> bool:
+    """Whether a directory is seen there, or at the end of a link; not if a directory above it is closed to us."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False

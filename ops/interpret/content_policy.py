@@ -5,9 +5,11 @@ Source: W3C Content Security Policy Level 3 (fallbacks of directives, matching o
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from ops.facts.nginx import Directive
+from ops.interpret.nginx import name_matches
 
 HEADER = "content-security-policy"
 _FALLBACKS = {
@@ -24,9 +26,10 @@ def is_policy(line: Directive) -> bool:
     return len(line.args) > 1 and line.args[0].lower() == HEADER
 
 
-def forbidding_part(policy: str, kind: str, origin: str, name: str) -> str | None:
-    """Return the policy's part that forbids a page of ``name`` to load a ``kind`` (script, style) from ``origin``, or,
-    if that is empty, what is written in the page itself; None if nothing does, or that is not certain."""
+def forbidding_part(policy: str, kind: str, origin: str, names: Collection[str]) -> str | None:
+    """Return the policy's part that forbids a page of one of ``names`` (server_name) to load a ``kind`` (script,
+    style) from ``origin``, or, if that is empty, what is written in the page itself; None if nothing does, or that is
+    not certain."""
     parts: dict[str, list[str]] = {}
     for part in policy.split(";"):
         words = part.split()
@@ -39,7 +42,7 @@ def forbidding_part(policy: str, kind: str, origin: str, name: str) -> str | Non
         if any(_BY_ELEMENT.match(word.lower()) or "$" in word for word in sources):
             return None
         allowed = (
-            any(_allows(word.lower(), origin.lower(), name.lower()) for word in sources)
+            any(_allows(word.lower(), origin.lower(), names) for word in sources)
             if origin
             else "'unsafe-inline'" in map(str.lower, sources)
         )
@@ -47,12 +50,13 @@ def forbidding_part(policy: str, kind: str, origin: str, name: str) -> str | Non
     return None
 
 
-def _allows(source: str, origin: str, name: str) -> bool:
+def _allows(source: str, origin: str, names: Collection[str]) -> bool:
     address = urlsplit(origin)
     host = (address.hostname or "").lower()
     if source == "'self'":
-        return host == name
-    if source == "*" or source == f"{address.scheme}:":
+        return any(name_matches(pattern, host) for pattern in names)
+    # http: takes https as well (6.7.2.8, scheme-part match).
+    if source in ("*", "http:", f"{address.scheme}:"):
         return True
     match = _SOURCE.fullmatch(source)
     if match is None or (match["scheme"] and match["scheme"] not in (address.scheme, "http")):

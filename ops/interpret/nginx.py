@@ -393,9 +393,14 @@ def _name_rank(pattern: str, name: str) -> tuple[int, int] | None:
     return None
 
 
+def name_matches(pattern: str, name: str) -> bool:
+    """Whether a server_name matches ``name``."""
+    return _name_rank(pattern, name.lower()) is not None
+
+
 def names_match(server: Server, name: str) -> bool:
     """Whether one of the block's server_names matches ``name``."""
-    return any(_name_rank(pattern, name.lower()) is not None for pattern in server.names)
+    return any(name_matches(pattern, name) for pattern in server.names)
 
 
 class ProxyPass(msgspec.Struct, frozen=True):

@@ -30,6 +30,11 @@ def without_controls(words: str) -> str:
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", words)))
 
 
+def encodable(words: str) -> str:
+    """``words`` as UTF-8 has them: a mark for each byte of a name that is no UTF-8 (PEP 383)."""
+    return _SURROGATES.sub("\ufffd", words)
+
+
 # A character that is not shown, by its number.
 INVISIBLE_MARK = re.compile(r"<U\+([0-9A-F]{4,6})>")
 

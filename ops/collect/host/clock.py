@@ -12,7 +12,7 @@ from ops.files.programs import refused_program, trusted_program
 from ops.text.sanitize import safe_line
 
 SECONDS = 1.0
-_SPAN = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d|month|y|w)\b")
+_SPAN = re.compile(r"([+-]?\d{1,15}(?:\.\d{1,15})?)\s{0,8}(us|ms|s|min|h|d|month|y|w)\b")
 # systemd.time(7), as timedatectl prints a time span.
 _UNITS = {
     "us": 1e-6,

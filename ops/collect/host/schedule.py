@@ -34,7 +34,7 @@ _ASSIGNMENT = re.compile(r"^\s*[A-Za-z_][A-Za-z0-9_]*\s*=")
 _NICKNAME = re.compile(r"^@(?:reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)$")
 # cron and run-parts skip other names: gte-ops.dpkg-old, gte-ops.toml.
 _RUN_PARTS_NAME = re.compile(r"^[A-Za-z0-9_-]+$")
-_RUN_PARTS = re.compile(r"\brun-parts(?:\s+-\S+)*\s+(/[^\s;|&)}]+)")
+_RUN_PARTS = re.compile(r"\brun-parts(?:\s{1,40}-\S{1,100}){0,8}\s{1,40}(/[^\s;|&)}]+)")
 _SHELL = re.compile(rb"^#!\s*/\S*(?:sh|env\s+\w*sh)\b")
 _WANTS = (".wants", ".requires", ".upholds")
 

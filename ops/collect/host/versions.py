@@ -14,7 +14,7 @@ from ops import __version__
 from ops.files.programs import search, trusted_program
 from ops.text.sanitize import safe_line
 
-_VERSIONED = re.compile(r"-(\d[0-9A-Za-z.]*)(?:[-.].*)?\.(?:dist|egg)-info$")
+_VERSIONED = re.compile(r"-(\d[0-9A-Za-z.]{0,60})(?:[-.][^/]{0,100})?\.(?:dist|egg)-info$")
 OPENSSL_SECONDS = 3.0
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, SourceFile
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import AllowedOrigin
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 MAX_ORIGIN = 200  # characters
@@ -24,11 +22,13 @@ _SETTING = re.compile(
 _PIECE = re.compile(r"(?P<raw>\w?)(?P<quote>[\"'])(?P<text>[^\"'\n]*)(?P=quote)|(?P<end>[\])}])")
 _WORD = re.compile(rf"\S{{1,{MAX_ORIGIN}}}")
 # What only a regular expression has.
-_PATTERN = re.compile(r"[\\^$|+?()]|\.\*|\[[^\]:]*\]")
+_PATTERN = re.compile(r"[\\^$|+?()]|\.\*|\[[^\]:]{0,100}\]")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.\[\]_:-]+|\*|null")
 
 
-def allowed_origins(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tuple[AllowedOrigin, ...]:
+def allowed_origins(
+    source: ApplicationSource, logs: tuple[AccessLog | NotSeen, ...]
+) -> tuple[AllowedOrigin, ...]:
     """Return the origins in the source, if any of ``logs`` has a refused OPTIONS."""
     is_refused = any(
         item.method == "OPTIONS" and item.status in REFUSED
@@ -37,20 +37,16 @@ def allowed_origins(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tupl
         for item in log.traffic.answers
     )
     found: list[AllowedOrigin] = []
-    for path in sources(app_dir) if app_dir and is_refused else ():
-        found += _origins_in(path)
+    for file in source.files if is_refused else ():
+        found += _origins_in(file)
         if len(found) >= MAX_ROUTES:
             break
     return tuple(found[:MAX_ROUTES])
 
 
-def _origins_in(path: Path) -> Iterator[AllowedOrigin]:
-    try:
-        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return
+def _origins_in(file: SourceFile) -> Iterator[AllowedOrigin]:
     setting, is_open = "", False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in file.lines:
         words = line.partition(" #")[0]
         match = _SETTING.search(words)
         if match:
@@ -67,7 +63,7 @@ def _origins_in(path: Path) -> Iterator[AllowedOrigin]:
                 continue
             yield AllowedOrigin(
                 setting=setting,
-                where=safe_line(f"{path}:{number}", 1000),
+                where=safe_line(file.place(number), 1000),
                 origin=safe_line(literal, MAX_ORIGIN),
                 is_well_formed=_ORIGIN.fullmatch(literal) is not None,
             )

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, route_pattern, sources
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, SourceFile
+from ops.collect.logs.websocket_routes import route_pattern
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import EventStream
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 _LIKELY = re.compile(
@@ -26,35 +25,31 @@ _ROUTE = re.compile(r"""@[\w.]+\.(?:get|post|route|api_route|put)\(\s*["'](/[^"'
 _REACH = 80
 
 
-def event_streams(app_dir: str, log: AccessLog | NotSeen) -> tuple[EventStream, ...]:
+def event_streams(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[EventStream, ...]:
     """Return the streams, if the log has answers for a path that may be one's."""
-    if not app_dir or isinstance(log, NotSeen) or log.traffic is None:
+    if isinstance(log, NotSeen) or log.traffic is None:
         return ()
     if not any(_LIKELY.search(item.path.lower()) and item.status < "400" for item in log.traffic.answers):
         return ()
     streams: list[EventStream] = []
-    for path in sources(app_dir):
-        streams += _streams_in(path)
+    for file in source.files:
+        streams += _streams_in(file)
         if len(streams) >= MAX_ROUTES:
             break
     return tuple(streams[:MAX_ROUTES])
 
 
-def _streams_in(path: Path) -> Iterator[EventStream]:
-    try:
-        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return
-    if _MEDIA_TYPE not in text:
+def _streams_in(file: SourceFile) -> Iterator[EventStream]:
+    if _MEDIA_TYPE not in file.text:
         return
     route: tuple[str, int] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in file.lines:
         if match := _ROUTE.search(line):
             route = (match[1], number)
         if _MEDIA_TYPE in line and route is not None and number - route[1] <= _REACH:
             yield EventStream(
                 pattern=safe_line(route_pattern(route[0]), 400),
-                where=safe_line(f"{path}:{number}", 1000),
+                where=safe_line(file.place(number), 1000),
                 written=safe_line(line.strip(), 200),
-                forbids_buffering="x-accel-buffering" in text.lower(),
+                forbids_buffering="x-accel-buffering" in file.text.lower(),
             )

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 _READS = re.compile(
@@ -19,7 +18,7 @@ _READS = re.compile(
 )
 
 
-def forwarded_reads(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[str, ...]:
+def forwarded_reads(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tuple[str, ...]:
     """Return FILE:LINE of each such line, none unless one of ``logs`` has a 429."""
     is_limited = any(
         item.status == "429"
@@ -28,13 +27,8 @@ def forwarded_reads(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[str, ...]
         for item in log.traffic.answers
     )
     found: list[str] = []
-    for path in sources(app_dir) if app_dir and is_limited else ():
-        try:
-            text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-        except (OSError, ValueError):
-            continue
-        lines = enumerate(text.splitlines(), 1)
-        found += [safe_line(f"{path}:{number}", 1000) for number, line in lines if _READS.search(line)]
+    for file in source.files if is_limited else ():
+        found += [safe_line(file.place(number), 1000) for number, line in file.lines if _READS.search(line)]
         if len(found) >= MAX_ROUTES:
             break
     return tuple(found[:MAX_ROUTES])

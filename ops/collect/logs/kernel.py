@@ -21,9 +21,9 @@ SECONDS = 2.0
 JOURNAL_SECONDS = 2.0
 _RECORD_BYTES = 8192
 # mm/oom_kill.c: "Out of memory: Killed process 1 (x)", "Memory cgroup out of memory: Killed process 1 (x)".
-_KILLED = re.compile(r"(?:[Oo]ut of memory|oom)[^:]*: Kill(?:ed)? process (\d+) \(")
+_KILLED = re.compile(r"(?:[Oo]ut of memory|oom)[^:]{0,200}: Kill(?:ed)? process (\d+) \(")
 # The record before that, since Linux 5.0: "oom-kill:constraint=...,task_memcg=/system.slice/a.service,task=x,pid=1".
-_GROUP = re.compile(r"oom-kill:\S*,task_memcg=([^,]*),.*?\bpid=(\d+)")
+_GROUP = re.compile(r",task_memcg=([^,]{0,500}),task=.{0,64}?,pid=(\d+)")
 # What a record of either kind contains, so that thousands of others are not parsed.
 _SIGNS = (b" process ", b"oom-kill:")
 
@@ -127,7 +127,7 @@ class _Kills:
         """Take one record in."""
         if at < self._since:
             return
-        if match := _GROUP.search(text):
+        if "oom-kill:" in text and (match := _GROUP.search(text)):
             self._chosen = (match[2], match[1])
         elif match := _KILLED.search(text):
             pid, group = self._chosen

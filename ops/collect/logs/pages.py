@@ -7,62 +7,130 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.packed_files import PackedPlace
 from ops.collect.logs.served_files import asked_files
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, sources
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import PageResource, ShellPage
 from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 256 << 10  # of one page
+MAX_ELEMENTS = 10_000
 MAX_RESOURCES = 20
-_SCRIPT = re.compile(r"<script\b([^>]*)>", re.IGNORECASE)
-_STYLE = re.compile(r"<link\b([^>]*\brel=[\"']?stylesheet\b[^>]*)>", re.IGNORECASE)
-_ADDRESS = re.compile(r"\b(?:src|href)\s*=\s*[\"']?\s*((?:https?:)?//[^\"'\s>]{1,200})", re.IGNORECASE)
-_SOURCE = re.compile(r"\bsrc\s*=", re.IGNORECASE)
-_TYPE = re.compile(r"\btype\s*=\s*[\"']?([\w/+.-]+)", re.IGNORECASE)
-_RUN_AS = ("module", "text/javascript", "application/javascript")
-# An element without content that a script fills, as the usual frameworks name it.
-_FILLED_BY_A_SCRIPT = re.compile(
-    r"<(?:(?:div|main|body)[^>]*\bid=[\"']?(?:app|root|__next|__nuxt|q-app|main|svelte)[\"']?[^>]*>\s*</(?:div|main|body)>"
-    r"|app-root\b[^>]*>)",
+# Of one element, characters.
+MAX_ATTRIBUTES = 2000
+_START = re.compile(
+    r"<(?:!--|(script|style|noscript|template|textarea|title|iframe|link|div|main|body|app-root)(?=[\s/>]))",
     re.IGNORECASE,
 )
+# Elements whose content is no page of its own: text, or what a browser with scripts does not load.
+_CLOSING = {
+    name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE)
+    for name in ("script", "style", "noscript", "template", "textarea", "title", "iframe")
+}
+_STYLESHEET = re.compile(r"(?<![\w-])rel\s{0,8}=\s{0,8}[\"']?\s{0,8}stylesheet\b", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?<![\w-])(?:src|href)\s{0,8}=\s{0,8}[\"']?\s{0,8}((?:https?:)?//[^\"'\s>]{1,200})", re.IGNORECASE
+)
+_SOURCE = re.compile(r"(?<![\w-])src\s{0,8}=", re.IGNORECASE)
+_TYPE = re.compile(r"(?<![\w-])type\s{0,8}=\s{0,8}[\"']?([\w/+.-]{1,100})", re.IGNORECASE)
+_OLD_BROWSERS = re.compile(r"(?<![\w-])nomodule\b", re.IGNORECASE)
+_RUN_AS = ("module", "text/javascript", "application/javascript")
+# An element without content that a script fills, as the usual frameworks name it.
+_FILLED = re.compile(
+    r"(?<![\w-])id=[\"']?(?:app|root|__next|__nuxt|q-app|main|svelte)(?![\w-])", re.IGNORECASE
+)
+_EMPTY = re.compile(r"\s*+</(?:div|main|body)>", re.IGNORECASE)
 _FASTAPI = re.compile(r"\bFastAPI\(")
-_PAGE_SETTING = re.compile(r"\b(docs_url|redoc_url)\s*=\s*(?:(None)|[\"'](/[\w./-]{1,100})[\"'])")
+_PAGE_SETTING = re.compile(r"\b(docs_url|redoc_url)\s{0,40}=\s{0,40}(?:(None)|[\"'](/[\w./-]{1,100})[\"'])")
 _OWN_PAGE = re.compile(r"\bget_(?:swagger_ui|redoc)_html\b")
 _PAGES = {"docs_url": "/docs", "redoc_url": "/redoc"}
 _CDN = "https://cdn.jsdelivr.net"
 
 
 def page_resources(
-    places: Iterable[PackedPlace], app_dir: str, log: AccessLog | NotSeen
+    places: Iterable[PackedPlace], source: ApplicationSource, log: AccessLog | NotSeen
 ) -> tuple[PageResource, ...]:
     """Return what the pages that users were sent load from elsewhere, and their scripts without a file."""
     found: list[PageResource] = []
     for asked, path in asked_files(places, log).items():
         if path.endswith((".html", ".htm")):
             found += _resources_of(asked, path)
-    found += _of_documentation(app_dir, log)
+    found += _of_documentation(source, log)
     return tuple(found[:MAX_RESOURCES])
 
 
+class _Element(NamedTuple):
+    """An element's start. ``end``: where its content begins."""
+
+    name: str
+    attributes: str
+    line: int
+    end: int
+
+
+def _elements(text: str) -> Iterator[_Element]:
+    """Yield the elements of interest that a browser with scripts makes of a page; it makes none of what stands in a
+    comment (HTML standard, 13.2.5). Each character is looked at once: anybody may have uploaded the page."""
+    at, line, counted = 0, 1, 0
+    for _ in range(MAX_ELEMENTS):
+        start = _START.search(text, at)
+        if start is None:
+            return
+        at, name = start.end(), (start[1] or "").lower()
+        end = text.find(">", at, at + MAX_ATTRIBUTES) if name else text.find("-->", start.start() + 2)
+        if not name and end < 0:
+            return
+        if not name or end < 0:
+            at = max(at, end + 3)
+            continue
+        line, counted = line + text.count("\n", counted, at), at
+        attributes, at = text[at:end], end + 1
+        yield _Element(name, attributes, line, at)
+        if closing := _CLOSING.get(name):
+            closed = closing.search(text, at)
+            if closed is None:
+                return
+            at = closed.end()
+
+
 def _resources_of(asked: str, path: str) -> Iterator[PageResource]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        where = safe_line(f"{path}:{number}", 1000)
-        for match in _SCRIPT.finditer(line):
-            address = _ADDRESS.search(match[1])
-            kind = _TYPE.search(match[1])
+    for element in _elements(_text(path)):
+        where = safe_line(f"{path}:{element.line}", 1000)
+        address = _ADDRESS.search(element.attributes)
+        if element.name == "script" and _is_run(element.attributes):
             if address:
                 yield PageResource(request_path=asked, kind="script", origin=_origin(address[1]), where=where)
-            elif not _SOURCE.search(match[1]) and (kind is None or kind[1].lower() in _RUN_AS):
+            elif not _SOURCE.search(element.attributes):
                 yield PageResource(request_path=asked, kind="script", origin="", where=where)
-        for match in _STYLE.finditer(line):
-            if address := _ADDRESS.search(match[1]):
-                yield PageResource(request_path=asked, kind="style", origin=_origin(address[1]), where=where)
+        elif element.name == "link" and address and _STYLESHEET.search(element.attributes):
+            yield PageResource(request_path=asked, kind="style", origin=_origin(address[1]), where=where)
+
+
+def _is_run(attributes: str) -> bool:
+    """Whether today's browsers run a script with these attributes."""
+    kind = _TYPE.search(attributes)
+    return not _OLD_BROWSERS.search(attributes) and (kind is None or kind[1].lower() in _RUN_AS)
+
+
+def _is_filled_by_a_script(text: str) -> bool:
+    is_filled = has_script = False
+    for element in _elements(text):
+        has_script = has_script or element.name == "script"
+        is_filled = (
+            is_filled
+            or element.name == "app-root"
+            or (
+                element.name in ("div", "main", "body")
+                and _FILLED.search(element.attributes) is not None
+                and _EMPTY.match(text, element.end) is not None
+            )
+        )
+    return is_filled and has_script
 
 
 def _origin(address: str) -> str:
@@ -71,22 +139,22 @@ def _origin(address: str) -> str:
     return safe_line("/".join(full.split("/")[:3]).lower(), 200)
 
 
-def _of_documentation(app_dir: str, log: AccessLog | NotSeen) -> Iterator[PageResource]:
+def _of_documentation(source: ApplicationSource, log: AccessLog | NotSeen) -> Iterator[PageResource]:
     """What FastAPI's own pages load, if users asked for one of them."""
-    if not app_dir or isinstance(log, NotSeen) or log.traffic is None:
+    if isinstance(log, NotSeen) or log.traffic is None:
         return
     asked = {a.path for a in log.traffic.answers if a.method == "GET" and a.status in ("200", "304")}
     if not any(path.endswith((*_PAGES.values(), "/api-docs")) for path in asked):
         return
-    for path in sources(app_dir):
-        text = _text(str(path), MAX_FILE_BYTES)
+    for file in source.files:
+        text = file.text
         if _OWN_PAGE.search(text):
             return  # it says itself where its scripts are
         match = _FASTAPI.search(text)
         if match is None:
             continue
         pages = dict(_PAGES) | {m[1]: "" if m[2] else m[3] for m in _PAGE_SETTING.finditer(text)}
-        where = safe_line(f"{path}:{text.count(chr(10), 0, match.start()) + 1}", 1000)
+        where = safe_line(file.place(text.count("\n", 0, match.start()) + 1), 1000)
         for page in pages.values():
             for request_path in (p for p in asked if page and p.endswith(page)):
                 yield PageResource(request_path=request_path, kind="script", origin=_CDN, where=where)
@@ -104,14 +172,13 @@ def shell_pages(places: Iterable[PackedPlace], log: AccessLog | NotSeen) -> tupl
         file = place.file(f"{prefix}index.html")
         if not any(path.startswith(prefix) for path in lost) or ".." in file:
             continue
-        text = _text(file)
-        if _FILLED_BY_A_SCRIPT.search(text) and _SCRIPT.search(text):
+        if _is_filled_by_a_script(_text(file)):
             found.append(ShellPage(prefix=prefix, path=safe_line(file, 1000)))
     return tuple(found[:MAX_RESOURCES])
 
 
-def _text(path: str, most: int = MAX_BYTES) -> str:
+def _text(path: str) -> str:
     try:
-        return read_regular_file(path, most).content.decode("utf-8", "replace")
+        return read_regular_file(path, MAX_BYTES).content.decode("utf-8", "replace")
     except (OSError, ValueError):
         return ""

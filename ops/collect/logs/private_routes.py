@@ -8,61 +8,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, route_pattern, sources
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, SourceFile
+from ops.collect.logs.websocket_routes import route_pattern
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import PrivateRoute
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 _ROUTE = re.compile(r"""^(\s*)@[\w.]+\.(?:get|route|api_route)\(\s*["'](/[^"'\n]{0,200})["']""")
 _DEFINITION = re.compile(r"\s*(?:async )?def ")
 _MARKS = {
     "cache-control": re.compile(
-        r"""(?i)cache[-_]control["'\]]*\s*[=:,(\]].*\b(?:private|no-store)\b|cache_control\.(?:private|no_store)\s*=\s*True"""
-        r"""|@cache_control\(.*\b(?:private|no_store)\s*=\s*True|@never_cache\b"""
+        r"""(?i)cache[-_]control["'\]]*\s*[=:,(\]].{0,300}\b(?:private|no-store)\b|cache_control\.(?:private|no_store)\s*=\s*True"""
+        r"""|@cache_control\(.{0,300}\b(?:private|no_store)\s*=\s*True|@never_cache\b"""
     ),
     "set-cookie": re.compile(r"\.set_cookie\("),
 }
 
 
-def private_routes(app_dir: str, log: AccessLog | NotSeen) -> tuple[PrivateRoute, ...]:
+def private_routes(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[PrivateRoute, ...]:
     """Return the marks of the routes for which the log has answers."""
-    if not app_dir or isinstance(log, NotSeen) or log.traffic is None:
+    if isinstance(log, NotSeen) or log.traffic is None:
         return ()
     asked = {item.path for item in log.traffic.answers if item.method == "GET" and item.status == "200"}
     routes: list[PrivateRoute] = []
-    for path in sources(app_dir) if asked else ():
+    for file in source.files if asked else ():
         routes += (
-            route for route in _routes_in(path) if any(map(re.compile(f"{route.pattern}/?").fullmatch, asked))
+            route for route in _routes_in(file) if any(map(re.compile(f"{route.pattern}/?").fullmatch, asked))
         )
         if len(routes) >= MAX_ROUTES:
             break
     return tuple(routes[:MAX_ROUTES])
 
 
-def _routes_in(path: Path) -> Iterator[PrivateRoute]:
-    try:
-        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return
-    for pattern, number, line in lines_of_routes(text):
+def _routes_in(file: SourceFile) -> Iterator[PrivateRoute]:
+    for pattern, number, line in lines_of_routes(file):
         for mark, words in _MARKS.items():
             if words.search(line):
                 yield PrivateRoute(
                     pattern=safe_line(pattern, 400),
                     mark=mark,
-                    where=safe_line(f"{path}:{number}", 1000),
+                    where=safe_line(file.place(number), 1000),
                     written=safe_line(line.strip(), 200),
                 )
 
 
-def lines_of_routes(text: str) -> Iterator[tuple[str, int, str]]:
+def lines_of_routes(file: SourceFile) -> Iterator[tuple[str, int, str]]:
     """Yield the lines of the functions of routes, with the route's pattern and their numbers, without comments."""
     pattern, depth, is_inside = "", 0, False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in file.lines:
         words = line.strip()
         if not words or words.startswith("#"):
             continue

@@ -13,6 +13,7 @@ import msgspec
 
 from ops.collect.logs.access_log import count_requests
 from ops.collect.logs.allowed_origins import allowed_origins
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.drawn_keys import drawn_keys
 from ops.collect.logs.event_streams import event_streams
 from ops.collect.logs.forwarded_reads import forwarded_reads
@@ -112,6 +113,7 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
     gunicorn_access = _access_log(
         places.gunicorn, times, path, "gunicorn", log_namer(target, "gunicorn_access_log")
     )
+    source = ApplicationSource(target.app_dir)
     texts, held = _sent_files(places, nginx_access)
     application = _of_application(target, gunicorn_error, (nginx_access, gunicorn_access), since, now)
     return Logs(
@@ -129,20 +131,20 @@ def read_logs(target: Target, since: float, now: float, places: LogPlaces | None
         service_process=_service_process((gunicorn_error, *application), target),
         gunicorn_access=gunicorn_access,
         application=application,
-        websocket_routes=_websocket_routes(target, nginx_access),
-        allowed_origins=allowed_origins(target.app_dir, (nginx_access, gunicorn_access)),
-        forwarded_reads=forwarded_reads(target.app_dir, nginx_access, gunicorn_access),
-        cookie_domains=cookie_domains(target.app_dir, nginx_access, gunicorn_access),
-        handed_over_files=handed_over_files(target.app_dir, nginx_access, gunicorn_access),
-        packed_bodies=packed_bodies(target.app_dir, nginx_access) if places.replaces_words else (),
-        page_resources=page_resources(places.file_places, target.app_dir, nginx_access)
+        websocket_routes=_websocket_routes(source, nginx_access),
+        allowed_origins=allowed_origins(source, (nginx_access, gunicorn_access)),
+        forwarded_reads=forwarded_reads(source, nginx_access, gunicorn_access),
+        cookie_domains=cookie_domains(source, nginx_access, gunicorn_access),
+        handed_over_files=handed_over_files(source, nginx_access, gunicorn_access),
+        packed_bodies=packed_bodies(source, nginx_access) if places.replaces_words else (),
+        page_resources=page_resources(places.file_places, source, nginx_access)
         if places.adds_policies
         else (),
         shell_pages=shell_pages(places.file_places, nginx_access),
-        event_streams=event_streams(target.app_dir, nginx_access),
-        private_routes=private_routes(target.app_dir, nginx_access) if places.nginx_ignores_headers else (),
+        event_streams=event_streams(source, nginx_access),
+        private_routes=private_routes(source, nginx_access) if places.nginx_ignores_headers else (),
         packed_files=packed_files(places.packed, nginx_access),
-        drawn_keys=drawn_keys(target.app_dir, gunicorn_access, nginx_access),
+        drawn_keys=drawn_keys(source, gunicorn_access, nginx_access),
         text_files=texts,
         held_files=held,
         nginx_plain_access=_access_log(places.nginx_plain, times, path, "nginx")
@@ -246,7 +248,7 @@ def _service_process(logs: Iterable[Log | NotSeen], target: Target) -> ServicePr
     return service_process(texts, target)
 
 
-def _websocket_routes(target: Target, access: AccessLog | NotSeen) -> tuple[WebSocketRoute, ...]:
+def _websocket_routes(source: ApplicationSource, access: AccessLog | NotSeen) -> tuple[WebSocketRoute, ...]:
     """Search the application's source, if any request of users was refused."""
     if isinstance(access, NotSeen) or access.traffic is None:
         return ()
@@ -254,7 +256,7 @@ def _websocket_routes(target: Target, access: AccessLog | NotSeen) -> tuple[WebS
         return ()
     from ops.collect.logs.websocket_routes import websocket_routes
 
-    return websocket_routes(target.app_dir, (access,))
+    return websocket_routes(source, (access,))
 
 
 class _Continuation:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, SourceFile
 from ops.collect.logs.assigned_settings import Assignment, assignments
 from ops.collect.logs.private_routes import lines_of_routes
-from ops.collect.logs.websocket_routes import MAX_FILE_BYTES, MAX_ROUTES, sources
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, CookieDomain, SourceRoute
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 REFUSED = ("401", "403", "302", "303")
@@ -31,12 +29,11 @@ _BACKEND_OF_APACHE = re.compile(r"[\w.]*sendfile\.backends\.xsendfile")
 _WORDS_OF_NGINX = re.compile(r"(?i)X-Accel-Redirect|sendfile\.backends\.nginx")
 # An answer without a body, and without a file that another is to send.
 _SENDS_NOTHING = re.compile(
-    r"""return\s*\(?\s*(?:(?:\w+\.)?\w*(?:Response|make_response)\(\s*)?(?:b?(?:""|'')|\)|status\w*=|None\b)"""
+    r"""return\s*+\(?\s*+(?:(?:\w{1,60}\.)?\w{0,60}(?:Response|make_response)\(\s*+)?(?:b?(?:""|'')|\)|status\w*=|None\b)"""
 )
 # GZipMiddleware of Starlette and Django, Flask-Compress, brotli-asgi.
 _PACKS_ALL = re.compile(
-    r"""^\s*(?!from |import ).*(?:\bGZipMiddleware\b|\bBrotliMiddleware\b|\bCompress\(\s*\w+\s*\)"""
-    r"""|\bcompress\.init_app\()"""
+    r"""\bGZipMiddleware\b|\bBrotliMiddleware\b|\bCompress\(\s{0,40}\w{1,80}\s{0,40}\)|\bcompress\.init_app\("""
 )
 _PACKS_ONE = re.compile(r"""["'](?i:content-encoding)["'\]]*\s*[:,=]\s*["'](?:gzip|br|deflate|zstd)["']""")
 # nginx replaces words in text/html (sub_filter_types): what tells a route that answers with it.
@@ -48,15 +45,16 @@ _PAGE_BY_NAME = ".*[.]html?"
 _SENDS_A_FILE = re.compile(r"\b(?:send_file|send_from_directory|sendfile)\(|[\"']X-Sendfile[\"']")
 
 
-def cookie_domains(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[CookieDomain, ...]:
+def cookie_domains(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tuple[CookieDomain, ...]:
     """Return the names that the source's settings give cookies for, if users were refused or sent elsewhere."""
     if not any(item.status in REFUSED for item in _answers(logs)):
         return ()
     given: dict[str, list[CookieDomain | None]] = {}
-    for path, text in _texts(app_dir):
-        if "_COOKIE_DOMAIN" in text and not _NOT_OF_THIS_HOST.search(path.removeprefix(app_dir).lower()):
-            for assignment in assignments(text, _COOKIE_DOMAIN):
-                given.setdefault(assignment.name, []).append(_domain(assignment, path))
+    for file in source.files:
+        below = file.path.removeprefix(source.app_dir).lower()
+        if "_COOKIE_DOMAIN" in file.text and not _NOT_OF_THIS_HOST.search(below):
+            for assignment in assignments(file.text, _COOKIE_DOMAIN):
+                given.setdefault(assignment.name, []).append(_domain(assignment, file.path))
     # Of several values the one in force is not known, if one of them is not written out.
     found = [item for items in given.values() if None not in items for item in items if item]
     return tuple(found)[:MAX_ROUTES]
@@ -71,7 +69,7 @@ def _domain(assignment: Assignment, path: str) -> CookieDomain | None:
     )
 
 
-def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
+def handed_over_files(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
     """Return the lines by which the source lets the web server send files in Apache's words, and the routes that send
     files, if answers without a body were given."""
     if not any(
@@ -81,7 +79,8 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
         return ()
     said: list[tuple[Assignment, str, str]] = []
     routes: list[str] = []
-    for path, text in _texts(app_dir):
+    for file in source.files:
+        path, text = file.path, file.text
         if _WORDS_OF_NGINX.search(text):
             return ()  # it has words for nginx too: which are in force is not known
         if _WORDS_OF_APACHE.search(text):
@@ -91,7 +90,8 @@ def handed_over_files(app_dir: str, *logs: AccessLog | NotSeen) -> tuple[SourceR
                 for given in assignments(text, _WORDS_OF_APACHE)
                 if given.line <= len(lines)
             )
-        routes += _routes_that_send_files(lines_of_routes(text))
+        if _SENDS_A_FILE.search(text):
+            routes += _routes_that_send_files(lines_of_routes(file))
     if not said or not all(_is_apache_s(given) for given, _, _ in said):
         return ()
     _, where, written = said[0]
@@ -128,7 +128,7 @@ def _routes_that_send_files(lines: Iterable[tuple[str, int, str]]) -> list[str]:
     return [pattern for pattern in sending if pattern not in empty]
 
 
-def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
+def packed_bodies(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
     """Return the routes of pages whose answers the source packs, each with the line that does: its own, or one for
     every route."""
     if not any(item.method == "GET" and item.status == "200" for item in _answers((log,))):
@@ -136,8 +136,10 @@ def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, 
     found: list[SourceRoute] = []
     pages: dict[str, None] = {}
     for_all = None
-    for path, text in _texts(app_dir):
-        routes = [(pattern, f"{path}:{number}", line) for pattern, number, line in lines_of_routes(text)]
+    for file in source.files:
+        if not any(words.search(file.text) for words in (_IS_A_PAGE, _PACKS_ALL)):
+            continue
+        routes = [(pattern, file.place(number), line) for pattern, number, line in lines_of_routes(file)]
         own_pages = {pattern for pattern, _, line in routes if _IS_A_PAGE.search(line)}
         pages.update(dict.fromkeys(pattern for pattern, _, _ in routes if pattern in own_pages))
         found += (
@@ -145,7 +147,7 @@ def packed_bodies(app_dir: str, log: AccessLog | NotSeen) -> tuple[SourceRoute, 
             for pattern, where, line in routes
             if pattern in own_pages and _PACKS_ONE.search(line)
         )
-        for_all = for_all or next((item for item in _lines(path, text) if _PACKS_ALL.search(item[1])), None)
+        for_all = for_all or next(filter(_packs_all, _lines(file)), None)
     if for_all is not None:
         found += (_source_route(pattern, *for_all) for pattern in (*pages, _PAGE_BY_NAME))
     return tuple(found[:MAX_ROUTES])
@@ -163,22 +165,12 @@ def _answers(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:
             yield from log.traffic.answers
 
 
-def _texts(app_dir: str) -> Iterator[tuple[str, str]]:
-    for path in sources(app_dir) if app_dir else ():
-        text = _text(path)
-        if text:
-            yield str(path), text
+def _packs_all(line: tuple[str, str]) -> bool:
+    return _PACKS_ALL.search(line[1]) is not None and not line[1].lstrip().startswith(("from ", "import "))
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return ""
-
-
-def _lines(path: str, text: str) -> Iterator[tuple[str, str]]:
+def _lines(file: SourceFile) -> Iterator[tuple[str, str]]:
     """Yield the lines that are no comments, each with its place."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in file.lines:
         if not line.lstrip().startswith("#"):
-            yield f"{path}:{number}", line
+            yield file.place(number), line

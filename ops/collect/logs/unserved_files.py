@@ -12,6 +12,7 @@ from ops.facts.base import NotSeen
 from ops.facts.files import AccessStep
 from ops.facts.logs import Log, LogEntry
 from ops.facts.traffic import NO_INDEX, UnservedFile
+from ops.files.presence import is_directory, is_file
 from ops.interpret.nginx_error_line import about_request, message
 
 MAX_FILES = 6
@@ -55,13 +56,13 @@ def _looked_at(match: re.Match[str], log: str, entry: LogEntry, count: int, read
     request = _REQUEST.search(about_request(entry.text))
     steps: dict[str, AccessStep] = {}
     complete = walk(Path(path), steps) if error == errno.EACCES else True
-    is_there = _is_file(path)
+    is_there = is_file(path)
     lies_at = (
         _built_below(path)
         if error == NO_INDEX
         else ""
         if error != errno.ENOENT or is_there
-        else next(filter(_is_file, _readings(path, request[2] if request else "")), "")
+        else next(filter(is_file, _readings(path, request[2] if request else "")), "")
     )
     return UnservedFile(
         path=path,
@@ -88,10 +89,10 @@ def _built_below(directory: str) -> str:
     except (OSError, ValueError):
         return ""
     places = [above, *(above / name for name in _BUILT)]
-    if len(entries) == 1 and entries[0].is_dir():
+    if len(entries) == 1 and is_directory(entries[0]):
         places.append(entries[0])
     found = [
-        str(place / name) for place in dict.fromkeys(places) for name in _INDEX if _is_file(str(place / name))
+        str(place / name) for place in dict.fromkeys(places) for name in _INDEX if is_file(str(place / name))
     ]
     return found[0] if len(found) == 1 else ""
 
@@ -104,7 +105,7 @@ def _readings(path: str, request_path: str) -> Iterator[str]:
         return
     for at, part in enumerate(parts):
         for cut in range(len(part) - 1, 0, -1):
-            if Path("/", *parts[:at], part[:cut]).is_dir():
+            if is_directory(Path("/", *parts[:at], part[:cut])):
                 yield "/" + "/".join((*parts[:at], part[:cut], part[cut:], *parts[at + 1 :]))
                 break
     for at in range(1, len(parts) - 1):
@@ -113,10 +114,3 @@ def _readings(path: str, request_path: str) -> Iterator[str]:
     if plain and ".." not in plain and plain[-1] == parts[-1]:
         for at in range(1, len(parts)):
             yield "/" + "/".join((*parts[:at], *plain))
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False

@@ -5,39 +5,19 @@ Channels, python-socketio."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, SourceFile
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, WebSocketRoute
-from ops.files.bounded_read import read_regular_file
 from ops.text.sanitize import safe_line
 
 # What servers and frameworks answer to a handshake that came without Upgrade.
 REFUSED = ("400", "404", "405", "426", "500")
-MAX_FILES = 300
-MAX_DIRECTORIES = 200
-MAX_FILE_BYTES = 256 << 10
-MAX_ROUTES = 20
 _LIKELY = re.compile(
     r"(?:^|[/._-])(?:ws|wss|websockets?|sockets?|socket\.io|live|cable|chat|stream)(?:[/._-]|$)"
-)
-_NOT_SOURCE = frozenset(
-    {
-        "node_modules",
-        "__pycache__",
-        "venv",
-        ".venv",
-        "env",
-        "site-packages",
-        "static",
-        "media",
-        "tests",
-        ".git",
-    }
 )
 _DECLARED = re.compile(
     r"""(?:\.(?:websocket|websocket_route|add_websocket_route|add_api_websocket_route)|WebSocketRoute|\bsock\.route)"""
@@ -46,14 +26,18 @@ _DECLARED = re.compile(
 _CHANNELS = re.compile(r"""\b(?:re_)?path\(\s*r?["']([^"'\n]{1,200})["']\s*,\s*[\w.]+\.as_asgi\(""")
 _SOCKET_IO = re.compile(r"\b(?:SocketIO|socketio\.(?:Async)?Server)\(")
 
+_PARAMETER = re.compile(r"\{[^}]{0,200}\}|<[^>]{0,200}>|\(\?P[^)]{0,200}\){1,9}")
 
-def websocket_routes(app_dir: str, logs: tuple[AccessLog | NotSeen, ...]) -> tuple[WebSocketRoute, ...]:
+
+def websocket_routes(
+    source: ApplicationSource, logs: tuple[AccessLog | NotSeen, ...]
+) -> tuple[WebSocketRoute, ...]:
     """Return the routes, if any of ``logs`` has refused GET requests for a path that may be a WebSocket's."""
-    if not app_dir or not any(_is_likely(answers) for log in logs for answers in _refused(log)):
+    if not any(_is_likely(answers) for log in logs for answers in _refused(log)):
         return ()
     routes: list[WebSocketRoute] = []
-    for path in sources(app_dir):
-        routes += _routes_in(path)
+    for file in source.files:
+        routes += _routes_in(file)
         if len(routes) >= MAX_ROUTES:
             break
     return tuple(routes[:MAX_ROUTES])
@@ -68,27 +52,11 @@ def _is_likely(answers: Answers) -> bool:
     return _LIKELY.search(answers.path.lower()) is not None
 
 
-def sources(app_dir: str) -> Iterator[Path]:
-    """Yield the files of the application's own source, within bounds."""
-    files = 0
-    for directories, (directory, names, file_names) in enumerate(os.walk(app_dir), 1):
-        names[:] = sorted(name for name in names if name not in _NOT_SOURCE)
-        for name in sorted(file_names):
-            if name.endswith(".py"):
-                files += 1
-                yield Path(directory) / name
-        if files >= MAX_FILES or directories >= MAX_DIRECTORIES:
-            return
-
-
-def _routes_in(path: Path) -> Iterator[WebSocketRoute]:
-    try:
-        text = read_regular_file(str(path), MAX_FILE_BYTES).content.decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return
+def _routes_in(file: SourceFile) -> Iterator[WebSocketRoute]:
+    text = file.text
     if "socket" not in text.lower() and ".as_asgi(" not in text and "sock." not in text:
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in file.lines:
         declaration = _DECLARED.search(line)
         channel = None if declaration else _CHANNELS.search(line)
         if declaration:
@@ -101,12 +69,16 @@ def _routes_in(path: Path) -> Iterator[WebSocketRoute]:
             continue
         yield WebSocketRoute(
             pattern=safe_line(pattern, 400),
-            where=safe_line(f"{path}:{number}", 1000),
+            where=safe_line(file.place(number), 1000),
             written=safe_line(line.strip(), 200),
         )
 
 
 def route_pattern(route: str) -> str:
-    """A regular expression for the end of a path: parameters ({id}, <id>, a named group) match one part of it."""
-    parts = re.split(r"\{[^}]*\}|<[^>]*>|\(\?P[^)]*\)+", route)
-    return "[^/]+".join(map(re.escape, parts)).rstrip("/")
+    """A regular expression for the end of a path: parameters ({id}, <id>, a named group) match one part of it. A part
+    of several parameters is known by what stands before the first and behind the last: that takes one try a place."""
+    patterns = []
+    for part in _PARAMETER.sub("\0", route).split("/"):
+        first, *others = part.split("\0")
+        patterns.append(f"{re.escape(first)}[^/]+{re.escape(others[-1])}" if others else re.escape(first))
+    return "/".join(patterns).rstrip("/")

@@ -31,7 +31,7 @@ from ops.text.secret_scan import HIDDEN
 MAX_BYTES = 64 << 10
 MAX_HEADERS = 16
 # RFC 9110: a field name is a token; a field value has no control characters.
-_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*)")
 # A file must not decide where a request goes or where it ends.
 _NOT_THESE = ("host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade")
 # Hiding a shorter value would hide ordinary words of an answer.

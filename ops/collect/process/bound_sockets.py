@@ -6,8 +6,9 @@ psutil lists every connection and reads the address of each: 18,000 of them cost
 from __future__ import annotations
 
 import os
+import re
 import socket
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,15 @@ from typing import NamedTuple
 import psutil
 
 from ops.interpret.address import join_address
+from ops.text.sanitize import without_controls
 
 _LISTENS = "0A"
 _SOCKET = "socket:["
+# Whoever binds a socket chooses its path, line breaks too: what follows one may look like a row. 108 bytes: unix(7).
+_UNIX_ROW = re.compile(
+    r"[0-9a-f]{8,16}: [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{2} {1,20}(?P<inode>[0-9]{1,20})"
+    r" (?P<path>.{1,108})"
+)
 
 
 class ListeningRow(NamedTuple):
@@ -69,10 +76,14 @@ def listening_rows() -> Iterator[ListeningRow]:
 
 def _unix_rows() -> Iterator[tuple[str, str]]:
     """Yield the path and the inode of each unix socket that has a path."""
-    for row in _rows("unix"):
-        columns = row.split(None, 7)
-        if len(columns) == 8 and columns[7].startswith("/"):
-            yield columns[7], columns[6]
+    matches = [match for row in _rows("unix") if (match := _UNIX_ROW.fullmatch(row))]
+    rows = Counter(match["inode"] for match in matches)
+    for match in matches:
+        # No file that anybody could be told of has such a name.
+        if not match["path"].startswith("/") or without_controls(match["path"]) != match["path"]:
+            continue
+        # Of two rows for one socket a path has made one: no process is named for either.
+        yield match["path"], match["inode"] if rows[match["inode"]] == 1 else ""
 
 
 def _rows(table: str) -> list[str]:

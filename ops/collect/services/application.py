@@ -11,6 +11,7 @@ from ops.facts.files import Application, SourceFile
 from ops.facts.machine import Footprint
 from ops.facts.target import Target
 from ops.files.bounded_read import read_regular_file
+from ops.files.presence import is_file
 from ops.text.sanitize import safe_line
 
 MAX_MODULES = 300
@@ -58,7 +59,7 @@ def _files_of(root: Path, module: str) -> list[Path]:
     if not parts or len(parts) != len(module.split(".")):
         return []
     places = [root.joinpath(*parts[: depth + 1]) / "__init__.py" for depth in range(len(parts))]
-    return [path for path in (*places, root.joinpath(*parts).with_suffix(".py")) if path.is_file()]
+    return [path for path in (*places, root.joinpath(*parts).with_suffix(".py")) if is_file(path)]
 
 
 def _imported(source: bytes, package: str) -> set[str]:

@@ -43,8 +43,8 @@ MAX_ARCHIVED = 5000
 MAX_NEWER = 3
 _VERSION = re.compile(r"/(cert|privkey|chain|fullchain)(\d{1,6})\.pem$")
 
-_ASSIGNMENT = re.compile(r"^\s*([A-Za-z0-9_.*-]+)\s*=\s*(.*?)\s*$")
-_SECTION = re.compile(r"^\s*(\[+)\s*([^\[\]]+?)\s*(\]+)\s*$")
+_ASSIGNMENT = re.compile(r"\s*([A-Za-z0-9_.*-]+)\s*=(.*)$")
+_SECTION = re.compile(r"\s*+(\[++)([^\[\]]++)(\]++)\s*$")
 _INTERVAL = re.compile(r"^\s*(\d{1,6})\s*(second|minute|hour|day|week|month|year)s?\s*$")
 _UNIT_SECONDS = {
     "second": 1.0,
@@ -219,11 +219,11 @@ def parse_renewal_conf(text: str, path: str) -> RenewalConf:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if (heading := _SECTION.match(line)) and len(heading[1]) == len(heading[3]):
-            section = "" if len(heading[1]) > 1 else heading[2]
+            section = "" if len(heading[1]) > 1 else heading[2].strip()
             if len(heading[1]) > 1:
                 section = "nested"
         elif assignment := _ASSIGNMENT.match(line):
-            values[f"{section}.{assignment[1]}"] = _unquoted(assignment[2])
+            values[f"{section}.{assignment[1]}"] = _unquoted(assignment[2].strip())
         else:
             return RenewalConf(
                 path=path,

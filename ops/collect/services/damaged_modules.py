@@ -14,8 +14,8 @@ from ops.text.sanitize import safe_line
 
 MAX_SOURCE_BYTES = 1 << 20
 MAX_MODULES = 20
-_FRAME = re.compile(r'^\s*File "(/[^"]{1,1000})", line (\d{1,9})', re.MULTILINE)
-_PACKAGES = re.compile(r"/[^\"\n]{1,400}/(?:site|dist)-packages(?=/)")
+_FRAME = re.compile(r'^[ \t]*File "(/[^"]{1,1000})", line (\d{1,9})', re.MULTILINE)
+_PACKAGES = re.compile(r"(?<=\")/[^\"\n]{1,400}/(?:site|dist)-packages(?=/)")
 # CPython, import.c, marshal.c, importlib/_bootstrap_external.py.
 _DAMAGED = re.compile(r"null bytes|bad marshal data|marshal data too short|bad magic number in")
 

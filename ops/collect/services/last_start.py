@@ -62,8 +62,8 @@ MAX_AGE = 90 * 86400.0
 SECONDS = 1.5
 # Names of files that may hold a start's output, beside the application or gunicorn's own log.
 _OUTPUT_NAME = re.compile(
-    r"nohup\.out|.*(?:gunicorn|uvicorn|start|std(?:out|err)|output|console|service|app|web|err)\S*"
-    r"\.(?:log|out|err|txt)",
+    r"nohup\.out|.{0,255}?(?:gunicorn|uvicorn|start|std(?:out|err)|output|console|service|app|web|err)\S{0,255}+"
+    r"(?<=\.log|\.out|\.err|\.txt)",
     re.IGNORECASE,
 )
 _OTHERS_NAME = re.compile(r"access|nginx|letsencrypt|celery|redis|mysql|postgres", re.IGNORECASE)
@@ -77,7 +77,7 @@ _REDIRECTION = re.compile(
 )
 _FROZEN = re.compile(r'^\s*File "<frozen (?:importlib|zipimport)')
 _CARETS = re.compile(r"^\s*[~^]+\s*$")
-_INPUT_VALUE = re.compile(r"input_value=.*?, input_type=")
+_INPUT_VALUE = re.compile(r"input_value=.{0,1000}?, input_type=")
 _NO_MODULE = re.compile(r"No module named '?([A-Za-z_]\w*)")
 _NO_SUBMODULE = re.compile(r"No module named '?([A-Za-z_]\w*(?:\.\w+)+)")
 _PACKAGE_PATH = re.compile(r'"(/[^"]{1,400}/(?:site|dist)-packages)/([\w-]+)')
@@ -90,7 +90,7 @@ _PARTIAL = re.compile(r"partially initialized module '([A-Za-z_]\w{0,99})'")
 _NOT_RUN = re.compile(r"(/[^\s:'\"]{1,400})'?: (?:not found|No such file or directory|cannot execute)")
 _INTERPRETER_LIB = re.compile(r'"(/[^"]{1,400})/lib(?:64)?/python3[^"/]*/site-packages/gunicorn/')
 _REQUIREMENT = re.compile(
-    r"^\s*['\"]?([A-Za-z0-9][A-Za-z0-9._-]{0,79})\s*(?:\[[^\]]*\])?\s*(?:[<>=!~;@'\",]|$)"
+    r"^\s*+['\"]?([A-Za-z0-9][A-Za-z0-9._-]{0,79})\s*+(?:\[[^\]]*+\]\s*+)?(?:[<>=!~;@'\",]|$)"
 )
 _REQUIREMENT_FILES = (
     "requirements.txt", "requirements.in", "requirements-prod.txt", "requirements/base.txt",

@@ -28,6 +28,7 @@ from ops.facts.nginx import Directive, Include, NginxConfig, NginxTest, ParseErr
 from ops.files.bounded_read import UntrustedFileError, open_regular_file, read_regular_file
 from ops.files.nofollow import reason_not_to_trust, resolve, trusted_users
 from ops.files.ownership import distrust
+from ops.files.presence import is_file
 from ops.files.programs import reason_not_to_run, search
 from ops.files.restored_metadata import restored_metadata
 from ops.files.throwaway_mounts import NoThrowawayError, discarding_writes
@@ -64,7 +65,7 @@ MAX_INCLUDES = 20
 MAX_LISTED = 10_000
 MAX_ERRORS = 100
 # Patterns that Python's glob and nginx's glob(3) read alike: names, *, ?, and sets of plain characters.
-_PLAIN_PATTERN = re.compile(r"(?:[^][*?\\]|[*?]|\[[\w.]-?[\w.-]*\])*")
+_PLAIN_PATTERN = re.compile(r"(?:[^][\\]|\[[\w.][\w.-]*\])*")
 _NAMES_A_FILE = re.compile(r"\b(?:include|load_module)\s+([^;{}\s]+)\s*;")
 # Directives whose first argument `nginx -t` may create as a file, or as a directory.
 _CREATED_FILES = ("error_log", "access_log", "pid", "lock_file")
@@ -140,7 +141,7 @@ def _beside(binary: str | None) -> str | None:
     """Return the configuration of an nginx that did not run ``-V``, in the layout that its sources install (``sbin``
     beside ``conf``)."""
     beside = Path(binary).parent.parent / "conf" / "nginx.conf" if binary else None
-    return str(beside) if beside and beside.is_file() else None
+    return str(beside) if beside and is_file(beside) else None
 
 
 def parse_config(name: str, prefix: str, binary: str | None, version: str | None) -> NginxConfig | NotSeen:
@@ -428,7 +429,7 @@ def _thrown_away(
     if os.geteuid() != 0:
         return None
     touched = [str(path) for path in _would_create(config, build)]
-    files = [path for path in touched if Path(path).is_file()]
+    files = [path for path in touched if is_file(path)]
     others = [path for path in touched if path not in files]
     try:
         isolate = discarding_writes((str(Path(os.path.realpath(path)).parent) for path in others), files)

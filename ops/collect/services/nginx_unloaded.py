@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ops.facts.nginx import UnloadedSite
 from ops.files.bounded_read import read_regular_file
+from ops.files.presence import is_file
 from ops.text.sanitize import safe_line
 
 MAX_SITES = 20
 MAX_LISTED = 200
 MAX_BYTES = 64 << 10
 _USUAL = ("conf.d", "sites-enabled", "sites-available")
-_NAMES = re.compile(rb"^\s*server_name\s+([^;#{}]{1,1000});", re.MULTILINE)
+_NAMES = re.compile(rb"^[ \t]*server_name\s+([^;#{}]{1,1000});", re.MULTILINE)
 # What editors, package managers and people leave beside a file: nobody means nginx to load it.
 _LEFT_OVER = re.compile(
     r"(~|\.(bak|old|orig|save|swp|dpkg-\w+|rpm\w+|disabled|off|example|default|md|rst|txt|html))$|^\."
@@ -43,7 +44,7 @@ def _sites_in(directory: str, loaded: Collection[str]) -> Iterator[UnloadedSite]
         return
     for name in names:
         path = os.path.join(directory, name)  # noqa: PTH118
-        if _LEFT_OVER.search(name) or os.path.realpath(path) in loaded or not Path(path).is_file():
+        if _LEFT_OVER.search(name) or os.path.realpath(path) in loaded or not is_file(path):
             continue
         try:
             content = read_regular_file(path, MAX_BYTES).content

@@ -87,7 +87,7 @@ def environment_files(app_dir: str) -> tuple[EnvironmentFile, ...]:
             text = read_regular_file(path, 64 << 10).content.decode("utf-8", "replace")
         except (OSError, ValueError):
             continue
-        names = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w{0,79})\s*=", text, re.MULTILINE)
+        names = re.findall(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w{0,79})[ \t]*=", text, re.MULTILINE)
         if names:
             files.append(EnvironmentFile(path=safe_line(path, 1000), names=tuple(dict.fromkeys(names))[:200]))
     return tuple(files)

@@ -255,7 +255,7 @@ def content_policy(logs: Logs, nginx_config: NginxConfig, target: Target) -> Ite
             scope = scope_for(nginx_config, target, item.path)
             if item.method != "GET" or item.count < _FEW or scope is None:
                 continue
-            forbidden = _forbidden(item, scope, logs, target)
+            forbidden = _forbidden(item, scope, logs, nginx_config, target)
             if forbidden is None:
                 continue
             line, part, loaded, where = forbidden
@@ -278,17 +278,19 @@ def content_policy(logs: Logs, nginx_config: NginxConfig, target: Target) -> Ite
 
 
 def _forbidden(
-    item: Answers, scope: Scope, logs: Logs, target: Target
+    item: Answers, scope: Scope, logs: Logs, config: NginxConfig, target: Target
 ) -> tuple[Directive, str, Text, str] | None:
     """The line whose policy forbids something that the page has, the part of it, what is forbidden, and where the page
     has it."""
+    site = find_site(config, target.domain, target.backend)
     for line in scope.effective("add_header"):
         if not is_policy(line):
             continue
         for resource in logs.page_resources:
             if resource.request_path != item.path:
                 continue
-            part = forbidding_part(line.args[1], resource.kind, resource.origin, target.domain)
+            names = (target.domain, *(site.server.names if site else ()))
+            part = forbidding_part(line.args[1], resource.kind, resource.origin, names)
             if part is not None:
                 loaded = (
                     Text(en=resource.origin, zh=resource.origin)

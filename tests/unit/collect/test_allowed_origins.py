@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ops.collect.logs.allowed_origins import allowed_origins
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.forwarded_reads import forwarded_reads
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers
@@ -37,7 +38,7 @@ def log(method: str, status: str) -> AccessLog:
 )  # fmt: skip
 def test_an_origin_is_scheme_host_and_port(tmp_path: Path, line: str, found: list[tuple[str, bool]]) -> None:
     (tmp_path / "app.py").write_text(f"{line}\n")
-    origins = allowed_origins(str(tmp_path), (log("OPTIONS", "400"),))
+    origins = allowed_origins(ApplicationSource(str(tmp_path)), (log("OPTIONS", "400"),))
     assert [(each.origin, each.is_well_formed) for each in origins] == found
 
 
@@ -53,5 +54,7 @@ def test_an_origin_is_scheme_host_and_port(tmp_path: Path, line: str, found: lis
 )
 def test_where_the_source_reads_what_a_proxy_hands_on(tmp_path: Path, line: str, reads: bool) -> None:
     (tmp_path / "app.py").write_text(f"\n{line}\n")
-    assert forwarded_reads(str(tmp_path), log("GET", "429")) == ((f"{tmp_path}/app.py:2",) if reads else ())
-    assert forwarded_reads(str(tmp_path), log("GET", "200")) == ()
+    assert forwarded_reads(ApplicationSource(str(tmp_path)), log("GET", "429")) == (
+        (f"{tmp_path}/app.py:2",) if reads else ()
+    )
+    assert forwarded_reads(ApplicationSource(str(tmp_path)), log("GET", "200")) == ()

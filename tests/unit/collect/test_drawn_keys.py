@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.drawn_keys import drawn_keys
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers
@@ -41,13 +42,13 @@ def log(*statuses: str) -> AccessLog:
 )
 def test_a_key_that_each_import_draws_anew(tmp_path: Path, line: str, is_drawn: bool) -> None:
     (tmp_path / "app.py").write_text(f"import os\n{line}\n")
-    found = drawn_keys(str(tmp_path), log("200", "401"))
+    found = drawn_keys(ApplicationSource(str(tmp_path)), log("200", "401"))
     assert [key.where for key in found] == ([f"{tmp_path}/app.py:2"] if is_drawn else [])
 
 
 def test_a_key_in_the_line_itself_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("app.secret_key = 'once upon a time' + str(os.urandom(24))\n")
-    (key,) = drawn_keys(str(tmp_path), log("200", "401"))
+    (key,) = drawn_keys(ApplicationSource(str(tmp_path)), log("200", "401"))
     assert "upon" not in key.written
     assert "os.urandom(24)" in key.written
 
@@ -57,4 +58,4 @@ def test_nothing_is_searched_unless_some_are_refused_and_some_are_not(
     tmp_path: Path, statuses: tuple[str, ...]
 ) -> None:
     (tmp_path / "app.py").write_text("secret_key = os.urandom(24)\n")
-    assert drawn_keys(str(tmp_path), log(*statuses)) == ()
+    assert drawn_keys(ApplicationSource(str(tmp_path)), log(*statuses)) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.event_streams import event_streams
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
@@ -33,7 +34,7 @@ def asked(path: str, status: str = "200") -> AccessLog:
 
 def streams(directory: Path, source: str, log: AccessLog | NotSeen) -> tuple[EventStream, ...]:
     (directory / "app.py").write_text(source)
-    return event_streams(str(directory), log)
+    return event_streams(ApplicationSource(str(directory)), log)
 
 
 def test_the_route_before_the_media_type_is_the_stream_s(tmp_path: Path) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.packed_files import PackedPlace
-from ops.collect.logs.pages import page_resources, shell_pages
+from ops.collect.logs.pages import MAX_BYTES, page_resources, shell_pages
 from ops.collect.logs.source_lines import packed_bodies
+from ops.facts.logs import AccessLog
 from tests.unit.diagnosis.checks.test_app_traffic import logged
 from tests.unit.made_snapshot import answered
 
 LOG = "/var/log/nginx/access.log"
 
 
-def asked(*paths: str, status: str = "200") -> object:
+def asked(*paths: str, status: str = "200") -> AccessLog:
     return logged(LOG, *(answered(status, 5, path=path, method="GET") for path in paths))
 
 
@@ -23,7 +26,7 @@ def loads(directory: Path, html: str) -> list[tuple[str, str]]:
     (directory / "index.html").write_text(html)
     places = (PackedPlace("/", str(directory), replaces=False),)
     log = asked("/")
-    return [(item.kind, item.origin) for item in page_resources(places, "", log)]  # type: ignore[arg-type]
+    return [(item.kind, item.origin) for item in page_resources(places, ApplicationSource(""), log)]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,20 @@ def loads(directory: Path, html: str) -> list[tuple[str, str]]:
         ('<script type="application/ld+json">{}</script>', []),
         ('<script src="/a.js"></script>', []),
         ('<link rel="icon" href="https://cdn.example/i.png">', []),
+        ('<script\n  src="https://cdn.example/a.js"\n></script>', [("script", "https://cdn.example")]),
+        # What no browser loads that runs scripts.
+        ('<!--[if lt IE 9]><script src="https://cdn.example/html5shiv.js"></script><![endif]-->', []),
+        ('<!-- <link rel="stylesheet" href="https://cdn.example/a.css">\n<script>start()</script> -->', []),
+        ('<noscript><link rel="stylesheet" href="https://cdn.example/a.css"></noscript>', []),
+        ('<template><script src="https://cdn.example/a.js"></script></template>', []),
+        ('<script nomodule src="https://cdn.example/old.js"></script>', []),
+        ('<script type="text/x-template" src="https://cdn.example/a.html"></script>', []),
+        ('<script type="application/json">"<script>start()"</script>', []),
+        (
+            '<img data-src="https://cdn.example/a.js"><script data-src="https://cdn.example/b.js" src="/b.js">',
+            [],
+        ),
+        ("<!-- never closed <script>start()</script>", []),
     ],
 )
 def test_what_a_page_loads(tmp_path: Path, html: str, expected: list[tuple[str, str]]) -> None:
@@ -59,7 +76,7 @@ def test_fastapi_s_own_pages_load_their_scripts_from_a_cdn(
     tmp_path: Path, source: str, path: str, *, is_found: bool
 ) -> None:
     (tmp_path / "app.py").write_text(source)
-    found = page_resources((), str(tmp_path), asked(path))  # type: ignore[arg-type]
+    found = page_resources((), ApplicationSource(str(tmp_path)), asked(path))
     assert [item.origin for item in found] == (["https://cdn.jsdelivr.net"] if is_found else [])
 
 
@@ -78,9 +95,9 @@ def test_a_page_that_a_script_draws(tmp_path: Path, html: str, *, is_shell: bool
     (tmp_path / "index.html").write_text(html)
     places = (PackedPlace("/shop/", f"{tmp_path}/", replaces=True),)
     lost = asked("/shop/orders/*", status="404")
-    assert bool(shell_pages(places, lost)) is is_shell  # type: ignore[arg-type]
-    assert not shell_pages(places, asked("/shop/"))  # type: ignore[arg-type]
-    assert not shell_pages(places, asked("/other", status="404"))  # type: ignore[arg-type]
+    assert bool(shell_pages(places, lost)) is is_shell
+    assert not shell_pages(places, asked("/shop/"))
+    assert not shell_pages(places, asked("/other", status="404"))
 
 
 JSON_ROUTE = '@app.get("/items")\ndef items():\n    return body, {"Content-Encoding": "gzip"}\n'
@@ -107,4 +124,33 @@ BY_NAME = ".*[.]html?"
 )
 def test_where_answers_are_packed(tmp_path: Path, source: str, patterns: list[str]) -> None:
     (tmp_path / "app.py").write_text(source)
-    assert [item.pattern for item in packed_bodies(str(tmp_path), asked("/page"))] == patterns  # type: ignore[arg-type]
+    assert [
+        item.pattern for item in packed_bodies(ApplicationSource(str(tmp_path)), asked("/page"))
+    ] == patterns
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<link rel=stylesheet ",
+        "<script ",
+        "<script>",
+        "<div ",
+        "<div id=app>",
+        "<!--",
+        "<!-->",
+        "<",
+        "</",
+        "<a\n",
+        "\n",
+    ],
+)
+def test_a_page_that_somebody_uploaded_is_read_in_the_time_of_its_length(tmp_path: Path, unit: str) -> None:
+    """In seconds of the processor, of this thread; the expressions before these took minutes."""
+    (tmp_path / "index.html").write_text(unit * (MAX_BYTES // len(unit)))
+    places = (PackedPlace("/shop/", f"{tmp_path}/", replaces=True),)
+    source = ApplicationSource("")
+    began = time.thread_time()
+    page_resources(places, source, asked("/shop/"))
+    shell_pages(places, asked("/shop/orders/*", status="404"))
+    assert time.thread_time() - began < 2

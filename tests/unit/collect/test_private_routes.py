@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.private_routes import private_routes
 from ops.facts.base import NotSeen
 from tests.unit.diagnosis.checks.test_app_traffic import logged
@@ -48,7 +49,10 @@ def create_app():
 def marks(directory: Path, source: str, path: str, status: str = "200") -> list[tuple[str, int]]:
     (directory / "app.py").write_text(source)
     log = logged("/var/log/nginx/access.log", answered(status, 3, path=path, method="GET"))
-    return [(r.mark, int(r.where.rpartition(":")[2])) for r in private_routes(str(directory), log)]
+    return [
+        (r.mark, int(r.where.rpartition(":")[2]))
+        for r in private_routes(ApplicationSource(str(directory)), log)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,4 +72,4 @@ def test_a_mark_is_the_route_s_in_whose_function_it_stands(
 
 def test_nothing_is_read_where_nobody_was_answered(tmp_path: Path) -> None:
     assert marks(tmp_path, FLASK, "/profile", "404") == []
-    assert private_routes(str(tmp_path), NotSeen(reason="no log")) == ()
+    assert private_routes(ApplicationSource(str(tmp_path)), NotSeen(reason="no log")) == ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.source_lines import cookie_domains, handed_over_files
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, Spread, Traffic
@@ -56,15 +57,15 @@ def test_a_cookie_s_domain_is_read_where_it_is_written_out(
     tmp_path: Path, line: str, domain: str | None
 ) -> None:
     (tmp_path / "settings.py").write_text(f"{line}\n")
-    found = cookie_domains(str(tmp_path), log("401"))
+    found = cookie_domains(ApplicationSource(str(tmp_path)), log("401"))
     assert [item.domain for item in found] == ([domain] if domain else [])
-    assert not cookie_domains(str(tmp_path), log("200"))
+    assert not cookie_domains(ApplicationSource(str(tmp_path)), log("200"))
 
 
 def test_settings_of_another_host_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "dev.py").write_text('SESSION_COOKIE_DOMAIN = "dev.example"\n')
-    assert not cookie_domains(str(tmp_path), log("401"))
+    assert not cookie_domains(ApplicationSource(str(tmp_path)), log("401"))
 
 
 ROUTE = """
@@ -97,9 +98,11 @@ def test_apache_s_words_are_found_with_the_routes_that_send_files(
     tmp_path: Path, line: str, *, is_found: bool
 ) -> None:
     (tmp_path / "app.py").write_text(f"{line}\n{ROUTE}")
-    found = handed_over_files(str(tmp_path), log("200", sent=EMPTY))
+    found = handed_over_files(ApplicationSource(str(tmp_path)), log("200", sent=EMPTY))
     assert [item.pattern for item in found] == (["/bills/[^/]+", ""] if is_found else [])
-    assert not handed_over_files(str(tmp_path), log("200", sent=Spread(least=1, median=9, most=9)))
+    assert not handed_over_files(
+        ApplicationSource(str(tmp_path)), log("200", sent=Spread(least=1, median=9, most=9))
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,5 +114,5 @@ def test_a_route_that_sends_nothing_in_another_case_is_none_that_sends_files(
     branch = f"    if number == 'x':\n        return {otherwise}\n"
     route = ROUTE.replace("    return", f"{branch}    return")
     (tmp_path / "app.py").write_text(f"USE_X_SENDFILE = True\n{route}")
-    found = handed_over_files(str(tmp_path), log("200", sent=EMPTY))
+    found = handed_over_files(ApplicationSource(str(tmp_path)), log("200", sent=EMPTY))
     assert [item.pattern for item in found] == [""], "nginx's own words alone say that a body is missed"

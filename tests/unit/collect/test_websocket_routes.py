@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.collect.logs.application_source import ApplicationSource
 from ops.collect.logs.websocket_routes import websocket_routes
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import WebSocketRoute
@@ -21,7 +22,7 @@ def refused_at(path: str, status: str = "404", method: str = "GET") -> AccessLog
 
 def routes(tmp_path: Path, source: str, path: str = "/ws") -> tuple[WebSocketRoute, ...]:
     (tmp_path / "app.py").write_text(source)
-    return websocket_routes(str(tmp_path), (refused_at(path),))
+    return websocket_routes(ApplicationSource(str(tmp_path)), (refused_at(path),))
 
 
 @pytest.mark.parametrize(
@@ -50,10 +51,10 @@ def test_other_routes_are_not(tmp_path: Path, source: str) -> None:
 )
 def test_nothing_is_read_where_nobody_was_refused_at_such_a_path(tmp_path: Path, log: AccessLog) -> None:
     (tmp_path / "app.py").write_text('@app.websocket("/ws")')
-    assert websocket_routes(str(tmp_path), (log,)) == ()
+    assert websocket_routes(ApplicationSource(str(tmp_path)), (log,)) == ()
 
 
 def test_installed_packages_are_no_source(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv" / "app.py").write_text('@app.websocket("/ws")')
-    assert websocket_routes(str(tmp_path), (refused_at("/ws"),)) == ()
+    assert websocket_routes(ApplicationSource(str(tmp_path)), (refused_at("/ws"),)) == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -273,3 +274,15 @@ def test_the_conditions_of_a_site_quote_no_client_and_no_query() -> None:
     assert "s3cr3t-query" not in text
     # The pattern keeps its form.
     assert clean.site_causes.causes[0].definition == site_cause().causes[0].definition
+
+
+@given(name=st.binary(min_size=1, max_size=20))
+def test_whatever_names_somebody_chose_the_bundle_is_written_and_read(
+    tmp_path_factory: pytest.TempPathFactory, name: bytes
+) -> None:
+    """A file's name may have any bytes, which Python keeps as lone surrogates (PEP 383)."""
+    words = os.fsdecode(name)
+    snapshot = but(processes=processes([process(4242, 1, "gunicorn", words, cwd=f"/{words}")]))
+    file = tmp_path_factory.mktemp("bundle") / "b.json"
+    write_bundle(file, snapshot, ())
+    assert read_bundle(file).snapshot.processes.processes[0].pid == 4242
