@@ -31,12 +31,16 @@ _CHANGES_DIRECTORY = re.compile(r"(?:cd [^;&|<>]+)?")
 _SHELL = re.compile(r"^[^'\"]*[;&|<>$`]")
 # What ends or begins an argument in nginx's configuration, anywhere in it or at its beginning.
 _NEEDS_QUOTES = re.compile(r"[\s;{}\"'\\]|^#")
-# A value by itself, quoted or not, or the beginning or the end of a path; in a pattern a question mark follows what it
-# is about, in a URL something follows it.
-_NOT_SEEN = re.compile(r"""(?:^|[\s'"=:/,(])\?(?=$|[\s'"/:,;)])""")
+# A value by itself, or the beginning or the end of a path, outside quotes; in a pattern a question mark follows what it
+# is about, in a URL something follows it. find's patterns are for names of one character.
+_NOT_SEEN = re.compile(
+    r"""(?<!name )(?<!path )(?:^|[\s=:/,(]|(?P<quote>['"]))\?(?(quote)(?P=quote)|(?=$|[\s/:,;)]))"""
+)
+_QUOTED = re.compile(r"""'[^']{2,}'|"[^"]{2,}\"""")
+_NOT_SEEN_IN_QUOTES = re.compile(r"=\?(?=[\s'\":,;)\[#])")
 _LEFT_OUT = Text(
-    en="One step is left out: a value in it is hidden, or was not seen. As root on the host itself the doctor says it",
-    zh="这里省略了一步：其中有一个值被隐藏或没有看到。请在该主机上以 root 身份运行 doctor 查看",
+    en="One step is left out: a value in it was not seen, or is hidden; root on the host is shown a hidden one",
+    zh="这里省略了一步：其中有一个值没有看到或被隐藏；若是被隐藏，请在该主机上以 root 身份运行 doctor 查看",
 )
 # The service loads a model before it is ready.
 _WORKS_WITHIN = "2m"
@@ -52,7 +56,11 @@ def is_command(step: Text) -> bool:
 def has_a_hole(command: str) -> bool:
     """Whether a command has something in place of a value: a mark for one that was hidden, or ``?`` for one that was
     not seen."""
-    return HIDDEN in command or _NOT_SEEN.search(command) is not None
+    return (
+        HIDDEN in command
+        or _NOT_SEEN.search(_QUOTED.sub("''", command)) is not None
+        or _NOT_SEEN_IN_QUOTES.search(command) is not None
+    )
 
 
 def step_marks(steps: Iterable[Text]) -> Iterator[tuple[str, Text]]:
@@ -101,17 +109,22 @@ def replaced_in_line(place: str, old: str, new: str) -> str:
     """The command that replaces ``old`` with ``new`` on one line; ``place`` is ``file:line``. Symbolic links remain."""
     file, _, line = place.rpartition(":")
     # The file may have more than one space between words.
-    pattern = _SPECIAL.sub(r"\\\g<0>", old).replace(" ", r"[[:space:]]\+")
+    pattern = _literal(old).replace(" ", r"[[:space:]]\+")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     script = f"{line}s#{pattern}#{replacement}#"
     return f"sed -i --follow-symlinks {shlex.quote(script)} {shlex.quote(file)}"
+
+
+def _literal(words: str) -> str:
+    """The regular expression for ``words`` themselves; the mark of a hidden value stays one, for `has_a_hole`."""
+    return HIDDEN.join(_SPECIAL.sub(r"\\\g<0>", part) for part in words.split(HIDDEN))
 
 
 def replaced_argument(place: str, old: str, new: str) -> str:
     """The command that replaces the whole argument ``old`` of nginx's directive, quoted or not, with ``new``; one that
     only begins like it stays. ``place`` is ``file:line``."""
     file, _, line = place.rpartition(":")
-    pattern = _SPECIAL.sub(r"\\\g<0>", old).replace(" ", "[[:space:]]")
+    pattern = _literal(old).replace(" ", "[[:space:]]")
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", new)
     # \x27 is an apostrophe (GNU sed).
     mark = r'["\x27]\?'

@@ -12,7 +12,13 @@ from urllib.parse import unquote
 from ops.diagnosis.checks.log_reading import nginx_entries
 from ops.diagnosis.checks.probed_prediction import leads_to_service, probed_prediction
 from ops.diagnosis.finding import Evidence, Finding, Severity, check, quote
-from ops.diagnosis.steps import put_after_line, put_before_line, replaced_in_line, replaced_statement
+from ops.diagnosis.steps import (
+    put_after_line,
+    put_before_line,
+    replaced_argument,
+    replaced_in_line,
+    replaced_statement,
+)
 from ops.diagnosis.symptom_evidence import answer_words
 from ops.facts.base import NotSeen
 from ops.facts.files import Environment
@@ -144,7 +150,7 @@ def _told_twice(header: Header, probed: ProbedPrediction, line: Evidence | None,
             f"服务返回 {probed.answer.status}。",
         ),
         fix=(
-            replaced_in_line(header.where, f"{header.name} {header.written}", f"{header.name} $host"),
+            replaced_argument(header.where, header.written, "$host"),
             target.test_nginx,
             target.reload_nginx,
         ),

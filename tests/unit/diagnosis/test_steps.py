@@ -276,7 +276,9 @@ HOLES = [
     "ls -l ?/app.py",
     "curl -H 'Authorization: ***' https://a.example/",
     "export KEY='***'",
-    "sed -i 's#return 200 \\*\\*\\*#x#' /a; echo ***",
+    replaced_in_line("/a:7", "return 200 ***", "return 200 x"),
+    replaced_argument("/a:7", "***.internal", "$host"),
+    replaced_argument("/a:7", "zone=?", "zone=x"),
 ]
 
 
@@ -286,7 +288,7 @@ def test_a_command_without_its_value_is_never_printed(command: str) -> None:
     steps = printed_steps((verbatim(command), verbatim("nginx -t")), "gte-ops doctor", None)
     assert [step.en for step in steps if is_command(step)] == ["nginx -t", "gte-ops doctor"]
     assert [step.en for step in steps if not is_command(step)] == [
-        "One step is left out: a value in it is hidden, or was not seen. As root on the host itself the doctor says it"
+        "One step is left out: a value in it was not seen, or is hidden; root on the host is shown a hidden one"
     ]
 
 
@@ -298,6 +300,9 @@ def test_a_command_without_its_value_is_never_printed(command: str) -> None:
         "grep -E 'https?://' /etc/nginx/nginx.conf",
         "nginx -T 2>/dev/null | grep -nE 'sub_filter|a?b'",
         "rm /var/cache/nginx/*",
+        replaced_in_line("/a:7", "location ~ ^/predict/? {", "location ~ ^/predict {"),
+        replaced_in_line("/a:7", "rewrite ^ /? permanent", "rewrite ^ / permanent"),
+        "find /srv -name '?'",
         "(crontab -l; echo '* * * * * gte-ops watchdog --once') | crontab -",
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -224,3 +226,14 @@ def test_the_question_mark_is_taken_from_the_rewrite() -> None:
     fix = found(asked(REWRITTEN))["NGX081"].fix
     assert fix is not None
     assert any(isinstance(step, str) and step.startswith("sed -i") and "/$1#" in step for step in fix)
+
+
+@pytest.mark.parametrize("written", ["internal.lan", '"internal.lan"', "'internal.lan'"])
+def test_the_step_replaces_a_second_host_as_it_is_written(tmp_path: Path, written: str) -> None:
+    snapshot = refused(BAD_HOST, "Host $host", f"X-Forwarded-Host {written}")
+    step = str(found(snapshot)["NGX080"].fix[0])
+    script = shlex.split(step)[3].lstrip("0123456789")
+    file = tmp_path / "site"
+    file.write_text(f"    proxy_set_header X-Forwarded-Host {written};\n")
+    subprocess.run(["sed", "-i", script, str(file)], check=True, timeout=10)
+    assert file.read_text() == "    proxy_set_header X-Forwarded-Host $host;\n"
