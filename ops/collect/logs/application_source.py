@@ -49,6 +49,14 @@ class SourceFile:
             (number, line) for number, line in enumerate(self.text.splitlines(), 1) if len(line) <= MAX_LINE
         )
 
+    @cached_property
+    def _lowered(self) -> str:
+        return self.text.lower()
+
+    def has(self, *words: str) -> bool:
+        """Whether one of ``words`` (small letters) is in it, in any case: a quick look before a search."""
+        return any(word in self._lowered for word in words)
+
     def place(self, number: int) -> str:
         return f"{self.path}:{number}"
 

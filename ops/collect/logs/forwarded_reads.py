@@ -12,6 +12,10 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.text.sanitize import safe_line
 
+_WORDS = (
+    *("forwarded", "real-ip", "real_ip", "client-ip", "client_ip", "connecting-ip", "connecting_ip"),
+    *("proxyfix", "proxyheadersmiddleware", "access_route", "ipware", "get_ipaddr"),
+)
 _READS = re.compile(
     r"(?i:x[-_](?:forwarded[-_]for|real[-_]ip|client[-_]ip)|cf[-_]connecting[-_]ip|true[-_]client[-_]ip)"
     r"|\b(?:ProxyFix|ProxyHeadersMiddleware|access_route|ipware|get_ipaddr|forwarded_allow_ips)\b"
@@ -28,6 +32,8 @@ def forwarded_reads(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tu
     )
     found: list[str] = []
     for file in source.files if is_limited else ():
+        if not file.has(*_WORDS):
+            continue
         found += [safe_line(file.place(number), 1000) for number, line in file.lines if _READS.search(line)]
         if len(found) >= MAX_ROUTES:
             break

@@ -56,6 +56,8 @@ def _routes_in(file: SourceFile) -> Iterator[PrivateRoute]:
 
 def lines_of_routes(file: SourceFile) -> Iterator[tuple[str, int, str]]:
     """Yield the lines of the functions of routes, with the route's pattern and their numbers, without comments."""
+    if "@" not in file.text:
+        return
     pattern, depth, is_inside = "", 0, False
     for number, line in file.lines:
         words = line.strip()

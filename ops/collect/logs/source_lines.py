@@ -35,6 +35,7 @@ _SENDS_NOTHING = re.compile(
 _PACKS_ALL = re.compile(
     r"""\bGZipMiddleware\b|\bBrotliMiddleware\b|\bCompress\(\s{0,40}\w{1,80}\s{0,40}\)|\bcompress\.init_app\("""
 )
+_PACKING = ("gzipmiddleware", "brotlimiddleware", "compress(", "compress.init_app(", "content-encoding")
 _PACKS_ONE = re.compile(r"""["'](?i:content-encoding)["'\]]*\s*[:,=]\s*["'](?:gzip|br|deflate|zstd)["']""")
 # nginx replaces words in text/html (sub_filter_types): what tells a route that answers with it.
 _IS_A_PAGE = re.compile(
@@ -81,6 +82,8 @@ def handed_over_files(source: ApplicationSource, *logs: AccessLog | NotSeen) -> 
     routes: list[str] = []
     for file in source.files:
         path, text = file.path, file.text
+        if not file.has("sendfile", "send_file", "send_from_directory", "x-accel-redirect"):
+            continue
         if _WORDS_OF_NGINX.search(text):
             return ()  # it has words for nginx too: which are in force is not known
         if _WORDS_OF_APACHE.search(text):
@@ -132,6 +135,8 @@ def packed_bodies(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[
     """Return the routes of pages whose answers the source packs, each with the line that does: its own, or one for
     every route."""
     if not any(item.method == "GET" and item.status == "200" for item in _answers((log,))):
+        return ()
+    if not any(file.has(*_PACKING) for file in source.files):
         return ()
     found: list[SourceRoute] = []
     pages: dict[str, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from ops.collect.logs import application_source, service_logs
 from ops.collect.logs.application_source import ApplicationSource
+from ops.facts.logs import Logs
 from ops.facts.target import Target
 from ops.files.bounded_read import RegularFile, read_regular_file
 from ops.interpret.traffic import AccessLogSource
@@ -29,13 +31,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return seen
 
 
-def test_all_that_search_it_read_each_file_once(tmp_path: Path, reads: dict[str, int]) -> None:
-    """Every answer that makes one of them look is in the log."""
-    source = (
-        '@app.websocket("/ws")\ndef ws(): ...\nallow_origins=["https://shop.example"]\nrequest.headers["X-Real-IP"]\n'
-        'SESSION_COOKIE_DOMAIN = "shop.example"\n'
-    )
-    (tmp_path / "app.py").write_text(source)
+def searched(tmp_path: Path) -> Logs:
+    """What is read of an application, with every answer in its log that makes something look at the source."""
     lines = [
         f'192.0.2.1 - - [22/Nov/2026:00:50:{second:02} +0000] "{method} {path} HTTP/1.1" {status} {size} "-" "-"'
         for second, (method, path, status, size) in enumerate(
@@ -60,12 +57,30 @@ def test_all_that_search_it_read_each_file_once(tmp_path: Path, reads: dict[str,
         adds_policies=True,
         replaces_words=True,
     )
-    logs = service_logs.read_logs(Target(**values), NOW - 900, NOW, places)
+    return service_logs.read_logs(Target(**values), NOW - 900, NOW, places)
+
+
+def test_all_that_search_it_read_each_file_once(tmp_path: Path, reads: dict[str, int]) -> None:
+    source = (
+        '@app.websocket("/ws")\ndef ws(): ...\nallow_origins=["https://shop.example"]\nrequest.headers["X-Real-IP"]\n'
+        'SESSION_COOKIE_DOMAIN = "shop.example"\n'
+    )
+    (tmp_path / "app.py").write_text(source)
+    logs = searched(tmp_path)
     assert logs.websocket_routes
     assert logs.allowed_origins
     assert logs.forwarded_reads
     assert logs.cookie_domains
     assert reads == {f"{tmp_path}/app.py": len(source)}
+
+
+def test_as_much_source_as_is_read_is_searched_within_seconds(tmp_path: Path) -> None:
+    """Of the processor; each of nine read 21 MB for itself, which took up to six."""
+    for number in range(application_source.MAX_BYTES // application_source.MAX_FILE_BYTES):
+        (tmp_path / f"m{number:03}.py").write_text("x = 1  # some line of a source file\n" * (8 << 10))
+    began = time.thread_time()
+    searched(tmp_path)
+    assert time.thread_time() - began < 3
 
 
 def test_it_is_bounded_in_bytes_of_all_files_together(tmp_path: Path, reads: dict[str, int]) -> None:
