@@ -80,12 +80,16 @@ _CONNECTION_VALUES = frozenset({"", "close", "keep-alive", "upgrade"})
 _PLAIN_HEADERS = re.compile(
     r"(?i)connection|host|upgrade|x-real-ip|x-forwarded-\w+|x-request-id|accept-encoding|accept|content-type"
 )
-# Variables that `if` compares with a word of a fixed set, or with a user agent.
+# Variables that `if` compares with a word of a fixed set, with a user agent, or with a name such as server_name has.
 _PLAIN_VARIABLES = frozenset(
     {
+        "$host",
+        "$http_host",
         "$http_user_agent",
         "$request_method",
         "$scheme",
+        "$server_name",
+        "$server_port",
         "$server_protocol",
         "$ssl_client_verify",
         "$ssl_protocol",
