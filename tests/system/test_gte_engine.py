@@ -114,7 +114,8 @@ PRETENDER = """
 import json, socket, sys, time
 from service.engines.forkserver import server
 from service.engines.gte import protocol
-facts = {"precision": "float32", "products": "float32", "device": "cpu", "dimension": 4, "measured": None}
+facts = {"precision": "float32", "products": "float32", "device": "cpu", "dimension": 4}
+facts |= {"measured": None, "compiled": True}
 
 def answer(channel):
     protocol.send(channel, protocol.Kind.READY, 0, json.dumps({**facts, "tokens_per_second": 1000.0}).encode())

@@ -261,6 +261,37 @@ def origin_has_a_path(_stack: Stack) -> None:
     """The address of the page is allowed, and no browser names a page by its path."""
 
 
+HOOK_APP = PLAIN_APP.replace("Flask, jsonify", "Flask, jsonify, request") + (
+    """
+@app.post("/hooks")
+def hooks():
+    return jsonify(received=len(request.get_json()))
+"""
+)
+
+
+def _untyped_hook(stack: Stack) -> int | None:
+    return stack.request(
+        "POST", "/hooks", body=b'{"event": "paid"}', headers={"Content-Type": "text/plain"}
+    ).status
+
+
+@fault(
+    "APP035",
+    sees=lambda stack: {_untyped_hook(stack) for _ in range(4)} == {415},
+    severity="warn",
+    app=HOOK_APP,
+    site={"rate": "100r/s", "burst": "200"},
+    layout="guide",
+    says=("/hooks", "415", "Content-Type"),
+)
+def senders_call_json_plain_text(stack: Stack) -> None:
+    """One sender says application/json, the other does not."""
+    for _ in range(4):
+        stack.request("POST", "/hooks", json_body={"event": "paid"})
+        _untyped_hook(stack)
+
+
 BASKET_APP = PLAIN_APP.replace("Flask, jsonify", "Flask, jsonify, request") + (
     """
 baskets = {}
