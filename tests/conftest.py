@@ -14,7 +14,14 @@ from ops.files.host_lock import VARIABLE
 
 HERE = Path(__file__).parent
 # Where each case starts servers or whole programs, or where a thousand cases are of one kind.
-EVERY = {"attacks": 4, "browser": 2, "lab": 3, "system": 3, "unit/text/test_secret_scan.py": 4}
+EVERY = {
+    "attacks": 5,
+    "browser": 2,
+    "lab": 4,
+    "system": 4,
+    "unit/service/test_rules_cost.py": 2,
+    "unit/text/test_secret_scan.py": 4,
+}
 
 # Each process of a test run imitates hosts of its own, one after the other.
 os.environ[VARIABLE] = str(Path(tempfile.gettempdir(), f"gte-ops-tests-{os.getpid()}.lock"))
