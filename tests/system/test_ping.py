@@ -203,6 +203,7 @@ def command(tmp_path: Path, ping: dict[str, str], *arguments: str) -> subprocess
     table = "".join(f"{name} = {json.dumps(value)}\n" for name, value in ping.items())
     config.write_text(
         f"[target]\ndomain = 'localhost'\n[backup]\ndir = '{tmp_path}/backups'\n"
+        f"[nginx]\nconfig_file = '{tmp_path}/nginx.conf'\n"  # not that of a host that another test imitates
         f"[watchdog]\nstate_file = '{tmp_path}/state/watchdog.json'\n[notify.ping]\n{table}"
     )
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
