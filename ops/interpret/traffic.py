@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TypeGuard
 
@@ -40,6 +40,13 @@ class AccessLogSource(msgspec.Struct, frozen=True):
     shared: SharedLog | None = None
     is_conditional: bool = False
     place: LogLocation | None = None
+
+
+def answers_in(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:
+    """The answers of every log whose traffic was seen."""
+    for log in logs:
+        if isinstance(log, AccessLog) and log.traffic is not None:
+            yield from log.traffic.answers
 
 
 def nginx_access_logs(

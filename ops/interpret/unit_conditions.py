@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 _LINE = re.compile(r"((?:Condition|Assert)[A-Z]\w*)\s*=\s*(.*)")
 
@@ -25,14 +26,25 @@ def condition_lines(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def is_alternative(line: str) -> bool:
-    """Whether a condition is one of several of which one must hold."""
-    return line.partition("=")[2].startswith("|")
+class Condition(NamedTuple):
+    """A condition's line, taken apart: ``family`` is Condition or Assert, ``kind`` PathExists or another test.
+    ``is_alternative``: of several of which one must hold; ``is_negated``: of what must not be so."""
 
+    line: str
+    family: str
+    kind: str
+    value: str
+    is_alternative: bool
+    is_negated: bool
 
-def is_negated(line: str) -> bool:
-    """Whether a condition says what must not be so."""
-    return line.partition("=")[2].removeprefix("|").lstrip().startswith("!")
+    @classmethod
+    def of(cls, line: str) -> Condition:
+        """Take apart what ``condition_lines`` returns."""
+        name, _, value = line.partition("=")
+        family = "Condition" if name.startswith("Condition") else "Assert"
+        is_alternative, value = value.startswith("|"), value.removeprefix("|").strip()
+        is_negated, value = value.startswith("!"), value.removeprefix("!").strip()
+        return cls(line, family, name.removeprefix(family), value, is_alternative, is_negated)
 
 
 def unmet_conditions(lines: Sequence[str], holds: Callable[[str, str], bool | None]) -> tuple[str, ...]:
@@ -42,17 +54,13 @@ def unmet_conditions(lines: Sequence[str], holds: Callable[[str, str], bool | No
     All must hold; of those with a bar, one."""
     unmet: list[str] = []
     alternatives: dict[str, list[tuple[str, bool | None]]] = {"Condition": [], "Assert": []}
-    for line in lines:
-        name, _, value = line.partition("=")
-        family = "Condition" if name.startswith("Condition") else "Assert"
-        is_alternative, value = value.startswith("|"), value.removeprefix("|").strip()
-        is_negated, value = value.startswith("!"), value.removeprefix("!").strip()
-        result = None if "%" in value else holds(name.removeprefix(family), value)
-        is_met = None if result is None else result is not is_negated
-        if is_alternative:
-            alternatives[family].append((line, is_met))
+    for condition in map(Condition.of, lines):
+        result = None if "%" in condition.value else holds(condition.kind, condition.value)
+        is_met = None if result is None else result is not condition.is_negated
+        if condition.is_alternative:
+            alternatives[condition.family].append((condition.line, is_met))
         elif is_met is False:
-            unmet.append(line)
+            unmet.append(condition.line)
     for tried in alternatives.values():
         if tried and all(is_met is False for _, is_met in tried):
             unmet += [line for line, _ in tried]

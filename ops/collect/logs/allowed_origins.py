@@ -10,6 +10,7 @@ from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, S
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import AllowedOrigin
+from ops.interpret.traffic import answers_in
 from ops.text.sanitize import safe_line
 
 MAX_ORIGIN = 200  # characters
@@ -30,12 +31,7 @@ def allowed_origins(
     source: ApplicationSource, logs: tuple[AccessLog | NotSeen, ...]
 ) -> tuple[AllowedOrigin, ...]:
     """Return the origins in the source, if any of ``logs`` has a refused OPTIONS."""
-    is_refused = any(
-        item.method == "OPTIONS" and item.status in REFUSED
-        for log in logs
-        if isinstance(log, AccessLog) and log.traffic is not None
-        for item in log.traffic.answers
-    )
+    is_refused = any(item.method == "OPTIONS" and item.status in REFUSED for item in answers_in(logs))
     found: list[AllowedOrigin] = []
     for file in source.files if is_refused else ():
         found += _origins_in(file)

@@ -15,12 +15,11 @@ _READS = ("get", "pop", "index", "startswith", "getattr", "hasattr")
 
 
 class Assignment(NamedTuple):
-    """A setting's assignment: its name, its line, and its value if that is written out; ``is_known``: whether it is."""
+    """A setting's assignment: its name, its line, and its value; None if that is not written out."""
 
     name: str
     line: int
     value: object
-    is_known: bool
 
 
 def assignments(text: str, wanted: re.Pattern[str]) -> tuple[Assignment, ...]:
@@ -32,7 +31,7 @@ def assignments(text: str, wanted: re.Pattern[str]) -> tuple[Assignment, ...]:
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return ()
     found = (
-        Assignment(name, line, *_written_out(value))
+        Assignment(name, line, _written_out(value))
         for node in ast.walk(tree)
         for name, line, value in _given_by(node)
         if wanted.fullmatch(name)
@@ -84,5 +83,5 @@ def _called(function: ast.expr) -> str:
     return _name_of(function) if isinstance(function, ast.Name | ast.Attribute) else ""
 
 
-def _written_out(value: ast.expr | None) -> tuple[object, bool]:
-    return (value.value, True) if isinstance(value, ast.Constant) else (None, False)
+def _written_out(value: ast.expr | None) -> object:
+    return value.value if isinstance(value, ast.Constant) else None

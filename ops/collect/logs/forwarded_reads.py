@@ -10,6 +10,7 @@ import re
 from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
+from ops.interpret.traffic import answers_in
 from ops.text.sanitize import safe_line
 
 _WORDS = (
@@ -24,12 +25,7 @@ _READS = re.compile(
 
 def forwarded_reads(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tuple[str, ...]:
     """Return FILE:LINE of each such line, none unless one of ``logs`` has a 429."""
-    is_limited = any(
-        item.status == "429"
-        for log in logs
-        if isinstance(log, AccessLog) and log.traffic is not None
-        for item in log.traffic.answers
-    )
+    is_limited = any(item.status == "429" for item in answers_in(logs))
     found: list[str] = []
     for file in source.files if is_limited else ():
         if not file.has(*_WORDS):

@@ -16,6 +16,7 @@ from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import PageResource, ShellPage
 from ops.files.bounded_read import read_regular_file
+from ops.interpret.traffic import answers_in
 from ops.text.sanitize import safe_line
 
 MAX_BYTES = 256 << 10  # of one page
@@ -163,9 +164,7 @@ def _of_documentation(source: ApplicationSource, log: AccessLog | NotSeen) -> It
 
 def shell_pages(places: Iterable[PackedPlace], log: AccessLog | NotSeen) -> tuple[ShellPage, ...]:
     """Return the pages that draw the others by a script, of the places where users were answered 404."""
-    if not isinstance(log, AccessLog) or log.traffic is None:
-        return ()
-    lost = {item.path for item in log.traffic.answers if item.method == "GET" and item.status == "404"}
+    lost = {item.path for item in answers_in((log,)) if item.method == "GET" and item.status == "404"}
     found = []
     for place in places if lost else ():
         prefix = place.prefix if place.prefix.endswith("/") else f"{place.prefix}/"

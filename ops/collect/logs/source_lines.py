@@ -14,7 +14,8 @@ from ops.collect.logs.assigned_settings import Assignment, assignments
 from ops.collect.logs.private_routes import lines_of_routes
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
-from ops.facts.traffic import Answers, CookieDomain, SourceRoute
+from ops.facts.traffic import CookieDomain, SourceRoute
+from ops.interpret.traffic import answers_in
 from ops.text.sanitize import safe_line
 
 REFUSED = ("401", "403", "302", "303")
@@ -48,7 +49,7 @@ _SENDS_A_FILE = re.compile(r"\b(?:send_file|send_from_directory|sendfile)\(|[\"'
 
 def cookie_domains(source: ApplicationSource, *logs: AccessLog | NotSeen) -> tuple[CookieDomain, ...]:
     """Return the names that the source's settings give cookies for, if users were refused or sent elsewhere."""
-    if not any(item.status in REFUSED for item in _answers(logs)):
+    if not any(item.status in REFUSED for item in answers_in(logs)):
         return ()
     given: dict[str, list[CookieDomain | None]] = {}
     for file in source.files:
@@ -75,7 +76,7 @@ def handed_over_files(source: ApplicationSource, *logs: AccessLog | NotSeen) -> 
     files, if answers without a body were given."""
     if not any(
         item.method == "GET" and item.status == "200" and item.sent and item.sent.median == 0
-        for item in _answers(logs)
+        for item in answers_in(logs)
     ):
         return ()
     said: list[tuple[Assignment, str, str]] = []
@@ -99,14 +100,7 @@ def handed_over_files(source: ApplicationSource, *logs: AccessLog | NotSeen) -> 
         return ()
     _, where, written = said[0]
     # Without a known route, that of any path: nginx's own words say which it is.
-    return tuple(
-        SourceRoute(
-            pattern=safe_line(pattern, 400),
-            where=safe_line(where, 1000),
-            written=safe_line(written.strip(), 200),
-        )
-        for pattern in [*routes[: MAX_ROUTES - 1], ""]
-    )
+    return tuple(_source_route(pattern, where, written) for pattern in [*routes[: MAX_ROUTES - 1], ""])
 
 
 def _is_apache_s(given: Assignment) -> bool:
@@ -134,7 +128,7 @@ def _routes_that_send_files(lines: Iterable[tuple[str, int, str]]) -> list[str]:
 def packed_bodies(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[SourceRoute, ...]:
     """Return the routes of pages whose answers the source packs, each with the line that does: its own, or one for
     every route."""
-    if not any(item.method == "GET" and item.status == "200" for item in _answers((log,))):
+    if not any(item.method == "GET" and item.status == "200" for item in answers_in((log,))):
         return ()
     if not any(file.has(*_PACKING) for file in source.files):
         return ()
@@ -145,8 +139,8 @@ def packed_bodies(source: ApplicationSource, log: AccessLog | NotSeen) -> tuple[
         if not any(words.search(file.text) for words in (_IS_A_PAGE, _PACKS_ALL)):
             continue
         routes = [(pattern, file.place(number), line) for pattern, number, line in lines_of_routes(file)]
-        own_pages = {pattern for pattern, _, line in routes if _IS_A_PAGE.search(line)}
-        pages.update(dict.fromkeys(pattern for pattern, _, _ in routes if pattern in own_pages))
+        own_pages = dict.fromkeys(pattern for pattern, _, line in routes if _IS_A_PAGE.search(line))
+        pages.update(own_pages)
         found += (
             _source_route(pattern, where, line)
             for pattern, where, line in routes
@@ -162,12 +156,6 @@ def _source_route(pattern: str, where: str, line: str) -> SourceRoute:
     return SourceRoute(
         pattern=safe_line(pattern, 400), where=safe_line(where, 1000), written=safe_line(line.strip(), 200)
     )
-
-
-def _answers(logs: Iterable[AccessLog | NotSeen]) -> Iterator[Answers]:
-    for log in logs:
-        if isinstance(log, AccessLog) and log.traffic is not None:
-            yield from log.traffic.answers
 
 
 def _packs_all(line: tuple[str, str]) -> bool:

@@ -12,6 +12,7 @@ from ops.collect.logs.application_source import MAX_ROUTES, ApplicationSource, S
 from ops.facts.base import NotSeen
 from ops.facts.logs import AccessLog
 from ops.facts.traffic import Answers, WebSocketRoute
+from ops.interpret.traffic import answers_in
 from ops.text.sanitize import safe_line
 
 # What servers and frameworks answer to a handshake that came without Upgrade.
@@ -33,7 +34,7 @@ def websocket_routes(
     source: ApplicationSource, logs: tuple[AccessLog | NotSeen, ...]
 ) -> tuple[WebSocketRoute, ...]:
     """Return the routes, if any of ``logs`` has refused GET requests for a path that may be a WebSocket's."""
-    if not any(_is_likely(answers) for log in logs for answers in _refused(log)):
+    if not any(_is_refused(answers) and _is_likely(answers) for answers in answers_in(logs)):
         return ()
     routes: list[WebSocketRoute] = []
     for file in source.files:
@@ -43,9 +44,8 @@ def websocket_routes(
     return tuple(routes[:MAX_ROUTES])
 
 
-def _refused(log: AccessLog | NotSeen) -> Iterator[Answers]:
-    if isinstance(log, AccessLog) and log.traffic is not None:
-        yield from (item for item in log.traffic.answers if item.method == "GET" and item.status in REFUSED)
+def _is_refused(answers: Answers) -> bool:
+    return answers.method == "GET" and answers.status in REFUSED
 
 
 def _is_likely(answers: Answers) -> bool:

@@ -335,7 +335,7 @@ def _completed(unit: Unit, places: Sequence[str], deadline: float, written: Sequ
 def _unmet(unit: Unit) -> tuple[str, ...]:
     """The conditions of the unit's files that this host does not meet. Those that are not of paths are tried by systemd
     alone, where it skipped the last start. Of a unit that runs, what must not be there may be its own."""
-    from ops.interpret.unit_conditions import condition_lines, is_negated, unmet_conditions
+    from ops.interpret.unit_conditions import Condition, condition_lines, unmet_conditions
 
     texts = []
     for path in (unit.file, *unit.drop_ins):
@@ -349,20 +349,20 @@ def _unmet(unit: Unit) -> tuple[str, ...]:
     if not unmet and unit.was_skipped and unit.active == "inactive":
         unmet = tuple(_unmet_by_systemd(lines))
     if unit.active not in ("inactive", "failed"):
-        unmet = tuple(line for line in unmet if not is_negated(line))
+        unmet = tuple(line for line in unmet if not Condition.of(line).is_negated)
     return tuple(safe_line(line, 300) for line in unmet[:8])
 
 
 def _unmet_by_systemd(lines: Sequence[str]) -> Iterator[str]:
     """Those conditions that are not of paths, and not alternatives of others, of which systemd says that they fail."""
-    from ops.interpret.unit_conditions import is_alternative
+    from ops.interpret.unit_conditions import Condition
 
     program = trusted_program("systemd-analyze")
     if program is None:
         return
     asked = [line for line in lines if line.partition("=")[0] not in _PATH_CONDITIONS]
     for line in asked[:_MAX_CONDITIONS]:
-        if is_alternative(line) or "%" in line:
+        if Condition.of(line).is_alternative or "%" in line:
             continue
         try:
             tried = _run([program, "condition", line], SECONDS)

@@ -139,16 +139,10 @@ def _steps(
         " TimeoutStopSec must be longer still",
         zh=f"graceful_timeout 应大于最长请求所需的秒数，至少 {longer}（{place}）；unit 的 TimeoutStopSec 还要更长",
     )
-    is_in_file = isinstance(config, GunicornConfig) and place.startswith(f"{config.path}:")
-    return (
-        advice,
-        *(
-            with_number(config, "graceful_timeout", longer)
-            if is_in_file and isinstance(config, GunicornConfig)
-            else ()
-        ),
-        target.restart_command,
-    )
+    change: tuple[str | Text, ...] = ()
+    if isinstance(config, GunicornConfig) and place.startswith(f"{config.path}:"):
+        change = with_number(config, "graceful_timeout", longer)
+    return (advice, *change, target.restart_command)
 
 
 CHECKS = (deployments,)

@@ -152,14 +152,18 @@ def _taken_in(path: str, includes: list[Include], blocks: tuple[str, ...]) -> st
         if posixpath.dirname(include.pattern) == directory and (taken := _name_taken(name, include)):
             return f"mv -n {file} {shlex.quote(posixpath.join(directory, taken))}"
     if posixpath.basename(directory) == "sites-available":
-        is_enabled = [posixpath.basename(posixpath.dirname(i.pattern)) != "sites-enabled" for i in includes]
-        for _, include in sorted(zip(is_enabled, includes, strict=True), key=lambda pair: pair[0]):
+        for include in sorted(includes, key=_is_not_enabled):
             beside = posixpath.dirname(include.pattern)
             if "*" not in beside and (taken := _name_taken(name, include)):
                 return f"ln -s {file} {shlex.quote(posixpath.join(beside, taken))}"
     # The line of a block that begins and ends on it has no line before it inside.
     place = next((i.where for i in includes if i.where not in blocks), None)
     return put_before_line(place, f"include {written_argument(path)};") if place else None
+
+
+def _is_not_enabled(include: Include) -> bool:
+    """Whether an include takes files of another directory than Debian's for the sites in use."""
+    return posixpath.basename(posixpath.dirname(include.pattern)) != "sites-enabled"
 
 
 def _name_taken(name: str, include: Include) -> str | None:
